@@ -1,0 +1,22 @@
+# mhcjit_component(NAME SOURCES files... [USES components...] [PRIVATE_LIBS targets...])
+#
+# One folder, one static library mhcjit_NAME. A source sees the headers of its own folder and of the folders it
+# lists in USES, and no others: each folder is reached through a view of its own, "NAME/header.h", so that an include
+# of a folder that is not listed does not build.
+function(mhcjit_component name)
+  cmake_parse_arguments(arg "" "" "SOURCES;USES;PRIVATE_LIBS" ${ARGN})
+  set(view ${PROJECT_BINARY_DIR}/views/${name})
+  file(MAKE_DIRECTORY ${view})
+  file(CREATE_LINK ${CMAKE_CURRENT_SOURCE_DIR} ${view}/${name} SYMBOLIC)
+
+  add_library(mhcjit_${name} STATIC ${arg_SOURCES})
+  target_include_directories(mhcjit_${name} PUBLIC ${view})
+  list(TRANSFORM arg_USES PREPEND mhcjit_)
+  target_link_libraries(mhcjit_${name} PUBLIC mhcjit_headers ${arg_USES} PRIVATE mhcjit_warnings ${arg_PRIVATE_LIBS})
+endfunction()
+
+add_library(mhcjit_headers INTERFACE)
+target_include_directories(mhcjit_headers INTERFACE ${PROJECT_SOURCE_DIR}/include)
+
+add_library(mhcjit_warnings INTERFACE)
+target_compile_options(mhcjit_warnings INTERFACE -Wall -Wextra -Wpedantic -Werror)

@@ -1,0 +1,26 @@
+# What the library is built from. scripts/install-deps installs all of it on Debian 12.
+#
+# LLVM: only the support library and its demangler, linked statically. Debian's LLVMConfig.cmake imports every LLVM
+# tool and library, and asks for development packages of each, so the two archives are named directly.
+find_package(Threads REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(fmt 9 REQUIRED)
+
+find_path(LLVM_INCLUDE_DIR llvm/Support/Error.h PATHS /usr/lib/llvm-19/include NO_DEFAULT_PATH REQUIRED)
+find_library(LLVM_SUPPORT_LIBRARY libLLVMSupport.a PATHS /usr/lib/llvm-19/lib NO_DEFAULT_PATH REQUIRED)
+find_library(LLVM_DEMANGLE_LIBRARY libLLVMDemangle.a PATHS /usr/lib/llvm-19/lib NO_DEFAULT_PATH REQUIRED)
+find_library(ZSTD_LIBRARY zstd REQUIRED)
+add_library(mhcjit_llvm INTERFACE)
+target_include_directories(mhcjit_llvm SYSTEM INTERFACE ${LLVM_INCLUDE_DIR})
+target_link_libraries(mhcjit_llvm INTERFACE ${LLVM_SUPPORT_LIBRARY} ${LLVM_DEMANGLE_LIBRARY} ZLIB::ZLIB ${ZSTD_LIBRARY}
+                                            Threads::Threads ${CMAKE_DL_LIBS})
+
+# CUDA's types only (cuda.h, nvrtc.h): neither the driver nor NVRTC is linked.
+find_path(CUDA_DRIVER_INCLUDE_DIR cuda.h
+  HINTS ${PROJECT_SOURCE_DIR}/.deps/cuda-headers/nvidia/cu13/include ENV CUDA_PATH ENV CUDA_HOME
+  PATHS /usr/local/cuda PATH_SUFFIXES include REQUIRED)
+find_path(NVRTC_INCLUDE_DIR nvrtc.h
+  HINTS ${PROJECT_SOURCE_DIR}/.deps/nvrtc13/nvidia/cu13/include ENV CUDA_PATH ENV CUDA_HOME
+  PATHS /usr/local/cuda PATH_SUFFIXES include REQUIRED)
+add_library(mhcjit_cuda_headers INTERFACE)
+target_include_directories(mhcjit_cuda_headers SYSTEM INTERFACE ${CUDA_DRIVER_INCLUDE_DIR} ${NVRTC_INCLUDE_DIR})

@@ -1,0 +1,68 @@
+// What is asked: one operator on one shape, for one architecture.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include <llvm/Support/Error.h>
+
+#include "mhcjit/mhcjit.h"
+
+namespace mhcjit::codegen {
+
+enum class Op { pre_forward, pre_backward };
+enum class DType { bf16, fp16, fp32 };
+
+std::string_view to_string(Op op);
+std::string_view to_string(DType dtype);
+llvm::Expected<Op> parse_op(std::string_view text);
+llvm::Expected<DType> parse_dtype(std::string_view text);
+int bytes_of(DType dtype);
+
+// Compute capability with its suffix, as NVRTC's --gpu-architecture takes it: sm_80, sm_90a, sm_100f.
+struct Architecture {
+  int major = 0;
+  int minor = 0;
+  char suffix = 0;  // 'a', 'f' or 0
+
+  auto operator<=>(const Architecture&) const = default;
+};
+
+std::string to_string(const Architecture& architecture);
+llvm::Expected<Architecture> parse_architecture(std::string_view text);
+
+// The architecture that kernels are compiled for on a device of this compute capability: from 9.0 on the
+// architecture-specific one.
+Architecture architecture_of_device(int major, int minor);
+
+struct Problem {
+  Op op = Op::pre_forward;
+  int n = 0;           // residual streams
+  std::int64_t d = 0;  // hidden size D
+  DType dtype = DType::bf16;
+  bool has_gamma = false;
+  bool batch_invariant = false;
+  Architecture architecture;
+
+  int rows() const { return n * n + 2 * n; }          // M, rows of phi
+  std::int64_t columns() const { return n * d; }      // n*D, columns of phi
+
+  auto operator<=>(const Problem&) const = default;
+};
+
+// "pre_forward n=4 D=4096 bf16 gamma sm_90a": how errors and logs name a problem.
+std::string to_string(const Problem& problem);
+
+inline constexpr int max_n = 16;
+inline constexpr std::int64_t max_d = std::int64_t{1} << 24;
+inline constexpr std::int64_t max_tokens = (std::int64_t{1} << 31) - 1;
+
+// Success, or which field is outside what is allowed.
+llvm::Error check(const Problem& problem);
+
+// The public problem on an architecture, checked.
+llvm::Expected<Problem> from_public(const mhcjit_problem& problem, const Architecture& architecture);
+
+}  // namespace mhcjit::codegen
