@@ -1,0 +1,24 @@
+// Tensors as the bytes that a device or a file holds, to and from vectors of double.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "mhcjit/mhcjit.h"
+
+namespace mhcjit::oracle {
+
+std::size_t bytes_of(mhcjit_dtype dtype);
+
+// `value` rounded to fp32 and from there to `dtype`.
+double round_to(double value, mhcjit_dtype dtype);
+
+// Little-endian, packed. Rounds as round_to() does; values that round_to() made are exact.
+std::vector<std::byte> to_storage(std::span<const double> values, mhcjit_dtype dtype);
+
+// Reads `count` elements; `storage` needs no alignment.
+std::vector<double> from_storage(const void* storage, std::int64_t count, mhcjit_dtype dtype);
+
+}  // namespace mhcjit::oracle
