@@ -1,0 +1,94 @@
+#include "codegen/candidates.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "support/error.h"
+
+namespace mhcjit::codegen {
+namespace {
+
+constexpr int threads_per_block = 256;
+constexpr int warp_size = 32;
+// What a block may have on every architecture without asking the driver for more.
+constexpr int max_smem_bytes = 48 * 1024;
+
+// Elements of x in one load: up to 16 bytes, and no load crosses from one stream into the next.
+int vec_size_of(const Problem& problem) {
+  const std::int64_t widest = 16 / bytes_of(problem.dtype);
+  return static_cast<int>(std::min(widest, problem.d & -problem.d));
+}
+
+// Threads that work on one token: one for each vector of a stream, in whole warps.
+int threads_per_token_of(const Problem& problem, int vec_size) {
+  const auto vectors = static_cast<std::uint64_t>(problem.d / vec_size);
+  return static_cast<int>(std::clamp<std::uint64_t>(std::bit_ceil(vectors), warp_size, threads_per_block));
+}
+
+void choose_forward_constants(KernelSpec& spec) {
+  // About 2048 columns a split: enough blocks for a small T, while the partial sums stay near 2 % of x's bytes.
+  constexpr std::int64_t columns_per_split = 2048;
+  constexpr std::int64_t max_splits = 64;
+  constexpr std::int64_t chunk_columns = 256;
+  const std::int64_t columns = spec.problem.columns();
+  const std::int64_t wanted = std::clamp<std::int64_t>(columns / columns_per_split, 1, max_splits);
+  const std::int64_t chunks = (columns + chunk_columns - 1) / chunk_columns;
+  const std::int64_t chunks_per_split = (chunks + wanted - 1) / wanted;
+  spec.tokens_per_warp = 8;
+  spec.columns_per_split = static_cast<int>(chunks_per_split * chunk_columns);
+  spec.k_splits = static_cast<int>((chunks + chunks_per_split - 1) / chunks_per_split);
+}
+
+void choose_backward_constants(KernelSpec& spec) {
+  const Problem& problem = spec.problem;
+  const int tile_rows = (problem.rows() + 3) / 4 * 4;
+  const int column_threads = static_cast<int>(
+      std::bit_floor(static_cast<unsigned>(std::max(1, max_smem_bytes / 4 / tile_rows / spec.vec_size))));
+  spec.dx_columns_per_block = std::min(column_threads, threads_per_block) * spec.vec_size;
+  spec.dx_tokens_per_thread = 8;
+  spec.max_dx_token_blocks = 64;
+  spec.max_bias_slots = 1024;
+  // Enough blocks for two on each multiprocessor of a large device; each split costs one phi of workspace.
+  constexpr std::int64_t wanted_blocks = 256;
+  constexpr std::int64_t max_splits = 32;
+  const std::int64_t columns_per_block =
+      std::int64_t{threads_per_block / spec.row_warps} * spec.vec_size;
+  const std::int64_t blocks = (problem.columns() + columns_per_block - 1) / columns_per_block * spec.row_blocks;
+  spec.max_token_splits = static_cast<int>(std::clamp<std::int64_t>(wanted_blocks / blocks, 1, max_splits));
+}
+
+Candidate candidate(const Problem& problem, int rows_per_thread, int row_warps) {
+  KernelSpec spec;
+  spec.problem = problem;
+  spec.vec_size = vec_size_of(problem);
+  spec.threads_per_block = threads_per_block;
+  spec.rows_per_thread = rows_per_thread;
+  spec.row_warps = row_warps;
+  spec.row_blocks = (problem.rows() + spec.rows_per_block() - 1) / spec.rows_per_block();
+  spec.threads_per_token = threads_per_token_of(problem, spec.vec_size);
+  if (problem.op == Op::pre_forward)
+    choose_forward_constants(spec);
+  else
+    choose_backward_constants(spec);
+
+  std::string rejected;
+  if (spec.row_blocks == 1 && rows_per_thread * (row_warps / 2) >= problem.rows())
+    rejected = fmt::format("{} warps of {} rows are more than {} rows need", row_warps, rows_per_thread, problem.rows());
+  for (const StagePlan& stage : stages(spec))
+    if (rejected.empty() && stage.dynamic_smem_bytes > max_smem_bytes)
+      rejected = fmt::format("{} needs {} bytes of shared memory, a block has {}", stage.name, stage.dynamic_smem_bytes,
+                             max_smem_bytes);
+  return {spec, rejected};
+}
+
+}  // namespace
+
+std::vector<Candidate> candidates(const Problem& problem) {
+  // Multiples of 4: the gradients of the logits are read four rows at a time.
+  std::vector<Candidate> list;
+  for (const int rows_per_thread : {12, 8, 4})
+    for (const int row_warps : {1, 2, 4, 8}) list.push_back(candidate(problem, rows_per_thread, row_warps));
+  return list;
+}
+
+}  // namespace mhcjit::codegen

@@ -1,0 +1,21 @@
+// The legal specs for a problem, and for each combination that is not legal the reason.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "codegen/kernel_spec.h"
+
+namespace mhcjit::codegen {
+
+struct Candidate {
+  KernelSpec spec;
+  std::string rejected;  // empty: legal; otherwise why not
+
+  bool legal() const { return rejected.empty(); }
+};
+
+// `problem` has passed check(). Deterministic; at least one candidate is legal.
+std::vector<Candidate> candidates(const Problem& problem);
+
+}  // namespace mhcjit::codegen

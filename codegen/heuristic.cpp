@@ -1,0 +1,28 @@
+#include "codegen/heuristic.h"
+
+#include "support/error.h"
+
+namespace mhcjit::codegen {
+
+double estimated_cost(const KernelSpec& spec) {
+  // Each block of rows reads x again, mostly from the L2 cache: about as long as six multiply-adds an element.
+  constexpr double reread = 6.0;
+  // A value of phi read from shared memory serves the tokens of a warp; a value of x converted from its storage type
+  // serves the rows of a thread: about two instructions for each.
+  constexpr double conversion = 2.0;
+  const double multiply_adds = spec.padded_rows() * (1.0 + conversion / spec.rows_per_thread);
+  return multiply_adds + reread * spec.row_blocks;
+}
+
+llvm::Expected<KernelSpec> choose_spec(const Problem& problem) {
+  if (auto error = check(problem)) return error;
+  const KernelSpec* best = nullptr;
+  const std::vector<Candidate> list = candidates(problem);
+  for (const Candidate& candidate : list)
+    if (candidate.legal() && (best == nullptr || estimated_cost(candidate.spec) < estimated_cost(*best)))
+      best = &candidate.spec;
+  if (best == nullptr) return make_error(MHCJIT_ERROR_INTERNAL, "{}: no template fits", to_string(problem));
+  return *best;
+}
+
+}  // namespace mhcjit::codegen

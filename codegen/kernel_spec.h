@@ -1,0 +1,85 @@
+// What was chosen for a problem: every compile-time constant of its kernels.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "codegen/problem.h"
+
+namespace mhcjit::codegen {
+
+// The kernels of an operator, in the order of their launches.
+enum class Stage {
+  // pre_forward
+  project,
+  apply,
+  // pre_backward
+  coefficients,
+  dx,
+  phi_partials,
+  phi,
+  bias,
+};
+
+// The constants of the portable templates. Both operators share them; a constant that an operator does not use is 0.
+struct KernelSpec {
+  Problem problem;
+
+  int vec_size = 0;           // elements of x in one load: at most 16 bytes, divides D
+  int threads_per_block = 0;
+  int rows_per_thread = 0;    // rows of phi that a thread keeps sums for
+  int row_warps = 0;          // warps of a block that share out rows
+  int row_blocks = 0;         // blocks that share out rows
+  int threads_per_token = 0;  // where a group of threads works on one token
+
+  // pre_forward
+  int tokens_per_warp = 0;
+  int k_splits = 0;           // ranges of columns that are summed apart
+  int columns_per_split = 0;
+
+  // pre_backward
+  int dx_columns_per_block = 0;
+  int dx_tokens_per_thread = 0;
+  int max_dx_token_blocks = 0;  // blocks that step through the tokens together
+  int max_bias_slots = 0;       // groups of tokens that are summed apart for dbias and dalpha
+  int max_token_splits = 0;     // ranges of tokens that are summed apart for dphi
+
+  int rows_per_block() const { return rows_per_thread * row_warps; }
+  int padded_rows() const { return rows_per_block() * row_blocks; }
+  int tokens_per_group_block() const { return threads_per_block / threads_per_token; }
+
+  auto operator<=>(const KernelSpec&) const = default;
+};
+
+// The members that the templates read, in the order in which they are emitted.
+std::vector<std::pair<std::string, std::int64_t>> constants(const KernelSpec& spec);
+
+// "pre_forward n=4 D=4096 bf16 sm_90a: vec_size=8 threads_per_block=256 ...": how logs and tools name a spec.
+std::string to_string(const KernelSpec& spec);
+
+// How a stage's kernel is compiled and launched. The emitted unit asserts that the device code agrees.
+struct StagePlan {
+  Stage stage;
+  std::string name;   // "pre_forward_project": its template's file and function; the entry is "mhcjit_" + name
+  std::string plan;   // the template's plan struct
+  int min_blocks_per_multiprocessor = 1;
+  int dynamic_smem_bytes = 0;
+
+  std::string entry() const { return "mhcjit_" + name; }
+};
+
+std::vector<StagePlan> stages(const KernelSpec& spec);
+
+struct Grid {
+  std::uint32_t x = 0;
+  std::uint32_t y = 1;
+
+  bool operator==(const Grid&) const = default;
+};
+
+// Blocks of a stage's launch for T >= 1 tokens.
+Grid grid_of(const KernelSpec& spec, Stage stage, std::int64_t tokens);
+
+}  // namespace mhcjit::codegen

@@ -1,0 +1,86 @@
+// pre_forward, second kernel: the coefficients of each token, and the collapsed streams.
+//
+//     h_mix, inv_rms from the partial sums; h_pre, h_post, h_res from u = h_mix * inv_rms;
+//     h_in[t, d] = sum_i h_pre[i] * x[t, i, d]
+//
+// Grid:   x = tiles of threads_per_block / threads_per_token tokens.
+// Block:  threads_per_token threads work on one token.
+// Shared: for each token of the block, M + 1 sums and n values of h_pre.
+#pragma once
+
+#include <device.cuh>
+#include <pre_args.cuh>
+
+template <class Spec>
+struct PreForwardApply {
+  static constexpr int tokens_per_block = Spec::threads_per_block / Spec::threads_per_token;
+  static constexpr int token_floats = Spec::rows + 1 + Spec::n;
+  static constexpr int shared_floats = tokens_per_block * token_floats;
+};
+
+MHCJIT_DEVICE float sigmoid(float value) { return 1.0f / (1.0f + device::exponential(-value)); }
+
+template <class Spec>
+MHCJIT_DEVICE void pre_forward_apply(const PreForwardArgs& args) {
+  using Plan = PreForwardApply<Spec>;
+  using Element = typename Spec::Element;
+  constexpr int n = Spec::n;
+
+  const int group = device::thread_index() / Spec::threads_per_token;
+  const int member = device::thread_index() % Spec::threads_per_token;
+  const device::i64 token = device::block_index_x() * Plan::tokens_per_block + group;
+  const bool exists = token < args.tokens;
+  float* sums = device::shared_floats() + group * Plan::token_floats;
+  float* h_pre = sums + Spec::rows + 1;
+
+  if (exists) {
+    const float* partial = args.partial_sums + token * Spec::k_splits * (Spec::rows + 1);
+    for (int row = member; row < Spec::rows + 1; row += Spec::threads_per_token) {
+      float sum = partial[row];
+#pragma unroll 4
+      for (int split = 1; split < Spec::k_splits; ++split) sum += partial[split * (Spec::rows + 1) + row];
+      sums[row] = sum;
+    }
+  }
+  device::block_barrier();
+
+  if (exists) {
+    const float mean = sums[Spec::rows] / static_cast<float>(Spec::columns);
+    const float inv_rms = 1.0f / device::square_root(mean + args.norm_eps);
+    if (member == 0 && args.inv_rms != nullptr) args.inv_rms[token] = inv_rms;
+    for (int row = member; row < Spec::rows; row += Spec::threads_per_token) {
+      const float h_mix = sums[row];
+      const float u = h_mix * inv_rms;
+      if (args.h_mix != nullptr) args.h_mix[token * Spec::rows + row] = h_mix;
+      if (row < n) {
+        const float value = sigmoid(device::fma(args.alpha[0], u, args.bias[row])) + args.hc_eps;
+        h_pre[row] = value;
+        if (args.h_pre != nullptr) args.h_pre[token * n + row] = value;
+      } else if (row < 2 * n) {
+        args.h_post[token * n + row - n] = 2.0f * sigmoid(device::fma(args.alpha[1], u, args.bias[row]));
+      } else {
+        args.h_res[token * n * n + row - 2 * n] = device::fma(args.alpha[2], u, args.bias[row]);
+      }
+    }
+  }
+  device::block_barrier();
+  if (!exists) return;
+
+  const Element* x = static_cast<const Element*>(args.x) + token * Spec::columns;
+  Element* h_in = static_cast<Element*>(args.h_in) + token * Spec::d;
+  for (int d = member * Spec::vec_size; d < Spec::d; d += Spec::threads_per_token * Spec::vec_size) {
+    float sums_of_streams[Spec::vec_size] = {};
+#pragma unroll
+    for (int stream = 0; stream < n; ++stream) {
+      const auto values = device::load<Spec::vec_size>(x + device::i64{stream} * Spec::d + d);
+      const float weight = h_pre[stream];
+#pragma unroll
+      for (int e = 0; e < Spec::vec_size; ++e)
+        sums_of_streams[e] = device::fma(weight, device::to_float(values[e]), sums_of_streams[e]);
+    }
+    device::Vector<Element, Spec::vec_size> rounded;
+#pragma unroll
+    for (int e = 0; e < Spec::vec_size; ++e) rounded[e] = device::from_float<Element>(sums_of_streams[e]);
+    device::store(h_in + d, rounded);
+  }
+}
