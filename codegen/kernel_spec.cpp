@@ -70,7 +70,7 @@ std::vector<StagePlan> stages(const KernelSpec& spec) {
   const int phi_columns_per_block = warp_size * std::min(spec.vec_size, 4);
   return {
       {Stage::coefficients, "pre_backward_coefficients", "PreBackwardCoefficients", 3, warps * problem.n * float_bytes},
-      {Stage::dx, "pre_backward_dx", "PreBackwardDx", 2,
+      {Stage::dx, "pre_backward_dx", "PreBackwardDx", 1,
        static_cast<int>(divide_up(problem.rows(), 4)) * 4 * spec.dx_columns_per_block * float_bytes},
       {Stage::phi_partials, "pre_backward_phi_partials", "PreBackwardPhiPartials", 1, 0},
       {Stage::phi, "pre_backward_phi", "PreBackwardPhi", 2,

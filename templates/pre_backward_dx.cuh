@@ -47,7 +47,7 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args) {
   const device::i64 step = device::i64{device::grid_size_y()} * Plan::token_groups * tokens_per_thread;
   for (device::i64 first_token = group * tokens_per_thread; first_token < args.tokens; first_token += step) {
     float sums[tokens_per_thread][vec_size] = {};
-#pragma unroll 2
+#pragma unroll 1
     for (int row = 0; row < Plan::tile_rows; row += 4) {
       device::Vector<float, 4> dh_mix[tokens_per_thread];
 #pragma unroll

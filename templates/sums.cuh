@@ -11,23 +11,25 @@ MHCJIT_DEVICE float warp_sum(float value) {
   return value;
 }
 
-// Sums each of `count` values over the warp and leaves lane l with values l * count / 32 ... : value l * count / 32 + i
-// stands in values[i]. Halves the number of values at each step: count - count / 32 shuffles instead of 5 * count.
+// One step of warp_sum_scatter: 2 * half values in each lane become half, summed over lanes that differ in `half_warp`.
+template <int half, int half_warp, int count>
+MHCJIT_DEVICE void warp_sum_scatter_step(float (&values)[count]) {
+  const bool keeps_upper = (device::thread_index() & half_warp) != 0;
+#pragma unroll
+  for (int i = 0; i < half; ++i) {
+    const float sent = keeps_upper ? values[i] : values[half + i];
+    const float kept = keeps_upper ? values[half + i] : values[i];
+    values[i] = kept + device::shuffle_xor(sent, half_warp);
+  }
+  if constexpr (half_warp > 1) warp_sum_scatter_step<half / 2, half_warp / 2>(values);
+}
+
+// Sums each of `count` values over the warp and leaves the sum of value l * count / 32 + i in values[i] of lane l.
+// Halves the number of values at each step: count - count / 32 shuffles instead of 5 * count.
 template <int count>
 MHCJIT_DEVICE void warp_sum_scatter(float (&values)[count]) {
   static_assert(count % device::warp_size == 0);
-  const int lane = device::thread_index() % device::warp_size;
-  int half = count / 2;
-#pragma unroll
-  for (int mask = device::warp_size / 2; mask > 0; mask /= 2, half /= 2) {
-    const bool keeps_upper = (lane & mask) != 0;
-#pragma unroll
-    for (int i = 0; i < half; ++i) {
-      const float sent = keeps_upper ? values[i] : values[half + i];
-      const float kept = keeps_upper ? values[half + i] : values[i];
-      values[i] = kept + device::shuffle_xor(sent, mask);
-    }
-  }
+  warp_sum_scatter_step<count / 2, device::warp_size / 2>(values);
 }
 
 // Sums each of `count` values over the `group_threads` consecutive threads of a group, in every thread of the group.
