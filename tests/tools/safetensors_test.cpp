@@ -185,9 +185,21 @@ TEST_P(ForgedHeader, IsRefusedWithItsFault) {
   EXPECT_NE(failure.text.find(GetParam().text), std::string::npos) << failure.text;
 }
 
-// A tensor 'a' with these fields, in a buffer of 8 bytes.
+// One tensor of a header, its fields as JSON text.
+std::string member(const std::string& name, const std::string& dtype, const std::string& shape,
+                   const std::string& offsets) {
+  return fmt::format(R"("{}":{{"dtype":{},"shape":{},"data_offsets":{}}})", name, dtype, shape, offsets);
+}
+
+// A header of one tensor 'a'.
 std::string tensor_a(const std::string& dtype, const std::string& shape, const std::string& offsets) {
-  return fmt::format(R"({{"a":{{"dtype":{},"shape":{},"data_offsets":{}}}}})", dtype, shape, offsets);
+  return "{" + member("a", dtype, shape, offsets) + "}";
+}
+
+// A header of a tensor 'a' and one of another name, both fp32.
+std::string two_tensors(const std::string& shape_a, const std::string& offsets_a, const std::string& name,
+                        const std::string& shape, const std::string& offsets) {
+  return "{" + member("a", "\"F32\"", shape_a, offsets_a) + "," + member(name, "\"F32\"", shape, offsets) + "}";
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -197,14 +209,9 @@ INSTANTIATE_TEST_SUITE_P(
         Forged{"leading_space", " {}", "does not begin with '{'"}, Forged{"not_json", "{\"a\":", "is not JSON"},
         Forged{"trailing_text", "{} x", "is not JSON"}, Forged{"invalid_utf8", "{\"\xff\":1}", "is not JSON"},
         Forged{"deep", "{\"a\":{\"shape\":" + std::string(100000, '['), "nests deeper than the 3 levels"},
-        Forged{
-            "tensor_twice",
-            R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})",
-            "has the name 'a' twice"},
-        Forged{
-            "tensor_twice_escaped",
-            R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"\u0061" :{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})",
-            "has the name 'a' twice"},
+        Forged{"tensor_twice", two_tensors("[1]", "[0,4]", "a", "[2]", "[0,8]"), "has the name 'a' twice"},
+        Forged{"tensor_twice_escaped", two_tensors("[1]", "[0,4]", "\\u0061", "[2]", "[0,8]"),
+               "has the name 'a' twice"},
         Forged{"field_twice", R"({"a":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}})",
                "has the name 'dtype' twice"},
         Forged{"metadata_array", R"({"__metadata__":[]})", "__metadata__ is not an object"},
@@ -226,14 +233,10 @@ INSTANTIATE_TEST_SUITE_P(
         Forged{"offsets_reversed", tensor_a("\"F32\"", "[2]", "[8,0]"), "data_offsets is [8, 0], allowed"},
         Forged{"offset_outside", tensor_a("\"F32\"", "[2]", "[1,9]"), "allowed: begin <= end <= 8"},
         Forged{"size_differs", tensor_a("\"F32\"", "[1]", "[0,8]"), "takes 4 bytes, but data_offsets [0, 8] holds 8"},
-        Forged{
-            "overlap",
-            R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
-            "tensor 'b': data_offsets begins at 4, allowed: 8"},
-        Forged{
-            "gap",
-            R"({"a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
-            "tensor 'b': data_offsets begins at 4, allowed: 2"},
+        Forged{"overlap", two_tensors("[2]", "[0,8]", "b", "[1]", "[4,8]"),
+               "tensor 'b': data_offsets begins at 4, allowed: 8"},
+        Forged{"gap", two_tensors("[0]", "[0,0]", "b", "[1]", "[4,8]"),
+               "tensor 'b': data_offsets begins at 4, allowed: 0"},
         Forged{"uncovered_end", tensor_a("\"F32\"", "[1]", "[0,4]"), "end at byte 4 of the buffer, but the file has 8"},
         Forged{"unknown_dtype_outside", tensor_a("\"Q7\"", "[1]", "[0,12]"), "allowed: begin <= end <= 8"}),
     [](const auto& info) { return std::string(info.param.name); });
