@@ -63,13 +63,13 @@ std::vector<StagePlan> stages(const KernelSpec& spec) {
     return {
         {Stage::project, "pre_forward_project", "PreForwardProject", 1,
          spec.rows_per_block() * project_chunk_columns * float_bytes},
-        {Stage::apply, "pre_forward_apply", "PreForwardApply", 4,
+        {Stage::apply, "pre_forward_apply", "PreForwardApply", 2,
          spec.tokens_per_group_block() * (problem.rows() + 1 + problem.n) * float_bytes},
     };
   }
   const int phi_columns_per_block = warp_size * std::min(spec.vec_size, 4);
   return {
-      {Stage::coefficients, "pre_backward_coefficients", "PreBackwardCoefficients", 3, warps * problem.n * float_bytes},
+      {Stage::coefficients, "pre_backward_coefficients", "PreBackwardCoefficients", 2, warps * problem.n * float_bytes},
       {Stage::dx, "pre_backward_dx", "PreBackwardDx", 1,
        static_cast<int>(divide_up(problem.rows(), 4)) * 4 * spec.dx_columns_per_block * float_bytes},
       {Stage::phi_partials, "pre_backward_phi_partials", "PreBackwardPhiPartials", 1, 0},
