@@ -1,0 +1,75 @@
+#include "cache/checked_file.h"
+
+#include <cstdint>
+#include <string_view>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "cache/system_call.h"
+
+namespace mhcjit::cache {
+namespace {
+
+llvm::Error not_usable(std::string_view path, std::string_view actual, std::string_view expected) {
+  return make_error(MHCJIT_ERROR_BAD_FILE, "'{}' is {}, it should be {}", path, actual, expected);
+}
+
+llvm::Error check_owner(const std::string& path, const struct stat& status) {
+  const uid_t user = ::geteuid();
+  if (status.st_uid == user || status.st_uid == 0) return llvm::Error::success();
+  return not_usable(path, fmt::format("owned by user {}", status.st_uid), fmt::format("owned by user {} or 0", user));
+}
+
+llvm::Error check_file(const std::string& path, const struct stat& status, std::size_t max_bytes, Trust trust) {
+  if (!S_ISREG(status.st_mode)) return not_usable(path, "a folder, a FIFO or a device", "a regular file");
+  if (static_cast<std::uint64_t>(status.st_size) > max_bytes) {
+    return not_usable(path, fmt::format("{} bytes long", status.st_size), fmt::format("at most {}", max_bytes));
+  }
+  return trust == Trust::everyone ? llvm::Error::success() : check_owner(path, status);
+}
+
+}  // namespace
+
+llvm::Expected<bool> check_folder(FileOps& ops, const std::string& path, Trust trust) {
+  struct stat status = {};
+  if (retry([&] { return ops.stat(path.c_str(), &status); }) != 0) {
+    if (errno == ENOENT) return false;
+    return call_failed("stat", path, errno);
+  }
+  if (!S_ISDIR(status.st_mode)) return not_usable(path, "not a folder", "a folder");
+  if (trust == Trust::everyone) return true;
+  if (llvm::Error error = check_owner(path, status)) return error;
+  if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return not_usable(path, "writable by other users", "writable by its owner alone (chmod go-w)");
+  }
+  return true;
+}
+
+llvm::Expected<std::optional<std::string>> read_file(FileOps& ops, const std::string& path, std::size_t max_bytes,
+                                                     Trust trust) {
+  constexpr int flags = O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+  Descriptor file(ops, retry([&] { return ops.open(path.c_str(), flags, 0); }));
+  if (file.get() < 0) {
+    if (errno == ENOENT) return std::nullopt;
+    if (errno == ELOOP) return not_usable(path, "a link", "a regular file");
+    if (errno == ENXIO) return not_usable(path, "a socket", "a regular file");
+    return call_failed("open", path, errno);
+  }
+  struct stat status = {};
+  if (retry([&] { return ops.fstat(file.get(), &status); }) != 0) return call_failed("fstat", path, errno);
+  if (llvm::Error error = check_file(path, status, max_bytes, trust)) return error;
+
+  std::string bytes(static_cast<std::size_t>(status.st_size), '\0');
+  std::size_t filled = 0;
+  while (filled < bytes.size()) {
+    const ssize_t got = retry([&] { return ops.read(file.get(), bytes.data() + filled, bytes.size() - filled); });
+    if (got < 0) return call_failed("read", path, errno);
+    if (got == 0) break;
+    filled += static_cast<std::size_t>(got);
+  }
+  bytes.resize(filled);
+  return bytes;
+}
+
+}  // namespace mhcjit::cache

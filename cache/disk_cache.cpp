@@ -1,0 +1,141 @@
+#include "cache/disk_cache.h"
+
+#include <llvm/ADT/SmallString.h>
+#include <llvm/Support/FileSystem.h>
+
+#include "cache/checked_file.h"
+#include "cache/cubin_check.h"
+#include "cache/replace_file.h"
+#include "support/error.h"
+
+namespace mhcjit::cache {
+namespace {
+
+constexpr llvm::StringLiteral entry_extension(".mhcjit");
+
+std::string absolute(std::string root) {
+  if (root.empty()) return root;
+  llvm::SmallString<256> path(root);
+  // Without a current folder a relative root names nothing.
+  if (llvm::sys::fs::make_absolute(path)) return "";
+  return path.str().str();
+}
+
+Trust trust_of(const Options& options) { return options.allow_shared_root ? Trust::everyone : Trust::owner; }
+
+// The same rule for what is read and for what is written.
+llvm::Error check_entry(const Entry& entry, const CacheKey& key, llvm::StringRef architecture) {
+  if (entry.key_text != key.text()) {
+    return make_error(MHCJIT_ERROR_BAD_FILE, "cache entry: key text is of another key ({} bytes), it should be of {}",
+                      entry.key_text.size(), key.digest());
+  }
+  if (entry.architecture != architecture) {
+    return make_error(MHCJIT_ERROR_BAD_FILE, "cache entry: architecture is '{}', it should be '{}'", entry.architecture,
+                      std::string_view(architecture));
+  }
+  return check_cubin(entry.cubin, architecture);
+}
+
+llvm::Expected<std::optional<Entry>> read_entry(FileOps& ops, const std::string& path, Trust trust, const CacheKey& key,
+                                                llvm::StringRef architecture) {
+  llvm::Expected<std::optional<std::string>> bytes = read_file(ops, path, max_entry_bytes, trust);
+  if (!bytes) return bytes.takeError();
+  if (!*bytes) return std::nullopt;
+  llvm::Expected<Entry> entry = decode(**bytes);
+  if (!entry) return entry.takeError();
+  if (llvm::Error error = check_entry(*entry, key, architecture)) return error;
+  return std::move(*entry);
+}
+
+llvm::Error write_entry(FileOps& ops, const std::string& root, const CacheKey& key, const Entry& entry, bool flush) {
+  if (llvm::Error error = check_limits(entry)) return error;
+  if (llvm::Error error = check_entry(entry, key, entry.architecture)) return error;
+  return replace_file(ops, root, key.digest(), entry_extension, encode(entry), flush);
+}
+
+}  // namespace
+
+DiskCache::DiskCache(std::string root, Options options, FileOps& ops)
+    : root_(absolute(std::move(root))), options_(std::move(options)), ops_(ops) {}
+
+std::optional<Entry> DiskCache::find(const CacheKey& key, llvm::StringRef architecture) {
+  std::optional<Entry> entry;
+  if (open_root(/*create=*/false)) entry = load(key, architecture);
+  ++(entry ? hits_ : misses_);
+  return entry;
+}
+
+bool DiskCache::publish(const CacheKey& key, const Entry& entry) {
+  if (root_.empty()) return false;
+  const bool usable = open_root(/*create=*/true);
+  llvm::Error error = usable ? write_entry(ops_, root_, key, entry, options_.flush) : llvm::Error::success();
+  const bool published = usable && !error;
+  ++(published ? publishes_ : publish_failures_);
+  if (error) {
+    warn_once(Warning::publish_failed,
+              fmt::format("a compiled kernel is not kept in the cache folder '{}', the next process compiles it again: "
+                          "{}",
+                          root_, take_failure(std::move(error)).text));
+  }
+  return published;
+}
+
+bool DiskCache::invalidate(const CacheKey& key) {
+  if (!open_root(/*create=*/false)) return true;
+  return set_entry_aside(key.digest(), "the driver refused its cubin");
+}
+
+Counters DiskCache::counters() const {
+  return {hits_, misses_, corrupt_entries_, read_failures_, publishes_, publish_failures_};
+}
+
+bool DiskCache::open_root(bool create) {
+  if (root_.empty()) return false;
+  const Trust trust = trust_of(options_);
+  llvm::Expected<bool> usable = check_folder(ops_, root_, trust);
+  if (usable && !*usable && create) {
+    llvm::Error error = make_folder(ops_, root_);
+    usable = error ? llvm::Expected<bool>(std::move(error)) : check_folder(ops_, root_, trust);
+  }
+  if (usable) return *usable;
+  warn_once(
+      Warning::unusable_root,
+      fmt::format("cache folder '{}' is not used, compiled kernels are kept in memory only: {}; make it usable or "
+                  "name another in MHCJIT_CACHE_DIR",
+                  root_, take_failure(usable.takeError()).text));
+  return false;
+}
+
+std::optional<Entry> DiskCache::load(const CacheKey& key, llvm::StringRef architecture) {
+  const std::string digest = key.digest();
+  const std::string path = root_ + "/" + digest + entry_extension.str();
+  llvm::Expected<std::optional<Entry>> entry = read_entry(ops_, path, trust_of(options_), key, architecture);
+  if (entry) return std::move(*entry);
+  const Failure failure = take_failure(entry.takeError());
+  // A call that failed says nothing about the entry, which may be sound: it stays.
+  if (failure.status == MHCJIT_ERROR_IO) {
+    ++read_failures_;
+    warn_once(Warning::unreadable_entry,
+              fmt::format("a cache entry cannot be read, its kernel is compiled again: {}", failure.text));
+  } else {
+    set_entry_aside(digest, failure.text);
+  }
+  return std::nullopt;
+}
+
+bool DiskCache::set_entry_aside(const std::string& digest, std::string_view reason) {
+  ++corrupt_entries_;
+  llvm::Error error = set_aside(ops_, root_, digest, entry_extension);
+  const bool gone = !error;
+  const std::string outcome = gone ? "is set aside" : "stays: " + take_failure(std::move(error)).text;
+  warn_once(Warning::corrupt_entry, fmt::format("cache entry '{}/{}{}' is not used and {}, its kernel is compiled "
+                                                "again: {}",
+                                                root_, digest, std::string_view(entry_extension), outcome, reason));
+  return gone;
+}
+
+void DiskCache::warn_once(Warning kind, std::string_view line) {
+  if (!warned_[static_cast<std::size_t>(kind)].exchange(true)) options_.log(MHCJIT_LOG_WARNING, line);
+}
+
+}  // namespace mhcjit::cache

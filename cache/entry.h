@@ -1,0 +1,48 @@
+// One compiled unit as the cache keeps it, and its bytes (FORMAT.md).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <llvm/ADT/StringRef.h>
+#include <llvm/Support/Error.h>
+
+namespace mhcjit::cache {
+
+// What the compiler reported for one kernel.
+struct KernelResources {
+  std::string name;
+  int registers = 0;          // of a thread
+  int spill_store_bytes = 0;  // of a thread
+  int spill_load_bytes = 0;   // of a thread
+  int static_smem_bytes = 0;  // of a block
+  int max_threads_per_block = 0;
+
+  bool operator==(const KernelResources&) const = default;
+};
+
+struct Entry {
+  std::string key_text;      // CacheKey::text() of what was compiled
+  std::string architecture;  // "sm_90a"
+  std::vector<KernelResources> kernels;
+  std::int64_t created_unix_seconds = 0;
+  std::string cubin;
+
+  bool operator==(const Entry&) const = default;
+};
+
+inline constexpr std::size_t max_entry_bytes = std::size_t{64} << 20;
+
+// Success when the entry can be written and read back, or BAD_FILE with the field that is outside FORMAT.md's limits.
+llvm::Error check_limits(const Entry& entry);
+
+// The entry's file. `entry` has passed check_limits(). The same entry gives the same bytes.
+std::string encode(const Entry& entry);
+
+// The entry in `bytes`, or BAD_FILE with the field, what it holds and what it should hold. Reads any bytes safely;
+// does not look into the cubin (check_cubin() does). Cost: the checksum plus one copy, about 10 us for 100 KB.
+llvm::Expected<Entry> decode(llvm::StringRef bytes);
+
+}  // namespace mhcjit::cache

@@ -1,0 +1,33 @@
+// The system calls that the disk cache makes, as a table that a test can replace to make any of them fail.
+#pragma once
+
+#include <cstddef>
+
+#include <sys/stat.h>
+#include <sys/types.h>
+
+namespace mhcjit::cache {
+
+// Each member is the system call of its name (random() is getrandom()): -1 and errno on failure, short reads and
+// writes and EINTR allowed. Thread-safe.
+class FileOps {
+ public:
+  virtual ~FileOps() = default;
+
+  virtual int open(const char* path, int flags, mode_t mode) = 0;
+  virtual int stat(const char* path, struct stat* status) = 0;
+  virtual int fstat(int fd, struct stat* status) = 0;
+  virtual ssize_t read(int fd, void* buffer, std::size_t size) = 0;
+  virtual ssize_t write(int fd, const void* buffer, std::size_t size) = 0;
+  virtual int fsync(int fd) = 0;
+  virtual int close(int fd) = 0;
+  virtual int rename(const char* from, const char* to) = 0;
+  virtual int unlink(const char* path) = 0;
+  virtual int mkdir(const char* path, mode_t mode) = 0;
+  virtual ssize_t random(void* buffer, std::size_t size) = 0;
+
+  // The real calls. Lives as long as the process.
+  static FileOps& system();
+};
+
+}  // namespace mhcjit::cache

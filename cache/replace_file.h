@@ -1,0 +1,27 @@
+// Changes to a folder of files that other processes read at the same time: each is one rename, so that a reader sees
+// the state before it or the state after it. Errors: IO, with the system call, the path and the reason.
+#pragma once
+
+#include <string>
+
+#include <llvm/ADT/StringRef.h>
+#include <llvm/Support/Error.h>
+
+#include "cache/file_ops.h"
+
+namespace mhcjit::cache {
+
+// Makes the folder and its missing parents with mode 0700. A folder that exists is a success.
+llvm::Error make_folder(FileOps& ops, const std::string& path);
+
+// Makes "<folder>/<stem><extension>" a file that holds `bytes`, whatever is there now. `flush`: its bytes and its name
+// reach the device first. After a failure the old file stands, or the new one when only the name's flush failed, and
+// no temporary is left.
+llvm::Error replace_file(FileOps& ops, const std::string& folder, const std::string& stem, llvm::StringRef extension,
+                         llvm::StringRef bytes, bool flush);
+
+// Frees the name "<folder>/<stem><extension>": what is there is renamed to "<folder>/<stem>.<random>.bad", or deleted
+// where that fails. Links are moved, not followed. Nothing there is a success.
+llvm::Error set_aside(FileOps& ops, const std::string& folder, const std::string& stem, llvm::StringRef extension);
+
+}  // namespace mhcjit::cache
