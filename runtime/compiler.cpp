@@ -1,0 +1,48 @@
+#include "runtime/compiler.h"
+
+#include <cstdlib>
+
+#include "support/error.h"
+
+namespace mhcjit::runtime {
+
+// Only a success is kept: NVRTC may be installed while the process runs.
+llvm::Expected<NvrtcLocation> Compiler::location() {
+  const std::lock_guard lock(mutex_);
+  if (location_) return *location_;
+  auto found = locate_nvrtc(nvrtc_path_, [](const char* name) -> const char* { return std::getenv(name); });
+  if (!found) return found.takeError();
+  auto identity = identify(*found);
+  if (!identity) return identity.takeError();
+  identity_ = *identity;
+  location_ = *found;
+  return *location_;
+}
+
+llvm::Expected<CompilerIdentity> Compiler::identity() {
+  auto found = location();
+  if (found) {
+    const std::lock_guard lock(mutex_);
+    return *identity_;
+  }
+  if (auto recorded = recorded_identity(cache_root_)) {
+    llvm::consumeError(found.takeError());
+    return *recorded;
+  }
+  return found.takeError();
+}
+
+llvm::Expected<CompileOutput> Compiler::compile(const CompileRequest& request) {
+  auto found = location();
+  if (!found) return found.takeError();
+  auto nvrtc = Nvrtc::load(*found);
+  if (!nvrtc) return nvrtc.takeError();
+  return (*nvrtc)->compile(request);
+}
+
+bool Compiler::record() {
+  const std::lock_guard lock(mutex_);
+  return identity_ && record_identity(cache_root_, *identity_);
+}
+
+}  // namespace mhcjit::runtime

@@ -1,0 +1,94 @@
+#include "runtime/compiler_identity.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <llvm/ADT/SmallVector.h>
+#include <llvm/ADT/StringExtras.h>
+#include <llvm/Support/FileSystem.h>
+#include <llvm/Support/MemoryBuffer.h>
+#include <llvm/Support/raw_ostream.h>
+
+#include "runtime/elf_note.h"
+#include "support/error.h"
+
+namespace mhcjit::runtime {
+namespace {
+
+constexpr std::uint64_t longest_record = 1024;
+
+std::string record_path(const std::string& root) { return root + "/compiler_identity"; }
+
+bool is_build_id(llvm::StringRef text) { return !text.empty() && llvm::all_of(text, llvm::isHexDigit); }
+
+}  // namespace
+
+std::string to_string(const CompilerIdentity& identity) {
+  return fmt::format("nvrtc {}.{} {} {}", identity.major, identity.minor, identity.library_id, identity.builtins_id);
+}
+
+std::optional<CompilerIdentity> parse_identity(std::string_view text) {
+  llvm::SmallVector<llvm::StringRef, 4> words;
+  llvm::StringRef(text.data(), text.size()).trim().split(words, ' ');
+  CompilerIdentity identity;
+  if (words.size() != 4 || words[0] != "nvrtc" || !is_build_id(words[2]) || !is_build_id(words[3])) return std::nullopt;
+  const auto [major, minor] = words[1].split('.');
+  if (major.getAsInteger(10, identity.major) || minor.getAsInteger(10, identity.minor)) return std::nullopt;
+  identity.library_id = words[2];
+  identity.builtins_id = words[3];
+  return identity;
+}
+
+llvm::Expected<CompilerIdentity> identify(const NvrtcLocation& location) {
+  CompilerIdentity identity = {location.major, location.minor, "", ""};
+  for (const auto& [file, id] : {std::pair(&location.library, &identity.library_id),
+                                 std::pair(&location.builtins, &identity.builtins_id)}) {
+    auto found = gnu_build_id(*file);
+    if (!found)
+      return make_error(MHCJIT_ERROR_NO_NVRTC, "NVRTC ({}) cannot be identified: {}; reinstall it", location.found_by,
+                        take_failure(found.takeError()).text);
+    *id = std::move(*found);
+  }
+  return identity;
+}
+
+std::optional<CompilerIdentity> recorded_identity(const std::string& root) {
+  if (root.empty()) return std::nullopt;
+  const std::string path = record_path(root);
+  std::uint64_t bytes = 0;
+  if (!llvm::sys::fs::is_regular_file(path) || llvm::sys::fs::file_size(path, bytes) || bytes > longest_record)
+    return std::nullopt;
+  auto text = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
+  if (!text) return std::nullopt;
+  return parse_identity((*text)->getBuffer());
+}
+
+bool record_identity(const std::string& root, const CompilerIdentity& identity) {
+  if (root.empty()) return false;
+  if (recorded_identity(root) == identity) return true;
+  int descriptor = -1;
+  llvm::SmallString<256> temporary;
+  if (llvm::sys::fs::createUniqueFile(record_path(root) + ".%%%%%%%%%%%%%%%%.tmp", descriptor, temporary)) return false;
+  llvm::raw_fd_ostream file(descriptor, /*shouldClose=*/true);
+  file << to_string(identity) << '\n';
+  file.close();
+  const bool written = !file.has_error() && !llvm::sys::fs::rename(temporary, record_path(root));
+  file.clear_error();
+  if (!written) llvm::sys::fs::remove(temporary);
+  return written;
+}
+
+std::vector<std::string> compile_options(std::string_view architecture, const CompilerIdentity& identity) {
+  std::vector<std::string> options = {
+      fmt::format("--gpu-architecture={}", architecture),
+      "--ptxas-options=-v",  // makes the log carry registers, spills and shared memory
+      "--std=c++17",
+  };
+  // From 12.9 on NVRTC has a cache of its own behind the driver's, which would falsify cold timings. Older ones
+  // refuse the option.
+  if (std::pair(identity.major, identity.minor) >= std::pair(12, 9)) options.emplace_back("--no-cache");
+  std::sort(options.begin(), options.end());
+  return options;
+}
+
+}  // namespace mhcjit::runtime

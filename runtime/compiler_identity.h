@@ -1,0 +1,47 @@
+// Which compiler a cubin comes from. A cache key needs that whether or not the compiler is here:
+//
+//   - With NVRTC on the machine, the identity is read from its two files, without loading them.
+//   - Without, it is the one that the cache folder records: whoever compiled into the folder last wrote it there. A
+//     cache that was warmed elsewhere and shipped is thus hit on a machine that has no NVRTC. An entry of an older
+//     compiler in the same folder is then a miss, and a miss without NVRTC is an error.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <llvm/Support/Error.h>
+
+#include "runtime/nvrtc_location.h"
+
+namespace mhcjit::runtime {
+
+struct CompilerIdentity {
+  int major = 0;
+  int minor = 0;
+  std::string library_id;   // GNU build-id of libnvrtc
+  std::string builtins_id;  // GNU build-id of libnvrtc-builtins
+
+  bool operator==(const CompilerIdentity&) const = default;
+};
+
+// "nvrtc 13.0 <build-id> <build-id>": the key's field, and the line that a cache folder records.
+std::string to_string(const CompilerIdentity& identity);
+std::optional<CompilerIdentity> parse_identity(std::string_view text);
+
+// Cost: about ten system calls. Errors: NO_NVRTC (a file is not a library with a build-id).
+llvm::Expected<CompilerIdentity> identify(const NvrtcLocation& location);
+
+// The identity that the cache folder `root` records, if it does.
+std::optional<CompilerIdentity> recorded_identity(const std::string& root);
+
+// Makes `identity` the one that `root` records, whole or not at all. False when it could not be written, which costs
+// no more than the ability to use the folder without NVRTC.
+bool record_identity(const std::string& root, const CompilerIdentity& identity);
+
+// The options of every compile, sorted. They are part of the cache key, so none has a path or a side effect, and they
+// follow from the version alone. `architecture` is "sm_90a".
+std::vector<std::string> compile_options(std::string_view architecture, const CompilerIdentity& identity);
+
+}  // namespace mhcjit::runtime

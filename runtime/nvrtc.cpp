@@ -1,0 +1,142 @@
+#include "runtime/nvrtc.h"
+
+#include <dlfcn.h>
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <system_error>
+
+#include <llvm/Support/FileSystem.h>
+#include <llvm/Support/Path.h>
+#include <llvm/Support/raw_ostream.h>
+
+#include "support/error.h"
+
+namespace mhcjit::runtime {
+namespace {
+
+// The same on every machine: a name with a path in it would change the cubin.
+constexpr char program_name[] = "mhcjit.cu";
+
+constexpr char reinstall[] = "reinstall it, or set MHCJIT_NVRTC to another libnvrtc.so of CUDA 12 or 13";
+
+// What became of the source, for the error's text.
+std::string keep_source(const CompileRequest& request) {
+  const std::string& path = request.kept_source_path;
+  if (path.empty()) return "not kept: there is no cache folder";
+  std::error_code error = llvm::sys::fs::create_directories(llvm::sys::path::parent_path(path));
+  if (!error) {
+    llvm::raw_fd_ostream file(path, error);
+    if (!error) {
+      file << request.source;
+      file.close();
+      error = file.error();
+      file.clear_error();
+    }
+  }
+  return error ? fmt::format("not kept: {} cannot be written: {}", path, error.message()) : path;
+}
+
+class Program {
+ public:
+  explicit Program(const NvrtcFunctions& nvrtc) : nvrtc_(nvrtc) {}
+  ~Program() {
+    if (handle_ != nullptr) nvrtc_.nvrtcDestroyProgram(&handle_);
+  }
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  nvrtcResult create(const CompileRequest& request) {
+    // NVRTC wants terminated strings, and a view promises none.
+    std::vector<std::string> names, texts;
+    for (const Header& header : request.headers) {
+      names.emplace_back(header.name);
+      texts.emplace_back(header.text);
+    }
+    return nvrtc_.nvrtcCreateProgram(&handle_, request.source.c_str(), program_name, static_cast<int>(names.size()),
+                                     pointers(texts).data(), pointers(names).data());
+  }
+
+  nvrtcResult compile(const CompileRequest& request) {
+    return nvrtc_.nvrtcCompileProgram(handle_, static_cast<int>(request.options.size()),
+                                      pointers(request.options).data());
+  }
+
+  template <typename Size, typename Get>
+  nvrtcResult read(Size size_of, Get get, std::string& into) const {
+    std::size_t bytes = 0;
+    if (const nvrtcResult result = size_of(handle_, &bytes); result != NVRTC_SUCCESS) return result;
+    into.resize(bytes);
+    return get(handle_, into.data());
+  }
+
+ private:
+  static std::vector<const char*> pointers(const std::vector<std::string>& strings) {
+    std::vector<const char*> result;
+    for (const std::string& string : strings) result.push_back(string.c_str());
+    return result;
+  }
+
+  const NvrtcFunctions& nvrtc_;
+  nvrtcProgram handle_ = nullptr;
+};
+
+}  // namespace
+
+llvm::Expected<const Nvrtc*> Nvrtc::load(const NvrtcLocation& location) {
+  static std::mutex mutex;
+  static auto& loaded = *new std::map<std::string, std::unique_ptr<Nvrtc>>;  // must outlive static destruction
+  const std::lock_guard lock(mutex);
+  if (const auto found = loaded.find(location.library); found != loaded.end()) return found->second.get();
+
+  // The wheel's libnvrtc does not know its own folder, so its builtins must be in the process before it asks for them.
+  void* handle = nullptr;
+  for (const std::string& file : {location.builtins, location.library}) {
+    handle = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (handle == nullptr)
+      return make_error(MHCJIT_ERROR_NO_NVRTC, "NVRTC ({}) cannot be opened: {}; {}", location.found_by, dlerror(),
+                        reinstall);
+  }
+  auto nvrtc = std::make_unique<Nvrtc>();
+  nvrtc->path_ = location.library;
+#define MHCJIT_FIND(name)                                                            \
+  nvrtc->name = reinterpret_cast<decltype(&::name)>(dlsym(handle, #name));           \
+  if (nvrtc->name == nullptr)                                                        \
+    return make_error(MHCJIT_ERROR_NO_NVRTC, "{} is not an NVRTC of CUDA 12 or 13: it has no {}; {}", location.library, \
+                      #name, reinstall);
+  MHCJIT_NVRTC_FUNCTIONS(MHCJIT_FIND)
+#undef MHCJIT_FIND
+  return loaded.emplace(location.library, std::move(nvrtc)).first->second.get();
+}
+
+llvm::Expected<CompileOutput> Nvrtc::compile(const CompileRequest& request) const {
+  Program program(*this);
+  CompileOutput output;
+  nvrtcResult result = program.create(request);
+  if (result == NVRTC_SUCCESS) {
+    result = program.compile(request);
+    // The log is worth having whatever became of the compile.
+    program.read(nvrtcGetProgramLogSize, nvrtcGetProgramLog, output.log);
+    while (!output.log.empty() && (output.log.back() == '\0' || output.log.back() == '\n')) output.log.pop_back();
+  }
+  if (result == NVRTC_SUCCESS) result = program.read(nvrtcGetCUBINSize, nvrtcGetCUBIN, output.cubin);
+  if (result == NVRTC_SUCCESS) return output;
+  if (result == NVRTC_ERROR_OUT_OF_MEMORY)
+    return make_error(MHCJIT_ERROR_OUT_OF_MEMORY,
+                      "NVRTC {} ran out of host memory; free memory (a compile needs about 100 MB) and call again",
+                      version());
+  return make_error(MHCJIT_ERROR_COMPILATION_FAILED,
+                    "NVRTC {} ({}) refused the generated source with {}; an architecture that it does not know needs a "
+                    "newer NVRTC, anything else is a fault of mhcjit worth reporting\noptions: {}\nsource: {}\nlog:\n{}",
+                    version(), path_, nvrtcGetErrorString(result), fmt::join(request.options, " "),
+                    keep_source(request), output.log.empty() ? "(empty)" : output.log);
+}
+
+std::string Nvrtc::version() const {
+  int major = 0, minor = 0;
+  if (nvrtcVersion(&major, &minor) != NVRTC_SUCCESS) return "of unknown version";
+  return fmt::format("{}.{}", major, minor);
+}
+
+}  // namespace mhcjit::runtime

@@ -1,0 +1,188 @@
+#include "runtime/nvrtc_location.h"
+
+#include <dlfcn.h>
+#include <link.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <string_view>
+
+#include "support/error.h"
+
+namespace mhcjit::runtime {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int supported_majors[] = {13, 12};
+constexpr std::string_view builtins_prefix = "libnvrtc-builtins.so.";
+
+struct Place {
+  std::string name;
+  fs::path folder;
+};
+
+// Names of the entries of `folder` that begin with `prefix`, the last in alphabetical order first.
+std::vector<std::string> names_in(const fs::path& folder, std::string_view prefix) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
+    if (auto name = entry->path().filename().string(); name.starts_with(prefix)) names.push_back(std::move(name));
+  std::sort(names.rbegin(), names.rend());
+  return names;
+}
+
+// "12.9" or "12.9.86" -> 12, 9.
+bool parse_version(std::string_view text, int& major, int& minor) {
+  const char* const end = text.data() + text.size();
+  const auto [dot, major_error] = std::from_chars(text.data(), end, major);
+  if (major_error != std::errc() || dot == end || *dot != '.') return false;
+  return std::from_chars(dot + 1, end, minor).ec == std::errc();
+}
+
+// The location of the NVRTC in the file `library`, when its builtins lie beside it.
+std::optional<NvrtcLocation> location_of_file(const fs::path& library, const std::string& found_by) {
+  std::error_code error;
+  const fs::path real = fs::canonical(library, error);
+  if (error) return std::nullopt;
+  // A toolkit folder may hold several versions: the full version in the resolved name then says which builtins.
+  std::string_view version = std::string_view(real.native());
+  const std::size_t suffix = version.rfind(".so.");
+  version = suffix == std::string_view::npos ? "" : version.substr(suffix + 4);
+  int library_major = 0, library_minor = 0;
+  const bool exact = parse_version(version, library_major, library_minor);
+  if (!exact) std::from_chars(version.data(), version.data() + version.size(), library_major);
+
+  for (const fs::path& folder : {real.parent_path(), library.parent_path()}) {
+    for (const std::string& name : names_in(folder, builtins_prefix)) {
+      NvrtcLocation location;
+      if (!parse_version(std::string_view(name).substr(builtins_prefix.size()), location.major, location.minor)) continue;
+      if (library_major != 0 && location.major != library_major) continue;
+      if (exact && location.minor != library_minor) continue;
+      location.library = real;
+      location.builtins = fs::canonical(folder / name, error);
+      if (error) continue;
+      location.found_by = found_by;
+      return location;
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<NvrtcLocation> location_in_folder(const Place& place) {
+  for (const int major : supported_majors)
+    if (auto found = location_of_file(place.folder / fmt::format("libnvrtc.so.{}", major), place.name)) return found;
+  return std::nullopt;
+}
+
+std::vector<std::string> loaded_libraries() {
+  std::vector<std::string> paths;
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, std::size_t, void* into) {
+        const fs::path path = info->dlpi_name;
+        const std::string name = path.filename();
+        if (name.starts_with("libnvrtc") && !name.starts_with("libnvrtc-builtins") && name.find(".alt.") == name.npos)
+          static_cast<std::vector<std::string>*>(into)->push_back(path);
+        return 0;
+      },
+      &paths);
+  return paths;
+}
+
+void add_wheels(std::vector<Place>& places, const fs::path& prefix) {
+  if (prefix.empty()) return;
+  for (const std::string& python : names_in(prefix / "lib", "python3"))
+    for (const char* packages : {"site-packages", "dist-packages"})
+      for (const char* wheel : {"cu13", "cuda_nvrtc"})
+        places.push_back({"nvidia-cuda-nvrtc wheel", prefix / "lib" / python / packages / "nvidia" / wheel / "lib"});
+}
+
+// The installation that a `python3` on PATH belongs to; in a virtual environment that is the environment's folder.
+fs::path prefix_of_python(GetEnvironment get_environment) {
+  const char* path = get_environment("PATH");
+  std::string_view rest = path == nullptr ? "" : path;
+  while (!rest.empty()) {
+    const std::string_view folder = rest.substr(0, rest.find(':'));
+    rest.remove_prefix(std::min(rest.size(), folder.size() + 1));
+    if (!folder.starts_with('/')) continue;
+    if (access((fs::path(folder) / "python3").c_str(), X_OK) == 0) return fs::path(folder).parent_path();
+  }
+  return {};
+}
+
+// The folders that the loader searches: those of LD_LIBRARY_PATH and its built-in ones, as it took them when the
+// process started, and those configured for its cache.
+void add_loader_folders(std::vector<Place>& places) {
+  void* const process = dlopen(nullptr, RTLD_LAZY);
+  Dl_serinfo size = {};
+  if (process != nullptr && dlinfo(process, RTLD_DI_SERINFOSIZE, &size) == 0) {
+    std::vector<std::max_align_t> storage(size.dls_size / sizeof(std::max_align_t) + 1);
+    auto* const list = reinterpret_cast<Dl_serinfo*>(storage.data());
+    *list = size;
+    if (dlinfo(process, RTLD_DI_SERINFO, list) == 0)
+      for (unsigned i = 0; i < list->dls_cnt; ++i) places.push_back({"loader path", list->dls_serpath[i].dls_name});
+  }
+  for (const std::string& name : names_in("/etc/ld.so.conf.d", "")) {
+    std::ifstream lines("/etc/ld.so.conf.d/" + name);
+    for (std::string line; std::getline(lines, line);)
+      if (line.starts_with('/')) places.push_back({"loader path", line});
+  }
+}
+
+std::vector<Place> standard_places(GetEnvironment get_environment) {
+  std::vector<Place> places;
+  const auto value = [&](const char* name) -> fs::path {
+    const char* text = get_environment(name);
+    return text == nullptr || text[0] != '/' ? "" : text;
+  };
+  add_wheels(places, value("VIRTUAL_ENV"));
+  add_wheels(places, value("CONDA_PREFIX"));
+  add_wheels(places, prefix_of_python(get_environment));
+  if (const fs::path home = value("HOME"); !home.empty()) add_wheels(places, home / ".local");
+  add_wheels(places, "/usr/local");
+  add_wheels(places, "/usr");
+  if (const fs::path conda = value("CONDA_PREFIX"); !conda.empty()) places.push_back({"CONDA_PREFIX", conda / "lib"});
+  for (const char* variable : {"CUDA_PATH", "CUDA_HOME"})
+    if (const fs::path root = value(variable); !root.empty())
+      for (const char* folder : {"lib64", "lib"}) places.push_back({variable, root / folder});
+  add_loader_folders(places);
+  places.push_back({"/usr/local/cuda", "/usr/local/cuda/lib64"});
+  return places;
+}
+
+llvm::Expected<NvrtcLocation> named_file(const std::string& path, const std::string& argument) {
+  if (auto found = location_of_file(path, argument)) return *found;
+  std::error_code error;
+  const bool exists = fs::exists(path, error);
+  return make_error(MHCJIT_ERROR_NO_NVRTC,
+                    "{} is '{}', which {}; it must name a libnvrtc.so file of CUDA 12 or 13 that has its "
+                    "libnvrtc-builtins.so beside it; correct it, or unset it to search the usual places",
+                    argument, path, exists ? "has no libnvrtc-builtins.so of its version beside it" : "does not exist");
+}
+
+}  // namespace
+
+llvm::Expected<NvrtcLocation> locate_nvrtc(const std::string& option, GetEnvironment get_environment) {
+  if (!option.empty()) return named_file(option, "nvrtc_path");
+  if (const char* variable = get_environment("MHCJIT_NVRTC"); variable != nullptr && variable[0] != '\0')
+    return named_file(variable, "MHCJIT_NVRTC");
+  for (const std::string& path : loaded_libraries())
+    if (auto found = location_of_file(path, "already loaded in the process")) return *found;
+  const std::vector<Place> places = standard_places(get_environment);
+  for (const Place& place : places)
+    if (auto found = location_in_folder(place)) return *found;
+
+  std::string searched;
+  for (const Place& place : places) searched += fmt::format("\n  {} ({})", place.folder.native(), place.name);
+  return make_error(MHCJIT_ERROR_NO_NVRTC,
+                    "NVRTC (libnvrtc.so.13 or libnvrtc.so.12, with its libnvrtc-builtins.so beside it) was not found; "
+                    "install it with `pip install nvidia-cuda-nvrtc`, install a CUDA toolkit, set MHCJIT_NVRTC to its "
+                    "file, or use a cache that already holds the kernel; searched the libraries of this process and:{}",
+                    searched);
+}
+
+}  // namespace mhcjit::runtime

@@ -1,0 +1,30 @@
+// Where NVRTC is on this machine, found by looking at files alone: a host with a warm cache never opens it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <llvm/ADT/STLFunctionalExtras.h>
+#include <llvm/Support/Error.h>
+
+namespace mhcjit::runtime {
+
+using GetEnvironment = llvm::function_ref<const char*(const char* name)>;
+
+struct NvrtcLocation {
+  std::string library;   // libnvrtc.so.13, links resolved
+  std::string builtins;  // libnvrtc-builtins.so.13.0 of the same folder, links resolved
+  std::string found_by;  // "MHCJIT_NVRTC", "nvidia-cuda-nvrtc wheel", ...
+  int major = 0;         // the version, which the name of the builtins carries
+  int minor = 0;
+};
+
+// Looks, in this order, at: `option`; $MHCJIT_NVRTC; the libraries already loaded in this process; the nvidia-cuda-nvrtc
+// wheel of $VIRTUAL_ENV, $CONDA_PREFIX, the python3 on PATH, ~/.local, /usr/local and /usr; $CONDA_PREFIX/lib;
+// $CUDA_PATH; $CUDA_HOME; the loader's folders; /usr/local/cuda. In each place version 13 before 12. An option or
+// variable that does not lead to NVRTC is an error, never passed over. A libnvrtc without its builtins in the same
+// folder cannot compile and does not count.
+// Errors: NO_NVRTC, with every place that was looked at.
+llvm::Expected<NvrtcLocation> locate_nvrtc(const std::string& option, GetEnvironment get_environment);
+
+}  // namespace mhcjit::runtime
