@@ -193,13 +193,13 @@ std::string member(const std::string& name, const std::string& dtype, const std:
 
 // A header of one tensor 'a'.
 std::string tensor_a(const std::string& dtype, const std::string& shape, const std::string& offsets) {
-  return "{" + member("a", dtype, shape, offsets) + "}";
+  return fmt::format("{{{}}}", member("a", dtype, shape, offsets));
 }
 
 // A header of a tensor 'a' and one of another name, both fp32.
 std::string two_tensors(const std::string& shape_a, const std::string& offsets_a, const std::string& name,
                         const std::string& shape, const std::string& offsets) {
-  return "{" + member("a", "\"F32\"", shape_a, offsets_a) + "," + member(name, "\"F32\"", shape, offsets) + "}";
+  return fmt::format("{{{},{}}}", member("a", "\"F32\"", shape_a, offsets_a), member(name, "\"F32\"", shape, offsets));
 }
 
 INSTANTIATE_TEST_SUITE_P(
