@@ -4,6 +4,7 @@
 # tool and library, and asks for development packages of each, so the two archives are named directly.
 find_package(Threads REQUIRED)
 find_package(ZLIB REQUIRED)
+# Debian has no static fmt; the header-only target puts it into the library all the same.
 find_package(fmt 9 REQUIRED)
 
 find_path(LLVM_INCLUDE_DIR llvm/Support/Error.h PATHS /usr/lib/llvm-19/include NO_DEFAULT_PATH REQUIRED)

@@ -1,0 +1,76 @@
+// Problems and architectures: what is accepted, and what each refusal says.
+#include "codegen/problem.h"
+
+#include <gtest/gtest.h>
+
+#include "support/error.h"
+
+namespace mhcjit::codegen {
+namespace {
+
+mhcjit_problem valid_problem() { return {MHCJIT_PRE_FORWARD, 4, 4096, MHCJIT_BF16, 1, 0}; }
+
+std::string refusal(const mhcjit_problem& problem) {
+  auto made = from_public(problem, {9, 0, 'a'});
+  if (made) return "accepted";
+  const Failure failure = take_failure(made.takeError());
+  EXPECT_EQ(failure.status, MHCJIT_ERROR_INVALID_ARGUMENT);
+  return failure.text;
+}
+
+TEST(Problem, NamesItself) {
+  auto problem = from_public(valid_problem(), {9, 0, 'a'});
+  ASSERT_TRUE(static_cast<bool>(problem));
+  EXPECT_EQ(to_string(*problem), "pre_forward n=4 D=4096 bf16 gamma sm_90a");
+  EXPECT_EQ(problem->rows(), 24);
+  EXPECT_EQ(problem->columns(), 16384);
+}
+
+TEST(Problem, RefusesEachFieldByName) {
+  mhcjit_problem problem = valid_problem();
+  problem.n = 17;
+  EXPECT_EQ(refusal(problem), "n is 17, allowed: 1 to 16");
+  problem.n = 0;
+  EXPECT_EQ(refusal(problem), "n is 0, allowed: 1 to 16");
+  problem = valid_problem();
+  problem.d = 0;
+  EXPECT_EQ(refusal(problem), "D is 0, allowed: 1 to 16777216");
+  problem.d = 16777217;
+  EXPECT_EQ(refusal(problem), "D is 16777217, allowed: 1 to 16777216");
+  problem = valid_problem();
+  problem.op = static_cast<mhcjit_op>(2);
+  EXPECT_EQ(refusal(problem), "op is 2, allowed: 0 (pre_forward) and 1 (pre_backward)");
+  problem = valid_problem();
+  problem.dtype = static_cast<mhcjit_dtype>(-1);
+  EXPECT_EQ(refusal(problem), "dtype is -1, allowed: 0 (bf16), 1 (fp16) and 2 (fp32)");
+  problem = valid_problem();
+  problem.has_gamma = 2;
+  EXPECT_EQ(refusal(problem), "has_gamma is 2, allowed: 0 and 1");
+  problem = valid_problem();
+  problem.batch_invariant = -1;
+  EXPECT_EQ(refusal(problem), "batch_invariant is -1, allowed: 0 and 1");
+}
+
+TEST(Architecture, ParsesAndPrints) {
+  for (const char* text : {"sm_80", "sm_89", "sm_90", "sm_90a", "sm_100a", "sm_100f", "sm_120a"}) {
+    auto architecture = parse_architecture(text);
+    ASSERT_TRUE(static_cast<bool>(architecture)) << text;
+    EXPECT_EQ(to_string(*architecture), text);
+  }
+  EXPECT_EQ(to_string(architecture_of_device(8, 6)), "sm_86");
+  EXPECT_EQ(to_string(architecture_of_device(9, 0)), "sm_90a");
+  EXPECT_EQ(to_string(architecture_of_device(12, 0)), "sm_120a");
+}
+
+TEST(Architecture, RefusesEverythingElse) {
+  for (const char* text : {"", "sm_", "sm_75", "sm_9", "sm_90b", "sm_90aa", "sm_1000", "90", "compute_90", "sm_-90", "sm_9 0"}) {
+    auto architecture = parse_architecture(text);
+    ASSERT_FALSE(static_cast<bool>(architecture)) << text;
+    const Failure failure = take_failure(architecture.takeError());
+    EXPECT_EQ(failure.status, MHCJIT_ERROR_INVALID_ARGUMENT);
+    EXPECT_NE(failure.text.find(fmt::format("architecture is '{}'", text)), std::string::npos) << failure.text;
+  }
+}
+
+}  // namespace
+}  // namespace mhcjit::codegen
