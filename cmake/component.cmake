@@ -2,17 +2,22 @@
 #
 # One folder, one static library mhcjit_NAME. A source sees the headers of its own folder and of the folders it
 # lists in USES, and no others: each folder is reached through a view of its own, "NAME/header.h", so that an include
-# of a folder that is not listed does not build.
+# of a folder that is not listed does not build. A folder inside another is named by its path: "runtime/cpu" is the
+# library mhcjit_runtime_cpu.
 function(mhcjit_component name)
   cmake_parse_arguments(arg "" "" "SOURCES;USES;PRIVATE_LIBS" ${ARGN})
-  set(view ${PROJECT_BINARY_DIR}/views/${name})
-  file(MAKE_DIRECTORY ${view})
+  list(TRANSFORM arg_USES PREPEND mhcjit_)
+  string(REPLACE "/" "_" arg_USES "${arg_USES}")
+  string(REPLACE "/" "_" stem ${name})
+  set(target mhcjit_${stem})
+  set(view ${PROJECT_BINARY_DIR}/views/${stem})
+  cmake_path(GET name PARENT_PATH parent)
+  file(MAKE_DIRECTORY ${view}/${parent})
   file(CREATE_LINK ${CMAKE_CURRENT_SOURCE_DIR} ${view}/${name} SYMBOLIC)
 
-  add_library(mhcjit_${name} STATIC ${arg_SOURCES})
-  target_include_directories(mhcjit_${name} PUBLIC ${view})
-  list(TRANSFORM arg_USES PREPEND mhcjit_)
-  target_link_libraries(mhcjit_${name} PUBLIC mhcjit_headers ${arg_USES} PRIVATE mhcjit_warnings ${arg_PRIVATE_LIBS})
+  add_library(${target} STATIC ${arg_SOURCES})
+  target_include_directories(${target} PUBLIC ${view})
+  target_link_libraries(${target} PUBLIC mhcjit_headers ${arg_USES} PRIVATE mhcjit_warnings ${arg_PRIVATE_LIBS})
 endfunction()
 
 add_library(mhcjit_headers INTERFACE)

@@ -1,0 +1,33 @@
+// The "pre" operator on host memory, for machines without a GPU and as a check of the kernels.
+//
+// fp32-class accuracy for every dtype; any n of 1..16 and any D. The bits depend neither on the number of threads nor,
+// for the outputs of a token, on T or on where the token stands. Returns when the outputs are written.
+//
+// Arguments are validated by the caller: required pointers are not null and aligned to their element, the workspace has
+// workspace_bytes() and is aligned to 16. Optional pointers may be null as mhcjit/mhcjit.h says. Beside the workspace
+// only fixed scratch on the stack of each thread is used, below 64 KiB.
+//
+// Threads: any number of callers may share one pool, and a pool of one thread runs everything on the caller's own. A
+// call waits only for work that it started itself.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <llvm/Support/ThreadPool.h>
+
+#include "codegen/problem.h"
+#include "mhcjit/mhcjit.h"
+
+namespace mhcjit::runtime::cpu {
+
+// Forward needs none; backward keeps M floats a token, the gradient at the logits.
+std::size_t workspace_bytes(const codegen::Problem& problem, std::int64_t T);
+
+void pre_forward(const codegen::Problem& problem, const mhcjit_pre_forward_args& args, llvm::ThreadPoolInterface& pool);
+
+// With T == 0, parameter gradients that are overwritten become zero.
+void pre_backward(const codegen::Problem& problem, const mhcjit_pre_backward_args& args,
+                  llvm::ThreadPoolInterface& pool);
+
+}  // namespace mhcjit::runtime::cpu
