@@ -29,8 +29,8 @@ TEST_P(CpuShapes, EveryOutputIsWithinItsBound) {
   std::uint64_t turn = static_cast<std::uint64_t>(n) + static_cast<std::uint64_t>(D);
   for (const mhcjit_dtype dtype : dtypes) {
     for (const bool has_gamma : {false, true}) {
-      // The bound of a bf16 tensor is the rounding of many elements: a single one may be off by 2^-8.
-      const std::int64_t T = D == 1 ? 61 : token_counts[turn % 4];
+      // The bound of a bf16 tensor is the typical rounding of many elements; one alone may be off by 2^-8.
+      const std::int64_t T = D == 1 ? 2001 : token_counts[turn % 4];
       expect_matches_oracle({.shape = {.T = T, .n = n, .D = D, .has_gamma = has_gamma},
                              .dtype = dtype,
                              .seed = turn,
