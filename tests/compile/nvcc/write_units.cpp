@@ -1,0 +1,48 @@
+// Writes the emitted units of a few problems as FOLDER/ARCHITECTURE_OPERATOR.cu, one line of stdout a file: between
+// them every template, both values of has_gamma, two element types and an odd D.
+#include <cstdio>
+#include <fstream>
+#include <string>
+
+#include "codegen/emit.h"
+#include "codegen/heuristic.h"
+
+namespace {
+
+using mhcjit::codegen::Architecture;
+using mhcjit::codegen::DType;
+using mhcjit::codegen::Op;
+using mhcjit::codegen::Problem;
+
+bool write(const std::string& folder, const Problem& problem) {
+  auto spec = mhcjit::codegen::choose_spec(problem);
+  if (!spec) {
+    std::fprintf(stderr, "%s\n", llvm::toString(spec.takeError()).c_str());
+    return false;
+  }
+  const std::string path =
+      folder + "/" + to_string(problem.architecture) + "_" + std::string(to_string(problem.op)) + ".cu";
+  std::ofstream file(path);
+  file << mhcjit::codegen::emit_unit(*spec);
+  if (!file.flush()) {
+    std::fprintf(stderr, "%s: cannot be written\n", path.c_str());
+    return false;
+  }
+  std::puts(path.c_str());
+  return true;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: write_units FOLDER\n");
+    return 2;
+  }
+  bool ok = true;
+  for (const Op op : {Op::pre_forward, Op::pre_backward}) {
+    ok &= write(argv[1], {op, 4, 4096, DType::bf16, true, false, Architecture{9, 0, 'a'}});
+    ok &= write(argv[1], {op, 3, 127, DType::fp32, false, true, Architecture{8, 0, 0}});
+  }
+  return ok ? 0 : 1;
+}
