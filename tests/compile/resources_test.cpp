@@ -1,0 +1,150 @@
+// Every kind of kernel through the real compiler, for each architecture: it compiles without a warning, nothing is kept
+// in local memory, and registers and shared memory stay within what the launch plan counts on.
+#include <algorithm>
+#include <regex>
+
+#include <gtest/gtest.h>
+
+#include "codegen/emit.h"
+#include "codegen/heuristic.h"
+#include "runtime/compiler_identity.h"
+#include "runtime/nvrtc.h"
+#include "runtime/ptxas_log.h"
+#include "runtime/template_set.h"
+#include "support/error.h"
+
+namespace mhcjit::runtime {
+namespace {
+
+using codegen::DType;
+using codegen::Op;
+using codegen::Problem;
+
+struct Compiled {
+  codegen::KernelSpec spec;
+  std::string log;
+  std::vector<cache::KernelResources> kernels;
+};
+
+template <typename T>
+T value_of(llvm::Expected<T> expected) {
+  if (expected) return std::move(*expected);
+  ADD_FAILURE() << take_failure(expected.takeError()).text;
+  return T();
+}
+
+Compiled compile(const char* nvrtc_path, const Problem& problem) {
+  Compiled compiled;
+  compiled.spec = value_of(codegen::choose_spec(problem));
+  const NvrtcLocation location = value_of(locate_nvrtc(nvrtc_path, [](const char*) -> const char* { return nullptr; }));
+  const Nvrtc* nvrtc = value_of(Nvrtc::load(location));
+  const auto templates = value_of(load_templates(""));
+  if (nvrtc == nullptr || templates == nullptr) return compiled;
+  CompileRequest request;
+  request.source = codegen::emit_unit(compiled.spec);
+  request.headers = templates->headers;
+  request.options = compile_options(to_string(problem.architecture), value_of(identify(location)));
+  const CompileOutput output = value_of(nvrtc->compile(request));
+  EXPECT_FALSE(output.cubin.empty());
+  compiled.log = output.log;
+  compiled.kernels = parse_ptxas_log(output.log);
+  return compiled;
+}
+
+void expect_within_budget(const Compiled& compiled) {
+  SCOPED_TRACE(to_string(compiled.spec));
+  EXPECT_EQ(compiled.log.find("warning"), std::string::npos) << compiled.log;
+  const std::vector<codegen::StagePlan> stages = codegen::stages(compiled.spec);
+  EXPECT_EQ(compiled.kernels.size(), stages.size()) << compiled.log;
+  for (const codegen::StagePlan& stage : stages) {
+    SCOPED_TRACE(stage.name);
+    const auto kernel = std::find_if(compiled.kernels.begin(), compiled.kernels.end(),
+                                     [&](const cache::KernelResources& one) { return one.name == stage.entry(); });
+    ASSERT_NE(kernel, compiled.kernels.end()) << compiled.log;
+    EXPECT_EQ(kernel->spill_store_bytes, 0);
+    EXPECT_EQ(kernel->spill_load_bytes, 0);
+    EXPECT_EQ(kernel->static_smem_bytes, 0);
+    EXPECT_GT(kernel->registers, 0);
+    // The register file of a multiprocessor has 65536; the assembler hands them out to a warp in groups of 256.
+    const int registers_per_block = (kernel->registers + 7) / 8 * 8 * compiled.spec.threads_per_block;
+    EXPECT_LE(registers_per_block * stage.min_blocks_per_multiprocessor, 65536);
+  }
+  const std::regex frame("([0-9]+) bytes stack frame");
+  for (std::sregex_iterator match(compiled.log.begin(), compiled.log.end(), frame), end; match != end; ++match)
+    EXPECT_EQ((*match)[1], "0") << compiled.log;
+}
+
+std::vector<Problem> every_kind_of_problem() {
+  struct Shape {
+    int n;
+    std::int64_t d;
+    DType dtype;
+    bool has_gamma;
+  };
+  const Shape shapes[] = {
+      {4, 4096, DType::bf16, true},  {4, 127, DType::fp16, true},  {16, 7168, DType::bf16, true},
+      {8, 2048, DType::fp32, false}, {1, 8, DType::bf16, true},    {3, 5129, DType::fp32, true},
+      {2, 1922, DType::bf16, false}, {6, 2560, DType::fp16, false},
+  };
+  std::vector<Problem> problems;
+  for (const Shape& shape : shapes)
+    for (const Op op : {Op::pre_forward, Op::pre_backward})
+      problems.push_back({op, shape.n, shape.d, shape.dtype, shape.has_gamma, false, {}});
+  return problems;
+}
+
+class Resources : public testing::TestWithParam<const char*> {
+ protected:
+  codegen::Architecture architecture() const { return value_of(codegen::parse_architecture(GetParam())); }
+};
+
+TEST_P(Resources, EveryKindOfKernelFits) {
+  for (Problem problem : every_kind_of_problem()) {
+    problem.architecture = architecture();
+    expect_within_budget(compile(NVRTC_13, problem));
+  }
+}
+
+TEST_P(Resources, TheUsualShapeFitsWithTheOlderCompiler) {
+  for (const Op op : {Op::pre_forward, Op::pre_backward})
+    expect_within_budget(compile(NVRTC_12, {op, 4, 4096, DType::bf16, true, false, architecture()}));
+}
+
+INSTANTIATE_TEST_SUITE_P(Architectures, Resources, testing::Values("sm_80", "sm_90a", "sm_100a", "sm_120a"),
+                         [](const auto& info) { return std::string(info.param); });
+
+// Equal requests give equal bytes: without that, two machines could not share a cache.
+TEST(Compiler, IsDeterministic) {
+  const Problem problem = {Op::pre_forward, 4, 256, DType::bf16, true, false, {9, 0, 'a'}};
+  const NvrtcLocation location = value_of(locate_nvrtc(NVRTC_13, [](const char*) -> const char* { return nullptr; }));
+  const Nvrtc* nvrtc = value_of(Nvrtc::load(location));
+  ASSERT_NE(nvrtc, nullptr);
+  CompileRequest request;
+  request.source = codegen::emit_unit(value_of(codegen::choose_spec(problem)));
+  request.headers = value_of(load_templates(""))->headers;
+  request.options = compile_options("sm_90a", value_of(identify(location)));
+  const std::string first = value_of(nvrtc->compile(request)).cubin;
+  EXPECT_FALSE(first.empty());
+  EXPECT_EQ(first, value_of(nvrtc->compile(request)).cubin);
+}
+
+// A test that a budget can be missed: a kernel that indexes a register array at run time has a stack frame.
+TEST(Resources, ALocalArrayIsSeen) {
+  const NvrtcLocation location = value_of(locate_nvrtc(NVRTC_13, [](const char*) -> const char* { return nullptr; }));
+  const Nvrtc* nvrtc = value_of(Nvrtc::load(location));
+  ASSERT_NE(nvrtc, nullptr);
+  CompileRequest request;
+  request.source =
+      "extern \"C\" __global__ void local(float* x, int i) {\n"
+      "  float a[64];\n"
+      "  for (int k = 0; k < 64; ++k) a[k] = x[k];\n"
+      "  x[0] = a[i];\n"
+      "}\n";
+  request.options = compile_options("sm_90a", value_of(identify(location)));
+  const std::string log = value_of(nvrtc->compile(request)).log;
+  EXPECT_EQ(log.find(" 0 bytes stack frame"), std::string::npos) << log;
+  EXPECT_NE(log.find("bytes stack frame"), std::string::npos) << log;
+}
+
+}  // namespace
+}  // namespace mhcjit::runtime
