@@ -1,0 +1,74 @@
+// The generated forward kernels compute what the float64 oracle computes, write nothing else, and give the same bits
+// in every order of threads and blocks and for every T.
+#include <fmt/format.h>
+
+#include "problem_test.h"
+
+namespace mhcjit::sim {
+namespace {
+
+class PreForward : public ProblemTest<codegen::Op::pre_forward> {
+ protected:
+  void expect_matches_oracle(const oracle::RandomOptions& options) {
+    const oracle::Inputs inputs = oracle::random_inputs(options);
+    const Outcome outcome = run_forward(op(), options.shape.T, inputs);
+    ASSERT_EQ(outcome.fault, "");
+    const oracle::Forward reference = oracle::pre_forward(options.shape, inputs);
+    expect_close(outcome, "h_in", reference.h_in);
+    expect_close(outcome, "h_post", reference.h_post);
+    expect_close(outcome, "h_res", reference.h_res);
+    expect_close(outcome, "inv_rms", reference.inv_rms);
+    expect_close(outcome, "h_mix", reference.h_mix);
+    expect_close(outcome, "h_pre", reference.h_pre);
+  }
+};
+
+TEST_P(PreForward, MatchesTheOracleForEveryTail) {
+  for (const std::int64_t tokens : {1, 7, 13, 70}) {
+    SCOPED_TRACE(tokens);
+    expect_matches_oracle(random(tokens));
+  }
+}
+
+TEST_P(PreForward, MatchesTheOracleForSmallAndLargeX) {
+  for (const double x_std : {0.05, 1.0, 20.0}) {
+    for (const auto& alpha : {oracle::initial_alpha, oracle::trained_alpha}) {
+      SCOPED_TRACE(fmt::format("x std {}, alpha[1] {}", x_std, alpha[1]));
+      expect_matches_oracle(random(13, x_std, alpha));
+    }
+  }
+}
+
+TEST_P(PreForward, LeavesOutWhatIsNotWanted) {
+  const oracle::Inputs inputs = oracle::random_inputs(random(13));
+  Tensors expected = run_forward(op(), 13, inputs).outputs;
+  RunOptions options;
+  for (const std::string name : {"inv_rms", "h_mix", "h_pre"}) {
+    expected.erase(name);
+    options.unwanted.insert(name);
+    const Outcome outcome = run_forward(op(), 13, inputs, options);
+    EXPECT_EQ(outcome.fault, "");
+    EXPECT_TRUE(outcome.outputs == expected) << "without " << name;
+  }
+}
+
+TEST_P(PreForward, GivesTheSameBitsInEveryOrder) {
+  const oracle::Inputs inputs = oracle::random_inputs(random(13));
+  const Tensors first = run_forward(op(), 13, inputs, {.seed = 1}).outputs;
+  for (const std::uint64_t seed : {2, 3})
+    EXPECT_TRUE(run_forward(op(), 13, inputs, {.seed = seed}).outputs == first) << "seed " << seed;
+}
+
+TEST_P(PreForward, GivesARowTheSameBitsForEveryT) {
+  const oracle::Inputs inputs = oracle::random_inputs(random(70));
+  const Tensors all = run_forward(op(), 70, inputs).outputs;
+  for (const std::int64_t token : {0, 7, 37, 69}) {
+    const Tensors alone = run_forward(op(), 1, token_of(inputs, token, 70)).outputs;
+    EXPECT_TRUE(rows_of(all, token, 70) == alone) << "token " << token;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, PreForward, ::testing::ValuesIn(problem_names()), problem_name);
+
+}  // namespace
+}  // namespace mhcjit::sim

@@ -1,0 +1,72 @@
+// What the tests of whole operators share: one instance for each problem that the program was built with.
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "operator_run.h"
+#include "oracle/compare.h"
+#include "oracle/random_inputs.h"
+#include "oracle/storage.h"
+
+namespace mhcjit::sim {
+
+inline std::vector<std::string_view> problem_names() {
+  std::vector<std::string_view> names;
+  for (const Unit* unit : units())
+    if (unit->op == codegen::to_string(codegen::Op::pre_forward)) names.push_back(unit->problem);
+  return names;
+}
+
+inline std::string problem_name(const ::testing::TestParamInfo<std::string_view>& info) {
+  return std::string(info.param);
+}
+
+// One of `parts` equal parts.
+inline std::vector<double> part_of(const std::vector<double>& values, std::int64_t part, std::int64_t parts) {
+  const std::size_t size = values.size() / parts;
+  return {values.begin() + part * size, values.begin() + (part + 1) * size};
+}
+
+// The bytes of one token of tensors that have `tokens` rows.
+inline Tensors rows_of(const Tensors& tensors, std::int64_t token, std::int64_t tokens) {
+  Tensors rows;
+  for (const auto& [name, bytes] : tensors) {
+    const std::size_t size = bytes.size() / tokens;
+    rows[name].assign(bytes.begin() + token * size, bytes.begin() + (token + 1) * size);
+  }
+  return rows;
+}
+
+inline oracle::Inputs token_of(oracle::Inputs inputs, std::int64_t token, std::int64_t tokens) {
+  inputs.x = part_of(inputs.x, token, tokens);
+  return inputs;
+}
+
+template <codegen::Op operation>
+class ProblemTest : public ::testing::TestWithParam<std::string_view> {
+ protected:
+  Operator& op() { return op_; }
+  const codegen::Problem& problem() const { return op_.spec.problem; }
+
+  oracle::RandomOptions random(std::int64_t tokens, double x_std = 1.0,
+                               std::array<double, 3> alpha = oracle::initial_alpha) const {
+    return {shape_of(problem(), tokens), public_dtype(problem()), static_cast<std::uint64_t>(tokens), x_std, alpha};
+  }
+
+  void expect_close(const Outcome& outcome, const std::string& name, const std::vector<double>& reference) const {
+    const mhcjit_dtype dtype = dtype_of(name, problem());
+    const std::vector<double> values =
+        oracle::from_storage(outcome.outputs.at(name).data(), static_cast<std::int64_t>(reference.size()), dtype);
+    EXPECT_LE(oracle::normalised_error(reference, values), *oracle::error_bound(name, public_dtype(problem()))) << name;
+  }
+
+ private:
+  Operator op_ = find_operator(GetParam(), operation);
+};
+
+}  // namespace mhcjit::sim

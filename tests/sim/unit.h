@@ -1,0 +1,22 @@
+// The emitted units that this program was built with. Free of the library's headers: each unit includes it.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+namespace mhcjit::sim {
+
+struct Entry {
+  std::string_view name;            // "mhcjit_pre_forward_project"
+  void (*call)(const void* args);   // as one thread; `args` is the operator's argument struct
+};
+
+struct Unit {
+  std::string_view problem;  // "n4_d127_bf16_gamma"
+  std::string_view op;       // "pre_forward"
+  std::span<const Entry> entries;
+};
+
+std::span<const Unit* const> units();
+
+}  // namespace mhcjit::sim
