@@ -1,0 +1,174 @@
+// A damaged, cut or forged entry must never be taken for a sound one, and reading it must be safe.
+#include "cache/entry.h"
+
+#include <llvm/ADT/StringExtras.h>
+#include <llvm/Support/Endian.h>
+#include <llvm/Support/xxhash.h>
+
+#include "support/error.h"
+#include "tests/cache/sample.h"
+
+namespace mhcjit::cache {
+namespace {
+
+namespace endian = llvm::support::endian;
+
+bool decodes(llvm::StringRef bytes) {
+  llvm::Expected<Entry> entry = decode(bytes);
+  if (entry) return true;
+  const Failure failure = take_failure(entry.takeError());
+  EXPECT_EQ(failure.status, MHCJIT_ERROR_BAD_FILE);
+  return false;
+}
+
+std::string refusal(llvm::StringRef bytes) {
+  llvm::Expected<Entry> entry = decode(bytes);
+  return entry ? "decoded" : take_failure(entry.takeError()).text;
+}
+
+// A forged file: its size field and checksum agree with what it holds.
+std::string resealed(std::string bytes) {
+  endian::write64le(bytes.data() + 16, bytes.size());
+  const llvm::StringRef covered = llvm::StringRef(bytes).drop_back(16);
+  const llvm::XXH128_hash_t hash = llvm::xxh3_128bits(llvm::arrayRefFromStringRef(covered));
+  endian::write64le(bytes.data() + bytes.size() - 16, hash.low64);
+  endian::write64le(bytes.data() + bytes.size() - 8, hash.high64);
+  return bytes;
+}
+
+std::string with_u32(std::string bytes, std::size_t offset, std::uint32_t value) {
+  endian::write32le(bytes.data() + offset, value);
+  return resealed(std::move(bytes));
+}
+
+std::string with_u64(std::string bytes, std::size_t offset, std::uint64_t value) {
+  endian::write64le(bytes.data() + offset, value);
+  return resealed(std::move(bytes));
+}
+
+TEST(Entry, ReadsBackAsWritten) {
+  for (unsigned seed = 1; seed <= 20; ++seed) {
+    const Entry entry = sample(seed, seed).entry;
+    llvm::Expected<Entry> read = decode(encode(entry));
+    ASSERT_TRUE(static_cast<bool>(read)) << take_failure(read.takeError()).text;
+    EXPECT_EQ(*read, entry);
+  }
+}
+
+TEST(Entry, ReadsTheGoldenFileOfFormat1) {
+  const std::string golden = data_file("golden_format1.mhcjit");
+  llvm::Expected<Entry> read = decode(golden);
+  ASSERT_TRUE(static_cast<bool>(read)) << take_failure(read.takeError()).text;
+
+  Entry expected;
+  CacheKey key;
+  key.add("architecture", "sm_90a");
+  key.add("source", "line one\nsource=line two\n");
+  key.add("empty", "");
+  expected.key_text = key.text();
+  expected.architecture = "sm_90a";
+  expected.kernels = {{"scale", 12, 0, 0, 0, 1024}, {"mhcjit_second", 255, 16, 24, 49152, 128}};
+  expected.created_unix_seconds = 1767225600;
+  expected.cubin = data_file("scale_nvrtc13.sm_90a.cubin");
+  EXPECT_EQ(*read, expected);
+  EXPECT_EQ(encode(expected), golden) << "the writer's bytes are not format 1 any more";
+}
+
+TEST(Entry, RefusesEveryFlippedBitAndByte) {
+  const std::string sound = encode(sample().entry);
+  std::string damaged = sound;
+  for (std::size_t offset = 0; offset < sound.size(); ++offset) {
+    for (const int mask : {1, 2, 4, 8, 16, 32, 64, 128, 255}) {
+      damaged[offset] = static_cast<char>(sound[offset] ^ mask);
+      ASSERT_FALSE(decodes(damaged)) << "byte " << offset << " xor " << mask;
+    }
+    damaged[offset] = sound[offset];
+  }
+  EXPECT_TRUE(decodes(damaged));
+}
+
+TEST(Entry, RefusesEveryCutAndEveryExtension) {
+  const std::string sound = encode(sample().entry);
+  for (std::size_t size = 0; size < sound.size(); ++size) {
+    ASSERT_FALSE(decodes(llvm::StringRef(sound).take_front(size))) << size;
+  }
+  EXPECT_FALSE(decodes(sound + '\0'));
+  EXPECT_FALSE(decodes(sound + sound));
+}
+
+// What the checksum cannot catch, because the writer computed it too.
+TEST(Entry, RefusesForgedLengths) {
+  Entry entry = sample().entry;
+  entry.key_text.assign(10, 'k');
+  const std::string sound = resealed(encode(entry));
+  ASSERT_TRUE(decodes(sound));
+  const std::size_t record = 48 + entry.key_text.size() + entry.architecture.size();
+
+  for (const std::uint32_t huge : {0xffffffffu, 0x80000000u, 0x7fffffffu, static_cast<std::uint32_t>(sound.size())}) {
+    for (const std::size_t offset : {std::size_t{12}, std::size_t{24}, std::size_t{28}, record}) {
+      EXPECT_FALSE(decodes(with_u32(sound, offset, huge))) << offset << " holds " << huge;
+    }
+  }
+  for (const std::uint64_t wrong : {UINT64_MAX, UINT64_MAX / 2, entry.cubin.size() + 1, entry.cubin.size() - 1}) {
+    EXPECT_FALSE(decodes(with_u64(sound, 32, wrong))) << "cubin length " << wrong;
+  }
+  EXPECT_FALSE(decodes(with_u32(sound, 28, 0))) << "an architecture of no bytes";
+}
+
+TEST(Entry, NamesTheFieldItsValueAndWhatIsAllowed) {
+  Entry entry = sample().entry;
+  const std::string sound = encode(entry);
+  const std::string size = std::to_string(sound.size());
+  EXPECT_EQ(refusal("short"), "cache entry: size is 5, it should be 64 to 67108864");
+  EXPECT_EQ(refusal("GARBAGE!" + sound.substr(8)),
+            "cache entry: magic is 4741524241474521, it should be 4d48434a49540d0a");
+  EXPECT_EQ(refusal(with_u32(sound, 8, 2)), "cache entry: format version is 2, it should be 1");
+  EXPECT_EQ(refusal(sound + "x"),
+            "cache entry: total length is " + size + ", it should be " + std::to_string(sound.size() + 1));
+  EXPECT_EQ(refusal(with_u64(sound, 32, entry.cubin.size() - 7)),
+            "cache entry: bytes between the cubin and the checksum is 7, it should be 0");
+  std::string unsealed = sound;
+  unsealed.back() = static_cast<char>(unsealed.back() ^ 1);
+  EXPECT_TRUE(llvm::StringRef(refusal(unsealed)).starts_with("cache entry: checksum is "));
+}
+
+TEST(Entry, LimitsHoldForWriterAndReaderAlike) {
+  const auto refused = [](const char* text, void (*change)(Entry&)) {
+    Entry entry = sample().entry;
+    change(entry);
+    const Failure failure = take_failure(check_limits(entry));
+    EXPECT_EQ(failure.status, MHCJIT_ERROR_BAD_FILE);
+    EXPECT_EQ(failure.text, text);
+    EXPECT_EQ(refusal(encode(entry)), text);
+  };
+  refused("cache entry: length of a kernel's name is 0, it should be 1 to 4096",
+          [](Entry& entry) { entry.kernels[1].name.clear(); });
+  refused("cache entry: length of a kernel's name is 4097, it should be 1 to 4096",
+          [](Entry& entry) { entry.kernels[0].name.assign(4097, 'k'); });
+  refused("cache entry: registers is 4294967295, it should be 0 to 2147483647",
+          [](Entry& entry) { entry.kernels[0].registers = -1; });
+  refused("cache entry: most threads of a block is 2147483648, it should be 0 to 2147483647",
+          [](Entry& entry) { entry.kernels[1].max_threads_per_block = INT32_MIN; });
+  refused("cache entry: length of the architecture is 0, it should be 1 to 32",
+          [](Entry& entry) { entry.architecture.clear(); });
+  refused("cache entry: length of the architecture is 33, it should be 1 to 32",
+          [](Entry& entry) { entry.architecture.assign(33, 'a'); });
+  refused("cache entry: number of kernels is 257, it should be 0 to 256",
+          [](Entry& entry) { entry.kernels.resize(257, entry.kernels[0]); });
+  refused("cache entry: length of the key text is 16777217, it should be 0 to 16777216",
+          [](Entry& entry) { entry.key_text.assign((std::size_t{16} << 20) + 1, 'k'); });
+}
+
+TEST(Entry, MoreThanTheMostBytesIsRefused) {
+  Entry entry = sample().entry;
+  entry.cubin.resize(max_entry_bytes - (encode(entry).size() - entry.cubin.size()), 'c');
+  EXPECT_FALSE(static_cast<bool>(check_limits(entry))) << "the most that is allowed";
+  EXPECT_TRUE(decodes(encode(entry)));
+  entry.cubin += 'c';
+  EXPECT_EQ(take_failure(check_limits(entry)).text,
+            "cache entry: total length is 67108865, it should be 0 to 67108864");
+  EXPECT_FALSE(decodes(encode(entry)));
+}
+
+}  // namespace
+}  // namespace mhcjit::cache
