@@ -40,9 +40,10 @@ llvm::Expected<CompileOutput> Compiler::compile(const CompileRequest& request) {
   return (*nvrtc)->compile(request);
 }
 
-bool Compiler::record() {
-  const std::lock_guard lock(mutex_);
-  return identity_ && record_identity(cache_root_, *identity_);
+llvm::Error Compiler::record() {
+  auto current = identity();
+  if (!current) return current.takeError();
+  return record_identity(cache_root_, *current);
 }
 
 }  // namespace mhcjit::runtime

@@ -25,8 +25,8 @@ class Compiler {
   // Opens NVRTC when it is not open yet. Errors: NO_NVRTC, COMPILATION_FAILED, OUT_OF_MEMORY.
   llvm::Expected<CompileOutput> compile(const CompileRequest& request);
 
-  // Makes the cache folder record this compiler's identity.
-  bool record();
+  // Makes the cache folder record this compiler's identity. Errors: IO.
+  llvm::Error record();
 
  private:
   llvm::Expected<NvrtcLocation> location();

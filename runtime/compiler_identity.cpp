@@ -7,8 +7,8 @@
 #include <llvm/ADT/StringExtras.h>
 #include <llvm/Support/FileSystem.h>
 #include <llvm/Support/MemoryBuffer.h>
-#include <llvm/Support/raw_ostream.h>
 
+#include "cache/replace_file.h"
 #include "runtime/elf_note.h"
 #include "support/error.h"
 
@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::uint64_t longest_record = 1024;
 
-std::string record_path(const std::string& root) { return root + "/compiler_identity"; }
+constexpr char record_name[] = "compiler_identity";
 
 bool is_build_id(llvm::StringRef text) { return !text.empty() && llvm::all_of(text, llvm::isHexDigit); }
 
@@ -54,7 +54,7 @@ llvm::Expected<CompilerIdentity> identify(const NvrtcLocation& location) {
 
 std::optional<CompilerIdentity> recorded_identity(const std::string& root) {
   if (root.empty()) return std::nullopt;
-  const std::string path = record_path(root);
+  const std::string path = root + '/' + record_name;
   std::uint64_t bytes = 0;
   if (!llvm::sys::fs::is_regular_file(path) || llvm::sys::fs::file_size(path, bytes) || bytes > longest_record)
     return std::nullopt;
@@ -63,19 +63,10 @@ std::optional<CompilerIdentity> recorded_identity(const std::string& root) {
   return parse_identity((*text)->getBuffer());
 }
 
-bool record_identity(const std::string& root, const CompilerIdentity& identity) {
-  if (root.empty()) return false;
-  if (recorded_identity(root) == identity) return true;
-  int descriptor = -1;
-  llvm::SmallString<256> temporary;
-  if (llvm::sys::fs::createUniqueFile(record_path(root) + ".%%%%%%%%%%%%%%%%.tmp", descriptor, temporary)) return false;
-  llvm::raw_fd_ostream file(descriptor, /*shouldClose=*/true);
-  file << to_string(identity) << '\n';
-  file.close();
-  const bool written = !file.has_error() && !llvm::sys::fs::rename(temporary, record_path(root));
-  file.clear_error();
-  if (!written) llvm::sys::fs::remove(temporary);
-  return written;
+llvm::Error record_identity(const std::string& root, const CompilerIdentity& identity) {
+  if (root.empty() || recorded_identity(root) == identity) return llvm::Error::success();
+  return cache::replace_file(cache::FileOps::system(), root, record_name, "", to_string(identity) + '\n',
+                             /*flush=*/false);
 }
 
 std::vector<std::string> compile_options(std::string_view architecture, const CompilerIdentity& identity) {

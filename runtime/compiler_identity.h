@@ -36,9 +36,9 @@ llvm::Expected<CompilerIdentity> identify(const NvrtcLocation& location);
 // The identity that the cache folder `root` records, if it does.
 std::optional<CompilerIdentity> recorded_identity(const std::string& root);
 
-// Makes `identity` the one that `root` records, whole or not at all. False when it could not be written, which costs
-// no more than the ability to use the folder without NVRTC.
-bool record_identity(const std::string& root, const CompilerIdentity& identity);
+// Makes `identity` the one that `root` records, whole or not at all. A failure (IO) costs no more than the ability to
+// use the folder on a machine without NVRTC.
+llvm::Error record_identity(const std::string& root, const CompilerIdentity& identity);
 
 // The options of every compile, sorted. They are part of the cache key, so none has a path or a side effect, and they
 // follow from the version alone. `architecture` is "sm_90a".

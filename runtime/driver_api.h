@@ -24,7 +24,6 @@ namespace mhcjit::runtime {
   F(cuDeviceGetAttribute)              \
   F(cuDeviceTotalMem)                  \
   F(cuDevicePrimaryCtxRetain)          \
-  F(cuDevicePrimaryCtxRelease)         \
   F(cuCtxSetCurrent)                   \
   F(cuCtxGetDevice)                    \
   F(cuLibraryLoadData)                 \

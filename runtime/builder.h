@@ -1,0 +1,66 @@
+// Problem to cubin: spec, source, key, cache, compile, publish.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include <llvm/Support/Error.h>
+
+#include "cache/disk_cache.h"
+#include "cache/single_flight.h"
+#include "codegen/kernel_spec.h"
+#include "runtime/compiler.h"
+#include "runtime/settings.h"
+
+namespace mhcjit::runtime {
+
+// The compiled kernels of one problem.
+struct CompiledUnit {
+  codegen::KernelSpec spec;
+  CompilerIdentity compiler;
+  std::string digest;  // of the cache key
+  cache::Entry entry;
+  bool from_disk = false;  // read from the cache folder, not compiled by this process
+};
+
+using CompiledUnitPtr = std::shared_ptr<const CompiledUnit>;
+
+// Thread-safe: concurrent calls for one problem build it once.
+class Builder {
+ public:
+  explicit Builder(const Settings& settings);
+
+  struct Built {
+    CompiledUnitPtr unit;
+    bool cache_hit;  // no compile was needed for this call
+  };
+
+  // `problem` has passed check(). Errors: NO_NVRTC, COMPILATION_FAILED, OUT_OF_MEMORY, IO (template_dir).
+  llvm::Expected<Built> build(const codegen::Problem& problem);
+
+  // Compiles `problem` although the cache has it, and replaces what the cache has: for a cubin that the driver refused.
+  llvm::Expected<CompiledUnitPtr> build_anew(const codegen::Problem& problem);
+
+  cache::Counters cache_counters() const { return cache_.counters(); }
+  std::uint64_t compiles() const { return compiles_; }
+  double compile_milliseconds() const { return static_cast<double>(compile_nanoseconds_) * 1e-6; }
+
+ private:
+  enum class Lookup { cache_first, compile_always };
+
+  llvm::Expected<CompiledUnitPtr> make(const codegen::Problem& problem, Lookup lookup);
+  llvm::Expected<cache::Entry> compile(const codegen::KernelSpec& spec, const cache::CacheKey& key,
+                                       CompileRequest request);
+
+  const Log log_;
+  const std::string template_dir_;
+  cache::DiskCache cache_;
+  Compiler compiler_;
+  cache::SingleFlight<codegen::Problem, CompiledUnitPtr> units_;
+  std::atomic<std::uint64_t> compiles_ = 0;
+  std::atomic<std::uint64_t> compile_nanoseconds_ = 0;
+};
+
+}  // namespace mhcjit::runtime

@@ -1,0 +1,24 @@
+// An operator that runs on host memory with this process's threads.
+#pragma once
+
+#include "runtime/cpu_threads.h"
+#include "runtime/operator.h"
+
+namespace mhcjit::runtime {
+
+class CpuOperator final : public Operator {
+ public:
+  // `threads` outlives the operator. `problem` needs no architecture.
+  CpuOperator(const codegen::Problem& problem, CpuThreads& threads);
+
+ private:
+  std::size_t needed_workspace(std::int64_t T) const override;
+  llvm::Error check_usable() const override;
+  llvm::Error check_pointer(const char* argument, const void* pointer) const override;
+  llvm::Error launch(const mhcjit_pre_forward_args& args, void* stream) const override;
+  llvm::Error launch(const mhcjit_pre_backward_args& args, void* stream) const override;
+
+  CpuThreads& threads_;
+};
+
+}  // namespace mhcjit::runtime

@@ -1,0 +1,129 @@
+#include "runtime/doctor.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+
+#include "runtime/compiler_identity.h"
+#include "runtime/device.h"
+#include "runtime/nvrtc.h"
+#include "runtime/settings.h"
+#include "support/error.h"
+
+namespace mhcjit::runtime {
+namespace {
+
+std::string text_of(llvm::Error error) { return take_failure(std::move(error)).text; }
+
+Findings::Device look_at_device(const DriverApi& driver, CUdevice ordinal) {
+  Findings::Device found;
+  found.ordinal = ordinal;
+  char name[256] = {};
+  if (driver.cuDeviceGetName(name, sizeof name - 1, ordinal) == CUDA_SUCCESS) found.name = name;
+  std::size_t bytes = 0;
+  if (driver.cuDeviceTotalMem(&bytes, ordinal) == CUDA_SUCCESS) found.memory_bytes = bytes;
+  auto device = inspect_device(driver, ordinal);
+  if (!device) {
+    found.problem = text_of(device.takeError());
+    return found;
+  }
+  found.compute_capability = fmt::format("{}.{}", device->architecture.major, device->architecture.minor);
+  found.architecture = to_string(device->architecture);
+  return found;
+}
+
+void look_at_driver(const std::string& path, Findings& findings) {
+  auto driver = DriverApi::load(path);
+  if (!driver) {
+    findings.driver.problem = text_of(driver.takeError());
+    findings.devices_problem = "no driver to ask";
+    return;
+  }
+  findings.driver.path = (*driver)->path();
+  findings.driver.version = (*driver)->version();
+  if (auto error = (*driver)->initialise()) {
+    findings.devices_problem = text_of(std::move(error));
+    return;
+  }
+  int count = 0;
+  if (auto error = (*driver)->check((*driver)->cuDeviceGetCount(&count), MHCJIT_ERROR_NO_DEVICE, "counting devices")) {
+    findings.devices_problem = text_of(std::move(error));
+    return;
+  }
+  for (int ordinal = 0; ordinal < count; ++ordinal) findings.devices.push_back(look_at_device(**driver, ordinal));
+  if (count == 0)
+    findings.devices_problem = "the driver reports no device; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use "
+                               "MHCJIT_DEVICE_CPU";
+}
+
+Findings::Nvrtc look_at_nvrtc(const std::string& path) {
+  Findings::Nvrtc found;
+  auto location = locate_nvrtc(path, [](const char* name) -> const char* { return std::getenv(name); });
+  if (!location) {
+    found.problem = text_of(location.takeError());
+    return found;
+  }
+  found.path = location->library;
+  found.builtins_path = location->builtins;
+  found.found_by = location->found_by;
+  if (auto identity = identify(*location)) {
+    found.identity = to_string(*identity);
+  } else {
+    found.problem = text_of(identity.takeError());
+  }
+  if (auto nvrtc = Nvrtc::load(*location)) {
+    found.version = (*nvrtc)->version();
+  } else {
+    found.problem = text_of(nvrtc.takeError());
+  }
+  return found;
+}
+
+Findings::Cache look_at_cache(const std::string& root) {
+  namespace fs = std::filesystem;
+  Findings::Cache found;
+  if (root.empty()) {
+    found.problem = "there is no cache folder, so every process compiles anew; set HOME or MHCJIT_CACHE_DIR";
+    return found;
+  }
+  std::error_code error;
+  fs::path existing = found.root = fs::absolute(root, error);
+  if (auto recorded = recorded_identity(found.root)) found.recorded_compiler = to_string(*recorded);
+  while (!fs::exists(existing, error) && existing.has_relative_path()) existing = existing.parent_path();
+  struct stat status = {};
+  if (!fs::is_directory(existing, error)) {
+    found.problem = fmt::format("{} is not a folder; set MHCJIT_CACHE_DIR to one", existing.native());
+  } else if (access(existing.c_str(), W_OK | X_OK) != 0) {
+    found.problem = fmt::format("{} cannot be written; make it writable, or set MHCJIT_CACHE_DIR to a folder that is",
+                                existing.native());
+  } else if (existing == fs::path(found.root) && stat(existing.c_str(), &status) == 0 &&
+             ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0 || (status.st_uid != geteuid() && status.st_uid != 0))) {
+    found.problem = fmt::format("{} belongs to user {} with mode {:o}, so others could plant kernels in it and it is not "
+                                "used; make it yours with chmod 700, or set MHCJIT_CACHE_DIR to another folder",
+                                existing.native(), status.st_uid, status.st_mode & 07777);
+  }
+  return found;
+}
+
+}  // namespace
+
+bool Findings::gpu_ready() const {
+  const auto usable = [](const Device& device) { return device.problem.empty(); };
+  return driver.problem.empty() && nvrtc.problem.empty() && std::any_of(devices.begin(), devices.end(), usable);
+}
+
+llvm::Expected<Findings> find_out(const mhcjit_engine_options& options) {
+  auto settings = settings_from(options);
+  if (!settings) return settings.takeError();
+  Findings findings;
+  findings.library_version = mhcjit_version();
+  look_at_driver(settings->driver_path, findings);
+  findings.nvrtc = look_at_nvrtc(settings->nvrtc_path);
+  findings.cache = look_at_cache(settings->cache_root);
+  return findings;
+}
+
+}  // namespace mhcjit::runtime

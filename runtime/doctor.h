@@ -1,0 +1,59 @@
+// What mhcjit needs, where it was found, and what to do about what is missing.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <llvm/Support/Error.h>
+
+#include "mhcjit/mhcjit.h"
+
+namespace mhcjit::runtime {
+
+// In each part `problem` is "" when all is well; otherwise it says what is wrong and what to do, and the other fields
+// hold what was found all the same.
+struct Findings {
+  struct Driver {
+    std::string path;
+    std::string version;  // newest CUDA that it supports, "12.8"
+    std::string problem;
+  };
+  struct Nvrtc {
+    std::string path;
+    std::string builtins_path;
+    std::string found_by;
+    std::string version;
+    std::string identity;  // as in cache keys: version and build-ids
+    std::string problem;
+  };
+  struct Device {
+    std::int32_t ordinal = 0;
+    std::string name;
+    std::string compute_capability;  // "9.0"
+    std::string architecture;        // what kernels are compiled for: "sm_90a"
+    std::uint64_t memory_bytes = 0;
+    std::string problem;
+  };
+  struct Cache {
+    std::string root;  // "": compiled kernels are kept in memory only
+    std::string recorded_compiler;  // the identity that the folder holds for machines without NVRTC
+    std::string problem;
+  };
+
+  std::string library_version;
+  Driver driver;
+  std::vector<Device> devices;
+  std::string devices_problem;
+  Nvrtc nvrtc;
+  Cache cache;
+
+  // Whether mhcjit_prepare can work for MHCJIT_DEVICE_GPU from an empty cache.
+  bool gpu_ready() const;
+};
+
+// Looks at everything that `options` would make an engine use. Opens the driver and NVRTC, creates no file and no
+// context. Cost: up to a second. Errors: INVALID_ARGUMENT (options).
+llvm::Expected<Findings> find_out(const mhcjit_engine_options& options);
+
+}  // namespace mhcjit::runtime

@@ -1,0 +1,144 @@
+#include "runtime/engine.h"
+
+#include "runtime/cpu_operator.h"
+#include "runtime/gpu_operator.h"
+#include "runtime/module.h"
+#include "runtime/stopwatch.h"
+#include "support/error.h"
+
+namespace mhcjit::runtime {
+namespace {
+
+// Asking does not disturb a capture; preparing would.
+llvm::Error check_not_capturing(const DriverApi& driver, CUstream stream) {
+  CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
+  const CUresult result = driver.cuStreamIsCapturing(stream, &status);
+  const bool capturing = result == CUDA_ERROR_STREAM_CAPTURE_IMPLICIT || status != CU_STREAM_CAPTURE_STATUS_NONE;
+  if (!capturing)
+    return driver.check(result, MHCJIT_ERROR_INVALID_ARGUMENT, "asking whether stream {} is being captured",
+                        fmt::ptr(stream));
+  return make_error(MHCJIT_ERROR_NOT_PREPARED,
+                    "the operator is not prepared, and {} is being captured, during which nothing can be compiled or "
+                    "loaded; call mhcjit_prepare before the capture begins",
+                    stream == nullptr ? std::string("a stream that the default stream waits for")
+                                      : fmt::format("stream {}", fmt::ptr(stream)));
+}
+
+}  // namespace
+
+Engine::Engine(const Settings& settings)
+    : settings_(settings), builder_(settings), cpu_threads_(settings.cpu_threads) {}
+
+llvm::Expected<const Operator*> Engine::prepare(const mhcjit_problem& problem, mhcjit_device device, void* stream) {
+  switch (device) {
+    case MHCJIT_DEVICE_CPU: return prepare_on_cpu(problem);
+    case MHCJIT_DEVICE_GPU: return prepare_on_gpu(problem, static_cast<CUstream>(stream));
+  }
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "device is {}, allowed: 0 (MHCJIT_DEVICE_CPU) and 1 "
+                                                   "(MHCJIT_DEVICE_GPU)", static_cast<int>(device));
+}
+
+llvm::Expected<const Operator*> Engine::prepare_on_cpu(const mhcjit_problem& problem) {
+  const OperatorKey key = key_of(problem, cpu_device);
+  if (const auto ready = operators_.find(key)) {
+    ++memory_hits_;
+    return ready->get();
+  }
+  auto made = operators_.get_or_create(key, [&]() -> llvm::Expected<OperatorPtr> {
+    auto checked = codegen::from_public(problem, {});
+    if (!checked) return checked.takeError();
+    return std::make_shared<CpuOperator>(*checked, cpu_threads_);
+  });
+  if (!made) return made.takeError();
+  return made->get();
+}
+
+llvm::Expected<const Operator*> Engine::prepare_on_gpu(const mhcjit_problem& problem, CUstream stream) {
+  auto driver = this->driver();
+  if (!driver) return driver.takeError();
+  auto ordinal = current_device(**driver);
+  if (!ordinal) return ordinal.takeError();
+  const OperatorKey key = key_of(problem, *ordinal);
+  if (const auto ready = operators_.find(key)) {
+    ++memory_hits_;
+    return ready->get();
+  }
+  // Outside of the flight: that this thread is in a capture is no reason for others to fail.
+  if (auto error = check_not_capturing(**driver, stream)) return error;
+  auto made = operators_.get_or_create(key, [&] { return load(**driver, problem, *ordinal); });
+  if (!made) return made.takeError();
+  return made->get();
+}
+
+llvm::Expected<Engine::OperatorPtr> Engine::load(const DriverApi& driver, const mhcjit_problem& asked,
+                                                 CUdevice ordinal) {
+  auto device = inspect_device(driver, ordinal);
+  if (!device) return device.takeError();
+  auto problem = codegen::from_public(asked, device->architecture);
+  if (!problem) return problem.takeError();
+  auto built = builder_.build(*problem);
+  if (!built) return built.takeError();
+  CompiledUnitPtr unit = built->unit;
+  const Stopwatch watch;
+  auto kernels = load_unit(driver, ordinal, unit);
+  if (!kernels) return kernels.takeError();
+  load_nanoseconds_ += watch.nanoseconds();
+  if (settings_.log.wants(MHCJIT_LOG_INFO))
+    settings_.log(MHCJIT_LOG_INFO, fmt::format("loaded {} on device {} in {:.0f} us", to_string(*problem), ordinal,
+                                               watch.milliseconds() * 1e3));
+  return std::make_shared<GpuOperator>(driver, *device, unit->spec, std::move(*kernels));
+}
+
+llvm::Expected<std::vector<LoadedKernel>> Engine::load_unit(const DriverApi& driver, CUdevice ordinal,
+                                                            CompiledUnitPtr& unit) {
+  auto kernels = load_kernels(driver, ordinal, unit->entry.cubin, codegen::stages(unit->spec));
+  if (kernels) return kernels;
+  const Failure failure = take_failure(kernels.takeError());
+  const std::string problem = to_string(unit->spec.problem);
+  if (failure.status != MHCJIT_ERROR_LOAD_FAILED)
+    return make_error(failure.status, "{}: {}", problem, failure.text);
+  if (unit->from_disk) {
+    settings_.log(MHCJIT_LOG_WARNING, fmt::format("{}: the driver refused the cached kernel, which is compiled anew: {}",
+                                                  problem, failure.text));
+    auto anew = builder_.build_anew(unit->spec.problem);
+    if (!anew) return anew.takeError();
+    unit = *anew;  // not from disk, so this happens once
+    return load_unit(driver, ordinal, unit);
+  }
+  return make_error(MHCJIT_ERROR_LOAD_FAILED,
+                    "{}: the CUDA driver {} refused the kernel that NVRTC {}.{} has just compiled: {}; where the driver "
+                    "is older than NVRTC, update it, or set MHCJIT_NVRTC to an NVRTC no newer than the driver",
+                    problem, driver.version(), unit->compiler.major, unit->compiler.minor, failure.text);
+}
+
+llvm::Expected<const DriverApi*> Engine::driver() {
+  if (const DriverApi* driver = driver_.load(std::memory_order_acquire)) {
+    if (auto error = driver->check_not_forked()) return error;
+    return driver;
+  }
+  auto driver = DriverApi::load(settings_.driver_path);
+  if (!driver) return driver.takeError();
+  if (auto error = (*driver)->initialise()) return error;
+  driver_.store(*driver, std::memory_order_release);
+  return *driver;
+}
+
+Engine::OperatorKey Engine::key_of(const mhcjit_problem& problem, std::int32_t device) {
+  return {static_cast<std::int32_t>(problem.op), problem.n,         problem.d,
+          static_cast<std::int32_t>(problem.dtype), problem.has_gamma, problem.batch_invariant, device};
+}
+
+mhcjit_counters Engine::counters() const {
+  const cache::Counters cache = builder_.cache_counters();
+  return {
+      .memory_hits = memory_hits_,
+      .disk_hits = cache.hits,
+      .misses = builder_.compiles(),
+      .corrupt_entries = cache.corrupt_entries,
+      .publish_failures = cache.publish_failures,
+      .compile_ms = builder_.compile_milliseconds(),
+      .load_us = static_cast<double>(load_nanoseconds_) * 1e-3,
+  };
+}
+
+}  // namespace mhcjit::runtime

@@ -1,0 +1,68 @@
+// Prepares operators: what mhcjit_engine is behind the C ABI.
+#pragma once
+
+#include <atomic>
+#include <compare>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <llvm/Support/Error.h>
+
+#include "cache/single_flight.h"
+#include "runtime/builder.h"
+#include "runtime/cpu_threads.h"
+#include "runtime/driver_api.h"
+#include "runtime/module.h"
+#include "runtime/operator.h"
+#include "runtime/settings.h"
+
+namespace mhcjit::runtime {
+
+// Every member may be called from any number of threads at the same time.
+class Engine {
+ public:
+  // Touches neither CUDA nor NVRTC nor the cache folder.
+  explicit Engine(const Settings& settings);
+
+  // The operator, made at the first call for a problem and device and looked up at every other. The GPU is that of the
+  // current context. `stream`: see mhcjit_prepare, whose errors these are.
+  llvm::Expected<const Operator*> prepare(const mhcjit_problem& problem, mhcjit_device device, void* stream);
+
+  // Errors: those of Builder::build.
+  llvm::Expected<Builder::Built> compile(const codegen::Problem& problem) { return builder_.build(problem); }
+
+  mhcjit_counters counters() const;
+
+ private:
+  using OperatorPtr = std::shared_ptr<const Operator>;
+
+  // The hot key: compared without touching memory elsewhere.
+  struct OperatorKey {
+    std::int32_t op, n;
+    std::int64_t d;
+    std::int32_t dtype, has_gamma, batch_invariant;
+    std::int32_t device;  // ordinal; cpu_device for the CPU
+
+    auto operator<=>(const OperatorKey&) const = default;
+  };
+  static constexpr std::int32_t cpu_device = -1;
+  static OperatorKey key_of(const mhcjit_problem& problem, std::int32_t device);
+
+  llvm::Expected<const Operator*> prepare_on_cpu(const mhcjit_problem& problem);
+  llvm::Expected<const Operator*> prepare_on_gpu(const mhcjit_problem& problem, CUstream stream);
+  llvm::Expected<OperatorPtr> load(const DriverApi& driver, const mhcjit_problem& problem, CUdevice ordinal);
+  // Replaces `unit` when the driver refuses what the cache folder held.
+  llvm::Expected<std::vector<LoadedKernel>> load_unit(const DriverApi& driver, CUdevice ordinal, CompiledUnitPtr& unit);
+  llvm::Expected<const DriverApi*> driver();
+
+  const Settings settings_;
+  Builder builder_;
+  CpuThreads cpu_threads_;
+  std::atomic<const DriverApi*> driver_ = nullptr;  // once initialised
+  cache::SingleFlight<OperatorKey, OperatorPtr> operators_;
+  std::atomic<std::uint64_t> memory_hits_ = 0;
+  std::atomic<std::uint64_t> load_nanoseconds_ = 0;
+};
+
+}  // namespace mhcjit::runtime

@@ -1,0 +1,87 @@
+#include "runtime/gpu_operator.h"
+
+#include "codegen/workspace.h"
+#include "runtime/kernel_arguments.h"
+
+namespace mhcjit::runtime {
+
+GpuOperator::GpuOperator(const DriverApi& driver, const Device& device, const codegen::KernelSpec& spec,
+                         std::vector<LoadedKernel> kernels)
+    : Operator(spec.problem, codegen::to_string(spec.problem)),
+      driver_(driver),
+      device_(device),
+      spec_(spec),
+      kernels_(std::move(kernels)) {}
+
+std::size_t GpuOperator::needed_workspace(std::int64_t T) const { return codegen::workspace_bytes(spec_, T); }
+
+llvm::Error GpuOperator::check_usable() const {
+  if (auto error = driver_.check_not_forked()) return error;
+  auto current = current_device(driver_);
+  if (!current) return current.takeError();
+  if (*current == device_.ordinal) [[likely]]
+    return llvm::Error::success();
+  return make_error(MHCJIT_ERROR_WRONG_DEVICE,
+                    "{}: the current context is of device {}, but the operator was prepared for device {}; make a "
+                    "context of that device current, or prepare under this one",
+                    name(), *current, device_.ordinal);
+}
+
+llvm::Error GpuOperator::check_pointer(const char* argument, const void* pointer) const {
+  return check_memory(driver_, device_, pointer, name(), argument);
+}
+
+template <typename Args>
+llvm::Error GpuOperator::launch_stages(const Args& args, CUstream stream) const {
+  auto kernel_args = kernel_arguments(spec_, args);
+  void* parameters[] = {&kernel_args};
+  for (const LoadedKernel& loaded : kernels_) {
+    if (!is_needed(loaded.stage, args)) continue;
+    const codegen::Grid grid = codegen::grid_of(spec_, loaded.stage, args.T);
+    CUlaunchConfig config = {};
+    config.gridDimX = grid.x;
+    config.gridDimY = grid.y;
+    config.gridDimZ = 1;
+    config.blockDimX = static_cast<unsigned>(spec_.threads_per_block);
+    config.blockDimY = 1;
+    config.blockDimZ = 1;
+    config.sharedMemBytes = loaded.dynamic_smem_bytes;
+    config.hStream = stream;
+    // A CUkernel in place of a CUfunction is launched in the context that is current.
+    const CUresult result =
+        driver_.cuLaunchKernelEx(&config, reinterpret_cast<CUfunction>(loaded.kernel), parameters, nullptr);
+    if (auto error = driver_.check(result, MHCJIT_ERROR_LAUNCH_FAILED,
+                                   "{}: launch {} of {} with T = {} (grid {} x {}, {} threads a block, {} bytes of "
+                                   "dynamic shared memory)",
+                                   name(), &loaded - kernels_.data() + 1, kernels_.size(), args.T, grid.x, grid.y,
+                                   spec_.threads_per_block, loaded.dynamic_smem_bytes))
+      return error;
+  }
+  return llvm::Error::success();
+}
+
+llvm::Error GpuOperator::launch(const mhcjit_pre_forward_args& args, void* stream) const {
+  if (args.T == 0) return llvm::Error::success();
+  return launch_stages(args, static_cast<CUstream>(stream));
+}
+
+llvm::Error GpuOperator::launch(const mhcjit_pre_backward_args& args, void* stream) const {
+  if (args.T > 0) return launch_stages(args, static_cast<CUstream>(stream));
+  if (args.accumulate_parameters != 0) return llvm::Error::success();
+  // The sum over no tokens.
+  const std::int64_t rows = problem().rows();
+  const std::int64_t columns = problem().columns();
+  const auto on = static_cast<CUstream>(stream);
+  if (auto error = zero(args.dphi, rows * columns, "dphi", on)) return error;
+  if (auto error = zero(args.dgamma, columns, "dgamma", on)) return error;
+  if (auto error = zero(args.dalpha, 3, "dalpha", on)) return error;
+  return zero(args.dbias, rows, "dbias", on);
+}
+
+llvm::Error GpuOperator::zero(float* tensor, std::int64_t floats, const char* argument, CUstream stream) const {
+  if (tensor == nullptr) return llvm::Error::success();
+  return driver_.check(driver_.cuMemsetD32Async(reinterpret_cast<CUdeviceptr>(tensor), 0, floats, stream),
+                       MHCJIT_ERROR_LAUNCH_FAILED, "{}: setting {} to zero with T = 0", name(), argument);
+}
+
+}  // namespace mhcjit::runtime

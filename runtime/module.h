@@ -1,0 +1,27 @@
+// A cubin in the driver: loaded once, usable in every context of its device, never unloaded, since a launch that is
+// still on a stream may need it and nobody can tell.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <llvm/ADT/StringRef.h>
+
+#include "codegen/kernel_spec.h"
+#include "runtime/driver_api.h"
+
+namespace mhcjit::runtime {
+
+struct LoadedKernel {
+  codegen::Stage stage;
+  CUkernel kernel;
+  std::uint32_t dynamic_smem_bytes;
+};
+
+// Loads `cubin` and every kernel of `plans`, into the current context too, so that the first launch has nothing left to
+// do. Cost: milliseconds. Does not disturb a capture that another thread or stream is in. Errors: LOAD_FAILED (the
+// driver refuses the cubin or it lacks a kernel), OUT_OF_MEMORY, NO_DEVICE.
+llvm::Expected<std::vector<LoadedKernel>> load_kernels(const DriverApi& driver, CUdevice device, llvm::StringRef cubin,
+                                                       const std::vector<codegen::StagePlan>& plans);
+
+}  // namespace mhcjit::runtime

@@ -1,0 +1,60 @@
+// One prepared operator, on whatever it runs: what mhcjit_operator is behind the C ABI.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include <llvm/Support/Error.h>
+
+#include "codegen/problem.h"
+#include "mhcjit/mhcjit.h"
+
+namespace mhcjit::runtime {
+
+// Immutable, so every member may be called from any number of threads at the same time.
+class Operator {
+ public:
+  virtual ~Operator() = default;
+  Operator(const Operator&) = delete;
+  Operator& operator=(const Operator&) = delete;
+
+  // Errors: INVALID_ARGUMENT (T).
+  llvm::Expected<std::size_t> workspace_bytes(std::int64_t T) const;
+
+  // Checks everything, then launches; a failed check has launched and written nothing. `stream` is a CUstream. Errors:
+  // those of mhcjit_pre_forward, and INVALID_ARGUMENT when this is not that operator.
+  llvm::Error pre_forward(const mhcjit_pre_forward_args& args, void* stream) const;
+  llvm::Error pre_backward(const mhcjit_pre_backward_args& args, void* stream) const;
+
+  // "pre_forward n=4 D=4096 bf16 sm_90a": how errors name it.
+  const std::string& name() const { return name_; }
+
+ protected:
+  Operator(const codegen::Problem& problem, std::string name) : problem_(problem), name_(std::move(name)) {}
+
+  const codegen::Problem& problem() const { return problem_; }
+
+ private:
+  // For T within its range.
+  virtual std::size_t needed_workspace(std::int64_t T) const = 0;
+
+  // Whether calls are possible now, on this thread.
+  virtual llvm::Error check_usable() const = 0;
+
+  // Whether kernels may use the memory at `pointer`, which is not NULL.
+  virtual llvm::Error check_pointer(const char* argument, const void* pointer) const = 0;
+
+  // `args` are checked.
+  virtual llvm::Error launch(const mhcjit_pre_forward_args& args, void* stream) const = 0;
+  virtual llvm::Error launch(const mhcjit_pre_backward_args& args, void* stream) const = 0;
+
+  template <typename Args>
+  llvm::Error check_and_launch(codegen::Op op, const Args& args, void* stream) const;
+
+  const codegen::Problem problem_;
+  const std::string name_;
+};
+
+}  // namespace mhcjit::runtime

@@ -1,0 +1,25 @@
+// What a host chose for an engine, with the defaults filled in.
+#pragma once
+
+#include <string>
+
+#include <llvm/Support/Error.h>
+
+#include "mhcjit/mhcjit.h"
+#include "support/log.h"
+
+namespace mhcjit::runtime {
+
+struct Settings {
+  std::string cache_root;    // "": compiled kernels are kept in memory only
+  std::string nvrtc_path;    // "": the usual places
+  std::string driver_path;   // "": libcuda.so.1 from the loader's path
+  std::string template_dir;  // "": embedded
+  Log log;
+  int cpu_threads = 0;  // 0: one per core
+};
+
+// Reads the environment for the cache folder. Errors: INVALID_ARGUMENT (cpu_threads).
+llvm::Expected<Settings> settings_from(const mhcjit_engine_options& options);
+
+}  // namespace mhcjit::runtime
