@@ -26,7 +26,8 @@ Trust trust_of(const Options& options) { return options.allow_shared_root ? Trus
 // The same rule for what is read and for what is written.
 llvm::Error check_entry(const Entry& entry, const CacheKey& key, llvm::StringRef architecture) {
   if (entry.key_text != key.text()) {
-    return make_error(MHCJIT_ERROR_BAD_FILE, "cache entry: key text is another key's ({} bytes), it should be that of {}",
+    return make_error(MHCJIT_ERROR_BAD_FILE,
+                      "cache entry: key text is another key's ({} bytes), it should be that of {}",
                       entry.key_text.size(), key.digest());
   }
   if (entry.architecture != architecture) {

@@ -1,11 +1,10 @@
 // A damaged, cut or forged entry must never be taken for a sound one, and reading it must be safe.
 #include "cache/entry.h"
 
-#include <llvm/ADT/StringExtras.h>
 #include <llvm/Support/Endian.h>
-#include <llvm/Support/xxhash.h>
 
 #include "support/error.h"
+#include "tests/cache/resealed.h"
 #include "tests/cache/sample.h"
 
 namespace mhcjit::cache {
@@ -24,16 +23,6 @@ bool decodes(llvm::StringRef bytes) {
 std::string refusal(llvm::StringRef bytes) {
   llvm::Expected<Entry> entry = decode(bytes);
   return entry ? "decoded" : take_failure(entry.takeError()).text;
-}
-
-// A forged file: its size field and checksum agree with what it holds.
-std::string resealed(std::string bytes) {
-  endian::write64le(bytes.data() + 16, bytes.size());
-  const llvm::StringRef covered = llvm::StringRef(bytes).drop_back(16);
-  const llvm::XXH128_hash_t hash = llvm::xxh3_128bits(llvm::arrayRefFromStringRef(covered));
-  endian::write64le(bytes.data() + bytes.size() - 16, hash.low64);
-  endian::write64le(bytes.data() + bytes.size() - 8, hash.high64);
-  return bytes;
 }
 
 std::string with_u32(std::string bytes, std::size_t offset, std::uint32_t value) {

@@ -4,10 +4,7 @@
 #include <cstdlib>
 #include <string>
 
-#include <llvm/ADT/StringExtras.h>
-#include <llvm/Support/Endian.h>
-#include <llvm/Support/xxhash.h>
-
+#include "../cache/resealed.h"
 #include "cache/cubin_check.h"
 #include "cache/entry.h"
 
@@ -30,14 +27,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check(bytes);
   llvm::consumeError(mhcjit::cache::check_cubin(bytes, "sm_90a"));
   // Without this a checksum stands between the fuzzer and everything behind it.
-  if (size >= 64) {
-    namespace endian = llvm::support::endian;
-    endian::write64le(bytes.data() + 16, size);
-    const llvm::StringRef covered = llvm::StringRef(bytes).drop_back(16);
-    const llvm::XXH128_hash_t hash = llvm::xxh3_128bits(llvm::arrayRefFromStringRef(covered));
-    endian::write64le(bytes.data() + size - 16, hash.low64);
-    endian::write64le(bytes.data() + size - 8, hash.high64);
-    check(bytes);
-  }
+  if (size >= 64) check(mhcjit::cache::resealed(bytes));
   return 0;
 }
