@@ -51,8 +51,7 @@ void choose_backward_constants(KernelSpec& spec) {
   // Enough blocks for two on each multiprocessor of a large device; each split costs one phi of workspace.
   constexpr std::int64_t wanted_blocks = 256;
   constexpr std::int64_t max_splits = 32;
-  const std::int64_t columns_per_block =
-      std::int64_t{threads_per_block / spec.row_warps} * spec.vec_size;
+  const std::int64_t columns_per_block = std::int64_t{threads_per_block / spec.row_warps} * spec.vec_size;
   const std::int64_t blocks = (problem.columns() + columns_per_block - 1) / columns_per_block * spec.row_blocks;
   spec.max_token_splits = static_cast<int>(std::clamp<std::int64_t>(wanted_blocks / blocks, 1, max_splits));
 }
@@ -73,7 +72,8 @@ Candidate candidate(const Problem& problem, int rows_per_thread, int row_warps) 
 
   std::string rejected;
   if (spec.row_blocks == 1 && rows_per_thread * (row_warps / 2) >= problem.rows())
-    rejected = fmt::format("{} warps of {} rows are more than {} rows need", row_warps, rows_per_thread, problem.rows());
+    rejected =
+        fmt::format("{} warps of {} rows are more than {} rows need", row_warps, rows_per_thread, problem.rows());
   for (const StagePlan& stage : stages(spec))
     if (rejected.empty() && stage.dynamic_smem_bytes > max_smem_bytes)
       rejected = fmt::format("{} needs {} bytes of shared memory, a block has {}", stage.name, stage.dynamic_smem_bytes,

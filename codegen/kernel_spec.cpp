@@ -10,9 +10,7 @@ namespace {
 
 std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
 
-Grid grid(std::int64_t x, std::int64_t y = 1) {
-  return {static_cast<std::uint32_t>(x), static_cast<std::uint32_t>(y)};
-}
+Grid grid(std::int64_t x, std::int64_t y = 1) { return {static_cast<std::uint32_t>(x), static_cast<std::uint32_t>(y)}; }
 
 constexpr int warp_size = 32;
 constexpr int float_bytes = 4;
@@ -85,11 +83,10 @@ Grid grid_of(const KernelSpec& spec, Stage stage, std::int64_t tokens) {
   const int column_warps = warps / spec.row_warps;
   switch (stage) {
     case Stage::project:
-      return grid(divide_up(tokens, std::int64_t{column_warps} * spec.tokens_per_warp), spec.k_splits * spec.row_blocks);
-    case Stage::apply:
-      return grid(divide_up(tokens, spec.tokens_per_group_block()));
-    case Stage::coefficients:
-      return grid(bias_slots(spec, tokens) / spec.tokens_per_group_block());
+      return grid(divide_up(tokens, std::int64_t{column_warps} * spec.tokens_per_warp),
+                  spec.k_splits * spec.row_blocks);
+    case Stage::apply: return grid(divide_up(tokens, spec.tokens_per_group_block()));
+    case Stage::coefficients: return grid(bias_slots(spec, tokens) / spec.tokens_per_group_block());
     case Stage::dx: {
       const int column_threads = spec.dx_columns_per_block / spec.vec_size;
       const std::int64_t tokens_per_block =
@@ -100,10 +97,8 @@ Grid grid_of(const KernelSpec& spec, Stage stage, std::int64_t tokens) {
     case Stage::phi_partials:
       return grid(divide_up(problem.columns(), std::int64_t{column_warps} * warp_size * spec.vec_size),
                   std::int64_t{token_splits(spec, tokens)} * spec.row_blocks);
-    case Stage::phi:
-      return grid(divide_up(problem.columns(), warp_size * std::min(spec.vec_size, 4)));
-    case Stage::bias:
-      return grid(1);
+    case Stage::phi: return grid(divide_up(problem.columns(), warp_size * std::min(spec.vec_size, 4)));
+    case Stage::bias: return grid(1);
   }
   return {};
 }

@@ -27,7 +27,7 @@ enum class Stage {
 struct KernelSpec {
   Problem problem;
 
-  int vec_size = 0;           // elements of x in one load: at most 16 bytes, divides D
+  int vec_size = 0;  // elements of x in one load: at most 16 bytes, divides D
   int threads_per_block = 0;
   int rows_per_thread = 0;    // rows of phi that a thread keeps sums for
   int row_warps = 0;          // warps of a block that share out rows
@@ -36,7 +36,7 @@ struct KernelSpec {
 
   // pre_forward
   int tokens_per_warp = 0;
-  int k_splits = 0;           // ranges of columns that are summed apart
+  int k_splits = 0;  // ranges of columns that are summed apart
   int columns_per_split = 0;
 
   // pre_backward
@@ -62,8 +62,8 @@ std::string to_string(const KernelSpec& spec);
 // How a stage's kernel is compiled and launched. The emitted unit asserts that the device code agrees.
 struct StagePlan {
   Stage stage;
-  std::string name;   // "pre_forward_project": its template's file and function; the entry is "mhcjit_" + name
-  std::string plan;   // the template's plan struct
+  std::string name;  // "pre_forward_project": its template's file and function; the entry is "mhcjit_" + name
+  std::string plan;  // the template's plan struct
   int min_blocks_per_multiprocessor = 1;
   int dynamic_smem_bytes = 0;
 

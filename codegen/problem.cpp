@@ -56,9 +56,7 @@ llvm::Expected<Architecture> parse_architecture(std::string_view text) {
   return architecture;
 }
 
-Architecture architecture_of_device(int major, int minor) {
-  return {major, minor, major >= 9 ? 'a' : '\0'};
-}
+Architecture architecture_of_device(int major, int minor) { return {major, minor, major >= 9 ? 'a' : '\0'}; }
 
 std::string to_string(const Problem& problem) {
   return fmt::format("{} n={} D={} {}{}{} {}", to_string(problem.op), problem.n, problem.d, to_string(problem.dtype),
@@ -87,8 +85,9 @@ llvm::Expected<Problem> from_public(const mhcjit_problem& problem, const Archite
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "dtype is {}, allowed: 0 (bf16), 1 (fp16) and 2 (fp32)", dtype);
   if (auto error = flag("has_gamma", problem.has_gamma)) return error;
   if (auto error = flag("batch_invariant", problem.batch_invariant)) return error;
-  const Problem asked = {static_cast<Op>(op),     problem.n, problem.d, static_cast<DType>(dtype), problem.has_gamma != 0,
-                         problem.batch_invariant != 0, architecture};
+  const Problem asked = {
+      static_cast<Op>(op),          problem.n,   problem.d, static_cast<DType>(dtype), problem.has_gamma != 0,
+      problem.batch_invariant != 0, architecture};
   if (auto error = check(asked)) return error;
   return asked;
 }

@@ -46,8 +46,8 @@ struct Problem {
   bool batch_invariant = false;
   Architecture architecture;
 
-  int rows() const { return n * n + 2 * n; }          // M, rows of phi
-  std::int64_t columns() const { return n * d; }      // n*D, columns of phi
+  int rows() const { return n * n + 2 * n; }      // M, rows of phi
+  std::int64_t columns() const { return n * d; }  // n*D, columns of phi
 
   auto operator<=>(const Problem&) const = default;
 };

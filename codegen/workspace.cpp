@@ -32,8 +32,8 @@ int token_splits(const KernelSpec& spec, std::int64_t tokens) {
 
 int bias_slots(const KernelSpec& spec, std::int64_t tokens) {
   const int tokens_per_block = spec.tokens_per_group_block();
-  const std::int64_t blocks =
-      std::min<std::int64_t>((tokens + tokens_per_block - 1) / tokens_per_block, spec.max_bias_slots / tokens_per_block);
+  const std::int64_t blocks = std::min<std::int64_t>((tokens + tokens_per_block - 1) / tokens_per_block,
+                                                     spec.max_bias_slots / tokens_per_block);
   return static_cast<int>(blocks) * tokens_per_block;
 }
 

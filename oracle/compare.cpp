@@ -29,12 +29,9 @@ std::optional<double> error_bound(std::string_view tensor, mhcjit_dtype dtype) {
   if (tensor != "h_in" && tensor != "dx") return std::nullopt;
   // Of bf16 and fp16 most is the rounding of the storage itself.
   switch (dtype) {
-    case MHCJIT_BF16:
-      return 2.5e-3;
-    case MHCJIT_FP16:
-      return 4e-4;
-    case MHCJIT_FP32:
-      return 2e-5;
+    case MHCJIT_BF16: return 2.5e-3;
+    case MHCJIT_FP16: return 4e-4;
+    case MHCJIT_FP32: return 2e-5;
   }
   return std::nullopt;
 }

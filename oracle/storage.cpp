@@ -41,36 +41,27 @@ std::size_t bytes_of(mhcjit_dtype dtype) { return dtype == MHCJIT_FP32 ? 4 : 2; 
 double round_to(double value, mhcjit_dtype dtype) {
   const auto single = static_cast<float>(value);
   switch (dtype) {
-    case MHCJIT_BF16:
-      return bf16_to_float(float_to_bf16(single));
-    case MHCJIT_FP16:
-      return fp16_to_float(float_to_fp16(single));
-    case MHCJIT_FP32:
-      break;
+    case MHCJIT_BF16: return bf16_to_float(float_to_bf16(single));
+    case MHCJIT_FP16: return fp16_to_float(float_to_fp16(single));
+    case MHCJIT_FP32: break;
   }
   return single;
 }
 
 std::vector<std::byte> to_storage(std::span<const double> values, mhcjit_dtype dtype) {
   switch (dtype) {
-    case MHCJIT_BF16:
-      return encode_all<std::uint16_t>(values, float_to_bf16);
-    case MHCJIT_FP16:
-      return encode_all<std::uint16_t>(values, float_to_fp16);
-    case MHCJIT_FP32:
-      break;
+    case MHCJIT_BF16: return encode_all<std::uint16_t>(values, float_to_bf16);
+    case MHCJIT_FP16: return encode_all<std::uint16_t>(values, float_to_fp16);
+    case MHCJIT_FP32: break;
   }
   return encode_all<float>(values, same);
 }
 
 std::vector<double> from_storage(const void* storage, std::int64_t count, mhcjit_dtype dtype) {
   switch (dtype) {
-    case MHCJIT_BF16:
-      return decode_all<std::uint16_t>(storage, count, bf16_to_float);
-    case MHCJIT_FP16:
-      return decode_all<std::uint16_t>(storage, count, fp16_to_float);
-    case MHCJIT_FP32:
-      break;
+    case MHCJIT_BF16: return decode_all<std::uint16_t>(storage, count, bf16_to_float);
+    case MHCJIT_FP16: return decode_all<std::uint16_t>(storage, count, fp16_to_float);
+    case MHCJIT_FP32: break;
   }
   return decode_all<float>(storage, count, same);
 }

@@ -38,7 +38,8 @@ MHCJIT_DEVICE void pre_backward_bias(const PreBackwardArgs& args) {
     alpha_sum = warp_sum(alpha_sum);
     if (lane == 0) {
       alpha_rows[row] = alpha_sum;
-      if (args.dbias != nullptr) args.dbias[row] = bias_sum + (args.accumulate_parameters != 0 ? args.dbias[row] : 0.0f);
+      if (args.dbias != nullptr)
+        args.dbias[row] = bias_sum + (args.accumulate_parameters != 0 ? args.dbias[row] : 0.0f);
     }
   }
   device::block_barrier();

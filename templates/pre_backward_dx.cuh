@@ -43,7 +43,8 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args) {
   const Element* dh_in = static_cast<const Element*>(args.dh_in);
   Element* dx = static_cast<Element*>(args.dx);
 
-  const device::i64 group = device::block_index_y() * Plan::token_groups + device::thread_index() / Plan::column_threads;
+  const device::i64 group =
+      device::block_index_y() * Plan::token_groups + device::thread_index() / Plan::column_threads;
   const device::i64 step = device::i64{device::grid_size_y()} * Plan::token_groups * tokens_per_thread;
   for (device::i64 first_token = group * tokens_per_thread; first_token < args.tokens; first_token += step) {
     float sums[tokens_per_thread][vec_size] = {};

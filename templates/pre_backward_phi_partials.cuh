@@ -27,8 +27,8 @@ MHCJIT_DEVICE void pre_backward_phi_partials(const PreBackwardArgs& args) {
 
   const int warp = device::thread_index() / device::warp_size;
   const int lane = device::thread_index() % device::warp_size;
-  const device::i64 column =
-      device::block_index_x() * Plan::columns_per_block + (warp / Spec::row_warps * device::warp_size + lane) * vec_size;
+  const device::i64 column = device::block_index_x() * Plan::columns_per_block +
+                             (warp / Spec::row_warps * device::warp_size + lane) * vec_size;
   if (column >= Spec::columns) return;
   const int row_block = device::block_index_y() % Spec::row_blocks;
   const int split = device::block_index_y() / Spec::row_blocks;

@@ -29,7 +29,7 @@ extern "C" {
 /* Number of CUDA devices. A machine without a driver, with too old a driver or without a device gives 0 and success:
  * the absence of a GPU is an answer, not a failure. `mhcjit doctor` says what is missing.
  * Errors: NULL_POINTER, FORKED. On failure *count is unchanged. */
-MHCJIT_API mhcjit_status mhcjit_device_count(int32_t *count);
+MHCJIT_API mhcjit_status mhcjit_device_count(int32_t* count);
 
 /* Makes device `ordinal` (0 .. count - 1) current on the calling thread. It retains the device's primary context, the
  * one that the CUDA run-time library and PyTorch use, and keeps it while the process lives.
@@ -41,22 +41,22 @@ MHCJIT_API mhcjit_status mhcjit_device_open(int32_t ordinal);
  * 0 bytes gives a NULL pointer and success.
  * Errors: NULL_POINTER, NO_DEVICE (no driver, or no context is current), OUT_OF_MEMORY, FORKED. On failure *memory is
  * NULL. */
-MHCJIT_API mhcjit_status mhcjit_memory_allocate(size_t bytes, void **memory);
+MHCJIT_API mhcjit_status mhcjit_memory_allocate(size_t bytes, void** memory);
 
 /* Frees what mhcjit_memory_allocate gave, after the work that uses it has finished; NULL is allowed.
  * Errors: INVALID_ARGUMENT (not an allocation), NO_DEVICE, LAUNCH_FAILED (an earlier kernel faulted), FORKED. */
-MHCJIT_API mhcjit_status mhcjit_memory_free(void *memory);
+MHCJIT_API mhcjit_status mhcjit_memory_free(void* memory);
 
 /* Copies `bytes` from host memory to device memory, after the work enqueued before it on the default stream; `host`
  * may be overwritten as soon as it returns.
  * Errors: NULL_POINTER (with bytes > 0), INVALID_ARGUMENT (not device memory, or less of it than `bytes`), NO_DEVICE,
  * LAUNCH_FAILED (an earlier kernel faulted), FORKED. */
-MHCJIT_API mhcjit_status mhcjit_memory_copy_to_device(void *device, const void *host, size_t bytes);
+MHCJIT_API mhcjit_status mhcjit_memory_copy_to_device(void* device, const void* host, size_t bytes);
 
 /* Copies `bytes` from device memory to host memory, after the work enqueued before it on the default stream; `host`
  * is complete when it returns. A copy after a launch on the default stream is therefore all that a synchronous
  * program needs. Errors: as mhcjit_memory_copy_to_device. */
-MHCJIT_API mhcjit_status mhcjit_memory_copy_to_host(void *host, const void *device, size_t bytes);
+MHCJIT_API mhcjit_status mhcjit_memory_copy_to_host(void* host, const void* device, size_t bytes);
 
 #ifdef __cplusplus
 }

@@ -102,14 +102,14 @@ typedef enum mhcjit_status {
 } mhcjit_status;
 
 /* Version of the library, "major.minor.patch". Never NULL, valid for ever. */
-MHCJIT_API const char *mhcjit_version(void);
+MHCJIT_API const char* mhcjit_version(void);
 
 /* Name of a status, such as "MHCJIT_ERROR_NO_NVRTC"; "unknown status" for any other number. Never NULL. */
-MHCJIT_API const char *mhcjit_status_name(mhcjit_status status);
+MHCJIT_API const char* mhcjit_status_name(mhcjit_status status);
 
 /* Text of the calling thread's most recent failure: what failed, with which inputs, what is allowed, what to do.
  * "" when no call of this thread has failed. Valid until this thread's next failing call. Never NULL. */
-MHCJIT_API const char *mhcjit_last_error(void);
+MHCJIT_API const char* mhcjit_last_error(void);
 
 /* ---- Engine: the compiler, the cache and the prepared operators ------------------------------------------- */
 
@@ -123,31 +123,31 @@ typedef enum mhcjit_log_level {
 
 /* Receives one line without a newline. Called from whichever thread meets the event; must not call back into the
  * library. */
-typedef void (*mhcjit_log_callback)(mhcjit_log_level level, const char *line, void *user);
+typedef void (*mhcjit_log_callback)(mhcjit_log_level level, const char* line, void* user);
 
 /* All fields may be zero: start from `mhcjit_engine_options options = {0};`. Strings are copied. */
 typedef struct mhcjit_engine_options {
-  const char *cache_dir;    /* NULL: $MHCJIT_CACHE_DIR, else $XDG_CACHE_HOME/mhcjit, else $HOME/.cache/mhcjit;
-                               "" keeps compiled kernels in memory only */
-  const char *nvrtc_path;   /* libnvrtc.so file; NULL: $MHCJIT_NVRTC, else already loaded in the process, else the
-                               nvidia-cuda-nvrtc wheel, else $CUDA_PATH, $CUDA_HOME, the loader's path,
-                               /usr/local/cuda */
-  const char *driver_path;  /* libcuda.so file; NULL: libcuda.so.1 from the loader's path */
-  const char *template_dir; /* development: read kernel templates from here, not from the library; NULL: embedded */
-  mhcjit_log_callback log;  /* NULL: nothing is logged */
-  void *log_user;           /* handed to `log` */
+  const char* cache_dir;      /* NULL: $MHCJIT_CACHE_DIR, else $XDG_CACHE_HOME/mhcjit, else $HOME/.cache/mhcjit;
+                                 "" keeps compiled kernels in memory only */
+  const char* nvrtc_path;     /* libnvrtc.so file; NULL: $MHCJIT_NVRTC, else already loaded in the process, else the
+                                 nvidia-cuda-nvrtc wheel, else $CUDA_PATH, $CUDA_HOME, the loader's path,
+                                 /usr/local/cuda */
+  const char* driver_path;    /* libcuda.so file; NULL: libcuda.so.1 from the loader's path */
+  const char* template_dir;   /* development: read kernel templates from here, not from the library; NULL: embedded */
+  mhcjit_log_callback log;    /* NULL: nothing is logged */
+  void* log_user;             /* handed to `log` */
   mhcjit_log_level log_level; /* most detailed level handed to `log`; 0: warnings */
-  int32_t cpu_threads;      /* threads of the CPU path; 0: one per core */
+  int32_t cpu_threads;        /* threads of the CPU path; 0: one per core */
 } mhcjit_engine_options;
 
 /* Creates an engine. `options` may be NULL: all defaults. Touches neither CUDA nor NVRTC nor the cache folder
  * until something is prepared. Cost: microseconds. On failure *engine is NULL.
  * Errors: INVALID_ARGUMENT (negative cpu_threads), NULL_POINTER (engine), OUT_OF_MEMORY. */
-MHCJIT_API mhcjit_status mhcjit_engine_create(const mhcjit_engine_options *options, mhcjit_engine **engine);
+MHCJIT_API mhcjit_status mhcjit_engine_create(const mhcjit_engine_options* options, mhcjit_engine** engine);
 
 /* Destroys an engine and the operators it prepared; NULL is allowed. No call that uses them may be running or
  * follow. Kernels already enqueued on a stream are unaffected: loaded modules stay loaded while the process lives. */
-MHCJIT_API void mhcjit_engine_destroy(mhcjit_engine *engine);
+MHCJIT_API void mhcjit_engine_destroy(mhcjit_engine* engine);
 
 /* ---- Problem: what is asked -------------------------------------------------------------------------------- */
 
@@ -183,27 +183,27 @@ typedef struct mhcjit_operator mhcjit_operator;
  *
  * Errors: INVALID_ARGUMENT, NULL_POINTER, NO_DEVICE, NO_NVRTC, COMPILATION_FAILED, NOT_PREPARED, LOAD_FAILED,
  * OUT_OF_MEMORY, FORKED. A cache folder that cannot be used is a warning to the log, never an error. */
-MHCJIT_API mhcjit_status mhcjit_prepare(mhcjit_engine *engine, const mhcjit_problem *problem, mhcjit_device device,
-                                        void *stream, const mhcjit_operator **op);
+MHCJIT_API mhcjit_status mhcjit_prepare(mhcjit_engine* engine, const mhcjit_problem* problem, mhcjit_device device,
+                                        void* stream, const mhcjit_operator** op);
 
 /* Bytes of workspace that a call with T tokens needs, in memory of the operator's device, aligned to 16. Grows with
  * T. May be 0. The workspace holds nothing between calls.
  * Errors: INVALID_ARGUMENT (T outside 0..2^31-1), NULL_POINTER. */
-MHCJIT_API mhcjit_status mhcjit_workspace_bytes(const mhcjit_operator *op, int64_t T, size_t *bytes);
+MHCJIT_API mhcjit_status mhcjit_workspace_bytes(const mhcjit_operator* op, int64_t T, size_t* bytes);
 
 /* What a compile found or made. */
 typedef struct mhcjit_compile_result {
-  int32_t cache_hit;    /* 1: read from the cache; 0: compiled now */
-  double milliseconds;  /* of the whole call */
+  int32_t cache_hit;   /* 1: read from the cache; 0: compiled now */
+  double milliseconds; /* of the whole call */
   size_t cubin_bytes;
-  char digest[65];      /* SHA-256 of the cache key, hexadecimal */
+  char digest[65]; /* SHA-256 of the cache key, hexadecimal */
 } mhcjit_compile_result;
 
 /* Compiles `problem` for a named architecture ("sm_80", "sm_90a", ...) into the cache, without a GPU or a driver: what
  * a warm-up does. A later mhcjit_prepare on such a device is a hit. `result` may be NULL.
  * Errors: INVALID_ARGUMENT, NULL_POINTER, NO_NVRTC, COMPILATION_FAILED, OUT_OF_MEMORY. */
-MHCJIT_API mhcjit_status mhcjit_compile(mhcjit_engine *engine, const mhcjit_problem *problem, const char *architecture,
-                                        mhcjit_compile_result *result);
+MHCJIT_API mhcjit_status mhcjit_compile(mhcjit_engine* engine, const mhcjit_problem* problem, const char* architecture,
+                                        mhcjit_compile_result* result);
 
 /* Counters of an engine since its creation. */
 typedef struct mhcjit_counters {
@@ -217,7 +217,7 @@ typedef struct mhcjit_counters {
 } mhcjit_counters;
 
 /* Errors: NULL_POINTER. */
-MHCJIT_API mhcjit_status mhcjit_engine_counters(const mhcjit_engine *engine, mhcjit_counters *counters);
+MHCJIT_API mhcjit_status mhcjit_engine_counters(const mhcjit_engine* engine, mhcjit_counters* counters);
 
 /* ---- Forward ----------------------------------------------------------------------------------------------- */
 
@@ -234,21 +234,21 @@ MHCJIT_API mhcjit_status mhcjit_engine_counters(const mhcjit_engine *engine, mhc
  * Start from `mhcjit_pre_forward_args args = {0};`. Alignment in bytes: x and h_in, the largest power of two that
  * divides D * sizeof(dtype), at most 16; phi and gamma, the same of D * 4; the workspace 16; all others 4. */
 typedef struct mhcjit_pre_forward_args {
-  const void *x;
-  const float *phi;
-  const float *alpha;
-  const float *bias;
-  const float *gamma; /* required when the problem has gamma, NULL otherwise */
+  const void* x;
+  const float* phi;
+  const float* alpha;
+  const float* bias;
+  const float* gamma; /* required when the problem has gamma, NULL otherwise */
   int64_t T;          /* 0..2^31-1; 0 succeeds and launches nothing */
   float norm_eps;     /* 1e-6 is usual; must be >= 0 and finite */
   float hc_eps;       /* 1e-6 is usual; must be >= 0 and finite */
-  void *h_in;
-  float *h_post;
-  float *h_res;
-  float *inv_rms; /* NULL: not saved */
-  float *h_mix;   /* NULL: not saved */
-  float *h_pre;   /* NULL: not saved */
-  void *workspace;
+  void* h_in;
+  float* h_post;
+  float* h_res;
+  float* inv_rms; /* NULL: not saved */
+  float* h_mix;   /* NULL: not saved */
+  float* h_pre;   /* NULL: not saved */
+  void* workspace;
   size_t workspace_bytes; /* at least mhcjit_workspace_bytes(op, T) */
 } mhcjit_pre_forward_args;
 
@@ -257,8 +257,8 @@ typedef struct mhcjit_pre_forward_args {
  * CPU it returns when the outputs are written and ignores `stream`. No output may overlap an input.
  * Errors: INVALID_ARGUMENT, NULL_POINTER, MISALIGNED_POINTER, WORKSPACE_TOO_SMALL, WRONG_DEVICE, NO_DEVICE,
  * LAUNCH_FAILED, OUT_OF_MEMORY, FORKED. */
-MHCJIT_API mhcjit_status mhcjit_pre_forward(const mhcjit_operator *op, const mhcjit_pre_forward_args *args,
-                                            void *stream);
+MHCJIT_API mhcjit_status mhcjit_pre_forward(const mhcjit_operator* op, const mhcjit_pre_forward_args* args,
+                                            void* stream);
 
 /* ---- Backward ---------------------------------------------------------------------------------------------- */
 
@@ -275,33 +275,33 @@ MHCJIT_API mhcjit_status mhcjit_pre_forward(const mhcjit_operator *op, const mhc
  * Start from `mhcjit_pre_backward_args args = {0};`. Alignment as in forward, with dx and dh_in like x, dphi and dgamma
  * like phi. */
 typedef struct mhcjit_pre_backward_args {
-  const void *x;
-  const float *phi;
-  const float *alpha;
-  const float *gamma;   /* required when the problem has gamma, NULL otherwise */
-  const float *inv_rms; /* saved by forward */
-  const float *h_mix;   /* saved by forward */
-  const float *h_pre;   /* saved by forward */
-  const float *h_post;  /* an output of forward */
-  const void *dh_in;    /* NULL counts as zero */
-  const float *dh_post; /* NULL counts as zero */
-  const float *dh_res;  /* NULL counts as zero */
-  int64_t T;            /* 0..2^31-1; 0 launches no kernel: parameter gradients that are overwritten become zero */
-  float hc_eps;         /* the value that forward was given */
-  int32_t accumulate_dx;         /* 1: dx is added to, 0: overwritten */
+  const void* x;
+  const float* phi;
+  const float* alpha;
+  const float* gamma;    /* required when the problem has gamma, NULL otherwise */
+  const float* inv_rms;  /* saved by forward */
+  const float* h_mix;    /* saved by forward */
+  const float* h_pre;    /* saved by forward */
+  const float* h_post;   /* an output of forward */
+  const void* dh_in;     /* NULL counts as zero */
+  const float* dh_post;  /* NULL counts as zero */
+  const float* dh_res;   /* NULL counts as zero */
+  int64_t T;             /* 0..2^31-1; 0 launches no kernel: parameter gradients that are overwritten become zero */
+  float hc_eps;          /* the value that forward was given */
+  int32_t accumulate_dx; /* 1: dx is added to, 0: overwritten */
   int32_t accumulate_parameters; /* 1: dphi, dgamma, dalpha and dbias are added to, 0: overwritten */
-  void *dx;             /* NULL: not wanted */
-  float *dphi;          /* [M, n*D]; NULL: not wanted */
-  float *dgamma;        /* [n, D]; NULL: not wanted; must be NULL when the problem has no gamma */
-  float *dalpha;        /* [3]; NULL: not wanted */
-  float *dbias;         /* [M]; NULL: not wanted */
-  void *workspace;
+  void* dx;                      /* NULL: not wanted */
+  float* dphi;                   /* [M, n*D]; NULL: not wanted */
+  float* dgamma;                 /* [n, D]; NULL: not wanted; must be NULL when the problem has no gamma */
+  float* dalpha;                 /* [3]; NULL: not wanted */
+  float* dbias;                  /* [M]; NULL: not wanted */
+  void* workspace;
   size_t workspace_bytes; /* at least mhcjit_workspace_bytes(op, T) */
 } mhcjit_pre_backward_args;
 
 /* Enqueues backward on `stream`. The rules and errors of mhcjit_pre_forward hold. */
-MHCJIT_API mhcjit_status mhcjit_pre_backward(const mhcjit_operator *op, const mhcjit_pre_backward_args *args,
-                                             void *stream);
+MHCJIT_API mhcjit_status mhcjit_pre_backward(const mhcjit_operator* op, const mhcjit_pre_backward_args* args,
+                                             void* stream);
 
 #ifdef __cplusplus
 }

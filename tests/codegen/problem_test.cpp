@@ -63,7 +63,8 @@ TEST(Architecture, ParsesAndPrints) {
 }
 
 TEST(Architecture, RefusesEverythingElse) {
-  for (const char* text : {"", "sm_", "sm_75", "sm_9", "sm_90b", "sm_90aa", "sm_1000", "90", "compute_90", "sm_-90", "sm_9 0"}) {
+  for (const char* text :
+       {"", "sm_", "sm_75", "sm_9", "sm_90b", "sm_90aa", "sm_1000", "90", "compute_90", "sm_-90", "sm_9 0"}) {
     auto architecture = parse_architecture(text);
     ASSERT_FALSE(static_cast<bool>(architecture)) << text;
     const Failure failure = take_failure(architecture.takeError());

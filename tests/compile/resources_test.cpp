@@ -82,8 +82,8 @@ std::vector<Problem> every_kind_of_problem() {
     bool has_gamma;
   };
   const Shape shapes[] = {
-      {4, 4096, DType::bf16, true},  {4, 127, DType::fp16, true},  {16, 7168, DType::bf16, true},
-      {8, 2048, DType::fp32, false}, {1, 8, DType::bf16, true},    {3, 5129, DType::fp32, true},
+      {4, 4096, DType::bf16, true},  {4, 127, DType::fp16, true},   {16, 7168, DType::bf16, true},
+      {8, 2048, DType::fp32, false}, {1, 8, DType::bf16, true},     {3, 5129, DType::fp32, true},
       {2, 1922, DType::bf16, false}, {6, 2560, DType::fp16, false},
   };
   std::vector<Problem> problems;

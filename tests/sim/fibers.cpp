@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <vector>
 
+#include <fmt/format.h>
 #include <boost/context/fiber.hpp>
 #include <boost/context/pooled_fixedsize_stack.hpp>
-#include <fmt/format.h>
 
 #include "guarded_buffer.h"
 #include "random_order.h"
@@ -39,8 +39,10 @@ struct Thread {
 std::string describe(const Thread& thread) {
   switch (thread.state) {
     case State::ready: return "is ready";
-    case State::at_barrier: return fmt::format("waits at the barrier {}:{}", file_name(thread.where), thread.where.line());
-    case State::at_shuffle: return fmt::format("waits at the shuffle {}:{}", file_name(thread.where), thread.where.line());
+    case State::at_barrier:
+      return fmt::format("waits at the barrier {}:{}", file_name(thread.where), thread.where.line());
+    case State::at_shuffle:
+      return fmt::format("waits at the shuffle {}:{}", file_name(thread.where), thread.where.line());
     case State::finished: return "has finished";
   }
   return "";
@@ -51,7 +53,9 @@ class Block {
  public:
   Block(const Launch& launch, std::uint64_t index, RandomOrder& order, context::pooled_fixedsize_stack& stacks,
         const std::function<void()>& body)
-      : shared_(launch.shared_bytes), threads_(launch.threads_per_block), arrived_in_warp_(threads_.size() / warp_size),
+      : shared_(launch.shared_bytes),
+        threads_(launch.threads_per_block),
+        arrived_in_warp_(threads_.size() / warp_size),
         order_(order) {
     position_.block_x = static_cast<std::uint32_t>(index % launch.grid_x);
     position_.block_y = static_cast<std::uint32_t>(index / launch.grid_x);

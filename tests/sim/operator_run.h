@@ -20,7 +20,7 @@ namespace mhcjit::sim {
 using Tensors = std::map<std::string, std::vector<std::byte>>;
 
 struct Outcome {
-  Tensors outputs;  // by name, those that were wanted
+  Tensors outputs;    // by name, those that were wanted
   std::string fault;  // "" or what went wrong: in the simulator, outside a buffer, to an input
 };
 

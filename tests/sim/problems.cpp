@@ -19,7 +19,8 @@ llvm::Expected<codegen::Problem> parse_problem(std::string_view name, codegen::O
                         parts[0].consume_front("n") && !parts[0].getAsInteger(10, problem.n) &&
                         parts[1].consume_front("d") && !parts[1].getAsInteger(10, problem.d);
   if (!has_form)
-    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "problem is '{}', allowed: nN_dD_DTYPE or nN_dD_DTYPE_gamma", name);
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "problem is '{}', allowed: nN_dD_DTYPE or nN_dD_DTYPE_gamma",
+                      name);
   auto dtype = codegen::parse_dtype(std::string_view(parts[2]));
   if (!dtype) return dtype.takeError();
   problem.dtype = *dtype;

@@ -7,8 +7,8 @@
 namespace mhcjit::sim {
 
 struct Entry {
-  std::string_view name;            // "mhcjit_pre_forward_project"
-  void (*call)(const void* args);   // as one thread; `args` is the operator's argument struct
+  std::string_view name;           // "mhcjit_pre_forward_project"
+  void (*call)(const void* args);  // as one thread; `args` is the operator's argument struct
 };
 
 struct Unit {
