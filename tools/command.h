@@ -1,0 +1,50 @@
+// A subcommand of the command line: what main() needs to parse, explain, run and report it.
+#pragma once
+
+#include <string>
+
+#include <llvm/Support/CommandLine.h>
+#include <llvm/Support/Error.h>
+#include <llvm/Support/JSON.h>
+
+#include "support/error.h"
+
+namespace mhcjit::tools {
+
+enum ExitCode { exit_ok = 0, exit_failed = 1, exit_usage = 2, exit_no_gpu = 3, exit_interrupted = 130 };
+
+// What a subcommand prints on stdout: `json` with --json, else `text`. Nothing else goes there.
+struct Report {
+  int exit_code = exit_ok;
+  llvm::json::Object json;
+  std::string text;
+};
+
+struct Command {
+  llvm::cl::SubCommand& options;  // its name, its one-line description and its options
+  const char* usage;              // after "mhcjit NAME "
+  const char* details;            // what the one line does not say
+  const char* examples;           // one command a line
+  llvm::Expected<Report> (*run)();
+};
+
+const Command& doctor_command();
+const Command& emit_command();
+const Command& warmup_command();
+const Command& run_command();
+const Command& make_inputs_command();
+
+// An option whose value is wrong or missing is INVALID_ARGUMENT and what a file holds is BAD_FILE, so the status says
+// the exit code: 2 for INVALID_ARGUMENT, 3 for NO_DEVICE, else 1.
+int exit_code_of(mhcjit_status status);
+
+// Writes "mhcjit: TEXT" as one line to stderr.
+void say(const std::string& text);
+
+// The calling thread's failure inside the library, as an error; success for MHCJIT_SUCCESS.
+llvm::Error library_error(mhcjit_status status);
+
+// The library's warnings go to stderr.
+void log_to_stderr(mhcjit_log_level level, const char* line, void* user);
+
+}  // namespace mhcjit::tools

@@ -1,0 +1,117 @@
+#include "runtime/doctor.h"
+
+#include "tools/command.h"
+
+namespace mhcjit::tools {
+namespace {
+
+namespace cl = llvm::cl;
+
+cl::SubCommand doctor("doctor", "say what was found on this machine, and what to do about what is missing");
+cl::opt<bool> json("json", cl::desc("print one JSON object on stdout"), cl::sub(doctor));
+
+// Lines of "  label   value"; what was not found has none.
+class Section {
+ public:
+  Section(std::string title, const std::string& problem) : text_(title + "\n"), problem_(problem) {}
+
+  Section& line(const char* label, const std::string& value) {
+    if (!value.empty()) text_ += fmt::format("  {:<12}{}\n", label, value);
+    return *this;
+  }
+
+  std::string str() const {
+    return text_ + (problem_.empty() ? "  ok\n" : fmt::format("  {:<12}{}\n", "problem", problem_));
+  }
+
+ private:
+  std::string text_;
+  const std::string& problem_;
+};
+
+std::string gibibytes(std::uint64_t bytes) {
+  return bytes == 0 ? "" : fmt::format("{:.1f} GiB", static_cast<double>(bytes) / (1 << 30));
+}
+
+std::string to_text(const runtime::Findings& found) {
+  std::string text = fmt::format("mhcjit {}\n", found.library_version);
+  text += Section("driver", found.driver.problem)
+              .line("path", found.driver.path)
+              .line("supports", found.driver.version.empty() ? "" : "CUDA " + found.driver.version)
+              .str();
+  if (!found.devices_problem.empty()) text += Section("devices", found.devices_problem).str();
+  for (const runtime::Findings::Device& device : found.devices)
+    text += Section(fmt::format("device cuda:{}", device.ordinal), device.problem)
+                .line("name", device.name)
+                .line("capability", device.compute_capability)
+                .line("compiles for", device.architecture)
+                .line("memory", gibibytes(device.memory_bytes))
+                .str();
+  text += Section("nvrtc", found.nvrtc.problem)
+              .line("path", found.nvrtc.path)
+              .line("builtins", found.nvrtc.builtins_path)
+              .line("found by", found.nvrtc.found_by)
+              .line("version", found.nvrtc.version)
+              .line("identity", found.nvrtc.identity)
+              .str();
+  text += Section("cache", found.cache.problem)
+              .line("folder", found.cache.root.empty() ? "none, kernels are kept in memory only" : found.cache.root)
+              .line("compiler", found.cache.recorded_compiler)
+              .str();
+  return text + fmt::format("ready: {}\n", found.gpu_ready()             ? "kernels can be compiled and run on the GPU"
+                                           : found.nvrtc.problem.empty() ? "warmup, and the CPU path (run --device cpu)"
+                                                                         : "the CPU path (run --device cpu)");
+}
+
+llvm::json::Value text_or_null(const std::string& text) {
+  return text.empty() ? llvm::json::Value(nullptr) : llvm::json::Value(text);
+}
+
+llvm::json::Object to_json(const runtime::Findings& found) {
+  llvm::json::Array devices;
+  for (const runtime::Findings::Device& device : found.devices)
+    devices.push_back(llvm::json::Object{{"ordinal", device.ordinal},
+                                         {"name", device.name},
+                                         {"compute_capability", device.compute_capability},
+                                         {"architecture", device.architecture},
+                                         {"memory_bytes", device.memory_bytes},
+                                         {"problem", text_or_null(device.problem)}});
+  return llvm::json::Object{
+      {"version", found.library_version},
+      {"driver", llvm::json::Object{{"path", text_or_null(found.driver.path)},
+                                    {"version", text_or_null(found.driver.version)},
+                                    {"problem", text_or_null(found.driver.problem)}}},
+      {"devices", std::move(devices)},
+      {"devices_problem", text_or_null(found.devices_problem)},
+      {"nvrtc", llvm::json::Object{{"path", text_or_null(found.nvrtc.path)},
+                                   {"builtins_path", text_or_null(found.nvrtc.builtins_path)},
+                                   {"found_by", text_or_null(found.nvrtc.found_by)},
+                                   {"version", text_or_null(found.nvrtc.version)},
+                                   {"identity", text_or_null(found.nvrtc.identity)},
+                                   {"problem", text_or_null(found.nvrtc.problem)}}},
+      {"cache", llvm::json::Object{{"root", text_or_null(found.cache.root)},
+                                   {"recorded_compiler", text_or_null(found.cache.recorded_compiler)},
+                                   {"problem", text_or_null(found.cache.problem)}}},
+      {"gpu_ready", found.gpu_ready()}};
+}
+
+llvm::Expected<Report> run() {
+  llvm::Expected<runtime::Findings> found = runtime::find_out(mhcjit_engine_options{});
+  if (!found) return found.takeError();
+  return Report{exit_ok, to_json(*found), to_text(*found)};
+}
+
+}  // namespace
+
+const Command& doctor_command() {
+  static const Command command = {
+      doctor, "[--json]",
+      "Looks for the driver, the devices, NVRTC and the cache folder. A machine without a GPU is no failure: the\n"
+      "exit code is 0, and the text says what works and what to install for the rest.",
+      "  mhcjit doctor\n"
+      "  mhcjit doctor --json",
+      run};
+  return command;
+}
+
+}  // namespace mhcjit::tools

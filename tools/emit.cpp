@@ -1,0 +1,50 @@
+#include "codegen/emit.h"
+
+#include "codegen/heuristic.h"
+#include "tools/command.h"
+#include "tools/options.h"
+
+namespace mhcjit::tools {
+namespace {
+
+namespace cl = llvm::cl;
+
+cl::SubCommand emit("emit", "print the source that would be compiled for a problem");
+cl::opt<std::string> op("op", cl::desc("pre_forward or pre_backward"), cl::value_desc("OP"), cl::sub(emit));
+cl::opt<std::string> n("n", cl::desc("residual streams, 1 to 16"), cl::value_desc("N"), cl::sub(emit));
+cl::opt<std::string> d("d", cl::desc("hidden size D, 1 to 16777216"), cl::value_desc("D"), cl::sub(emit));
+cl::opt<std::string> dtype("dtype", cl::desc("dtype of x: bf16 (default), fp16 or fp32"), cl::value_desc("DTYPE"),
+                           cl::init("bf16"), cl::sub(emit));
+cl::opt<std::string> arch("arch", cl::desc("architecture, such as sm_80 or sm_90a"), cl::value_desc("ARCH"),
+                          cl::sub(emit));
+cl::opt<bool> gamma("gamma", cl::desc("the problem has gamma"), cl::sub(emit));
+
+llvm::Expected<Report> run() {
+  llvm::Expected<std::string> name = required("--op", op);
+  if (!name) return name.takeError();
+  llvm::Expected<codegen::Op> asked = codegen::parse_op(*name);
+  if (!asked) return asked.takeError();
+  auto problems = parse_problems({n, d, dtype, arch, gamma}, {*asked});
+  if (!problems) return problems.takeError();
+  if (problems->size() != 1)
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--n, --d, --dtype and --arch name {} problems, allowed: 1",
+                      problems->size());
+  llvm::Expected<codegen::KernelSpec> spec = codegen::choose_spec(problems->front());
+  if (!spec) return spec.takeError();
+  return Report{exit_ok, {}, codegen::emit_unit(*spec)};
+}
+
+}  // namespace
+
+const Command& emit_command() {
+  static const Command command = {
+      emit, "--op OP --n N --d D --arch ARCH [--dtype DTYPE] [--gamma]",
+      "Prints on stdout the exact unit that warmup and run hand to the compiler. It includes kernel\n"
+      "templates by name, which the library holds.",
+      "  mhcjit emit --op pre_forward --n 4 --d 4096 --dtype bf16 --arch sm_90a\n"
+      "  mhcjit emit --op pre_backward --n 4 --d 7168 --arch sm_100a --gamma",
+      run};
+  return command;
+}
+
+}  // namespace mhcjit::tools

@@ -1,0 +1,139 @@
+// mhcjit: doctor, emit, warmup, run and make-inputs.
+#include <algorithm>
+#include <cstdio>
+#include <new>
+#include <vector>
+
+#include <llvm/ADT/STLExtras.h>
+#include <llvm/Support/raw_ostream.h>
+
+#include "mhcjit/mhcjit.h"
+#include "tools/command.h"
+
+namespace mhcjit::tools {
+namespace {
+
+const std::vector<const Command*>& commands() {
+  static const std::vector<const Command*> all = {&doctor_command(), &emit_command(), &warmup_command(), &run_command(),
+                                                  &make_inputs_command()};
+  return all;
+}
+
+const Command* find_command(llvm::StringRef name) {
+  const auto found =
+      llvm::find_if(commands(), [&](const Command* command) { return command->options.getName() == name; });
+  return found == commands().end() ? nullptr : *found;
+}
+
+std::string command_names() {
+  std::vector<std::string> names;
+  for (const Command* command : commands()) names.push_back(command->options.getName().str());
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+std::string overview() {
+  std::string text =
+      "mhcjit generates, compiles, caches and runs CUDA kernels for the mHC \"pre\" operator\n\n"
+      "usage: mhcjit COMMAND [options]\n"
+      "       mhcjit COMMAND --help      options and examples\n"
+      "       mhcjit --version\n\n"
+      "commands:\n";
+  for (const Command* command : commands())
+    text += fmt::format("  {:<13}{}\n", command->options.getName().str(), command->options.getDescription().str());
+  return text +
+         "\nexit codes: 0 success, 1 failed, 2 wrong usage, 3 no usable GPU where one is required\n"
+         "Results go to stdout, messages to stderr; --json prints one JSON object on stdout.\n";
+}
+
+// The command's own options, each as the user writes it, by name.
+std::vector<const llvm::cl::Option*> own_options(const Command& command) {
+  std::vector<const llvm::cl::Option*> options;
+  for (const auto& entry : llvm::cl::getRegisteredOptions(command.options)) {
+    const llvm::cl::Option* option = entry.second;
+    // The others belong to the option parser and exist in every command.
+    if (!option->Subs.contains(&llvm::cl::SubCommand::getAll())) options.push_back(option);
+  }
+  llvm::sort(options, [](const auto* a, const auto* b) { return a->ArgStr < b->ArgStr; });
+  return options;
+}
+
+std::string spelling(const llvm::cl::Option& option) {
+  return fmt::format("{}{}", option.ArgStr.size() == 1 && option.ArgStr == "o" ? "-" : "--", option.ArgStr.str());
+}
+
+std::string help(const Command& command) {
+  std::string text = fmt::format("mhcjit {}: {}\n\nusage: mhcjit {} {}\n\n{}\n\noptions:\n",
+                                 command.options.getName().str(), command.options.getDescription().str(),
+                                 command.options.getName().str(), command.usage, command.details);
+  for (const llvm::cl::Option* option : own_options(command)) {
+    const std::string left =
+        option->ValueStr.empty() ? spelling(*option) : fmt::format("{} {}", spelling(*option), option->ValueStr.str());
+    text += fmt::format("  {:<20} {}\n", left, option->HelpStr.str());
+  }
+  return fmt::format("{}\nexamples:\n{}\n", text, command.examples);
+}
+
+// The only place that writes to stdout.
+int print(const std::string& text, int exit_code) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return exit_code;
+  say("cannot write to stdout");
+  return exit_failed;
+}
+
+std::string to_text(llvm::json::Object json) {
+  std::string text;
+  llvm::raw_string_ostream(text) << llvm::formatv("{0:2}", llvm::json::Value(std::move(json))) << "\n";
+  return text;
+}
+
+int fail(const Failure& failure, bool json) {
+  say(failure.text);
+  const int exit_code = exit_code_of(failure.status);
+  if (!json) return exit_code;
+  const char* code = mhcjit_status_name(failure.status);
+  llvm::json::Object error{{"code", code}, {"text", failure.text}};
+  return print(to_text(llvm::json::Object{{"error", std::move(error)}}), exit_code);
+}
+
+int run_main(int argc, char** argv) {
+  const std::vector<llvm::StringRef> arguments(argv + 1, argv + argc);
+  const bool json = llvm::is_contained(arguments, "--json") || llvm::is_contained(arguments, "-json");
+  const Command* command = arguments.empty() ? nullptr : find_command(arguments.front());
+  if (llvm::is_contained(arguments, "--help") || llvm::is_contained(arguments, "-h"))
+    return print(command != nullptr ? help(*command) : overview(), exit_ok);
+  if (arguments.size() == 1 && arguments.front() == "--version")
+    return print(fmt::format("mhcjit {}\n", mhcjit_version()), exit_ok);
+  if (command == nullptr)
+    return fail(
+        {MHCJIT_ERROR_INVALID_ARGUMENT, fmt::format("command is '{}', allowed: {}; see mhcjit --help",
+                                                    arguments.empty() ? "" : arguments.front().str(), command_names())},
+        json);
+
+  std::string fault;
+  llvm::raw_string_ostream fault_stream(fault);
+  if (!llvm::cl::ParseCommandLineOptions(argc, argv, "", &fault_stream)) {
+    std::vector<std::string> allowed;
+    for (const llvm::cl::Option* option : own_options(*command)) allowed.push_back(spelling(*option));
+    llvm::StringRef first_line = llvm::StringRef(fault).split('\n').first.split("  Try:").first;
+    first_line.consume_front("mhcjit: ");
+    return fail({MHCJIT_ERROR_INVALID_ARGUMENT,
+                 fmt::format("{}; options of {}: {}", first_line.empty() ? "an option is wrong" : first_line.str(),
+                             command->options.getName().str(), fmt::join(allowed, ", "))},
+                json);
+  }
+  llvm::Expected<Report> report = command->run();
+  if (!report) return fail(take_failure(report.takeError()), json);
+  return print(json ? to_text(std::move(report->json)) : report->text, report->exit_code);
+}
+
+}  // namespace
+}  // namespace mhcjit::tools
+
+int main(int argc, char** argv) {
+  try {
+    return mhcjit::tools::run_main(argc, argv);
+  } catch (const std::bad_alloc&) {
+    std::fputs("mhcjit: host memory ran out\n", stderr);
+    return mhcjit::tools::exit_failed;
+  }
+}

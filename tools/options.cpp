@@ -1,0 +1,85 @@
+#include "tools/options.h"
+
+#include <cmath>
+
+#include <llvm/ADT/STLExtras.h>
+#include <llvm/ADT/SmallVector.h>
+
+#include "support/error.h"
+
+namespace mhcjit::tools {
+namespace {
+
+// The parts of a comma list, each parsed by `parse`.
+template <typename Value, typename Parse>
+llvm::Expected<std::vector<Value>> parse_list(llvm::StringRef option, llvm::StringRef text, const Parse& parse) {
+  if (auto given = required(option, text); !given) return given.takeError();
+  llvm::SmallVector<llvm::StringRef> parts;
+  text.split(parts, ',');
+  std::vector<Value> values;
+  for (const llvm::StringRef part : parts) {
+    llvm::Expected<Value> value = parse(part);
+    if (!value) return value.takeError();
+    if (llvm::is_contained(values, *value))
+      return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{} is '{}', allowed: each value once", option.str(),
+                        text.str());
+    values.push_back(*value);
+  }
+  return values;
+}
+
+}  // namespace
+
+llvm::Expected<std::string> required(llvm::StringRef option, llvm::StringRef text) {
+  if (!text.empty()) return text.str();
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{} is missing, see --help", option.str());
+}
+
+llvm::Expected<std::int64_t> parse_integer(llvm::StringRef option, llvm::StringRef text, std::int64_t least,
+                                           std::int64_t most) {
+  if (auto given = required(option, text); !given) return given.takeError();
+  std::int64_t value = 0;
+  if (text.getAsInteger(10, value) || value < least || value > most)
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{} is '{}', allowed: an integer of {} to {}", option.str(),
+                      text.str(), least, most);
+  return value;
+}
+
+llvm::Expected<double> parse_number(llvm::StringRef option, llvm::StringRef text, double least) {
+  double value = 0;
+  if (text.getAsDouble(value) || !std::isfinite(value) || value < least)
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{} is '{}', allowed: a finite number of at least {}",
+                      option.str(), text.str(), least);
+  return value;
+}
+
+llvm::Expected<std::vector<std::int64_t>> parse_integers(llvm::StringRef option, llvm::StringRef text,
+                                                         std::int64_t least, std::int64_t most) {
+  return parse_list<std::int64_t>(option, text,
+                                  [&](llvm::StringRef part) { return parse_integer(option, part, least, most); });
+}
+
+llvm::Expected<std::vector<codegen::Problem>> parse_problems(const ProblemOptions& options,
+                                                             llvm::ArrayRef<codegen::Op> ops) {
+  auto streams = parse_integers("--n", options.n, 1, codegen::max_n);
+  if (!streams) return streams.takeError();
+  auto sizes = parse_integers("--d", options.d, 1, codegen::max_d);
+  if (!sizes) return sizes.takeError();
+  auto dtypes = parse_list<codegen::DType>("--dtype", options.dtype,
+                                           [](llvm::StringRef part) { return codegen::parse_dtype(part); });
+  if (!dtypes) return dtypes.takeError();
+  auto architectures = parse_list<codegen::Architecture>(
+      "--arch", options.architecture, [](llvm::StringRef part) { return codegen::parse_architecture(part); });
+  if (!architectures) return architectures.takeError();
+
+  std::vector<codegen::Problem> problems;
+  for (const codegen::Architecture& architecture : *architectures)
+    for (const codegen::DType dtype : *dtypes)
+      for (const std::int64_t n : *streams)
+        for (const std::int64_t d : *sizes)
+          for (const codegen::Op op : ops)
+            problems.push_back({op, static_cast<int>(n), d, dtype, options.gamma, false, architecture});
+  return problems;
+}
+
+}  // namespace mhcjit::tools

@@ -1,0 +1,40 @@
+// Values of command-line options, checked. Every error is INVALID_ARGUMENT and names the option, its value and what is
+// allowed.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <llvm/ADT/ArrayRef.h>
+#include <llvm/ADT/StringRef.h>
+#include <llvm/Support/Error.h>
+
+#include "codegen/problem.h"
+
+namespace mhcjit::tools {
+
+// `text` when it is not empty. `option` is spelt as the user writes it: "--n".
+llvm::Expected<std::string> required(llvm::StringRef option, llvm::StringRef text);
+
+llvm::Expected<std::int64_t> parse_integer(llvm::StringRef option, llvm::StringRef text, std::int64_t least,
+                                           std::int64_t most);
+
+// A finite number of at least `least`.
+llvm::Expected<double> parse_number(llvm::StringRef option, llvm::StringRef text, double least);
+
+// A comma list of integers without repetition.
+llvm::Expected<std::vector<std::int64_t>> parse_integers(llvm::StringRef option, llvm::StringRef text,
+                                                         std::int64_t least, std::int64_t most);
+
+// The options that name problems: --n, --d, --dtype, --arch, --gamma.
+struct ProblemOptions {
+  std::string n, d, dtype, architecture;
+  bool gamma = false;
+};
+
+// Every combination of the comma lists in `options` for each of `ops`, checked.
+llvm::Expected<std::vector<codegen::Problem>> parse_problems(const ProblemOptions& options,
+                                                             llvm::ArrayRef<codegen::Op> ops);
+
+}  // namespace mhcjit::tools

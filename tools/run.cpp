@@ -1,0 +1,137 @@
+#include <cmath>
+
+#include "tools/check.h"
+#include "tools/command.h"
+#include "tools/device_tensor.h"
+#include "tools/options.h"
+#include "tools/run_inputs.h"
+#include "tools/run_operator.h"
+#include "tools/safetensors.h"
+#include "tools/tensor_names.h"
+
+namespace mhcjit::tools {
+namespace {
+
+namespace cl = llvm::cl;
+
+cl::SubCommand run("run", "run forward, and backward on request, on tensors of a safetensors file");
+cl::opt<std::string> inputs_path("inputs", cl::desc("safetensors file with x, phi, alpha, bias, optional gamma"),
+                                 cl::value_desc("FILE"), cl::sub(run));
+cl::opt<std::string> outputs_path("outputs", cl::desc("safetensors file to write"), cl::value_desc("FILE"),
+                                  cl::sub(run));
+cl::opt<std::string> device("device", cl::desc("auto (default: cuda:0, else cpu), cpu or cuda:K"),
+                            cl::value_desc("DEVICE"), cl::init("auto"), cl::sub(run));
+cl::opt<bool> backward("backward", cl::desc("also compute the gradients from dh_in, dh_post, dh_res"), cl::sub(run));
+cl::opt<bool> check("check", cl::desc("compare every output with float64, exit 1 beyond a bound"), cl::sub(run));
+cl::opt<bool> json("json", cl::desc("print one JSON object on stdout"), cl::sub(run));
+cl::opt<std::string> norm_eps("norm-eps", cl::desc("added to the mean square of x, default 1e-6"),
+                              cl::value_desc("EPS"), cl::init("1e-6"), cl::sub(run));
+cl::opt<std::string> hc_eps("hc-eps", cl::desc("added to h_pre, default 1e-6"), cl::value_desc("EPS"), cl::init("1e-6"),
+                            cl::sub(run));
+cl::opt<std::string> cache_dir("cache-dir", cl::desc("folder of compiled kernels"), cl::value_desc("DIR"),
+                               cl::sub(run));
+
+llvm::Expected<float> parse_eps(llvm::StringRef option, llvm::StringRef text) {
+  llvm::Expected<double> value = parse_number(option, text, 0);
+  if (!value) return value.takeError();
+  const auto narrowed = static_cast<float>(*value);
+  if (!std::isfinite(narrowed))
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{} is '{}', allowed: a number that fp32 holds", option.str(),
+                      text.str());
+  return narrowed;
+}
+
+std::string device_name(Placement placement) {
+  return placement ? fmt::format("cuda:{}", *placement) : std::string("cpu");
+}
+
+// JSON has no NaN and no infinity.
+llvm::json::Value number_or_null(double value) {
+  return std::isfinite(value) ? llvm::json::Value(value) : llvm::json::Value(nullptr);
+}
+
+void add_check(const std::vector<CheckRow>& rows, Report& report) {
+  llvm::json::Array json_rows;
+  report.text += fmt::format("{:<9}{:>12}{:>12}\n", "tensor", "error", "bound");
+  for (const CheckRow& row : rows) {
+    report.text +=
+        fmt::format("{:<9}{:>12.2e}{:>12.2e}  {}\n", row.tensor, row.error, row.bound, row.ok() ? "ok" : "FAILED");
+    json_rows.push_back(llvm::json::Object{
+        {"tensor", row.tensor}, {"error", number_or_null(row.error)}, {"bound", row.bound}, {"ok", row.ok()}});
+    if (!row.ok()) report.exit_code = exit_failed;
+  }
+  report.json["check"] = std::move(json_rows);
+}
+
+llvm::Error write_outputs(const std::string& path, const std::vector<OutputTensor>& outputs) {
+  std::vector<TensorToWrite> tensors;
+  for (const OutputTensor& output : outputs)
+    tensors.push_back({output.name, safetensors_name(output.dtype), output.shape, output.values.bytes()});
+  return write_safetensors(path, tensors);
+}
+
+llvm::Expected<Report> run_run() {
+  llvm::Expected<std::string> from = required("--inputs", inputs_path);
+  if (!from) return from.takeError();
+  llvm::Expected<std::string> to = required("--outputs", outputs_path);
+  if (!to) return to.takeError();
+  llvm::Expected<float> norm = parse_eps("--norm-eps", norm_eps);
+  if (!norm) return norm.takeError();
+  llvm::Expected<float> hc = parse_eps("--hc-eps", hc_eps);
+  if (!hc) return hc.takeError();
+  llvm::Expected<Placement> placement = open_device(device);
+  if (!placement) return placement.takeError();
+
+  llvm::Expected<SafetensorsFile> file = SafetensorsFile::open(*from);
+  if (!file) return file.takeError();
+  llvm::Expected<RunInputs> inputs = load_run_inputs(*file, backward);
+  if (!inputs) return inputs.takeError();
+  const std::string dtype(codegen::to_string(static_cast<codegen::DType>(inputs->dtype)));
+  say(fmt::format("running on {}: T={} n={} D={} {}{}", device_name(*placement), inputs->T, inputs->n, inputs->d, dtype,
+                  inputs->has_gamma() ? " gamma" : ""));
+
+  const RunOptions options = {*placement, backward, *norm, *hc, cache_dir};
+  llvm::Expected<RunResult> result = run_operator(*inputs, options);
+  if (!result) return result.takeError();
+
+  Report report;
+  report.json = llvm::json::Object{{"device", device_name(*placement)},
+                                   {"T", inputs->T},
+                                   {"n", inputs->n},
+                                   {"d", inputs->d},
+                                   {"dtype", dtype},
+                                   {"gamma", inputs->has_gamma()},
+                                   {"backward", backward.getValue()},
+                                   {"compiled", result->counters.misses},
+                                   {"hits", result->counters.disk_hits},
+                                   {"prepare_ms", result->prepare_ms}};
+  if (check) add_check(check_outputs(*inputs, options, result->outputs), report);
+  if (report.exit_code != exit_ok) {
+    say(fmt::format("an output is beyond its bound, {} was not written", *to));
+  } else {
+    if (auto error = write_outputs(*to, result->outputs)) return error;
+    report.text += fmt::format("wrote {} tensors to {}\n", result->outputs.size(), *to);
+    report.json["outputs"] = *to;
+  }
+  report.json["ok"] = report.exit_code == exit_ok;
+  return report;
+}
+
+}  // namespace
+
+const Command& run_command() {
+  static const Command command = {
+      run, "--inputs FILE --outputs FILE [options]",
+      "Reads x [T, n, D] or [B, S, n, D] (BF16, F16 or F32) and phi, alpha, bias and optional gamma (F32) as\n"
+      "PyTorch writes them, and writes h_in, h_post, h_res, inv_rms, h_mix and h_pre; with --backward also\n"
+      "dx, dphi, dgamma, dalpha and dbias from those of dh_in, dh_post and dh_res that the file has.\n"
+      "Nothing is written unless everything succeeded.",
+      "  mhcjit make-inputs --t 512 --n 4 --d 1024 --dtype bf16 -o in.safetensors\n"
+      "  mhcjit run --inputs in.safetensors --outputs out.safetensors\n"
+      "  mhcjit run --inputs in.safetensors --outputs out.safetensors --device cpu --backward --check\n"
+      "  mhcjit run --inputs in.safetensors --outputs out.safetensors --backward --check --json",
+      run_run};
+  return command;
+}
+
+}  // namespace mhcjit::tools
