@@ -62,7 +62,8 @@ llvm::Expected<CompiledUnitPtr> Builder::make(const codegen::Problem& problem, L
   auto compiler = compiler_.identity();
   if (!compiler) return compiler.takeError();
   const std::string architecture = to_string(problem.architecture);
-  CompileRequest request = {codegen::emit_unit(*spec), (*templates)->headers, compile_options(architecture, *compiler), ""};
+  CompileRequest request = {codegen::emit_unit(*spec), (*templates)->headers, compile_options(architecture, *compiler),
+                            ""};
 
   const cache::CacheKey key = key_of(*spec, request, **templates, *compiler);
   auto unit = std::make_shared<CompiledUnit>();
@@ -102,8 +103,8 @@ llvm::Expected<cache::Entry> Builder::compile(const codegen::KernelSpec& spec, c
   for (cache::KernelResources& kernel : entry.kernels) kernel.max_threads_per_block = spec.threads_per_block;
   if (cache_.publish(key, entry)) {
     if (auto error = compiler_.record())
-      log_(MHCJIT_LOG_INFO, fmt::format("the cache folder will need NVRTC to be used: {}",
-                                        take_failure(std::move(error)).text));
+      log_(MHCJIT_LOG_INFO,
+           fmt::format("the cache folder will need NVRTC to be used: {}", take_failure(std::move(error)).text));
   }
   return entry;
 }

@@ -1,7 +1,6 @@
 #include "runtime/compiler.h"
 
-#include <cstdlib>
-
+#include "runtime/settings.h"
 #include "support/error.h"
 
 namespace mhcjit::runtime {
@@ -10,7 +9,7 @@ namespace mhcjit::runtime {
 llvm::Expected<NvrtcLocation> Compiler::location() {
   const std::lock_guard lock(mutex_);
   if (location_) return *location_;
-  auto found = locate_nvrtc(nvrtc_path_, [](const char* name) -> const char* { return std::getenv(name); });
+  auto found = locate_nvrtc(nvrtc_path_, get_environment);
   if (!found) return found.takeError();
   auto identity = identify(*found);
   if (!identity) return identity.takeError();
@@ -25,9 +24,12 @@ llvm::Expected<CompilerIdentity> Compiler::identity() {
     const std::lock_guard lock(mutex_);
     return *identity_;
   }
-  if (auto recorded = recorded_identity(cache_root_)) {
-    llvm::consumeError(found.takeError());
-    return *recorded;
+  // A compiler that was named and is not there is a mistake to report, not a machine without a compiler.
+  if (!names_nvrtc(nvrtc_path_, get_environment)) {
+    if (auto recorded = recorded_identity(cache_root_)) {
+      llvm::consumeError(found.takeError());
+      return *recorded;
+    }
   }
   return found.takeError();
 }

@@ -41,8 +41,8 @@ std::optional<CompilerIdentity> parse_identity(std::string_view text) {
 
 llvm::Expected<CompilerIdentity> identify(const NvrtcLocation& location) {
   CompilerIdentity identity = {location.major, location.minor, "", ""};
-  for (const auto& [file, id] : {std::pair(&location.library, &identity.library_id),
-                                 std::pair(&location.builtins, &identity.builtins_id)}) {
+  for (const auto& [file, id] :
+       {std::pair(&location.library, &identity.library_id), std::pair(&location.builtins, &identity.builtins_id)}) {
     auto found = gnu_build_id(*file);
     if (!found)
       return make_error(MHCJIT_ERROR_NO_NVRTC, "NVRTC ({}) cannot be identified: {}; reinstall it", location.found_by,

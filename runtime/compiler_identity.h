@@ -1,9 +1,9 @@
 // Which compiler a cubin comes from. A cache key needs that whether or not the compiler is here:
 //
 //   - With NVRTC on the machine, the identity is read from its two files, without loading them.
-//   - Without, it is the one that the cache folder records: whoever compiled into the folder last wrote it there. A
-//     cache that was warmed elsewhere and shipped is thus hit on a machine that has no NVRTC. An entry of an older
-//     compiler in the same folder is then a miss, and a miss without NVRTC is an error.
+//   - Where the search for one finds none, it is the one that the cache folder records: whoever compiled into the
+//     folder last wrote it there. A cache that was warmed elsewhere and shipped is thus hit on a machine that has no
+//     NVRTC. An entry of an older compiler in the same folder is then a miss, and a miss without NVRTC is an error.
 #pragma once
 
 #include <optional>

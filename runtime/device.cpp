@@ -36,9 +36,10 @@ llvm::Error check_memory(const DriverApi& driver, const Device& device, const vo
   CUpointer_attribute attributes[] = {CU_POINTER_ATTRIBUTE_MEMORY_TYPE, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL,
                                       CU_POINTER_ATTRIBUTE_IS_MANAGED};
   void* values[] = {&type, &ordinal, &managed};
-  if (auto error = driver.check(
-          driver.cuPointerGetAttributes(std::size(attributes), attributes, values, reinterpret_cast<CUdeviceptr>(pointer)),
-          MHCJIT_ERROR_WRONG_DEVICE, "{}: asking what memory {} = {} is", operator_name, argument, fmt::ptr(pointer)))
+  if (auto error = driver.check(driver.cuPointerGetAttributes(std::size(attributes), attributes, values,
+                                                              reinterpret_cast<CUdeviceptr>(pointer)),
+                                MHCJIT_ERROR_WRONG_DEVICE, "{}: asking what memory {} = {} is", operator_name, argument,
+                                fmt::ptr(pointer)))
     return error;
   if (managed != 0) return llvm::Error::success();
   const bool on_device = type == CU_MEMORYTYPE_DEVICE;

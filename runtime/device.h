@@ -22,8 +22,8 @@ llvm::Expected<CUdevice> current_device(const DriverApi& driver);
 // Errors: INVALID_ARGUMENT (older than compute capability 8.0), NO_DEVICE.
 llvm::Expected<Device> inspect_device(const DriverApi& driver, CUdevice ordinal);
 
-// Success when `pointer` is memory that kernels of `device` may use, or WRONG_DEVICE: managed memory, this device's own,
-// and host memory where the device reads pageable memory. `operator_name` and `argument` begin the text.
+// Success when `pointer` is memory that kernels of `device` may use, or WRONG_DEVICE: managed memory, this device's
+// own, and host memory where the device reads pageable memory. `operator_name` and `argument` begin the text.
 llvm::Error check_memory(const DriverApi& driver, const Device& device, const void* pointer,
                          std::string_view operator_name, std::string_view argument);
 

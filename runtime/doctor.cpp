@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 
 #include "runtime/compiler_identity.h"
@@ -55,13 +54,14 @@ void look_at_driver(const std::string& path, Findings& findings) {
   }
   for (int ordinal = 0; ordinal < count; ++ordinal) findings.devices.push_back(look_at_device(**driver, ordinal));
   if (count == 0)
-    findings.devices_problem = "the driver reports no device; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use "
-                               "MHCJIT_DEVICE_CPU";
+    findings.devices_problem =
+        "the driver reports no device; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use "
+        "MHCJIT_DEVICE_CPU";
 }
 
 Findings::Nvrtc look_at_nvrtc(const std::string& path) {
   Findings::Nvrtc found;
-  auto location = locate_nvrtc(path, [](const char* name) -> const char* { return std::getenv(name); });
+  auto location = locate_nvrtc(path, get_environment);
   if (!location) {
     found.problem = text_of(location.takeError());
     return found;
@@ -101,9 +101,10 @@ Findings::Cache look_at_cache(const std::string& root) {
                                 existing.native());
   } else if (existing == fs::path(found.root) && stat(existing.c_str(), &status) == 0 &&
              ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0 || (status.st_uid != geteuid() && status.st_uid != 0))) {
-    found.problem = fmt::format("{} belongs to user {} with mode {:o}, so others could plant kernels in it and it is not "
-                                "used; make it yours with chmod 700, or set MHCJIT_CACHE_DIR to another folder",
-                                existing.native(), status.st_uid, status.st_mode & 07777);
+    found.problem = fmt::format(
+        "{} belongs to user {} with mode {:o}, so others could plant kernels in it and it is not "
+        "used; make it yours with chmod 700, or set MHCJIT_CACHE_DIR to another folder",
+        existing.native(), status.st_uid, status.st_mode & 07777);
   }
   return found;
 }

@@ -36,7 +36,7 @@ struct Findings {
     std::string problem;
   };
   struct Cache {
-    std::string root;  // "": compiled kernels are kept in memory only
+    std::string root;               // "": compiled kernels are kept in memory only
     std::string recorded_compiler;  // the identity that the folder holds for machines without NVRTC
     std::string problem;
   };

@@ -38,8 +38,8 @@ llvm::Error fill(DriverFunctions& functions, GetProcAddress get_address, const s
     function = reinterpret_cast<std::decay_t<decltype(function)>>(address);
     return true;
   };
-#define MHCJIT_FIND(name)                                                                                       \
-  if (!find(#name, functions.name))                                                                             \
+#define MHCJIT_FIND(name)           \
+  if (!find(#name, functions.name)) \
     return make_error(MHCJIT_ERROR_NO_DEVICE, "the CUDA driver {} is too old: it has no {}; {}", path, #name, remedy);
   MHCJIT_DRIVER_FUNCTIONS(MHCJIT_FIND)
 #undef MHCJIT_FIND
@@ -101,10 +101,12 @@ llvm::Error DriverApi::failure(CUresult result, mhcjit_status status, std::strin
                   "; no CUDA context is current on this thread: make one current (cuCtxSetCurrent, cudaSetDevice, "
                   "mhcjit_device_open)");
     case CUDA_ERROR_NO_DEVICE:
-      return with(MHCJIT_ERROR_NO_DEVICE, "; the driver sees no device: check nvidia-smi and CUDA_VISIBLE_DEVICES, or "
-                                          "use MHCJIT_DEVICE_CPU");
+      return with(MHCJIT_ERROR_NO_DEVICE,
+                  "; the driver sees no device: check nvidia-smi and CUDA_VISIBLE_DEVICES, or "
+                  "use MHCJIT_DEVICE_CPU");
     case CUDA_ERROR_NOT_INITIALIZED:
-      return with(MHCJIT_ERROR_NO_DEVICE, "; a process forked from one that used CUDA cannot use it: start it with exec");
+      return with(MHCJIT_ERROR_NO_DEVICE,
+                  "; a process forked from one that used CUDA cannot use it: start it with exec");
     case CUDA_ERROR_DEINITIALIZED:
       return with(MHCJIT_ERROR_NO_DEVICE, "; the driver is shutting down with the process");
     default:

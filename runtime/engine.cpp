@@ -31,11 +31,15 @@ Engine::Engine(const Settings& settings)
 
 llvm::Expected<const Operator*> Engine::prepare(const mhcjit_problem& problem, mhcjit_device device, void* stream) {
   switch (device) {
-    case MHCJIT_DEVICE_CPU: return prepare_on_cpu(problem);
-    case MHCJIT_DEVICE_GPU: return prepare_on_gpu(problem, static_cast<CUstream>(stream));
+    case MHCJIT_DEVICE_CPU:
+      return prepare_on_cpu(problem);
+    case MHCJIT_DEVICE_GPU:
+      return prepare_on_gpu(problem, static_cast<CUstream>(stream));
   }
-  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "device is {}, allowed: 0 (MHCJIT_DEVICE_CPU) and 1 "
-                                                   "(MHCJIT_DEVICE_GPU)", static_cast<int>(device));
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
+                    "device is {}, allowed: 0 (MHCJIT_DEVICE_CPU) and 1 "
+                    "(MHCJIT_DEVICE_GPU)",
+                    static_cast<int>(device));
 }
 
 llvm::Expected<const Operator*> Engine::prepare_on_cpu(const mhcjit_problem& problem) {
@@ -95,20 +99,21 @@ llvm::Expected<std::vector<LoadedKernel>> Engine::load_unit(const DriverApi& dri
   if (kernels) return kernels;
   const Failure failure = take_failure(kernels.takeError());
   const std::string problem = to_string(unit->spec.problem);
-  if (failure.status != MHCJIT_ERROR_LOAD_FAILED)
-    return make_error(failure.status, "{}: {}", problem, failure.text);
+  if (failure.status != MHCJIT_ERROR_LOAD_FAILED) return make_error(failure.status, "{}: {}", problem, failure.text);
   if (unit->from_disk) {
-    settings_.log(MHCJIT_LOG_WARNING, fmt::format("{}: the driver refused the cached kernel, which is compiled anew: {}",
-                                                  problem, failure.text));
+    settings_.log(
+        MHCJIT_LOG_WARNING,
+        fmt::format("{}: the driver refused the cached kernel, which is compiled anew: {}", problem, failure.text));
     auto anew = builder_.build_anew(unit->spec.problem);
     if (!anew) return anew.takeError();
     unit = *anew;  // not from disk, so this happens once
     return load_unit(driver, ordinal, unit);
   }
-  return make_error(MHCJIT_ERROR_LOAD_FAILED,
-                    "{}: the CUDA driver {} refused the kernel that NVRTC {}.{} has just compiled: {}; where the driver "
-                    "is older than NVRTC, update it, or set MHCJIT_NVRTC to an NVRTC no newer than the driver",
-                    problem, driver.version(), unit->compiler.major, unit->compiler.minor, failure.text);
+  return make_error(
+      MHCJIT_ERROR_LOAD_FAILED,
+      "{}: the CUDA driver {} refused the kernel that NVRTC {}.{} has just compiled: {}; where the driver "
+      "is older than NVRTC, update it, or set MHCJIT_NVRTC to an NVRTC no newer than the driver",
+      problem, driver.version(), unit->compiler.major, unit->compiler.minor, failure.text);
 }
 
 llvm::Expected<const DriverApi*> Engine::driver() {
@@ -124,8 +129,13 @@ llvm::Expected<const DriverApi*> Engine::driver() {
 }
 
 Engine::OperatorKey Engine::key_of(const mhcjit_problem& problem, std::int32_t device) {
-  return {static_cast<std::int32_t>(problem.op), problem.n,         problem.d,
-          static_cast<std::int32_t>(problem.dtype), problem.has_gamma, problem.batch_invariant, device};
+  return {static_cast<std::int32_t>(problem.op),
+          problem.n,
+          problem.d,
+          static_cast<std::int32_t>(problem.dtype),
+          problem.has_gamma,
+          problem.batch_invariant,
+          device};
 }
 
 mhcjit_counters Engine::counters() const {

@@ -52,8 +52,10 @@ llvm::Error copy(const void* device, const void* host, std::size_t bytes, Copy&&
   auto driver = initialised_driver();
   if (!driver) return driver.takeError();
   const CUresult result = call(**driver);
-  return (*driver)->check(result, status_of_memory_call(result), "copying {} bytes between device memory {} and host "
-                                                                 "memory {}", bytes, fmt::ptr(device), fmt::ptr(host));
+  return (*driver)->check(result, status_of_memory_call(result),
+                          "copying {} bytes between device memory {} and host "
+                          "memory {}",
+                          bytes, fmt::ptr(device), fmt::ptr(host));
 }
 
 }  // namespace
@@ -99,8 +101,8 @@ mhcjit_status mhcjit_memory_allocate(size_t bytes, void** memory) {
     if (!driver) return driver.takeError();
     CUdeviceptr allocated = 0;
     const CUresult result = (*driver)->cuMemAlloc(&allocated, bytes);
-    if (auto error = (*driver)->check(result, status_of_memory_call(result), "allocating {} bytes of device memory",
-                                      bytes))
+    if (auto error =
+            (*driver)->check(result, status_of_memory_call(result), "allocating {} bytes of device memory", bytes))
       return error;
     *memory = reinterpret_cast<void*>(allocated);
     return llvm::Error::success();

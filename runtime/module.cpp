@@ -6,7 +6,9 @@ namespace {
 // While it lives, what this thread does with the driver is not held against captures in progress elsewhere.
 class RelaxedCapture {
  public:
-  explicit RelaxedCapture(const DriverApi& driver) : driver_(driver) { driver_.cuThreadExchangeStreamCaptureMode(&mode_); }
+  explicit RelaxedCapture(const DriverApi& driver) : driver_(driver) {
+    driver_.cuThreadExchangeStreamCaptureMode(&mode_);
+  }
   ~RelaxedCapture() { driver_.cuThreadExchangeStreamCaptureMode(&mode_); }
   RelaxedCapture(const RelaxedCapture&) = delete;
   RelaxedCapture& operator=(const RelaxedCapture&) = delete;
@@ -42,9 +44,9 @@ llvm::Expected<std::vector<LoadedKernel>> load_kernels(const DriverApi& driver, 
                                                        const std::vector<codegen::StagePlan>& plans) {
   const RelaxedCapture relaxed(driver);
   CUlibrary library = nullptr;
-  if (auto error = driver.check(
-          driver.cuLibraryLoadData(&library, cubin.data(), nullptr, nullptr, 0, nullptr, nullptr, 0),
-          MHCJIT_ERROR_LOAD_FAILED, "loading a cubin of {} bytes", cubin.size()))
+  if (auto error =
+          driver.check(driver.cuLibraryLoadData(&library, cubin.data(), nullptr, nullptr, 0, nullptr, nullptr, 0),
+                       MHCJIT_ERROR_LOAD_FAILED, "loading a cubin of {} bytes", cubin.size()))
     return error;
   std::vector<LoadedKernel> kernels;
   for (const codegen::StagePlan& plan : plans) {

@@ -100,11 +100,11 @@ llvm::Expected<const Nvrtc*> Nvrtc::load(const NvrtcLocation& location) {
   }
   auto nvrtc = std::make_unique<Nvrtc>();
   nvrtc->path_ = location.library;
-#define MHCJIT_FIND(name)                                                            \
-  nvrtc->name = reinterpret_cast<decltype(&::name)>(dlsym(handle, #name));           \
-  if (nvrtc->name == nullptr)                                                        \
-    return make_error(MHCJIT_ERROR_NO_NVRTC, "{} is not an NVRTC of CUDA 12 or 13: it has no {}; {}", location.library, \
-                      #name, reinstall);
+#define MHCJIT_FIND(name)                                                                             \
+  nvrtc->name = reinterpret_cast<decltype(&::name)>(dlsym(handle, #name));                            \
+  if (nvrtc->name == nullptr)                                                                         \
+    return make_error(MHCJIT_ERROR_NO_NVRTC, "{} is not an NVRTC of CUDA 12 or 13: it has no {}; {}", \
+                      location.library, #name, reinstall);
   MHCJIT_NVRTC_FUNCTIONS(MHCJIT_FIND)
 #undef MHCJIT_FIND
   return loaded.emplace(location.library, std::move(nvrtc)).first->second.get();
@@ -126,11 +126,12 @@ llvm::Expected<CompileOutput> Nvrtc::compile(const CompileRequest& request) cons
     return make_error(MHCJIT_ERROR_OUT_OF_MEMORY,
                       "NVRTC {} ran out of host memory; free memory (a compile needs about 100 MB) and call again",
                       version());
-  return make_error(MHCJIT_ERROR_COMPILATION_FAILED,
-                    "NVRTC {} ({}) refused the generated source with {}; an architecture that it does not know needs a "
-                    "newer NVRTC, anything else is a fault of mhcjit worth reporting\noptions: {}\nsource: {}\nlog:\n{}",
-                    version(), path_, nvrtcGetErrorString(result), fmt::join(request.options, " "),
-                    keep_source(request), output.log.empty() ? "(empty)" : output.log);
+  return make_error(
+      MHCJIT_ERROR_COMPILATION_FAILED,
+      "NVRTC {} ({}) refused the generated source with {}; an architecture that it does not know needs a "
+      "newer NVRTC, anything else is a fault of mhcjit worth reporting\noptions: {}\nsource: {}\nlog:\n{}",
+      version(), path_, nvrtcGetErrorString(result), fmt::join(request.options, " "), keep_source(request),
+      output.log.empty() ? "(empty)" : output.log);
 }
 
 std::string Nvrtc::version() const {

@@ -21,6 +21,12 @@ namespace fs = std::filesystem;
 constexpr int supported_majors[] = {13, 12};
 constexpr std::string_view builtins_prefix = "libnvrtc-builtins.so.";
 
+// "" when it is not set.
+std::string variable(GetEnvironment get_environment, const char* name) {
+  const char* value = get_environment(name);
+  return value == nullptr ? "" : value;
+}
+
 struct Place {
   std::string name;
   fs::path folder;
@@ -60,7 +66,8 @@ std::optional<NvrtcLocation> location_of_file(const fs::path& library, const std
   for (const fs::path& folder : {real.parent_path(), library.parent_path()}) {
     for (const std::string& name : names_in(folder, builtins_prefix)) {
       NvrtcLocation location;
-      if (!parse_version(std::string_view(name).substr(builtins_prefix.size()), location.major, location.minor)) continue;
+      if (!parse_version(std::string_view(name).substr(builtins_prefix.size()), location.major, location.minor))
+        continue;
       if (library_major != 0 && location.major != library_major) continue;
       if (exact && location.minor != library_minor) continue;
       location.library = real;
@@ -103,8 +110,8 @@ void add_wheels(std::vector<Place>& places, const fs::path& prefix) {
 
 // The installation that a `python3` on PATH belongs to; in a virtual environment that is the environment's folder.
 fs::path prefix_of_python(GetEnvironment get_environment) {
-  const char* path = get_environment("PATH");
-  std::string_view rest = path == nullptr ? "" : path;
+  const std::string path = variable(get_environment, "PATH");
+  std::string_view rest = path;
   while (!rest.empty()) {
     const std::string_view folder = rest.substr(0, rest.find(':'));
     rest.remove_prefix(std::min(rest.size(), folder.size() + 1));
@@ -136,8 +143,8 @@ void add_loader_folders(std::vector<Place>& places) {
 std::vector<Place> standard_places(GetEnvironment get_environment) {
   std::vector<Place> places;
   const auto value = [&](const char* name) -> fs::path {
-    const char* text = get_environment(name);
-    return text == nullptr || text[0] != '/' ? "" : text;
+    std::string text = variable(get_environment, name);
+    return text.starts_with('/') ? text : "";
   };
   add_wheels(places, value("VIRTUAL_ENV"));
   add_wheels(places, value("CONDA_PREFIX"));
@@ -146,9 +153,9 @@ std::vector<Place> standard_places(GetEnvironment get_environment) {
   add_wheels(places, "/usr/local");
   add_wheels(places, "/usr");
   if (const fs::path conda = value("CONDA_PREFIX"); !conda.empty()) places.push_back({"CONDA_PREFIX", conda / "lib"});
-  for (const char* variable : {"CUDA_PATH", "CUDA_HOME"})
-    if (const fs::path root = value(variable); !root.empty())
-      for (const char* folder : {"lib64", "lib"}) places.push_back({variable, root / folder});
+  for (const char* name : {"CUDA_PATH", "CUDA_HOME"})
+    if (const fs::path root = value(name); !root.empty())
+      for (const char* folder : {"lib64", "lib"}) places.push_back({name, root / folder});
   add_loader_folders(places);
   places.push_back({"/usr/local/cuda", "/usr/local/cuda/lib64"});
   return places;
@@ -166,10 +173,14 @@ llvm::Expected<NvrtcLocation> named_file(const std::string& path, const std::str
 
 }  // namespace
 
+bool names_nvrtc(const std::string& option, GetEnvironment get_environment) {
+  return !option.empty() || !variable(get_environment, "MHCJIT_NVRTC").empty();
+}
+
 llvm::Expected<NvrtcLocation> locate_nvrtc(const std::string& option, GetEnvironment get_environment) {
   if (!option.empty()) return named_file(option, "nvrtc_path");
-  if (const char* variable = get_environment("MHCJIT_NVRTC"); variable != nullptr && variable[0] != '\0')
-    return named_file(variable, "MHCJIT_NVRTC");
+  if (const std::string named = variable(get_environment, "MHCJIT_NVRTC"); !named.empty())
+    return named_file(named, "MHCJIT_NVRTC");
   for (const std::string& path : loaded_libraries())
     if (auto found = location_of_file(path, "already loaded in the process")) return *found;
   const std::vector<Place> places = standard_places(get_environment);

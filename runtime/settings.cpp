@@ -20,11 +20,12 @@ Log log_of(const mhcjit_engine_options& options) {
 
 }  // namespace
 
+const char* get_environment(const char* name) { return std::getenv(name); }
+
 llvm::Expected<Settings> settings_from(const mhcjit_engine_options& options) {
   if (options.cpu_threads < 0)
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "cpu_threads is {}, allowed: 0 (one per core) and more",
                       options.cpu_threads);
-  const auto get_environment = [](const char* name) -> const char* { return std::getenv(name); };
   return Settings{
       .cache_root = options.cache_dir == nullptr ? cache::default_root(get_environment) : options.cache_dir,
       .nvrtc_path = text_or_empty(options.nvrtc_path),

@@ -19,6 +19,9 @@ struct Settings {
   int cpu_threads = 0;  // 0: one per core
 };
 
+// getenv(), in the form that the functions which read the environment take.
+const char* get_environment(const char* name);
+
 // Reads the environment for the cache folder. Errors: INVALID_ARGUMENT (cpu_threads).
 llvm::Expected<Settings> settings_from(const mhcjit_engine_options& options);
 

@@ -32,8 +32,10 @@ std::shared_ptr<const TemplateSet> embedded_set() {
 }
 
 llvm::Error cannot_read(const std::string& path, const std::error_code& error) {
-  return make_error(MHCJIT_ERROR_IO, "template_dir: {} cannot be read: {}; name a folder of .cuh templates, or NULL for "
-                                     "those of the library", path, error.message());
+  return make_error(MHCJIT_ERROR_IO,
+                    "template_dir: {} cannot be read: {}; name a folder of .cuh templates, or NULL for "
+                    "those of the library",
+                    path, error.message());
 }
 
 }  // namespace

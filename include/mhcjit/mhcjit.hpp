@@ -3,7 +3,7 @@
 //
 //     auto engine = mhcjit::Engine::create();
 //     if (!engine) return fail(engine.status().text());
-//     const mhcjit_problem problem = {MHCJIT_PRE_FORWARD, 4, 4096, MHCJIT_BF16, /*has_gamma=*/0, /*batch_invariant=*/0};
+//     const mhcjit_problem problem = {MHCJIT_PRE_FORWARD, /*n=*/4, /*d=*/4096, MHCJIT_BF16, 0, 0};
 //     auto forward = engine->prepare(problem, MHCJIT_DEVICE_GPU);            // once per shape
 //     if (!forward) return fail(forward.status().text());
 //     auto bytes = forward->workspace_bytes(T);                              // once per T
