@@ -17,6 +17,7 @@ using Value = std::shared_ptr<const int>;
 
 // A key that counts the threads that have compared it. With nothing ready, a thread compares only when it joins a
 // flight, under the lock that the flight must take to land: after all have compared, all have joined.
+// The counter outlives the map.
 struct CountedKey {
   int id = 0;
   std::atomic<int>* threads = nullptr;
@@ -30,9 +31,8 @@ struct CountedKey {
 
 // Asks with `create` from 16 threads, of which one leads and 15 wait for it.
 template <typename Create>
-void ask_from_16_threads(SingleFlight<CountedKey, Value>& flight, Create&& create,
+void ask_from_16_threads(SingleFlight<CountedKey, Value>& flight, std::atomic<int>& joined, Create&& create,
                          std::vector<llvm::Expected<Value>>& answers) {
-  std::atomic<int> joined{0};
   std::vector<std::optional<llvm::Expected<Value>>> slots(16);
   std::vector<std::thread> threads;
   for (auto& slot : slots) {
@@ -48,27 +48,26 @@ void ask_from_16_threads(SingleFlight<CountedKey, Value>& flight, Create&& creat
 }
 
 TEST(SingleFlight, SixteenThreadsOneCreate) {
+  std::atomic<int> joined{0}, creates{0};
   SingleFlight<CountedKey, Value> flight;
-  std::atomic<int> creates{0};
   std::vector<llvm::Expected<Value>> answers;
   ask_from_16_threads(
-      flight, [&]() -> llvm::Expected<Value> { return std::make_shared<const int>(++creates); }, answers);
+      flight, joined, [&]() -> llvm::Expected<Value> { return std::make_shared<const int>(++creates); }, answers);
   EXPECT_EQ(creates, 1);
   for (llvm::Expected<Value>& answer : answers) {
     ASSERT_TRUE(static_cast<bool>(answer));
     EXPECT_EQ(*answer, *answers[0]) << "not the same object";
   }
-  std::atomic<int> ignored{0};
-  EXPECT_EQ(flight.find({1, &ignored}), *answers[0]);
-  EXPECT_EQ(flight.find({2, &ignored}), std::nullopt);
+  EXPECT_EQ(flight.find({1, &joined}), *answers[0]);
+  EXPECT_EQ(flight.find({2, &joined}), std::nullopt);
 }
 
 TEST(SingleFlight, AFailureReachesAllWaitersAndIsNotKept) {
+  std::atomic<int> joined{0}, creates{0};
   SingleFlight<CountedKey, Value> flight;
-  std::atomic<int> creates{0};
   std::vector<llvm::Expected<Value>> answers;
   ask_from_16_threads(
-      flight,
+      flight, joined,
       [&]() -> llvm::Expected<Value> {
         return make_error(MHCJIT_ERROR_COMPILATION_FAILED, "attempt {} failed", ++creates);
       },
@@ -80,10 +79,9 @@ TEST(SingleFlight, AFailureReachesAllWaitersAndIsNotKept) {
     EXPECT_EQ(failure.status, MHCJIT_ERROR_COMPILATION_FAILED);
     EXPECT_EQ(failure.text, "attempt 1 failed");
   }
-  std::atomic<int> ignored{0};
-  EXPECT_EQ(flight.find({1, &ignored}), std::nullopt);
+  EXPECT_EQ(flight.find({1, &joined}), std::nullopt);
   llvm::Expected<Value> later = flight.get_or_create(
-      {1, &ignored}, [&]() -> llvm::Expected<Value> { return std::make_shared<const int>(++creates); });
+      {1, &joined}, [&]() -> llvm::Expected<Value> { return std::make_shared<const int>(++creates); });
   ASSERT_TRUE(static_cast<bool>(later));
   EXPECT_EQ(**later, 2);
 }
@@ -113,8 +111,8 @@ TEST(SingleFlight, AReadyValueIsNotMadeAgain) {
 }
 
 TEST(SingleFlight, AnExceptionOfCreateLeavesNobodyWaiting) {
-  SingleFlight<CountedKey, Value> flight;
   std::atomic<int> joined{0}, thrown{0};
+  SingleFlight<CountedKey, Value> flight;
   std::vector<std::thread> threads;
   for (int thread = 0; thread < 4; ++thread) {
     threads.emplace_back([&] {
@@ -133,9 +131,8 @@ TEST(SingleFlight, AnExceptionOfCreateLeavesNobodyWaiting) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(thrown, 4);
-  std::atomic<int> ignored{0};
   llvm::Expected<Value> later =
-      flight.get_or_create({1, &ignored}, []() -> llvm::Expected<Value> { return std::make_shared<const int>(5); });
+      flight.get_or_create({1, &joined}, []() -> llvm::Expected<Value> { return std::make_shared<const int>(5); });
   ASSERT_TRUE(static_cast<bool>(later));
   EXPECT_EQ(**later, 5);
 }
