@@ -89,7 +89,7 @@ class Warmup {
                                                 {"cache_hit", hit},
                                                 {"ms", result.milliseconds},
                                                 {"cubin_bytes", static_cast<std::int64_t>(result.cubin_bytes)},
-                                                {"digest", result.digest}});
+                                                {"digest", std::string(result.digest)}});
   }
 
   Totals totals;
