@@ -5,6 +5,7 @@
 #include <boost/context/fiber.hpp>
 #include <boost/context/pooled_fixedsize_stack.hpp>
 
+#include "address_sanitizer.h"
 #include "guarded_buffer.h"
 #include "random_order.h"
 #include "simulator.h"
@@ -30,6 +31,7 @@ bool same_place(const std::source_location& a, const std::source_location& b) {
 
 struct Thread {
   context::fiber fiber;
+  address_sanitizer::Stack stack;
   State state = State::ready;
   std::source_location where;  // of the barrier or shuffle
   float value = 0.0f;          // offered to a shuffle, then received from it
@@ -63,35 +65,33 @@ class Block {
     position_.grid_y = launch.grid_y;
     position_.shared = shared_.as<float>();
     for (Thread& thread : threads_) {
-      thread.fiber = context::fiber(std::allocator_arg, stacks, [this, &thread, &body](context::fiber&& scheduler) {
-        scheduler_ = std::move(scheduler);
-        try {
-          body();
-        } catch (const Fault& fault) {
-          fault_ = fault.what();
-        }
-        thread.state = State::finished;
-        return std::move(scheduler_);
-      });
+      const context::stack_context stack = stacks.allocate();
+      thread.stack = {static_cast<char*>(stack.sp) - stack.size, stack.size};
+      // What earlier fibers left on it.
+      address_sanitizer::unpoison(thread.stack.bottom, thread.stack.bytes);
+      thread.fiber = context::fiber(std::allocator_arg, context::preallocated(stack.sp, stack.size, stack), stacks,
+                                    [this, &thread, &body](context::fiber&& scheduler) {
+                                      scheduler_ = std::move(scheduler);
+                                      run_thread(thread, body);
+                                      return std::move(scheduler_);
+                                    });
       ready_.push_back(static_cast<int>(ready_.size()));
     }
   }
 
-  // Returns the first fault, or "".
+  // Returns the first fault, or "". To be called once.
   std::string run() {
     while (!ready_.empty() && fault_.empty()) {
       std::swap(ready_[order_.below(ready_.size())], ready_.back());
       position_.thread = ready_.back();
       ready_.pop_back();
-      Thread& thread = threads_[position_.thread];
-      thread.fiber = std::move(thread.fiber).resume();
+      resume(threads_[position_.thread]);
     }
-    if (!fault_.empty()) return fmt::format("thread {}: {}", position_.thread, fault_);
-    const auto stuck =
-        std::ranges::find_if(threads_, [](const Thread& thread) { return thread.state != State::finished; });
-    if (stuck != threads_.end()) return describe_dead_lock(*stuck);
-    if (!shared_.intact()) return fmt::format("wrote outside its {} bytes of shared memory", shared_.content().size());
-    return "";
+    std::string fault = describe_fault();
+    abandoned_ = true;
+    for (Thread& thread : threads_)
+      if (thread.state != State::finished) resume(thread);
+    return fault;
   }
 
   const Position& position() const { return position_; }
@@ -127,7 +127,44 @@ class Block {
     return thread;
   }
 
-  void switch_to_scheduler() { scheduler_ = std::move(scheduler_).resume(); }
+  // Thrown in threads that wait when their block has ended.
+  struct Abandoned {};
+
+  void run_thread(Thread& thread, const std::function<void()>& body) {
+    scheduler_stack_ = address_sanitizer::Switch().arrive();
+    try {
+      if (!abandoned_) body();
+    } catch (const Fault& fault) {
+      fault_ = fault.what();
+    } catch (const Abandoned&) {
+    }
+    thread.state = State::finished;
+    address_sanitizer::Switch().leave(scheduler_stack_, true);
+  }
+
+  void resume(Thread& thread) {
+    address_sanitizer::Switch here;
+    here.leave(thread.stack);
+    thread.fiber = std::move(thread.fiber).resume();
+    here.arrive();
+  }
+
+  void switch_to_scheduler() {
+    address_sanitizer::Switch here;
+    here.leave(scheduler_stack_);
+    scheduler_ = std::move(scheduler_).resume();
+    scheduler_stack_ = here.arrive();
+    if (abandoned_) throw Abandoned();
+  }
+
+  std::string describe_fault() const {
+    if (!fault_.empty()) return fmt::format("thread {}: {}", position_.thread, fault_);
+    const auto stuck =
+        std::ranges::find_if(threads_, [](const Thread& thread) { return thread.state != State::finished; });
+    if (stuck != threads_.end()) return describe_dead_lock(*stuck);
+    if (!shared_.intact()) return fmt::format("wrote outside its {} bytes of shared memory", shared_.content().size());
+    return "";
+  }
 
   void exchange(std::size_t first) {
     float offered[warp_size];
@@ -154,15 +191,16 @@ class Block {
   }
 
   std::string describe_dead_lock(const Thread& stuck) const {
-    // The most telling partner is one that will never come.
-    const auto elsewhere = [&](const Thread& other) {
-      return other.state != stuck.state || !same_place(other.where, stuck.where);
-    };
-    const auto finished = [](const Thread& other) { return other.state == State::finished; };
-    auto partner = std::ranges::find_if(threads_, finished);
-    if (partner == threads_.end()) partner = std::ranges::find_if(threads_, elsewhere);
-    return fmt::format("dead lock: thread {} {}, thread {} {}", &stuck - threads_.data(), describe(stuck),
-                       partner - threads_.begin(), describe(*partner));
+    const std::size_t index = &stuck - threads_.data();
+    // Whom it waits for: the block, or its warp.
+    const bool in_warp = stuck.state == State::at_shuffle;
+    const auto first = threads_.begin() + (in_warp ? index / warp_size * warp_size : 0);
+    const auto last = in_warp ? first + warp_size : threads_.end();
+    const auto other = std::find_if(first, last, [&](const Thread& thread) {
+      return thread.state != stuck.state || !same_place(thread.where, stuck.where);
+    });
+    return fmt::format("dead lock: thread {} {}, thread {} {}", index, describe(stuck), other - threads_.begin(),
+                       describe(*other));
   }
 
   GuardedBuffer shared_;
@@ -173,7 +211,9 @@ class Block {
   std::vector<int> arrived_in_warp_;
   RandomOrder& order_;
   context::fiber scheduler_;
+  address_sanitizer::Stack scheduler_stack_;
   std::string fault_;
+  bool abandoned_ = false;
 };
 
 thread_local Block* running = nullptr;

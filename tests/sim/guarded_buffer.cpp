@@ -2,21 +2,8 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define MHCJIT_ADDRESS_SANITIZER
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define MHCJIT_ADDRESS_SANITIZER
-#endif
-#ifdef MHCJIT_ADDRESS_SANITIZER
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(address, bytes)
-#define ASAN_UNPOISON_MEMORY_REGION(address, bytes)
-#endif
+#include "address_sanitizer.h"
 
 namespace mhcjit::sim {
 namespace {
@@ -35,8 +22,8 @@ GuardedBuffer::GuardedBuffer(std::size_t bytes, std::size_t alignment)
   const std::uintptr_t odd_multiple = (begin + step - 1) / step * step + alignment;
   data_ = storage_.data() + (odd_multiple - reinterpret_cast<std::uintptr_t>(storage_.data()));
   std::fill_n(data_, bytes_, poison);
-  ASAN_POISON_MEMORY_REGION(front().data(), front().size());
-  ASAN_POISON_MEMORY_REGION(back().data(), back().size());
+  address_sanitizer::poison(front().data(), front().size());
+  address_sanitizer::poison(back().data(), back().size());
 }
 
 GuardedBuffer::GuardedBuffer(std::span<const std::byte> content, std::size_t alignment)
@@ -44,7 +31,7 @@ GuardedBuffer::GuardedBuffer(std::span<const std::byte> content, std::size_t ali
   std::copy(content.begin(), content.end(), data_);
 }
 
-GuardedBuffer::~GuardedBuffer() { ASAN_UNPOISON_MEMORY_REGION(storage_.data(), storage_.size()); }
+GuardedBuffer::~GuardedBuffer() { address_sanitizer::unpoison(storage_.data(), storage_.size()); }
 
 std::span<const std::byte> GuardedBuffer::front() const { return {storage_.data(), data_}; }
 std::span<const std::byte> GuardedBuffer::back() const {
@@ -52,8 +39,10 @@ std::span<const std::byte> GuardedBuffer::back() const {
   return {end, storage_.data() + storage_.size()};
 }
 
+bool GuardedBuffer::is_watched() { return address_sanitizer::enabled; }
+
 bool GuardedBuffer::intact() const {
-  ASAN_UNPOISON_MEMORY_REGION(storage_.data(), storage_.size());
+  address_sanitizer::unpoison(storage_.data(), storage_.size());
   const auto untouched = [](std::byte value) { return value == guard; };
   return std::ranges::all_of(front(), untouched) && std::ranges::all_of(back(), untouched);
 }

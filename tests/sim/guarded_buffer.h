@@ -24,6 +24,9 @@ class GuardedBuffer {
   }
   std::span<const std::byte> content() const { return {data_, bytes_}; }
 
+  // Whether AddressSanitizer ends the process at an access outside, before intact() can say so.
+  static bool is_watched();
+
   // Whether nothing was written outside the buffer.
   bool intact() const;
 

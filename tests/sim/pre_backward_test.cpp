@@ -1,0 +1,182 @@
+// The generated backward kernels compute what the float64 oracle computes from the same saved values, write nothing
+// else, and give the same bits in every order of threads and blocks.
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "problem_test.h"
+
+namespace mhcjit::sim {
+namespace {
+
+struct Case {
+  oracle::RandomOptions options;
+  oracle::Inputs inputs;
+  oracle::Forward forward;  // as forward saves it: rounded to fp32
+  oracle::OutputGradients gradients;
+};
+
+Case make_case(const oracle::RandomOptions& options) {
+  Case made = {options, oracle::random_inputs(options), {}, oracle::random_output_gradients(options)};
+  made.forward = oracle::pre_forward(options.shape, made.inputs);
+  oracle::Forward& saved = made.forward;
+  for (std::vector<double>* tensor : {&saved.inv_rms, &saved.h_mix, &saved.h_pre, &saved.h_post})
+    for (double& value : *tensor) value = oracle::round_to(value, MHCJIT_FP32);
+  return made;
+}
+
+class PreBackward : public ProblemTest<codegen::Op::pre_backward> {
+ protected:
+  Outcome run(const Case& given, const RunOptions& options = {}) {
+    return run_backward(op(), given.options.shape.T, given.inputs, given.forward, given.gradients, options);
+  }
+
+  static oracle::Backward reference_of(const Case& given) {
+    return oracle::pre_backward(given.options.shape, given.inputs, given.forward, given.gradients);
+  }
+
+  void expect_all_close(const Outcome& outcome, const oracle::Backward& reference) const {
+    ASSERT_EQ(outcome.fault, "");
+    expect_close(outcome, "dx", reference.dx);
+    expect_close(outcome, "dphi", reference.dphi);
+    if (problem().has_gamma) expect_close(outcome, "dgamma", reference.dgamma);
+    expect_close(outcome, "dalpha", reference.dalpha);
+    expect_close(outcome, "dbias", reference.dbias);
+  }
+
+  void expect_matches_oracle(const Case& given) { expect_all_close(run(given), reference_of(given)); }
+};
+
+TEST_P(PreBackward, MatchesTheOracleForEveryTail) {
+  for (const std::int64_t tokens : {1, 7, 13, 70}) {
+    SCOPED_TRACE(tokens);
+    expect_matches_oracle(make_case(random(tokens)));
+  }
+}
+
+TEST_P(PreBackward, MatchesTheOracleForSmallAndLargeX) {
+  for (const double x_std : {0.05, 1.0, 20.0}) {
+    for (const auto& alpha : {oracle::initial_alpha, oracle::trained_alpha}) {
+      SCOPED_TRACE(fmt::format("x std {}, alpha[1] {}", x_std, alpha[1]));
+      expect_matches_oracle(make_case(random(13, x_std, alpha)));
+    }
+  }
+}
+
+// A launch is limited in how many blocks and ranges it uses: with many tokens each steps through several. The limits
+// are not compiled in, so lower ones show it with few tokens.
+TEST_P(PreBackward, MatchesTheOracleWhenBlocksStepThroughTokens) {
+  op().spec.max_dx_token_blocks = 2;
+  op().spec.max_bias_slots = 2 * op().spec.tokens_per_group_block();
+  op().spec.max_token_splits = 3;
+  expect_matches_oracle(make_case(random(70)));
+}
+
+TEST_P(PreBackward, CountsAbsentGradientsAsZero) {
+  const Case full = make_case(random(13));
+  for (const std::string absent :
+       {"dh_in", "dh_post", "dh_res", "all but dh_in", "all but dh_post", "all but dh_res"}) {
+    SCOPED_TRACE(absent);
+    Case given = full;
+    const auto drop = [&](std::string_view name) {
+      return absent == name || absent == fmt::format("all but {}", name);
+    };
+    const bool is_single = !absent.starts_with("all");
+    if (drop("dh_in") == is_single) given.gradients.dh_in.clear();
+    if (drop("dh_post") == is_single) given.gradients.dh_post.clear();
+    if (drop("dh_res") == is_single) given.gradients.dh_res.clear();
+    expect_matches_oracle(given);
+  }
+}
+
+TEST_P(PreBackward, GivesZeroForNoGradientAtAll) {
+  Case given = make_case(random(7));
+  given.gradients = {};
+  expect_matches_oracle(given);
+}
+
+TEST_P(PreBackward, AddsToWhatItAccumulatesInto) {
+  const Case given = make_case(random(13));
+  oracle::Backward sum = reference_of(given);
+  RunOptions options;
+  // Of the size of the gradient itself, so that neither term hides the other.
+  std::uint64_t seed = 100;
+  const auto add_previous = [&](const std::string& name, std::vector<double>& reference) {
+    double square = 0.0;
+    for (const double value : reference) square += value * value;
+    const double size = std::sqrt(square / static_cast<double>(reference.size()));
+    oracle::RandomOptions random_options = {{1, 1, static_cast<std::int64_t>(reference.size()), false}, MHCJIT_FP32};
+    random_options.seed = seed++;
+    const mhcjit_dtype dtype = dtype_of(name, problem());
+    std::vector<double> previous = oracle::random_inputs(random_options).x;
+    for (double& value : previous) value = oracle::round_to(value * size, dtype);
+    options.previous[name] = oracle::to_storage(previous, dtype);
+    for (std::size_t i = 0; i < reference.size(); ++i) reference[i] += previous[i];
+  };
+  add_previous("dx", sum.dx);
+  add_previous("dphi", sum.dphi);
+  add_previous("dgamma", sum.dgamma);
+  add_previous("dalpha", sum.dalpha);
+  add_previous("dbias", sum.dbias);
+
+  const oracle::Backward alone = reference_of(given);
+  for (const bool dx : {false, true}) {
+    for (const bool parameters : {false, true}) {
+      SCOPED_TRACE(fmt::format("dx {}, parameters {}", dx, parameters));
+      options.accumulate_dx = dx;
+      options.accumulate_parameters = parameters;
+      oracle::Backward expected = parameters ? sum : alone;
+      expected.dx = dx ? sum.dx : alone.dx;
+      expect_all_close(run(given, options), expected);
+    }
+  }
+}
+
+TEST_P(PreBackward, LeavesOutWhatIsNotWanted) {
+  const Case given = make_case(random(13));
+  const Tensors all = run(given).outputs;
+  // Each alone left out, each alone wanted.
+  for (const auto& [name, bytes] : all) {
+    SCOPED_TRACE(name);
+    Tensors others = all;
+    others.erase(name);
+    RunOptions options;
+    for (const auto& other : others) options.unwanted.insert(other.first);
+    const Outcome alone = run(given, options);
+    EXPECT_EQ(alone.fault, "");
+    EXPECT_TRUE(alone.outputs == (Tensors{{name, bytes}}));
+
+    const Outcome without = run(given, {.unwanted = {name}});
+    EXPECT_EQ(without.fault, "");
+    EXPECT_TRUE(without.outputs == others);
+  }
+}
+
+TEST_P(PreBackward, GivesTheSameBitsInEveryOrder) {
+  const Case given = make_case(random(13));
+  const Tensors first = run(given, {.seed = 1}).outputs;
+  for (const std::uint64_t seed : {2, 3}) EXPECT_TRUE(run(given, {.seed = seed}).outputs == first) << "seed " << seed;
+}
+
+TEST_P(PreBackward, GivesARowOfDxTheSameBitsForEveryT) {
+  const Case all = make_case(random(70));
+  const RunOptions only_dx = {.unwanted = {"dphi", "dgamma", "dalpha", "dbias"}};
+  const Tensors rows = run(all, only_dx).outputs;
+  for (const std::int64_t token : {0, 7, 37, 69}) {
+    Case one = all;
+    one.options.shape.T = 1;
+    one.inputs = token_of(all.inputs, token, 70);
+    for (auto tensor :
+         {&oracle::Forward::inv_rms, &oracle::Forward::h_mix, &oracle::Forward::h_pre, &oracle::Forward::h_post})
+      one.forward.*tensor = part_of(all.forward.*tensor, token, 70);
+    for (auto tensor :
+         {&oracle::OutputGradients::dh_in, &oracle::OutputGradients::dh_post, &oracle::OutputGradients::dh_res})
+      one.gradients.*tensor = part_of(all.gradients.*tensor, token, 70);
+    EXPECT_TRUE(rows_of(rows, token, 70) == run(one, only_dx).outputs) << "token " << token;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, PreBackward, ::testing::ValuesIn(problem_names()), problem_name);
+
+}  // namespace
+}  // namespace mhcjit::sim
