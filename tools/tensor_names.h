@@ -11,12 +11,9 @@ namespace mhcjit::tools {
 
 inline const char* safetensors_name(mhcjit_dtype dtype) {
   switch (dtype) {
-    case MHCJIT_BF16:
-      return "BF16";
-    case MHCJIT_FP16:
-      return "F16";
-    case MHCJIT_FP32:
-      break;
+    case MHCJIT_BF16: return "BF16";
+    case MHCJIT_FP16: return "F16";
+    case MHCJIT_FP32: break;
   }
   return "F32";
 }
