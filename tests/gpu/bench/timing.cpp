@@ -1,0 +1,104 @@
+#include "bench/timing.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "stream.h"
+
+namespace mhcjit::gpu {
+namespace {
+
+constexpr int warm_up_launches = 10;
+// A sample is long against the resolution of an event, half a microsecond.
+constexpr double sample_us = 200.0;
+constexpr int max_launches_per_sample = 100;
+constexpr int min_samples = 15;
+constexpr int max_samples = 300;
+
+class Events {
+ public:
+  Events(const Gpu& gpu, int count) : gpu_(gpu), events_(static_cast<std::size_t>(count)) {
+    for (CUevent& event : events_)
+      gpu.driver.check(gpu.driver.cuEventCreate(&event, CU_EVENT_DEFAULT), "cuEventCreate");
+  }
+  ~Events() {
+    for (const CUevent event : events_) gpu_.driver.cuEventDestroy(event);
+  }
+  Events(const Events&) = delete;
+  Events& operator=(const Events&) = delete;
+
+  void record(int i, CUstream stream) const {
+    gpu_.driver.check(gpu_.driver.cuEventRecord(events_[static_cast<std::size_t>(i)], stream), "cuEventRecord");
+  }
+  // Between events i and i + 1.
+  double microseconds(int i) const {
+    const auto at = static_cast<std::size_t>(i);
+    float ms = 0.0f;
+    gpu_.driver.check(gpu_.driver.cuEventElapsedTime(&ms, events_[at], events_[at + 1]), "cuEventElapsedTime");
+    return static_cast<double>(ms) * 1e3;
+  }
+
+ private:
+  const Gpu& gpu_;
+  std::vector<CUevent> events_;
+};
+
+double estimate_us(const Gpu& gpu, const Enqueue& enqueue, CUstream stream) {
+  const Events events(gpu, 2);
+  for (int i = 0; i < warm_up_launches; ++i) enqueue(stream, i);
+  events.record(0, stream);
+  for (int i = 0; i < warm_up_launches; ++i) enqueue(stream, i);
+  events.record(1, stream);
+  gpu.synchronize(stream);
+  return std::max(0.1, events.microseconds(0) / warm_up_launches);
+}
+
+int launches_per_sample(double launch_us) {
+  return std::clamp(static_cast<int>(std::ceil(sample_us / launch_us)), 1, max_launches_per_sample);
+}
+
+Timing sample(const Gpu& gpu, CUstream stream, double launch_us, int launches, double seconds,
+              const std::function<void(int)>& enqueue_sample) {
+  const int samples = std::clamp(static_cast<int>(seconds * 1e6 / (launch_us * launches)), min_samples, max_samples);
+  const Events events(gpu, samples + 1);
+  enqueue_sample(0);
+  events.record(0, stream);
+  for (int i = 0; i < samples; ++i) {
+    enqueue_sample(i);
+    events.record(i + 1, stream);
+  }
+  gpu.synchronize(stream);
+  std::vector<double> values;
+  for (int i = 0; i < samples; ++i) values.push_back(events.microseconds(i) / launches);
+  return {quantile(values, 0.5), quantile(values, 0.1), quantile(values, 0.9), samples, launches};
+}
+
+}  // namespace
+
+Timing time_launches(const Gpu& gpu, const Enqueue& enqueue, double seconds) {
+  const Stream stream(gpu);
+  const double launch_us = estimate_us(gpu, enqueue, stream);
+  const int launches = launches_per_sample(launch_us);
+  return sample(gpu, stream, launch_us, launches, seconds, [&](int number) {
+    for (int i = 0; i < launches; ++i) enqueue(stream, number * launches + i);
+  });
+}
+
+Timing time_graph(const Gpu& gpu, const Enqueue& enqueue, double seconds) {
+  const Stream stream(gpu);
+  const double launch_us = estimate_us(gpu, enqueue, stream);
+  const int launches = launches_per_sample(launch_us);
+  const Graph graph(gpu, [&](CUstream captured) {
+    for (int i = 0; i < launches; ++i) enqueue(captured, i);
+  });
+  return sample(gpu, stream, launch_us, launches, seconds, [&](int) { graph.launch(stream); });
+}
+
+double quantile(std::vector<double> values, double fraction) {
+  const auto at = values.begin() + static_cast<std::ptrdiff_t>(fraction * static_cast<double>(values.size() - 1) + 0.5);
+  std::ranges::nth_element(values, at);
+  return *at;
+}
+
+}  // namespace mhcjit::gpu

@@ -1,0 +1,93 @@
+// One forward or backward call with all its tensors on the device, each between guard words and aligned to no more than
+// the interface asks.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "device_buffer.h"
+#include "mhcjit/mhcjit.h"
+#include "oracle/pre.h"
+#include "oracle/random_inputs.h"
+
+namespace mhcjit::gpu {
+
+// Storage bytes by the tensor's name in mhcjit.h.
+using Tensors = std::map<std::string, std::vector<std::byte>, std::less<>>;
+
+// What is run, and on which inputs.
+struct Case {
+  oracle::RandomOptions random;
+  bool batch_invariant = false;
+
+  const oracle::Shape& shape() const { return random.shape; }
+};
+
+std::string to_string(const Case& item);
+mhcjit_problem problem_of(const Case& item, mhcjit_op op);
+mhcjit_dtype dtype_of(std::string_view tensor, mhcjit_dtype x_dtype);
+
+class Call {
+ public:
+  // Before every run: fills the outputs that are not accumulated into, and the workspace, with `byte`.
+  void poison(unsigned char byte = 0xff) const;
+  Tensors outputs() const;
+  // The tensor around which something was written; "" when there is none.
+  std::string damaged() const;
+
+  const DeviceBuffer& buffer(std::string_view tensor) const { return buffers_.at(std::string(tensor)); }
+  bool has(std::string_view tensor) const { return buffers_.contains(tensor); }
+  // Bytes of all tensors, the workspace left out: each is read or written once at least.
+  std::size_t tensor_bytes() const;
+  // The values of these tokens, in the order given, of a tensor that has a row for each token.
+  std::vector<double> rows_of(std::string_view tensor, std::span<const std::int64_t> tokens) const;
+
+ protected:
+  Call(const Gpu& gpu, const Case& item, const mhcjit_operator* op) : gpu_(gpu), case_(item), op_(op) {}
+
+  enum class Use { input, output, accumulated, workspace };
+  void* add(const char* tensor, std::int64_t count, Use use);
+  void* add_input(const char* tensor, const std::vector<double>& values);
+  void* add_workspace(std::size_t& bytes);
+
+  const Gpu& gpu_;
+  const Case case_;
+  const mhcjit_operator* const op_;
+
+ private:
+  std::map<std::string, DeviceBuffer, std::less<>> buffers_;
+  std::map<std::string, Use, std::less<>> uses_;
+};
+
+class ForwardCall : public Call {
+ public:
+  // `inputs` without x leave x to the caller, who uploads it into buffer("x").
+  ForwardCall(const Gpu& gpu, const Case& item, const mhcjit_operator* op, const oracle::Inputs& inputs);
+  mhcjit_status run(CUstream stream = nullptr) const { return mhcjit_pre_forward(op_, &args, stream); }
+
+  mhcjit_pre_forward_args args = {};
+};
+
+struct BackwardOptions {
+  bool accumulate_dx = false;          // into what the caller uploads
+  bool accumulate_parameters = false;  // likewise
+  bool gradients_by_caller = false;    // dh_in, dh_post and dh_res are there, for the caller to upload
+};
+
+class BackwardCall : public Call {
+ public:
+  // Reads the inputs and what forward saved where `forward` has them: it must outlive this. An empty gradient is
+  // absent, and NULL is passed.
+  BackwardCall(const ForwardCall& forward, const Gpu& gpu, const Case& item, const mhcjit_operator* op,
+               const oracle::OutputGradients& gradients, const BackwardOptions& options = {});
+  mhcjit_status run(CUstream stream = nullptr) const { return mhcjit_pre_backward(op_, &args, stream); }
+
+  mhcjit_pre_backward_args args = {};
+};
+
+}  // namespace mhcjit::gpu

@@ -1,0 +1,36 @@
+// A source that is not the library's own, compiled with the library's compiler, options and templates and loaded into
+// the device.
+#pragma once
+
+#include <string>
+
+#include "gpu.h"
+#include "launch_shape.h"
+
+namespace mhcjit::gpu {
+
+class KernelProgram {
+ public:
+  // Throws std::runtime_error when there is no compiler, or it or the driver refuses the source.
+  KernelProgram(const Gpu& gpu, const std::string& source);
+  ~KernelProgram();
+  KernelProgram(const KernelProgram&) = delete;
+  KernelProgram& operator=(const KernelProgram&) = delete;
+
+  CUkernel kernel(const char* entry) const;
+
+  // Enqueues on the default stream. `args` is the kernel's only parameter.
+  void launch(const char* entry, const LaunchShape& shape, const void* args) const;
+
+  // "13.0", and where the compiler was found.
+  const std::string& nvrtc_version() const { return nvrtc_version_; }
+  const std::string& nvrtc_path() const { return nvrtc_path_; }
+
+ private:
+  const Gpu& gpu_;
+  std::string nvrtc_version_;
+  std::string nvrtc_path_;
+  CUlibrary library_ = nullptr;
+};
+
+}  // namespace mhcjit::gpu

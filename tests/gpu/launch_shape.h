@@ -1,0 +1,15 @@
+// How a kernel's grid is laid out.
+#pragma once
+
+#include <cstddef>
+
+namespace mhcjit::gpu {
+
+struct LaunchShape {
+  unsigned grid_x = 1;
+  unsigned grid_y = 1;
+  unsigned threads_per_block = 128;
+  std::size_t shared_bytes = 0;
+};
+
+}  // namespace mhcjit::gpu
