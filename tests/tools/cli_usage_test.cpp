@@ -1,0 +1,148 @@
+// What a user meets first: help whose examples run, the version, and wrong usage answered with exit code 2 and a text
+// that says what is allowed.
+#include <gtest/gtest.h>
+
+#include "tests/tools/cli.h"
+
+namespace mhcjit::test {
+namespace {
+
+const std::vector<std::string> all_commands = {"doctor", "emit", "warmup", "run", "make-inputs"};
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+TEST(CliUsage, Version) {
+  const CliResult result = Cli()("--version");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.out, "mhcjit " MHCJIT_TEST_VERSION "\n");
+  EXPECT_EQ(result.err, "");
+}
+
+TEST(CliUsage, HelpNamesEveryCommandAndExitCode) {
+  const CliResult result = Cli()("--help");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.err, "");
+  for (const std::string& command : all_commands) EXPECT_TRUE(has(result.out, command)) << command;
+  for (const std::string code : {"0 success", "1 failed", "2 wrong usage", "3 no usable GPU"})
+    EXPECT_TRUE(has(result.out, code)) << code;
+}
+
+TEST(CliUsage, HelpOfACommandNamesItsDocumentedOptions) {
+  const std::map<std::string, std::vector<std::string>> documented = {
+      {"doctor", {"--json"}},
+      {"emit", {"--op", "--n", "--d", "--dtype", "--arch", "--gamma"}},
+      {"warmup", {"--n", "--d", "--dtype", "--arch", "--gamma", "--cache-dir", "--json"}},
+      {"run",
+       {"--inputs", "--outputs", "--device", "--backward", "--check", "--json", "--norm-eps", "--hc-eps",
+        "--cache-dir"}},
+      {"make-inputs", {"--t", "--n", "--d", "--dtype", "--seed", "--std", "--gamma", "-o"}},
+  };
+  const Cli cli;
+  for (const auto& [command, options] : documented) {
+    const CliResult result = cli(command + " --help");
+    EXPECT_EQ(result.exit_code, 0) << command;
+    for (const std::string& option : options)
+      EXPECT_TRUE(has(result.out, "\n  " + option + " ")) << option << " in\n" << result.out;
+    EXPECT_FALSE(has(result.out, "print-options")) << "an option of the option parser shows in\n" << result.out;
+  }
+}
+
+// The commands of each help text, in its order and in one folder, as a user would paste them.
+class CliExamples : public testing::TestWithParam<std::string> {};
+
+TEST_P(CliExamples, Run) {
+  const Cli cli;
+  const std::string help = cli(GetParam() + " --help").out;
+  const std::size_t start = help.find("\nexamples:\n");
+  ASSERT_NE(start, std::string::npos) << help;
+  llvm::SmallVector<llvm::StringRef> lines;
+  llvm::StringRef(help).substr(start + 11).split(lines, '\n', -1, false);
+  ASSERT_GE(lines.size(), 2u);
+  for (const llvm::StringRef line : lines) {
+    ASSERT_TRUE(line.starts_with("  mhcjit ")) << line.str();
+    const CliResult result = cli.shell(line.str());
+    EXPECT_EQ(result.exit_code, 0) << line.str() << "\n" << result.err;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(CliUsage, CliExamples, testing::ValuesIn(all_commands), [](const auto& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
+
+struct Wrong {
+  const char* name;
+  std::string arguments;
+  std::string text;  // part of stderr
+};
+
+class CliWrongUsage : public testing::TestWithParam<Wrong> {};
+
+TEST_P(CliWrongUsage, IsExitCode2AndSaysWhatIsAllowed) {
+  const Cli cli;
+  const CliResult result = cli(GetParam().arguments);
+  EXPECT_EQ(result.exit_code, 2) << result.err;
+  EXPECT_EQ(result.out, "");
+  EXPECT_TRUE(has(result.err, GetParam().text)) << result.err;
+  EXPECT_EQ(cli.folder().file_count(), 0) << "something was written";
+}
+
+const std::string make = "make-inputs -o in.safetensors ";
+const std::string warm = "warmup --arch sm_90a ";
+
+INSTANTIATE_TEST_SUITE_P(
+    CliUsage, CliWrongUsage,
+    testing::Values(
+        Wrong{"nothing", "", "allowed: doctor, emit, warmup, run, make-inputs"},
+        Wrong{"command", "compile", "command is 'compile', allowed: doctor, emit, warmup, run, make-inputs"},
+        Wrong{"option", "run --input in.safetensors", "--backward, --cache-dir, --check, --device, --hc-eps, --inputs"},
+        Wrong{"positional", "doctor now", "options of doctor: --json"},
+        Wrong{"option_without_value", "run --inputs", "options of run: --backward"},
+        Wrong{"run_no_inputs", "run --outputs out.safetensors", "--inputs is missing"},
+        Wrong{"run_no_outputs", "run --inputs in.safetensors", "--outputs is missing"},
+        Wrong{"run_device", "run --inputs a --outputs b --device gpu", "--device is 'gpu', allowed: auto, cpu, cuda:K"},
+        Wrong{"run_device_negative", "run --inputs a --outputs b --device cuda:-1", "allowed: auto, cpu, cuda:K"},
+        Wrong{"run_norm_eps", "run --inputs a --outputs b --norm-eps -1",
+              "--norm-eps is '-1', allowed: a finite number of at least 0"},
+        Wrong{"run_hc_eps", "run --inputs a --outputs b --hc-eps nan", "--hc-eps is 'nan', allowed: a finite number"},
+        Wrong{"run_eps_overflow", "run --inputs a --outputs b --hc-eps 1e300", "allowed: a number that fp32 holds"},
+        Wrong{"make_no_t", make + "--n 4 --d 8", "--t is missing"},
+        Wrong{"make_t", make + "--t -1 --n 4 --d 8", "--t is '-1', allowed: an integer of 0 to 2147483647"},
+        Wrong{"make_n", make + "--t 1 --n 17 --d 8", "--n is '17', allowed: an integer of 1 to 16"},
+        Wrong{"make_d", make + "--t 1 --n 4 --d 0", "--d is '0', allowed: an integer of 1 to 16777216"},
+        Wrong{"make_dtype", make + "--t 1 --n 4 --d 8 --dtype int8", "dtype is 'int8', allowed: bf16, fp16, fp32"},
+        Wrong{"make_seed", make + "--t 1 --n 4 --d 8 --seed x", "--seed is 'x', allowed: an integer"},
+        Wrong{"make_std", make + "--t 1 --n 4 --d 8 --std inf", "--std is 'inf', allowed: a finite number"},
+        Wrong{"make_no_output", "make-inputs --t 1 --n 4 --d 8", "-o is missing"},
+        Wrong{"warmup_n", warm + "--n 17 --d 8", "--n is '17', allowed: an integer of 1 to 16"},
+        Wrong{"warmup_d", warm + "--n 4 --d 0", "--d is '0', allowed: an integer of 1 to 16777216"},
+        Wrong{"warmup_list", warm + "--n 4, --d 8", "--n is missing"},
+        Wrong{"warmup_twice", warm + "--n 4,4 --d 8", "--n is '4,4', allowed: each value once"},
+        Wrong{"warmup_dtype", warm + "--n 4 --d 8 --dtype f32", "dtype is 'f32', allowed: bf16, fp16, fp32"},
+        Wrong{"warmup_arch", "warmup --n 4 --d 8 --arch sm_70", "architecture is 'sm_70', allowed: sm_80 and newer"},
+        Wrong{"warmup_no_arch", "warmup --n 4 --d 8", "--arch is missing"},
+        Wrong{"emit_no_op", "emit --n 4 --d 8 --arch sm_80", "--op is missing"},
+        Wrong{"emit_op", "emit --op post --n 4 --d 8 --arch sm_80", "op is 'post', allowed: pre_forward, pre_backward"},
+        Wrong{"emit_n", "emit --op pre_forward --n 0 --d 8 --arch sm_80", "--n is '0', allowed: an integer of 1 to 16"},
+        Wrong{"emit_two", "emit --op pre_forward --n 2,4 --d 8 --arch sm_80", "name 2 problems, allowed: 1"}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+TEST(CliUsage, WrongUsageWithJsonIsOneErrorObject) {
+  const Cli cli;
+  for (const std::string arguments :
+       {"warmup --json --n 17 --d 8 --arch sm_80", "run --json --frobnicate", "frobnicate --json", "run --json"}) {
+    const CliResult result = cli(arguments);
+    EXPECT_EQ(result.exit_code, 2) << arguments;
+    EXPECT_EQ(error_code_of(result), "MHCJIT_ERROR_INVALID_ARGUMENT") << arguments;
+  }
+}
+
+TEST(CliUsage, StdoutThatCannotBeWrittenIsAFailure) {
+  const CliResult result = Cli().shell("mhcjit --help > /dev/full");
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_TRUE(has(result.err, "cannot write to stdout")) << result.err;
+}
+
+}  // namespace
+}  // namespace mhcjit::test

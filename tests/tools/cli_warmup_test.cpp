@@ -1,0 +1,171 @@
+// warmup, emit and doctor: a warm-up leaves in the cache exactly what emit prints, compiles nothing twice, and says
+// plainly when it left nothing behind.
+#include <fcntl.h>
+#include <unistd.h>
+#include <csignal>
+
+#include <gtest/gtest.h>
+
+#include "tests/tools/cli.h"
+
+namespace mhcjit::test {
+namespace {
+
+std::string all_files_in(const std::string& folder) {
+  std::string text;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
+    if (entry.is_regular_file()) text += read_file(entry.path());
+  return text;
+}
+
+TEST(CliWarmup, SecondRunCompilesNothing) {
+  const Cli cli;
+  const std::string command = "warmup --n 2 --d 64 --dtype bf16 --arch sm_80,sm_90a --gamma --json";
+  const CliResult first = cli(command);
+  ASSERT_EQ(first.exit_code, 0) << first.err;
+  const llvm::json::Object cold = json_of(first);
+  EXPECT_EQ(cold.getInteger("compiled"), 4);
+  EXPECT_EQ(cold.getInteger("hits"), 0);
+  EXPECT_EQ(cold.getInteger("failed"), 0);
+  EXPECT_GT(cold.getNumber("ms").value(), 0);
+  ASSERT_EQ(cold.getArray("kernels")->size(), 4u);
+  for (const llvm::json::Value& kernel : *cold.getArray("kernels")) {
+    EXPECT_EQ(kernel.getAsObject()->getBoolean("cache_hit"), false);
+    EXPECT_EQ(kernel.getAsObject()->getString("digest")->size(), 64u);
+    EXPECT_GT(kernel.getAsObject()->getInteger("cubin_bytes").value(), 1000);
+  }
+  EXPECT_NE(first.err.find("4/4 pre_backward n=2 D=64 bf16 gamma sm_90a: compiled"), std::string::npos) << first.err;
+
+  const CliResult second = cli(command);
+  ASSERT_EQ(second.exit_code, 0) << second.err;
+  const llvm::json::Object warm = json_of(second);
+  EXPECT_EQ(warm.getInteger("compiled"), 0);
+  EXPECT_EQ(warm.getInteger("hits"), 4);
+  EXPECT_EQ(warm.getInteger("failed"), 0);
+}
+
+TEST(CliWarmup, CacheDirOptionWinsOverTheVariable) {
+  const Cli cli;
+  const CliResult result = cli("warmup --n 1 --d 8 --arch sm_80 --cache-dir " + cli.file("other"));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_FALSE(std::filesystem::exists(cli.cache()));
+  EXPECT_NE(result.out.find("2 compiled, 0 hits, 0 failed of 2"), std::string::npos) << result.out;
+  EXPECT_FALSE(std::filesystem::is_empty(cli.file("other")));
+}
+
+TEST(CliWarmup, CompilesWhatEmitPrints) {
+  const Cli cli;
+  ASSERT_EQ(cli("warmup --n 3 --d 40 --dtype fp16 --arch sm_90a").exit_code, 0);
+  const std::string entries = all_files_in(cli.cache());
+  for (const std::string op : {"pre_forward", "pre_backward"}) {
+    const CliResult emitted = cli("emit --op " + op + " --n 3 --d 40 --dtype fp16 --arch sm_90a");
+    ASSERT_EQ(emitted.exit_code, 0) << emitted.err;
+    EXPECT_EQ(emitted.err, "");
+    ASSERT_GT(emitted.out.size(), 200u);
+    EXPECT_NE(entries.find(emitted.out), std::string::npos) << "no entry's key has the source of " << op;
+    const CliResult gamma = cli("emit --op " + op + " --n 3 --d 40 --dtype fp16 --arch sm_90a --gamma");
+    EXPECT_EQ(entries.find(gamma.out), std::string::npos) << "--gamma changes nothing in " << op;
+  }
+}
+
+// A file where the folder should be: no user can write there, not even root.
+TEST(CliWarmup, CacheThatCannotBeWrittenIsAFailure) {
+  const Cli cli;
+  write_file(cli.file("file"), "");
+  const CliResult result = cli("warmup --n 1 --d 8 --arch sm_80 --json --cache-dir " + cli.file("file/cache"));
+  EXPECT_EQ(result.exit_code, 1) << result.err;
+  const llvm::json::Object json = json_of(result);
+  EXPECT_EQ(json.getInteger("failed"), 2);
+  EXPECT_EQ(json.getInteger("compiled"), 0);
+  const llvm::json::Object& error = *(*json.getArray("errors"))[0].getAsObject();
+  EXPECT_EQ(error.getString("code"), "MHCJIT_ERROR_IO");
+  EXPECT_NE(result.err.find("not written to the cache folder '" + cli.file("file/cache")), std::string::npos)
+      << result.err;
+}
+
+TEST(CliWarmup, NoCacheFolderAtAllIsWrongUsage) {
+  Cli cli;
+  cli.environment.erase("HOME");
+  cli.environment.erase("MHCJIT_CACHE_DIR");
+  const CliResult result = cli("warmup --n 1 --d 8 --arch sm_80");
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_NE(result.err.find("pass --cache-dir, or set MHCJIT_CACHE_DIR or HOME"), std::string::npos) << result.err;
+}
+
+TEST(CliWarmup, NoNvrtcIsAFailureThatNamesThePath) {
+  Cli cli;
+  cli.environment["MHCJIT_NVRTC"] = "/nonexistent";
+  const CliResult result = cli("warmup --n 1 --d 8 --arch sm_80 --json");
+  EXPECT_EQ(result.exit_code, 1) << result.err;
+  const llvm::json::Object json = json_of(result);
+  EXPECT_EQ(json.getInteger("failed"), 2);
+  const llvm::json::Object& error = *(*json.getArray("errors"))[0].getAsObject();
+  EXPECT_EQ(error.getString("code"), "MHCJIT_ERROR_NO_NVRTC");
+  EXPECT_NE(error.getString("text")->find("/nonexistent"), llvm::StringRef::npos) << error.getString("text")->str();
+}
+
+// One architecture that this NVRTC does not know: the others are compiled all the same.
+TEST(CliWarmup, OneFailureDoesNotStopTheOthers) {
+  const CliResult result = Cli()("warmup --n 1 --d 8 --arch sm_80,sm_199a --json");
+  EXPECT_EQ(result.exit_code, 1) << result.err;
+  const llvm::json::Object json = json_of(result);
+  EXPECT_EQ(json.getInteger("compiled"), 2);
+  EXPECT_EQ(json.getInteger("failed"), 2);
+  EXPECT_EQ((*json.getArray("errors"))[0].getAsObject()->getString("code"), "MHCJIT_ERROR_COMPILATION_FAILED");
+}
+
+// Ctrl-C after the first kernel: what is done stays, the summary is still one JSON object, and the next run goes on.
+TEST(CliWarmup, InterruptKeepsWhatIsDone) {
+  const Cli cli;
+  const std::string command = "mhcjit warmup --n 1 --d 8,16,24,32 --arch sm_80 --json";
+  const CliResult result = cli.shell(command +
+                                     " 2> progress & mhcjit=$!; "
+                                     "until grep -q compiled progress; do sleep 0.01; done; "
+                                     "kill -INT $mhcjit; wait $mhcjit");
+  EXPECT_EQ(result.exit_code, 130) << result.err;
+  const llvm::json::Object json = json_of(result);
+  const std::int64_t compiled = json.getInteger("compiled").value_or(0);
+  EXPECT_GE(compiled, 1);
+  EXPECT_EQ(compiled + json.getInteger("skipped").value_or(0), 8);
+  EXPECT_GT(json.getInteger("skipped").value_or(0), 0);
+
+  const llvm::json::Object rest = json_of(cli.shell(command));
+  EXPECT_EQ(rest.getInteger("hits"), compiled);
+  EXPECT_EQ(rest.getInteger("compiled"), 8 - compiled);
+}
+
+TEST(CliDoctor, ReportsNvrtcAndCacheWithoutAGpu) {
+  Cli cli;
+  cli.environment["CUDA_VISIBLE_DEVICES"] = "";
+  const CliResult result = cli("doctor --json");
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.err, "");
+  const llvm::json::Object json = json_of(result);
+  EXPECT_EQ(json.getString("version"), MHCJIT_TEST_VERSION);
+  EXPECT_EQ(json.getBoolean("gpu_ready"), false);
+  EXPECT_EQ(json.getArray("devices")->size(), 0u);
+  EXPECT_EQ(json.getObject("nvrtc")->get("problem")->kind(), llvm::json::Value::Null);
+  EXPECT_NE(json.getObject("nvrtc")->getString("path")->find("libnvrtc"), llvm::StringRef::npos);
+  EXPECT_FALSE(json.getObject("nvrtc")->getString("identity")->empty());
+  EXPECT_EQ(json.getObject("cache")->getString("root"), cli.cache());
+  EXPECT_FALSE(std::filesystem::exists(cli.cache())) << "doctor made the cache folder";
+
+  const CliResult text = cli("doctor");
+  EXPECT_EQ(text.exit_code, 0);
+  for (const std::string part : {"driver", "nvrtc", "cache", "the CPU path"})
+    EXPECT_NE(text.out.find(part), std::string::npos) << text.out;
+}
+
+TEST(CliDoctor, SaysWhatToDoAboutAMissingNvrtc) {
+  Cli cli;
+  cli.environment["MHCJIT_NVRTC"] = "/nonexistent";
+  const CliResult result = cli("doctor --json");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  const llvm::json::Object json = json_of(result);
+  const std::optional<llvm::StringRef> problem = json.getObject("nvrtc")->getString("problem");
+  ASSERT_TRUE(problem.has_value()) << result.out;
+  EXPECT_NE(problem->find("/nonexistent"), llvm::StringRef::npos) << problem->str();
+}
+
+}  // namespace
+}  // namespace mhcjit::test
