@@ -116,6 +116,7 @@ int run_main(int argc, char** argv) {
     for (const llvm::cl::Option* option : own_options(*command)) allowed.push_back(spelling(*option));
     llvm::StringRef first_line = llvm::StringRef(fault).split('\n').first.split("  Try:").first;
     first_line.consume_front("mhcjit: ");
+    first_line.consume_back(".");
     return fail({MHCJIT_ERROR_INVALID_ARGUMENT,
                  fmt::format("{}; options of {}: {}", first_line.empty() ? "an option is wrong" : first_line.str(),
                              command->options.getName().str(), fmt::join(allowed, ", "))},
