@@ -4,8 +4,9 @@
 # tool and library, and asks for development packages of each, so the two archives are named directly.
 find_package(Threads REQUIRED)
 find_package(ZLIB REQUIRED)
-# Debian has no static fmt; the header-only target puts it into the library all the same.
-find_package(fmt 9 REQUIRED)
+# fmt's headers only: support/fmt_library.cpp compiles the rest of it into the library.
+find_package(fmt 9...<10 REQUIRED)
+get_target_property(FMT_INCLUDE_DIR fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
 
 find_path(LLVM_INCLUDE_DIR llvm/Support/Error.h PATHS /usr/lib/llvm-19/include NO_DEFAULT_PATH REQUIRED)
 find_library(LLVM_SUPPORT_LIBRARY libLLVMSupport.a PATHS /usr/lib/llvm-19/lib NO_DEFAULT_PATH REQUIRED)
