@@ -31,8 +31,7 @@ const char* mhcjit_version(void) { return MHCJIT_VERSION; }
 const char* mhcjit_status_name(mhcjit_status status) {
   switch (status) {
 #define MHCJIT_NAME(name) \
-  case name:              \
-    return #name;
+  case name: return #name;
     MHCJIT_NAME(MHCJIT_SUCCESS)
     MHCJIT_NAME(MHCJIT_ERROR_INVALID_ARGUMENT)
     MHCJIT_NAME(MHCJIT_ERROR_NULL_POINTER)

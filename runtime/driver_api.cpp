@@ -94,8 +94,7 @@ llvm::Error DriverApi::failure(CUresult result, mhcjit_status status, std::strin
     return make_error(code, "{} failed: {} ({}, {}){}", what, name, static_cast<int>(result), text, advice);
   };
   switch (result) {
-    case CUDA_ERROR_OUT_OF_MEMORY:
-      return with(MHCJIT_ERROR_OUT_OF_MEMORY, "; free memory and call again");
+    case CUDA_ERROR_OUT_OF_MEMORY: return with(MHCJIT_ERROR_OUT_OF_MEMORY, "; free memory and call again");
     case CUDA_ERROR_INVALID_CONTEXT:
       return with(MHCJIT_ERROR_NO_DEVICE,
                   "; no CUDA context is current on this thread: make one current (cuCtxSetCurrent, cudaSetDevice, "
@@ -109,8 +108,7 @@ llvm::Error DriverApi::failure(CUresult result, mhcjit_status status, std::strin
                   "; a process forked from one that used CUDA cannot use it: start it with exec");
     case CUDA_ERROR_DEINITIALIZED:
       return with(MHCJIT_ERROR_NO_DEVICE, "; the driver is shutting down with the process");
-    default:
-      return with(status, "");
+    default: return with(status, "");
   }
 }
 

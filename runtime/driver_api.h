@@ -19,7 +19,6 @@ namespace mhcjit::runtime {
   F(cuGetErrorName)                    \
   F(cuGetErrorString)                  \
   F(cuDeviceGetCount)                  \
-  F(cuDeviceGet)                       \
   F(cuDeviceGetName)                   \
   F(cuDeviceGetAttribute)              \
   F(cuDeviceTotalMem)                  \

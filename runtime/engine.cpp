@@ -31,10 +31,8 @@ Engine::Engine(const Settings& settings)
 
 llvm::Expected<const Operator*> Engine::prepare(const mhcjit_problem& problem, mhcjit_device device, void* stream) {
   switch (device) {
-    case MHCJIT_DEVICE_CPU:
-      return prepare_on_cpu(problem);
-    case MHCJIT_DEVICE_GPU:
-      return prepare_on_gpu(problem, static_cast<CUstream>(stream));
+    case MHCJIT_DEVICE_CPU: return prepare_on_cpu(problem);
+    case MHCJIT_DEVICE_GPU: return prepare_on_gpu(problem, static_cast<CUstream>(stream));
   }
   return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
                     "device is {}, allowed: 0 (MHCJIT_DEVICE_CPU) and 1 "

@@ -71,15 +71,11 @@ bool is_needed(codegen::Stage stage, const mhcjit_pre_backward_args& args) {
   const bool phi = args.dphi != nullptr || args.dgamma != nullptr;
   const bool bias = args.dbias != nullptr || args.dalpha != nullptr;
   switch (stage) {
-    case codegen::Stage::dx:
-      return args.dx != nullptr;
+    case codegen::Stage::dx: return args.dx != nullptr;
     case codegen::Stage::phi_partials:
-    case codegen::Stage::phi:
-      return phi;
-    case codegen::Stage::bias:
-      return bias;
-    default:
-      return args.dx != nullptr || phi || bias;
+    case codegen::Stage::phi: return phi;
+    case codegen::Stage::bias: return bias;
+    default: return args.dx != nullptr || phi || bias;
   }
 }
 

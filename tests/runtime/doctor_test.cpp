@@ -1,0 +1,85 @@
+// What `doctor` reports: everything found where it is, and for what is missing what to do about it.
+#include "runtime/doctor.h"
+
+#include "support/error.h"
+#include "tests/runtime/fake_gpu.h"
+
+namespace mhcjit::test {
+namespace {
+
+class DoctorTest : public FakeGpuTest {
+ protected:
+  runtime::Findings find_out() {
+    auto findings = runtime::find_out(options());
+    if (findings) return *findings;
+    ADD_FAILURE() << take_failure(findings.takeError()).text;
+    return {};
+  }
+};
+
+TEST_F(DoctorTest, EverythingIsThere) {
+  driver().version = 12080;
+  const runtime::Findings findings = find_out();
+  EXPECT_EQ(findings.library_version, mhcjit_version());
+  EXPECT_EQ(findings.driver.path, FAKE_DRIVER);
+  EXPECT_EQ(findings.driver.version, "12.8");
+  EXPECT_EQ(findings.driver.problem, "");
+  ASSERT_EQ(findings.devices.size(), 2u);
+  EXPECT_EQ(findings.devices[1].ordinal, 1);
+  EXPECT_EQ(findings.devices[1].name, "Fake GPU 1");
+  EXPECT_EQ(findings.devices[1].compute_capability, "9.0");
+  EXPECT_EQ(findings.devices[1].architecture, "sm_90a");
+  EXPECT_EQ(findings.devices[1].memory_bytes, driver().free_bytes);
+  EXPECT_EQ(findings.nvrtc.path, FAKE_NVRTC);
+  EXPECT_EQ(findings.nvrtc.found_by, "nvrtc_path");
+  EXPECT_EQ(findings.nvrtc.version, "13.0");
+  EXPECT_EQ(findings.nvrtc.identity.rfind("nvrtc 13.0 ", 0), 0u);
+  EXPECT_EQ(findings.nvrtc.problem, "");
+  EXPECT_EQ(findings.cache.root, cache_dir);
+  EXPECT_EQ(findings.cache.problem, "");
+  EXPECT_TRUE(findings.gpu_ready());
+  EXPECT_EQ(folder.file_count(), 0) << "looking creates nothing";
+}
+
+TEST_F(DoctorTest, NothingIsThere) {
+  driver_path = "/nonexistent/libcuda.so.1";
+  nvrtc_path = "/nonexistent/libnvrtc.so.13";
+  write_file(cache_dir, "a file");
+  const runtime::Findings findings = find_out();
+  EXPECT_NE(findings.driver.problem.find("install an NVIDIA driver"), std::string::npos);
+  EXPECT_TRUE(findings.devices.empty());
+  EXPECT_NE(findings.devices_problem, "");
+  EXPECT_NE(findings.nvrtc.problem.find("/nonexistent/libnvrtc.so.13"), std::string::npos);
+  EXPECT_NE(findings.cache.problem.find("MHCJIT_CACHE_DIR"), std::string::npos);
+  EXPECT_FALSE(findings.gpu_ready());
+}
+
+TEST_F(DoctorTest, AnUnusableDeviceIsListedWithTheReason) {
+  driver().major = 7;
+  const runtime::Findings findings = find_out();
+  ASSERT_EQ(findings.devices.size(), 2u);
+  EXPECT_NE(findings.devices[0].problem.find("compute capability 7.0"), std::string::npos);
+  EXPECT_FALSE(findings.gpu_ready());
+}
+
+TEST_F(DoctorTest, NoDevice) {
+  driver().device_count = 0;
+  const runtime::Findings findings = find_out();
+  EXPECT_EQ(findings.driver.problem, "");
+  EXPECT_NE(findings.devices_problem.find("nvidia-smi"), std::string::npos);
+}
+
+TEST_F(DoctorTest, ACacheFolderThatOthersMayWriteIsNotUsed) {
+  std::filesystem::create_directory(cache_dir);
+  std::filesystem::permissions(cache_dir, std::filesystem::perms::all);
+  EXPECT_NE(find_out().cache.problem.find("chmod 700"), std::string::npos);
+}
+
+TEST_F(DoctorTest, TheRecordedCompilerIsShown) {
+  prepare(make_engine(), forward_problem);
+  const runtime::Findings findings = find_out();
+  EXPECT_EQ(findings.cache.recorded_compiler, findings.nvrtc.identity);
+}
+
+}  // namespace
+}  // namespace mhcjit::test

@@ -1,0 +1,84 @@
+// An engine on the fake driver and the fake compiler, with a cache folder of its own, and calls with every tensor in
+// device memory that notices when it is written.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "mhcjit/memory.h"
+#include "mhcjit/mhcjit.h"
+#include "tests/fake_driver/fake_driver.h"
+#include "tests/fake_driver/fake_nvrtc.h"
+#include "tests/tools/temporary_folder.h"
+
+namespace mhcjit::test {
+
+// The states of the fakes that the engines of these tests use, loaded at the first call.
+fake::Driver& driver();
+fake::Compiler& compiler();
+
+struct DestroyEngine {
+  void operator()(mhcjit_engine* engine) const { mhcjit_engine_destroy(engine); }
+};
+using EnginePtr = std::unique_ptr<mhcjit_engine, DestroyEngine>;
+
+// Device memory of the current device, full of random bytes. Freed with the program.
+class Tensor {
+ public:
+  explicit Tensor(std::size_t bytes);
+  template <typename T = void>
+  T* data() const {
+    return static_cast<T*>(memory_);
+  }
+  bool unchanged() const;
+
+ private:
+  void* memory_ = nullptr;
+  std::vector<std::uint8_t> written_;
+};
+
+// Arguments that pass every check, each output given.
+struct ForwardCall {
+  ForwardCall(const mhcjit_problem& problem, std::int64_t T, std::size_t workspace_bytes);
+  bool unchanged() const;
+
+  std::vector<Tensor> tensors;
+  mhcjit_pre_forward_args args = {};
+};
+
+struct BackwardCall {
+  BackwardCall(const mhcjit_problem& problem, std::int64_t T, std::size_t workspace_bytes);
+  bool unchanged() const;
+
+  std::vector<Tensor> tensors;
+  mhcjit_pre_backward_args args = {};
+};
+
+class FakeGpuTest : public ::testing::Test {
+ protected:
+  void SetUp() override;
+
+  mhcjit_engine_options options();
+  EnginePtr make_engine();
+  // Prepared on the GPU; fails the test when that does not succeed.
+  const mhcjit_operator* prepare(const EnginePtr& engine, const mhcjit_problem& problem);
+  static std::size_t workspace_bytes(const mhcjit_operator* op, std::int64_t T);
+
+  // The last call failed with `status`, and its text has each of `parts`.
+  static void expect_failure(mhcjit_status got, mhcjit_status status, const std::vector<std::string>& parts);
+
+  static constexpr mhcjit_problem forward_problem = {MHCJIT_PRE_FORWARD, 4, 256, MHCJIT_BF16, 1, 0};
+  static constexpr mhcjit_problem backward_problem = {MHCJIT_PRE_BACKWARD, 4, 256, MHCJIT_BF16, 1, 0};
+
+  TemporaryFolder folder;
+  std::string cache_dir = folder / "cache";
+  std::string driver_path;
+  std::string nvrtc_path;
+  std::vector<std::string> warnings;
+};
+
+}  // namespace mhcjit::test

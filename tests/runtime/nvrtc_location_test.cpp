@@ -1,0 +1,216 @@
+// Where NVRTC is looked for and in which order, what does not count as one, and that none of it loads anything. The
+// libraries are stand-ins: what matters here is their files.
+#include <dlfcn.h>
+
+#include <filesystem>
+#include <map>
+
+#include <gtest/gtest.h>
+
+#include "runtime/compiler.h"
+#include "support/error.h"
+#include "tests/tools/temporary_folder.h"
+
+namespace mhcjit::runtime {
+namespace {
+
+namespace fs = std::filesystem;
+
+class NvrtcLocationTest : public ::testing::Test {
+ protected:
+  // A libnvrtc.so.13 with its builtins in `sub` of the private folder; its path.
+  std::string install(const std::string& sub) {
+    const fs::path to = folder / sub;
+    fs::create_directories(to);
+    const fs::path from = fs::path(FAKE_NVRTC).parent_path();
+    for (const char* name : {"libnvrtc.so.13", "libnvrtc-builtins.so.13.0"})
+      fs::copy_file(from / name, to / name, fs::copy_options::overwrite_existing);
+    return to / "libnvrtc.so.13";
+  }
+
+  llvm::Expected<NvrtcLocation> locate(const std::string& option = "") {
+    return locate_nvrtc(option, [this](const char* name) -> const char* {
+      const auto found = environment.find(name);
+      return found == environment.end() ? nullptr : found->second.c_str();
+    });
+  }
+
+  void expect_found(const std::string& library, const std::string& found_by, const std::string& option = "") {
+    auto location = locate(option);
+    if (!location) {
+      ADD_FAILURE() << take_failure(location.takeError()).text;
+      return;
+    }
+    EXPECT_EQ(location->library, fs::canonical(library));
+    EXPECT_EQ(location->builtins, fs::canonical(fs::path(library).parent_path() / "libnvrtc-builtins.so.13.0"));
+    EXPECT_EQ(location->found_by, found_by);
+    EXPECT_EQ(location->major, 13);
+    EXPECT_EQ(location->minor, 0);
+  }
+
+  void expect_refused(const std::vector<std::string>& parts, const std::string& option = "") {
+    auto location = locate(option);
+    ASSERT_FALSE(static_cast<bool>(location)) << location->library;
+    const Failure failure = take_failure(location.takeError());
+    EXPECT_EQ(failure.status, MHCJIT_ERROR_NO_NVRTC);
+    for (const std::string& part : parts) EXPECT_NE(failure.text.find(part), std::string::npos) << failure.text;
+  }
+
+  test::TemporaryFolder folder;
+  std::map<std::string, std::string> environment;
+};
+
+// Each place hides those after it.
+TEST_F(NvrtcLocationTest, TheOrderOfThePlaces) {
+  const std::string cuda_home = install("home/lib64");
+  environment["CUDA_HOME"] = folder / "home";
+  expect_found(cuda_home, "CUDA_HOME");
+  const std::string cuda_path = install("path/lib64");
+  environment["CUDA_PATH"] = folder / "path";
+  expect_found(cuda_path, "CUDA_PATH");
+  const std::string conda = install("conda/lib");
+  environment["CONDA_PREFIX"] = folder / "conda";
+  expect_found(conda, "CONDA_PREFIX");
+  const std::string wheel = "nvidia-cuda-nvrtc wheel";
+  const std::string user = install("user/.local/lib/python3.11/site-packages/nvidia/cuda_nvrtc/lib");
+  environment["HOME"] = folder / "user";
+  expect_found(user, wheel);
+  const std::string python = install("python/lib/python3.12/site-packages/nvidia/cu13/lib");
+  fs::create_directories(folder / "python/bin");
+  test::write_file(folder / "python/bin/python3", "#!/bin/sh\n");
+  fs::permissions(folder / "python/bin/python3", fs::perms::owner_all);
+  environment["PATH"] = "relative:/nonexistent:" + (folder / "python/bin");
+  expect_found(python, wheel);
+  const std::string conda_wheel = install("conda/lib/python3.9/site-packages/nvidia/cu13/lib");
+  expect_found(conda_wheel, wheel);
+  const std::string virtual_env = install("venv/lib/python3.13/site-packages/nvidia/cu13/lib");
+  environment["VIRTUAL_ENV"] = folder / "venv";
+  expect_found(virtual_env, wheel);
+  const std::string named = install("named");
+  environment["MHCJIT_NVRTC"] = named;
+  expect_found(named, "MHCJIT_NVRTC");
+  const std::string option = install("option");
+  expect_found(option, "nvrtc_path", option);
+}
+
+TEST_F(NvrtcLocationTest, ANameThatLeadsNowhereIsNotPassedOver) {
+  environment["CUDA_PATH"] = folder / "path";
+  install("path/lib64");
+  environment["MHCJIT_NVRTC"] = folder / "missing/libnvrtc.so.13";
+  expect_refused({"MHCJIT_NVRTC is '" + environment["MHCJIT_NVRTC"], "does not exist"});
+  expect_refused({"nvrtc_path is '/nonexistent.so'", "does not exist"}, "/nonexistent.so");
+  const std::string alone = install("alone");
+  fs::remove(folder / "alone/libnvrtc-builtins.so.13.0");
+  expect_refused({"nvrtc_path is", "no libnvrtc-builtins.so of its version beside it"}, alone);
+}
+
+TEST_F(NvrtcLocationTest, AnNvrtcWithoutItsBuiltinsDoesNotCount) {
+  environment["CUDA_PATH"] = folder / "path";
+  environment["CUDA_HOME"] = folder / "home";
+  install("path/lib64");
+  fs::rename(folder / "path/lib64/libnvrtc-builtins.so.13.0", folder / "path/lib64/libnvrtc-builtins.so.12.9");
+  expect_found(install("home/lib64"), "CUDA_HOME");
+}
+
+TEST_F(NvrtcLocationTest, LinksAreResolved) {
+  install("real");
+  fs::create_directories(folder / "links");
+  fs::create_symlink(folder / "real/libnvrtc.so.13", folder / "links/mine.so");
+  expect_found(folder / "real/libnvrtc.so.13", "nvrtc_path", folder / "links/mine.so");
+}
+
+TEST_F(NvrtcLocationTest, NothingFoundListsWhereItLooked) {
+  environment["CUDA_HOME"] = folder / "home";
+  environment["VIRTUAL_ENV"] = folder / "venv";
+  fs::create_directories(folder / "venv/lib/python3.11");
+  if (auto elsewhere = locate()) {
+    GTEST_SKIP() << "this machine has an NVRTC of its own: " << elsewhere->library;
+  } else {
+    consumeError(elsewhere.takeError());
+  }
+  expect_refused({folder / "home/lib64 (CUDA_HOME)", "pip install nvidia-cuda-nvrtc", "MHCJIT_NVRTC",
+                  folder / "venv/lib/python3.11/site-packages/nvidia/cu13/lib (nvidia-cuda-nvrtc wheel)",
+                  "/usr/local/cuda/lib64 (/usr/local/cuda)"});
+}
+
+TEST_F(NvrtcLocationTest, TheIdentityNamesBothFilesAndLoadsNeither) {
+  const std::string library = install("one");
+  auto location = locate(library);
+  ASSERT_TRUE(static_cast<bool>(location));
+  auto identity = identify(*location);
+  ASSERT_TRUE(static_cast<bool>(identity));
+  EXPECT_EQ(identity->library_id.size(), 40u);
+  EXPECT_EQ(identity->builtins_id.size(), 40u);
+  EXPECT_NE(identity->library_id, identity->builtins_id);
+  EXPECT_EQ(dlopen(library.c_str(), RTLD_NOW | RTLD_NOLOAD), nullptr);
+
+  EXPECT_EQ(parse_identity(to_string(*identity)), *identity);
+  for (const char* text :
+       {"", "nvrtc", "nvrtc 13 ab cd", "nvrtc 13.0 ab", "nvrtc 13.0 ab xy", "nvcc 13.0 ab cd", "nvrtc 13.0 ab cd ef"})
+    EXPECT_EQ(parse_identity(text), std::nullopt) << text;
+}
+
+TEST_F(NvrtcLocationTest, ALibraryThatIsNoLibraryCannotBeIdentified) {
+  const std::string library = install("one");
+  auto location = locate(library);
+  ASSERT_TRUE(static_cast<bool>(location));
+  const std::string bytes = test::read_file(library);
+  for (const std::string& damaged : {std::string("no ELF file"), std::string(), bytes.substr(0, 70)}) {
+    test::write_file(library, damaged);
+    auto identity = identify(*location);
+    ASSERT_FALSE(static_cast<bool>(identity));
+    EXPECT_EQ(take_failure(identity.takeError()).status, MHCJIT_ERROR_NO_NVRTC);
+  }
+}
+
+TEST_F(NvrtcLocationTest, AFolderRecordsTheLastCompiler) {
+  const std::string root = folder / "cache";
+  fs::create_directories(root);
+  EXPECT_EQ(recorded_identity(root), std::nullopt);
+  const CompilerIdentity first = {13, 0, "0123abcd", "4567ef89"};
+  const CompilerIdentity second = {12, 9, "89abcdef", "00112233"};
+  for (const CompilerIdentity& identity : {first, second, second}) {
+    ASSERT_FALSE(static_cast<bool>(record_identity(root, identity)));
+    EXPECT_EQ(recorded_identity(root), identity);
+  }
+  EXPECT_EQ(folder.file_count(), 1);
+  test::write_file(root + "/compiler_identity", std::string(5000, 'a'));
+  EXPECT_EQ(recorded_identity(root), std::nullopt);
+}
+
+// A machine without NVRTC takes the recorded identity; one whose NVRTC was named and is missing does not.
+TEST_F(NvrtcLocationTest, TheRecordServesAMachineWithoutNvrtc) {
+  const std::string root = folder / "cache";
+  fs::create_directories(root);
+  const CompilerIdentity recorded = {13, 0, "0123abcd", "4567ef89"};
+  ASSERT_FALSE(static_cast<bool>(record_identity(root, recorded)));
+  auto named = Compiler("/nonexistent/libnvrtc.so.13", root).identity();
+  ASSERT_FALSE(static_cast<bool>(named));
+  EXPECT_EQ(take_failure(named.takeError()).status, MHCJIT_ERROR_NO_NVRTC);
+
+  ASSERT_EQ(unsetenv("MHCJIT_NVRTC"), 0);
+  if (auto elsewhere = Compiler("", folder / "empty").identity()) {
+    GTEST_SKIP() << "this machine has an NVRTC of its own: " << to_string(*elsewhere);
+  } else {
+    consumeError(elsewhere.takeError());
+  }
+  Compiler compiler("", root);
+  auto identity = compiler.identity();
+  ASSERT_TRUE(static_cast<bool>(identity));
+  EXPECT_EQ(*identity, recorded);
+  auto output = compiler.compile({});
+  ASSERT_FALSE(static_cast<bool>(output)) << "there is nothing to compile with";
+  EXPECT_EQ(take_failure(output.takeError()).status, MHCJIT_ERROR_NO_NVRTC);
+}
+
+TEST_F(NvrtcLocationTest, OptionsFollowFromTheVersionAndAreSorted) {
+  using Options = std::vector<std::string>;
+  const Options newer = {"--gpu-architecture=sm_90a", "--no-cache", "--ptxas-options=-v", "--std=c++17"};
+  const Options older = {"--gpu-architecture=sm_80", "--ptxas-options=-v", "--std=c++17"};
+  EXPECT_EQ(compile_options("sm_90a", {13, 0, "", ""}), newer);
+  EXPECT_EQ(compile_options("sm_90a", {12, 9, "", ""}), newer);
+  EXPECT_EQ(compile_options("sm_80", {12, 8, "", ""}), older);
+}
+
+}  // namespace
+}  // namespace mhcjit::runtime
