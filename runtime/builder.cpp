@@ -78,14 +78,14 @@ llvm::Expected<CompiledUnitPtr> Builder::make(const codegen::Problem& problem, L
     return unit;
   }
   if (!cache_.root().empty()) request.kept_source_path = fmt::format("{}/failed/{}.cu", cache_.root(), unit->digest);
-  auto entry = compile(*spec, key, std::move(request));
+  auto entry = compile(*spec, key, request);
   if (!entry) return entry.takeError();
   unit->entry = std::move(*entry);
   return unit;
 }
 
 llvm::Expected<cache::Entry> Builder::compile(const codegen::KernelSpec& spec, const cache::CacheKey& key,
-                                              CompileRequest request) {
+                                              const CompileRequest& request) {
   const Stopwatch watch;
   auto output = compiler_.compile(request);
   if (!output) {

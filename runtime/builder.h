@@ -52,7 +52,7 @@ class Builder {
 
   llvm::Expected<CompiledUnitPtr> make(const codegen::Problem& problem, Lookup lookup);
   llvm::Expected<cache::Entry> compile(const codegen::KernelSpec& spec, const cache::CacheKey& key,
-                                       CompileRequest request);
+                                       const CompileRequest& request);
 
   const Log log_;
   const std::string template_dir_;

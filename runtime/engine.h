@@ -51,7 +51,7 @@ class Engine {
 
   llvm::Expected<const Operator*> prepare_on_cpu(const mhcjit_problem& problem);
   llvm::Expected<const Operator*> prepare_on_gpu(const mhcjit_problem& problem, CUstream stream);
-  llvm::Expected<OperatorPtr> load(const DriverApi& driver, const mhcjit_problem& problem, CUdevice ordinal);
+  llvm::Expected<OperatorPtr> load(const DriverApi& driver, const mhcjit_problem& asked, CUdevice ordinal);
   // Replaces `unit` when the driver refuses what the cache folder held.
   llvm::Expected<std::vector<LoadedKernel>> load_unit(const DriverApi& driver, CUdevice ordinal, CompiledUnitPtr& unit);
   llvm::Expected<const DriverApi*> driver();

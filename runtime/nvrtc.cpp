@@ -74,6 +74,7 @@ class Program {
  private:
   static std::vector<const char*> pointers(const std::vector<std::string>& strings) {
     std::vector<const char*> result;
+    result.reserve(strings.size());
     for (const std::string& string : strings) result.push_back(string.c_str());
     return result;
   }

@@ -92,7 +92,8 @@ std::vector<std::string> loaded_libraries() {
       [](dl_phdr_info* info, std::size_t, void* into) {
         const fs::path path = info->dlpi_name;
         const std::string name = path.filename();
-        if (name.starts_with("libnvrtc") && !name.starts_with("libnvrtc-builtins") && name.find(".alt.") == name.npos)
+        if (name.starts_with("libnvrtc") && !name.starts_with("libnvrtc-builtins") &&
+            name.find(".alt.") == std::string::npos)
           static_cast<std::vector<std::string>*>(into)->push_back(path);
         return 0;
       },

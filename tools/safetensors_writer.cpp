@@ -71,9 +71,12 @@ llvm::Error write_safetensors(const std::string& path, llvm::ArrayRef<TensorToWr
                         tensor.dtype, fmt::join(tensor.shape, ", "), tensor.bytes.size());
     order.push_back(&tensor);
   }
-  // The widest dtype first keeps every tensor aligned to its dtype.
-  std::stable_sort(order.begin(), order.end(), [](const TensorToWrite* a, const TensorToWrite* b) {
-    return *tensor_bytes(a->dtype, {1}) > *tensor_bytes(b->dtype, {1});
+  // The widest dtype first keeps every tensor aligned to its dtype; among equals, the caller's order. (clang warns of
+  // what std::stable_sort of libstdc++ 12 uses inside.)
+  std::sort(order.begin(), order.end(), [](const TensorToWrite* a, const TensorToWrite* b) {
+    const std::uint64_t width_a = *tensor_bytes(a->dtype, {1});
+    const std::uint64_t width_b = *tensor_bytes(b->dtype, {1});
+    return width_a != width_b ? width_a > width_b : a < b;
   });
 
   llvm::Expected<std::string> destination = destination_of(path);
