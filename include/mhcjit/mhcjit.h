@@ -52,7 +52,8 @@ extern "C" {
 #endif
 
 /* Outcome of a call. The numbers are part of the interface and never change meaning. A call that fails has
- * launched nothing, written nothing and lost nothing. */
+ * launched nothing, written nothing and lost nothing; LAUNCH_FAILED and OUT_OF_MEMORY alone can come from a later
+ * kernel of a call whose earlier ones are already enqueued: its outputs are then undefined. */
 typedef enum mhcjit_status {
   MHCJIT_SUCCESS = 0,
   /* A value outside what is allowed: negative T, n outside 1..16, D < 1, an unknown dtype or architecture, a
@@ -182,7 +183,7 @@ typedef struct mhcjit_operator mhcjit_operator;
  * not ready, the result is NOT_PREPARED and the capture stays valid. Ignored for MHCJIT_DEVICE_CPU.
  *
  * Errors: INVALID_ARGUMENT, NULL_POINTER, NO_DEVICE, NO_NVRTC, COMPILATION_FAILED, NOT_PREPARED, LOAD_FAILED,
- * OUT_OF_MEMORY, FORKED. A cache folder that cannot be used is a warning to the log, never an error. */
+ * OUT_OF_MEMORY, FORKED, IO (template_dir). A cache folder that cannot be used is a warning to the log, never an error. */
 MHCJIT_API mhcjit_status mhcjit_prepare(mhcjit_engine* engine, const mhcjit_problem* problem, mhcjit_device device,
                                         void* stream, const mhcjit_operator** op);
 
@@ -201,7 +202,7 @@ typedef struct mhcjit_compile_result {
 
 /* Compiles `problem` for a named architecture ("sm_80", "sm_90a", ...) into the cache, without a GPU or a driver: what
  * a warm-up does. A later mhcjit_prepare on such a device is a hit. `result` may be NULL.
- * Errors: INVALID_ARGUMENT, NULL_POINTER, NO_NVRTC, COMPILATION_FAILED, OUT_OF_MEMORY. */
+ * Errors: INVALID_ARGUMENT, NULL_POINTER, NO_NVRTC, COMPILATION_FAILED, OUT_OF_MEMORY, IO (template_dir). */
 MHCJIT_API mhcjit_status mhcjit_compile(mhcjit_engine* engine, const mhcjit_problem* problem, const char* architecture,
                                         mhcjit_compile_result* result);
 
