@@ -9,14 +9,6 @@
 namespace mhcjit::cache {
 namespace {
 
-llvm::Expected<std::string> random_path(FileOps& ops, const std::string& folder, const std::string& stem,
-                                        std::string_view extension) {
-  std::uint64_t number = 0;
-  const ssize_t got = retry([&] { return ops.random(&number, sizeof(number)); });
-  if (got != sizeof(number)) return call_failed("getrandom", folder, got < 0 ? errno : EIO);
-  return fmt::format("{}/{}.{:016x}{}", folder, stem, number, extension);
-}
-
 int rename(FileOps& ops, const std::string& from, const std::string& to) {
   return retry([&] { return ops.rename(from.c_str(), to.c_str()); });
 }
@@ -25,18 +17,11 @@ int unlink(FileOps& ops, const std::string& path) {
   return retry([&] { return ops.unlink(path.c_str()); });
 }
 
-llvm::Error write_all(FileOps& ops, int fd, const std::string& path, llvm::StringRef bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = retry([&] { return ops.write(fd, bytes.data(), bytes.size()); });
-    if (written <= 0) return call_failed("write", path, written < 0 ? errno : EIO);
-    bytes = bytes.drop_front(static_cast<std::size_t>(written));
-  }
-  return llvm::Error::success();
-}
+using Fill = llvm::function_ref<llvm::Error(int fd, const std::string& path)>;
 
-llvm::Error fill_new_file(FileOps& ops, int fd, const std::string& path, llvm::StringRef bytes, bool flush) {
+llvm::Error fill_new_file(FileOps& ops, int fd, const std::string& path, Fill fill, bool flush) {
   Descriptor file(ops, fd);
-  if (llvm::Error error = write_all(ops, fd, path, bytes)) return error;
+  if (llvm::Error error = fill(fd, path)) return error;
   if (flush && retry([&] { return ops.fsync(fd); }) != 0) return call_failed("fsync", path, errno);
   // Network file systems report a full disk or quota here.
   if (!file.close()) return call_failed("close", path, errno);
@@ -74,15 +59,38 @@ llvm::Error make_folder(FileOps& ops, const std::string& path) {
   return call_failed("mkdir", path, errno);
 }
 
+llvm::Error write_all(FileOps& ops, int fd, const std::string& path, llvm::StringRef bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = retry([&] { return ops.write(fd, bytes.data(), bytes.size()); });
+    if (written <= 0) return call_failed("write", path, written < 0 ? errno : EIO);
+    bytes = bytes.drop_front(static_cast<std::size_t>(written));
+  }
+  return llvm::Error::success();
+}
+
+llvm::Expected<std::string> random_path(FileOps& ops, const std::string& folder, const std::string& stem,
+                                        llvm::StringRef extension) {
+  std::uint64_t number = 0;
+  const ssize_t got = retry([&] { return ops.random(&number, sizeof(number)); });
+  if (got != sizeof(number)) return call_failed("getrandom", folder, got < 0 ? errno : EIO);
+  return fmt::format("{}/{}.{:016x}{}", folder, stem, number, extension.str());
+}
+
 llvm::Error replace_file(FileOps& ops, const std::string& folder, const std::string& stem, llvm::StringRef extension,
                          llvm::StringRef bytes, bool flush) {
+  const auto fill = [&](int fd, const std::string& path) { return write_all(ops, fd, path, bytes); };
+  return replace_file(ops, folder, stem, extension, fill, flush);
+}
+
+llvm::Error replace_file(FileOps& ops, const std::string& folder, const std::string& stem, llvm::StringRef extension,
+                         Fill fill, bool flush) {
   llvm::Expected<std::string> temporary = random_path(ops, folder, stem, ".tmp");
   if (!temporary) return temporary.takeError();
   constexpr int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
   const int fd = retry([&] { return ops.open(temporary->c_str(), flags, 0644); });
   if (fd < 0) return call_failed("open", *temporary, errno);
 
-  llvm::Error error = fill_new_file(ops, fd, *temporary, bytes, flush);
+  llvm::Error error = fill_new_file(ops, fd, *temporary, fill, flush);
   if (!error) error = move_over(ops, *temporary, folder, stem, extension);
   if (error) {
     unlink(ops, *temporary);

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include <llvm/ADT/STLFunctionalExtras.h>
 #include <llvm/ADT/StringRef.h>
 #include <llvm/Support/Error.h>
 
@@ -19,6 +20,16 @@ llvm::Error make_folder(FileOps& ops, const std::string& path);
 // no temporary is left.
 llvm::Error replace_file(FileOps& ops, const std::string& folder, const std::string& stem, llvm::StringRef extension,
                          llvm::StringRef bytes, bool flush);
+
+// The same for bytes that `fill` writes to the file `fd`, whose path is for its errors.
+llvm::Error replace_file(FileOps& ops, const std::string& folder, const std::string& stem, llvm::StringRef extension,
+                         llvm::function_ref<llvm::Error(int fd, const std::string& path)> fill, bool flush);
+
+llvm::Error write_all(FileOps& ops, int fd, const std::string& path, llvm::StringRef bytes);
+
+// "<folder>/<stem>.<random><extension>", a name that nothing has yet.
+llvm::Expected<std::string> random_path(FileOps& ops, const std::string& folder, const std::string& stem,
+                                        llvm::StringRef extension);
 
 // Frees the name "<folder>/<stem><extension>": what is there is renamed to "<folder>/<stem>.<random>.bad", or deleted
 // where that fails. Links are moved, not followed. Nothing there is a success.

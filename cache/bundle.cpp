@@ -1,0 +1,207 @@
+#include "cache/bundle.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <llvm/ADT/STLExtras.h>
+#include <llvm/ADT/StringExtras.h>
+
+#include "cache/checked_file.h"
+#include "cache/replace_file.h"
+#include "cache/system_call.h"
+
+namespace mhcjit::cache {
+namespace {
+
+constexpr std::size_t max_compiler_bytes = 1024;
+
+// The line of a compiler record, or nothing when the bytes are not one printable line.
+std::optional<std::string> compiler_line(llvm::StringRef bytes) {
+  bytes.consume_back("\n");
+  if (bytes.empty() || bytes.size() > max_compiler_bytes || !llvm::all_of(bytes, llvm::isPrint)) return std::nullopt;
+  return bytes.str();
+}
+
+std::string printable(std::string name) {
+  std::replace_if(name.begin(), name.end(), [](char c) { return !llvm::isPrint(c); }, '?');
+  return name;
+}
+
+// The file of a bundle, read from its start any number of times.
+class BundleFile {
+ public:
+  static llvm::Expected<BundleFile> open(const std::string& path) {
+    const int fd = retry([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); });
+    if (fd < 0) return call_failed("open", path, errno);
+    BundleFile file(path, fd);
+    struct stat status = {};
+    if (::fstat(fd, &status) != 0) return call_failed("fstat", path, errno);
+    if (!S_ISREG(status.st_mode)) return make_error(MHCJIT_ERROR_BAD_FILE, "it is no regular file, it should be one");
+    return file;
+  }
+
+  BundleFile(BundleFile&& other) : path_(other.path_), fd_(std::exchange(other.fd_, -1)) {}
+  ~BundleFile() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+
+  llvm::Error read(const BundleVisitor& visitor) const {
+    if (::lseek(fd_, 0, SEEK_SET) != 0) return call_failed("lseek", path_, errno);
+    const auto source = [this](char* buffer, std::size_t size) -> llvm::Expected<std::size_t> {
+      const ssize_t got = retry([&] { return ::read(fd_, buffer, size); });
+      if (got < 0) return call_failed("read", path_, errno);
+      return static_cast<std::size_t>(got);
+    };
+    return read_bundle(source, visitor);
+  }
+
+ private:
+  BundleFile(const std::string& path, int fd) : path_(path), fd_(fd) {}
+
+  const std::string& path_;
+  int fd_;
+};
+
+llvm::Error open_folder(const std::string& root) {
+  llvm::Expected<bool> usable = check_folder(FileOps::system(), root, Trust::owner);
+  if (usable && *usable) return llvm::Error::success();
+  if (!usable) return usable.takeError();
+  if (llvm::Error error = make_folder(FileOps::system(), root)) return error;
+  return check_folder(FileOps::system(), root, Trust::owner).takeError();
+}
+
+bool has_sound_entry(const std::string& root, const std::string& digest) {
+  llvm::Expected<std::optional<StoredEntry>> entry = read_stored_entry(root, digest);
+  if (entry) return entry->has_value();
+  llvm::consumeError(entry.takeError());
+  return false;
+}
+
+llvm::Error publish(const std::string& root, const std::string& stem, llvm::StringRef extension, llvm::StringRef bytes,
+                    bool dry_run) {
+  if (dry_run) return llvm::Error::success();
+  return replace_file(FileOps::system(), root, stem, extension, bytes, /*flush=*/true);
+}
+
+llvm::Expected<ImportReport> import_checked(const BundleFile& file, const std::string& root, bool dry_run) {
+  if (llvm::Error error = file.read({})) return error;
+  if (!dry_run) {
+    if (llvm::Error error = open_folder(root)) return error;
+  }
+  ImportReport report;
+  BundleVisitor visitor;
+  visitor.entry = [&](const std::string& digest, StoredEntry& entry) -> llvm::Error {
+    if (has_sound_entry(root, digest)) {
+      ++report.already_there;
+      return llvm::Error::success();
+    }
+    report.imported.push_back(digest);
+    return publish(root, digest, entry_extension, entry.bytes, dry_run);
+  };
+  visitor.compiler = [&](const std::string& line) -> llvm::Error {
+    report.compiler = line;
+    if (read_compiler_record(root) == line) return llvm::Error::success();
+    return publish(root, compiler_record_name.str(), "", line + "\n", dry_run);
+  };
+  // The checks are made again: the file may have changed since.
+  if (llvm::Error error = file.read(visitor)) return error;
+  return report;
+}
+
+}  // namespace
+
+std::optional<std::string> read_compiler_record(const std::string& root) {
+  auto bytes =
+      read_file(FileOps::system(), root + "/" + compiler_record_name.str(), max_compiler_bytes + 1, Trust::owner);
+  if (!bytes) {
+    llvm::consumeError(bytes.takeError());
+    return std::nullopt;
+  }
+  return *bytes ? compiler_line(**bytes) : std::nullopt;
+}
+
+void BundleWriter::add_compiler(llvm::StringRef line) { add_member(compiler_record_name, (line + "\n").str(), 0); }
+
+void BundleWriter::add(llvm::StringRef digest, const StoredEntry& entry) {
+  add_member((digest + entry_extension).str(), entry.bytes, entry.entry.created_unix_seconds);
+}
+
+llvm::Error BundleWriter::finish() {
+  write(tar_end());
+  return std::move(error_);
+}
+
+void BundleWriter::add_member(llvm::StringRef name, llvm::StringRef bytes, std::int64_t unix_seconds) {
+  write(tar_header(name, bytes.size(), unix_seconds));
+  write(bytes);
+  write(tar_padding(bytes.size()));
+}
+
+void BundleWriter::write(llvm::StringRef bytes) {
+  if (!error_) error_ = write_all(FileOps::system(), fd_, path_, bytes);
+}
+
+llvm::Error write_bundle(const std::string& path, llvm::function_ref<llvm::Error(BundleWriter&)> fill) {
+  std::error_code ignored;
+  const std::filesystem::file_status status = std::filesystem::symlink_status(path, ignored);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "bundle '{}' is no regular file, allowed: one, or a new name",
+                      path);
+  }
+  const std::size_t slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  const auto fill_file = [&](int fd, const std::string& temporary) -> llvm::Error {
+    BundleWriter writer(fd, temporary);
+    if (llvm::Error error = fill(writer)) {
+      llvm::consumeError(writer.finish());
+      return error;
+    }
+    return writer.finish();
+  };
+  return replace_file(FileOps::system(), folder, path.substr(slash + 1), "", fill_file, /*flush=*/true);
+}
+
+llvm::Error read_bundle(const TarReader::Source& source, const BundleVisitor& visitor) {
+  TarReader reader(source, max_entry_bytes);
+  std::set<std::string> names;
+  while (true) {
+    llvm::Expected<std::optional<TarMember>> member = reader.next();
+    if (!member) return member.takeError();
+    if (!*member) break;
+    const std::string name = (*member)->name;
+    const auto refuse = [&](const std::string& reason) {
+      return make_error(MHCJIT_ERROR_BAD_FILE, "member '{}' {}", printable(name), reason);
+    };
+    if (!names.insert(name).second) return refuse("stands in it twice, it should once");
+    llvm::Error error = llvm::Error::success();
+    if (const std::optional<std::string> digest = digest_of_name(name)) {
+      llvm::Expected<StoredEntry> entry = check_stored_entry(std::move((*member)->bytes), *digest);
+      if (!entry) return refuse("is bad: " + take_failure(entry.takeError()).text);
+      if (visitor.entry) error = visitor.entry(*digest, *entry);
+    } else if (name == compiler_record_name) {
+      const std::optional<std::string> line = compiler_line((*member)->bytes);
+      if (!line) return refuse("is bad, it should be one printable line");
+      if (visitor.compiler) error = visitor.compiler(*line);
+    } else {
+      return refuse("is no entry, it should be '<digest>.mhcjit' or 'compiler_identity'");
+    }
+    if (error) return error;
+  }
+  return llvm::Error::success();
+}
+
+llvm::Expected<ImportReport> import_bundle(const std::string& path, const std::string& root, bool dry_run) {
+  llvm::Expected<BundleFile> file = BundleFile::open(path);
+  llvm::Expected<ImportReport> report = file ? import_checked(*file, root, dry_run) : file.takeError();
+  if (report) return report;
+  const Failure failure = take_failure(report.takeError());
+  return make_error(failure.status, "bundle '{}' is not imported: {}", path, failure.text);
+}
+
+}  // namespace mhcjit::cache

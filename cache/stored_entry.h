@@ -1,0 +1,35 @@
+// An entry as it lies in a folder or in a bundle, known by its name alone.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <llvm/ADT/StringRef.h>
+#include <llvm/Support/Error.h>
+
+#include "cache/entry.h"
+#include "cache/key_text.h"
+
+namespace mhcjit::cache {
+
+inline constexpr llvm::StringLiteral entry_extension(".mhcjit");
+
+// The digest in "<digest>.mhcjit", or nothing when `name` is not an entry's.
+std::optional<std::string> digest_of_name(llvm::StringRef name);
+
+struct StoredEntry {
+  std::string bytes;  // the whole file
+  Entry entry;
+  std::vector<KeyField> fields;  // of entry.key_text
+};
+
+// `bytes` as the entry of this digest, with every check that needs no question to compare with: the format, the digest
+// of the key text, the architecture that the key names, the cubin. Reads any bytes safely. Errors: BAD_FILE.
+llvm::Expected<StoredEntry> check_stored_entry(std::string bytes, llvm::StringRef digest);
+
+// The entry of this digest in the folder `root`, or nothing when there is none. Errors: BAD_FILE as above, and when it
+// is a link, no regular file or not to be trusted; IO.
+llvm::Expected<std::optional<StoredEntry>> read_stored_entry(const std::string& root, llvm::StringRef digest);
+
+}  // namespace mhcjit::cache
