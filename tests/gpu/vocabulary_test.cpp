@@ -1,5 +1,6 @@
 // The device vocabulary on hardware against the simulator's: every simulated result counts on the two being the same.
 // Bit for bit, except where the ISA leaves bits open: the payload of a NaN, and exponential, which has a bound.
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
