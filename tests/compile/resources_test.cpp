@@ -135,10 +135,11 @@ TEST(Resources, ALocalArrayIsSeen) {
   ASSERT_NE(nvrtc, nullptr);
   CompileRequest request;
   request.source =
-      "extern \"C\" __global__ void local(float* x, int i) {\n"
+      "extern \"C\" __global__ void local(float* x, int step) {\n"
       "  float a[64];\n"
       "  for (int k = 0; k < 64; ++k) a[k] = x[k];\n"
-      "  x[0] = a[i];\n"
+      "  for (int k = 0; k < 64; ++k) a[k * step % 64] += a[k];\n"
+      "  for (int k = 0; k < 64; ++k) x[k] = a[k];\n"
       "}\n";
   request.options = compile_options("sm_90a", value_of(identify(location)));
   const std::string log = value_of(nvrtc->compile(request)).log;
