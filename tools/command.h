@@ -21,7 +21,7 @@ struct Report {
 };
 
 struct Command {
-  llvm::cl::SubCommand& options;  // its name, its one-line description and its options
+  llvm::cl::SubCommand& options;  // its name (one or two words), its one-line description and its options
   const char* usage;              // after "mhcjit NAME "
   const char* details;            // what the one line does not say
   const char* examples;           // one command a line
@@ -33,6 +33,13 @@ const Command& emit_command();
 const Command& warmup_command();
 const Command& run_command();
 const Command& make_inputs_command();
+const Command& cache_ls_command();
+const Command& cache_stats_command();
+const Command& cache_verify_command();
+const Command& cache_prune_command();
+const Command& cache_clear_command();
+const Command& cache_export_command();
+const Command& cache_import_command();
 
 // An option whose value is wrong or missing is INVALID_ARGUMENT and what a file holds is BAD_FILE, so the status says
 // the exit code: 2 for INVALID_ARGUMENT, 3 for NO_DEVICE, else 1.

@@ -1,4 +1,4 @@
-// mhcjit: doctor, emit, warmup, run and make-inputs.
+// mhcjit: doctor, emit, warmup, run, make-inputs and the cache commands.
 #include <algorithm>
 #include <cstdio>
 #include <new>
@@ -14,8 +14,10 @@ namespace mhcjit::tools {
 namespace {
 
 const std::vector<const Command*>& commands() {
-  static const std::vector<const Command*> all = {&doctor_command(), &emit_command(), &warmup_command(), &run_command(),
-                                                  &make_inputs_command()};
+  static const std::vector<const Command*> all = {
+      &doctor_command(),      &emit_command(),        &warmup_command(),       &run_command(),
+      &make_inputs_command(), &cache_ls_command(),    &cache_stats_command(),  &cache_verify_command(),
+      &cache_prune_command(), &cache_clear_command(), &cache_export_command(), &cache_import_command()};
   return all;
 }
 
@@ -95,8 +97,20 @@ int fail(const Failure& failure, bool json) {
   return print(to_text(llvm::json::Object{{"error", std::move(error)}}), exit_code);
 }
 
+// The arguments, with the two words of a command such as "cache ls" as one.
+std::vector<std::string> join_command(int argc, char** argv) {
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  if (arguments.size() < 2) return arguments;
+  const std::string joined = arguments[0] + " " + arguments[1];
+  if (find_command(joined) == nullptr) return arguments;
+  arguments.erase(arguments.begin());
+  arguments.front() = joined;
+  return arguments;
+}
+
 int run_main(int argc, char** argv) {
-  const std::vector<llvm::StringRef> arguments(argv + 1, argv + argc);
+  const std::vector<std::string> joined = join_command(argc, argv);
+  const std::vector<llvm::StringRef> arguments(joined.begin(), joined.end());
   const bool json = llvm::is_contained(arguments, "--json") || llvm::is_contained(arguments, "-json");
   const Command* command = arguments.empty() ? nullptr : find_command(arguments.front());
   if (llvm::is_contained(arguments, "--help") || llvm::is_contained(arguments, "-h"))
@@ -111,7 +125,9 @@ int run_main(int argc, char** argv) {
 
   std::string fault;
   llvm::raw_string_ostream fault_stream(fault);
-  if (!llvm::cl::ParseCommandLineOptions(argc, argv, "", &fault_stream)) {
+  std::vector<const char*> parsed = {argv[0]};
+  for (const std::string& argument : joined) parsed.push_back(argument.c_str());
+  if (!llvm::cl::ParseCommandLineOptions(static_cast<int>(parsed.size()), parsed.data(), "", &fault_stream)) {
     std::vector<std::string> allowed;
     for (const llvm::cl::Option* option : own_options(*command)) allowed.push_back(spelling(*option));
     llvm::StringRef first_line = llvm::StringRef(fault).split('\n').first.split("  Try:").first;

@@ -1,0 +1,317 @@
+// The cache commands as an operator uses them: what they list is what is there, what they remove is what was named, a
+// dry run changes nothing, and a bad entry is found.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <ctime>
+#include <map>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "tests/cache/sample.h"
+#include "tests/tools/cli.h"
+
+namespace mhcjit::test {
+namespace {
+
+cache::Sample of_problem(const std::string& problem, const std::string& architecture) {
+  cache::Sample made = cache::sample(1, 1, architecture);
+  made.key = cache::CacheKey();
+  made.key.add("problem", problem + " " + architecture);
+  made.key.add("architecture", architecture);
+  made.entry.key_text = made.key.text();
+  made.entry.created_unix_seconds = std::time(nullptr) - 3 * 3600;
+  made.entry.kernels[0].registers = 96;
+  made.entry.kernels[1].registers = 168;
+  return made;
+}
+
+class CliCache : public testing::Test {
+ protected:
+  CliCache() {
+    cache::Options options;
+    options.flush = false;
+    cache::DiskCache folder(cli_.cache(), options);
+    for (const cache::Sample& one : all_) EXPECT_TRUE(folder.publish(one.key, one.entry));
+  }
+
+  std::string path(std::size_t entry) const { return cli_.cache() + "/" + cache::entry_name(all_[entry].key); }
+  bool has(std::size_t entry) const { return std::filesystem::exists(path(entry)); }
+  std::string digest(std::size_t entry) const { return all_[entry].key.digest(); }
+
+  void set_age(std::size_t entry, std::int64_t seconds) const {
+    const timespec times[2] = {{0, UTIME_OMIT}, {std::time(nullptr) - seconds, 0}};
+    ASSERT_EQ(::utimensat(AT_FDCWD, path(entry).c_str(), times, 0), 0);
+  }
+
+  void damage(std::size_t entry) const {
+    std::string bytes = read_file(path(entry));
+    bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+    write_file(path(entry), bytes);
+  }
+
+  // The digests that `cache ls --match TERMS` names.
+  std::set<std::string> named(const std::string& terms) const {
+    const CliResult result = cli_({"cache", "ls", "--json", "--match", terms});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    std::set<std::string> digests;
+    const llvm::json::Object object = json_of(result);
+    for (const llvm::json::Value& entry : *object.getArray("entries"))
+      digests.insert(entry.getAsObject()->getString("digest")->str());
+    return digests;
+  }
+
+  std::set<std::string> digests(const std::vector<std::size_t>& entries) const {
+    std::set<std::string> made;
+    for (const std::size_t entry : entries) made.insert(digest(entry));
+    return made;
+  }
+
+  const std::vector<cache::Sample> all_ = {of_problem("pre_forward n=4 D=4096 bf16", "sm_90a"),
+                                           of_problem("pre_backward n=4 D=4096 bf16 gamma", "sm_90a"),
+                                           of_problem("pre_forward n=2 D=40960 fp32", "sm_80"),
+                                           of_problem("pre_forward n=4 D=4096 bf16 batch_invariant", "sm_80")};
+  const Cli cli_;
+};
+
+TEST_F(CliCache, LsShowsWhatIsThere) {
+  set_age(0, 5 * 60);
+  const CliResult json = cli_("cache ls --json --match op=pre_forward,arch=sm_90a");
+  ASSERT_EQ(json.exit_code, 0) << json.err;
+  const llvm::json::Object object = json_of(json);
+  EXPECT_EQ(object.getString("cache_dir"), cli_.cache());
+  ASSERT_EQ(object.getArray("entries")->size(), 1u);
+  const llvm::json::Object& entry = *(*object.getArray("entries"))[0].getAsObject();
+  EXPECT_EQ(entry.getString("digest"), digest(0));
+  EXPECT_EQ(entry.getString("problem"), "pre_forward n=4 D=4096 bf16");
+  EXPECT_EQ(entry.getString("architecture"), "sm_90a");
+  EXPECT_EQ(entry.getInteger("registers"), 168);
+  EXPECT_EQ(entry.getInteger("bytes"), static_cast<std::int64_t>(std::filesystem::file_size(path(0))));
+  EXPECT_EQ(entry.getInteger("created_unix_seconds"), all_[0].entry.created_unix_seconds);
+  EXPECT_NEAR(static_cast<double>(*entry.getInteger("last_used_unix_seconds")), std::time(nullptr) - 5 * 60, 60);
+
+  const CliResult text = cli_("cache ls");
+  EXPECT_EQ(text.exit_code, 0) << text.err;
+  llvm::SmallVector<llvm::StringRef> lines;
+  llvm::StringRef(text.out).split(lines, '\n', -1, false);
+  EXPECT_EQ(lines.size(), 5u) << text.out;
+  const auto line = std::find_if(lines.begin(), lines.end(),
+                                 [&](llvm::StringRef each) { return each.starts_with(digest(0).substr(0, 12)); });
+  ASSERT_NE(line, lines.end()) << text.out;
+  for (const char* part : {"  pre_forward n=4 D=4096 bf16  ", "  sm_90a  ", "  3h  ", "  5m  ", " KiB  ", "  168"})
+    EXPECT_NE(line->find(part), llvm::StringRef::npos) << part << " in " << line->str();
+}
+
+TEST_F(CliCache, MatchNamesEntriesByTheirKeysFields) {
+  EXPECT_EQ(named(""), digests({0, 1, 2, 3}));
+  EXPECT_EQ(named("n=4"), digests({0, 1, 3}));
+  EXPECT_EQ(named("d=4096"), digests({0, 1, 3}));
+  EXPECT_EQ(named("d=40960"), digests({2}));
+  EXPECT_EQ(named("d=409"), digests({}));
+  EXPECT_EQ(named("op=pre_forward"), digests({0, 2, 3}));
+  EXPECT_EQ(named("dtype=fp32"), digests({2}));
+  EXPECT_EQ(named("arch=sm_80"), digests({2, 3}));
+  EXPECT_EQ(named("gamma=1"), digests({1}));
+  EXPECT_EQ(named("gamma=0,batch_invariant=0"), digests({0, 2}));
+  EXPECT_EQ(named("n=4,op=pre_forward,arch=sm_90a"), digests({0}));
+  EXPECT_EQ(named(digest(2).substr(0, 9)), digests({2}));
+  EXPECT_EQ(named(digest(2)), digests({2}));
+  EXPECT_EQ(named("n=4," + digest(2).substr(0, 9)), digests({}));
+}
+
+TEST_F(CliCache, AnAbsentFolderIsEmptyAndStaysAbsent) {
+  const std::string folder = cli_.file("absent");
+  for (const std::string command : {"ls", "stats", "verify", "prune", "clear"}) {
+    const CliResult result = cli_("cache " + command + " --cache-dir " + folder);
+    EXPECT_EQ(result.exit_code, 0) << command << result.err;
+    EXPECT_FALSE(std::filesystem::exists(folder));
+  }
+}
+
+TEST_F(CliCache, StatsCountsWhatIsThere) {
+  damage(2);
+  write_file(cli_.cache() + "/" + digest(0) + ".0123456789abcdef.tmp", "cut");
+  write_file(cli_.cache() + "/compiler_identity", "nvrtc 13.0 0a1b 2c3d\n");
+  const CliResult result = cli_("cache stats --json");
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const llvm::json::Object stats = json_of(result);
+  EXPECT_EQ(stats.getInteger("entries"), 4);
+  EXPECT_EQ(stats.getArray("bad")->size(), 1u);
+  EXPECT_EQ(stats.getInteger("max_entries"), 100000);
+  EXPECT_EQ(stats.getInteger("max_bytes"), std::int64_t{2} << 30);
+  EXPECT_EQ(stats.getInteger("leftovers"), 1);
+  EXPECT_EQ(stats.getString("compiler"), "nvrtc 13.0 0a1b 2c3d");
+  std::int64_t bytes = 0;
+  for (std::size_t entry = 0; entry < 4; ++entry)
+    bytes += static_cast<std::int64_t>(std::filesystem::file_size(path(entry)));
+  EXPECT_EQ(stats.getInteger("bytes"), bytes);
+  EXPECT_EQ(stats.getObject("architectures")->getObject("sm_90a")->getInteger("entries"), 2);
+  EXPECT_EQ(stats.getObject("architectures")->getObject("sm_80")->getInteger("entries"), 1);
+  const CliResult text = cli_("cache stats");
+  for (const char* part : {"4 of 100000 allowed, 1 bad", "of 2.0 GiB allowed", "sm_90a", "nvrtc 13.0"})
+    EXPECT_NE(text.out.find(part), std::string::npos) << text.out;
+}
+
+TEST_F(CliCache, VerifyFindsWhatIsBad) {
+  const CliResult good = cli_("cache verify");
+  EXPECT_EQ(good.exit_code, 0) << good.err;
+  EXPECT_NE(good.out.find("4 sound, 0 bad"), std::string::npos) << good.out;
+
+  damage(0);
+  std::filesystem::rename(path(3), path(2));  // another key's entry under this name
+  const CliResult bad = cli_("cache verify --json");
+  EXPECT_EQ(bad.exit_code, 1);
+  const llvm::json::Object object = json_of(bad);
+  EXPECT_EQ(object.getInteger("sound"), 1);
+  ASSERT_EQ(object.getArray("bad")->size(), 2u) << bad.out;
+  for (const std::size_t entry : {0u, 2u}) EXPECT_NE(bad.err.find(digest(entry)), std::string::npos) << bad.err;
+  EXPECT_TRUE(has(0) && has(2)) << "verify only looks";
+}
+
+TEST_F(CliCache, PruneTrimsToTheLimits) {
+  for (std::size_t entry = 0; entry < 4; ++entry) set_age(entry, static_cast<std::int64_t>(1000 * (entry + 1)));
+  const std::string command = "cache prune --max-entries 3 --json";
+  const llvm::json::Object dry = json_of(cli_(command + " --dry-run"));
+  EXPECT_EQ(dry.getBoolean("dry_run"), true);
+  EXPECT_EQ(*dry.getArray("removed"), (llvm::json::Array{digest(3)}));
+  EXPECT_TRUE(has(3));
+  const CliResult result = cli_(command);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  const llvm::json::Object wet = json_of(result);
+  EXPECT_EQ(wet.getBoolean("dry_run"), false);
+  EXPECT_EQ(*wet.getArray("removed"), (llvm::json::Array{digest(3)}));
+  EXPECT_TRUE(has(0) && has(1) && has(2) && !has(3));
+
+  EXPECT_EQ(cli_("cache prune --max-bytes 1K").exit_code, 0);
+  EXPECT_FALSE(has(0) || has(1) || has(2));
+}
+
+TEST_F(CliCache, ClearRemovesWhatIsNamedOrAll) {
+  write_file(cli_.cache() + "/notes", "not the cache's");
+  const std::string leftover = cli_.cache() + "/" + digest(0) + ".0123456789abcdef.bad";
+  write_file(leftover, "set aside");
+  EXPECT_EQ(cli_("cache clear --dry-run").exit_code, 0);
+  EXPECT_EQ(cli_("cache clear --match arch=sm_80 --dry-run").exit_code, 0);
+  for (std::size_t entry = 0; entry < 4; ++entry) EXPECT_TRUE(has(entry));
+
+  const CliResult some = cli_("cache clear --match arch=sm_80");
+  EXPECT_EQ(some.exit_code, 0) << some.err;
+  EXPECT_NE(some.out.find("removed 2 of 2 entries"), std::string::npos) << some.out;
+  EXPECT_TRUE(has(0) && has(1) && !has(2) && !has(3) && std::filesystem::exists(leftover));
+
+  const llvm::json::Object all = json_of(cli_("cache clear --json"));
+  EXPECT_EQ(all.getArray("removed")->size(), 2u);
+  EXPECT_EQ(all.getInteger("removed_leftovers"), 1);
+  EXPECT_EQ(cache::names_ending(cli_.cache(), ""), std::vector<std::string>{"notes"});
+}
+
+TEST_F(CliCache, ExportAndImportCarryWhatIsNamed) {
+  write_file(cli_.cache() + "/compiler_identity", "nvrtc 13.0 0a1b 2c3d\n");
+  const CliResult exported = cli_("cache export --match arch=sm_80 -o b.tar --json");
+  ASSERT_EQ(exported.exit_code, 0) << exported.err;
+  EXPECT_EQ(json_of(exported).getArray("exported")->size(), 2u);
+  // The system's tar reads it too.
+  const CliResult listed = cli_.shell("tar -tf b.tar");
+  EXPECT_EQ(listed.exit_code, 0) << listed.err;
+  std::string expected = "compiler_identity\n";
+  for (const std::string& name : std::set{digest(2) + ".mhcjit", digest(3) + ".mhcjit"}) expected += name + "\n";
+  EXPECT_EQ(listed.out, expected);
+
+  const std::string there = " --json --cache-dir " + cli_.file("there");
+  EXPECT_EQ(cli_("cache import b.tar --dry-run" + there).exit_code, 0);
+  EXPECT_FALSE(std::filesystem::exists(cli_.file("there")));
+  for (const std::size_t imported : {2u, 0u}) {
+    const CliResult result = cli_("cache import b.tar" + there);
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const llvm::json::Object object = json_of(result);
+    const llvm::json::Object& bundle = *(*object.getArray("bundles"))[0].getAsObject();
+    EXPECT_EQ(bundle.getArray("imported")->size(), imported);
+    EXPECT_EQ(bundle.getInteger("already_there"), 2 - static_cast<std::int64_t>(imported));
+    EXPECT_EQ(bundle.getString("compiler"), "nvrtc 13.0 0a1b 2c3d");
+  }
+  EXPECT_EQ(cli_("cache verify" + there).exit_code, 0);
+  EXPECT_EQ(read_file(cli_.file("there") + "/" + digest(2) + ".mhcjit"), read_file(path(2)));
+  // What the system's tar writes in the same format is a bundle as well.
+  EXPECT_EQ(cli_.shell("cd cache && tar --format=ustar -cf ../own.tar *.mhcjit").exit_code, 0);
+  EXPECT_EQ(cli_("cache import own.tar" + there).exit_code, 0);
+  EXPECT_EQ(cache::names_ending(cli_.file("there"), ".mhcjit").size(), 4u);
+}
+
+TEST_F(CliCache, ExportLeavesABadEntryOutAndSaysSo) {
+  damage(0);
+  const CliResult result = cli_("cache export -o b.tar --json");
+  EXPECT_EQ(result.exit_code, 1);
+  const llvm::json::Object object = json_of(result);
+  EXPECT_EQ(object.getArray("exported")->size(), 3u);
+  EXPECT_EQ(object.getArray("bad")->size(), 1u);
+  EXPECT_NE(result.err.find(digest(0)), std::string::npos) << result.err;
+  EXPECT_EQ(cli_("cache import b.tar --cache-dir " + cli_.file("there")).exit_code, 0);
+}
+
+TEST_F(CliCache, ExportOfNothingAndImportOfDamageFail) {
+  const CliResult none = cli_("cache export --match d=8 -o b.tar --json");
+  EXPECT_EQ(none.exit_code, 1);
+  EXPECT_EQ(error_code_of(none), "MHCJIT_ERROR_IO");
+  EXPECT_FALSE(std::filesystem::exists(cli_.file("b.tar")));
+
+  write_file(cli_.file("b.tar"), "no archive");
+  const CliResult bad = cli_("cache import b.tar --json");
+  EXPECT_EQ(bad.exit_code, 1);
+  EXPECT_EQ(error_code_of(bad), "MHCJIT_ERROR_BAD_FILE");
+}
+
+TEST_F(CliCache, FolderThatOthersMayWriteIsRefused) {
+  std::filesystem::permissions(cli_.cache(), std::filesystem::perms::all);
+  for (const std::string command : {"ls", "stats", "verify", "prune", "clear", "export -o b.tar"}) {
+    const CliResult result = cli_("cache " + command + " --json");
+    EXPECT_EQ(result.exit_code, 1) << command;
+    EXPECT_EQ(error_code_of(result), "MHCJIT_ERROR_BAD_FILE");
+  }
+  EXPECT_TRUE(has(0));
+}
+
+TEST_F(CliCache, WrongUsageIsExitCode2AndSaysWhatIsAllowed) {
+  const std::map<std::string, std::string> wrong = {
+      {"cache", "command is 'cache', allowed: "},
+      {"cache list", "cache ls, cache stats"},
+      {"cache ls --match n", "--match n is missing"},
+      {"cache ls --match n=x", "--match n is 'x', allowed: an integer of 1 to 16"},
+      {"cache ls --match m=4", "--match has the term 'm=4', allowed: op=, n=, d="},
+      {"cache ls --match ab,cd", "--match has the term 'cd'"},
+      {"cache clear --match arch=90", "architecture is '90'"},
+      {"cache ls --dry-run", "options of cache ls: --cache-dir, --json, --match"},
+      {"cache prune --max-bytes 2X", "--max-bytes is '2X', allowed: an integer, with K, M, G or T"},
+      {"cache prune --max-bytes 9999999999T", "--max-bytes is '9999999999T'"},
+      {"cache export --match n=4", "-o is missing"},
+      {"cache import", "no bundle is named"},
+      {"cache prune --max-entries -1", "--max-entries is '-1'"},
+  };
+  for (const auto& [arguments, text] : wrong) {
+    const CliResult result = cli_(arguments);
+    EXPECT_EQ(result.exit_code, 2) << arguments;
+    EXPECT_NE(result.err.find(text), std::string::npos) << arguments << ": " << result.err;
+    EXPECT_EQ(result.out, "");
+  }
+  EXPECT_TRUE(has(0) && has(1) && has(2) && has(3));
+}
+
+// The commands of each help text, as a user would paste them.
+TEST_F(CliCache, ExamplesOfTheHelpRun) {
+  for (const std::string command : {"ls", "stats", "verify", "prune", "export", "import", "clear"}) {
+    const std::string help = cli_("cache " + command + " --help").out;
+    const std::size_t start = help.find("\nexamples:\n");
+    ASSERT_NE(start, std::string::npos) << help;
+    llvm::SmallVector<llvm::StringRef> lines;
+    llvm::StringRef(help).substr(start + 11).split(lines, '\n', -1, false);
+    ASSERT_GE(lines.size(), 2u);
+    for (const llvm::StringRef line : lines) {
+      const CliResult result = cli_.shell(line.str());
+      EXPECT_EQ(result.exit_code, 0) << line.str() << "\n" << result.err;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace mhcjit::test

@@ -1,0 +1,105 @@
+#include "cache/bundle.h"
+
+#include "tools/cache_options.h"
+#include "tools/entry_match.h"
+#include "tools/options.h"
+
+namespace mhcjit::tools {
+namespace {
+
+using namespace cache_options;
+
+struct Exported {
+  std::vector<std::string> digests;
+  std::vector<std::string> bad;
+};
+
+llvm::Error fill(const std::string& root, const EntryMatch& matches, cache::BundleWriter& writer, Exported& exported) {
+  auto scan = cache::scan_store(root);
+  if (!scan) return scan.takeError();
+  if (const auto compiler = cache::read_compiler_record(root)) writer.add_compiler(*compiler);
+  for_each_match(
+      root, scan->entries, matches,
+      [&](const std::string& digest, const cache::StoredEntry& entry, const cache::StoredFile&) {
+        writer.add(digest, entry);
+        exported.digests.push_back(digest);
+      },
+      [&](const std::string& name, const std::string& reason) {
+        exported.bad.push_back(fmt::format("{}: {}", name, reason));
+      });
+  if (!exported.digests.empty()) return llvm::Error::success();
+  return make_error(MHCJIT_ERROR_IO, "no sound entry of {} in the cache folder '{}' matches '{}': see mhcjit cache ls",
+                    scan->entries.size(), root, std::string(match));
+}
+
+llvm::Expected<Report> run_export() {
+  auto file = required("-o", output);
+  if (!file) return file.takeError();
+  auto matches = EntryMatch::parse(match);
+  if (!matches) return matches.takeError();
+  auto root = folder();
+  if (!root) return root.takeError();
+  Exported exported;
+  if (auto error = cache::write_bundle(
+          *file, [&](cache::BundleWriter& writer) { return fill(*root, *matches, writer, exported); }))
+    return error;
+  for (const std::string& text : exported.bad) say(text + "; it is left out");
+  Report report;
+  report.exit_code = exported.bad.empty() ? exit_ok : exit_failed;
+  report.text = fmt::format("exported {} entries to {}, {} bad, cache folder {}\n", exported.digests.size(), *file,
+                            exported.bad.size(), *root);
+  report.json = llvm::json::Object{
+      {"cache_dir", *root}, {"bundle", *file}, {"exported", to_json(exported.digests)}, {"bad", to_json(exported.bad)}};
+  return report;
+}
+
+llvm::Expected<Report> run_import() {
+  if (bundles.empty()) return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "no bundle is named, see --help");
+  auto root = folder();
+  if (!root) return root.takeError();
+  Report report;
+  llvm::json::Array made;
+  for (const std::string& bundle : bundles) {
+    auto imported = cache::import_bundle(bundle, *root, dry_run);
+    if (!imported) return imported.takeError();
+    report.text +=
+        fmt::format("{}: {} {} entries, {} were there, cache folder {}\n", bundle,
+                    dry_run ? "would import" : "imported", imported->imported.size(), imported->already_there, *root);
+    made.push_back(llvm::json::Object{
+        {"bundle", bundle},
+        {"imported", to_json(imported->imported)},
+        {"already_there", static_cast<std::int64_t>(imported->already_there)},
+        {"compiler", imported->compiler.empty() ? llvm::json::Value(nullptr) : llvm::json::Value(imported->compiler)}});
+  }
+  report.json =
+      llvm::json::Object{{"cache_dir", *root}, {"dry_run", static_cast<bool>(dry_run)}, {"bundles", std::move(made)}};
+  return report;
+}
+
+}  // namespace
+
+const Command& cache_export_command() {
+  static const Command command = {
+      export_bundle, "-o FILE [--match TERMS] [--cache-dir DIR] [--json]",
+      "A bundle is a plain tar archive of the entries for which all of TERMS holds (see cache ls), and of the\n"
+      "compiler that they are for, so that a machine without NVRTC can use them. A bad entry is left out, and\n"
+      "the exit code is then 1. The same entries give the same bytes.",
+      "  mhcjit cache export -o kernels.tar\n"
+      "  mhcjit cache export --match n=4,arch=sm_90a -o kernels.tar --json",
+      run_export};
+  return command;
+}
+
+const Command& cache_import_command() {
+  static const Command command = {
+      import_bundle, "BUNDLE... [--dry-run] [--cache-dir DIR] [--json]",
+      "Checks every byte of a bundle before it changes the folder; a bundle in which anything is wrong changes\n"
+      "nothing. What the folder has stays, so bundles may overlap and be imported twice. The compiler that the\n"
+      "last bundle names becomes the folder's. Import only what you trust: a check finds damage, not intent.",
+      "  mhcjit cache import kernels.tar --dry-run\n"
+      "  mhcjit cache import kernels.tar --cache-dir ./kernels --json",
+      run_import};
+  return command;
+}
+
+}  // namespace mhcjit::tools
