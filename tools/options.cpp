@@ -59,6 +59,11 @@ llvm::Expected<std::vector<std::int64_t>> parse_integers(llvm::StringRef option,
                                   [&](llvm::StringRef part) { return parse_integer(option, part, least, most); });
 }
 
+llvm::Expected<std::vector<codegen::Architecture>> parse_architectures(llvm::StringRef option, llvm::StringRef text) {
+  return parse_list<codegen::Architecture>(option, text,
+                                           [](llvm::StringRef part) { return codegen::parse_architecture(part); });
+}
+
 llvm::Expected<std::vector<codegen::Problem>> parse_problems(const ProblemOptions& options,
                                                              llvm::ArrayRef<codegen::Op> ops) {
   auto streams = parse_integers("--n", options.n, 1, codegen::max_n);
@@ -68,8 +73,7 @@ llvm::Expected<std::vector<codegen::Problem>> parse_problems(const ProblemOption
   auto dtypes = parse_list<codegen::DType>("--dtype", options.dtype,
                                            [](llvm::StringRef part) { return codegen::parse_dtype(part); });
   if (!dtypes) return dtypes.takeError();
-  auto architectures = parse_list<codegen::Architecture>(
-      "--arch", options.architecture, [](llvm::StringRef part) { return codegen::parse_architecture(part); });
+  auto architectures = parse_architectures("--arch", options.architecture);
   if (!architectures) return architectures.takeError();
 
   std::vector<codegen::Problem> problems;

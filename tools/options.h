@@ -27,6 +27,9 @@ llvm::Expected<double> parse_number(llvm::StringRef option, llvm::StringRef text
 llvm::Expected<std::vector<std::int64_t>> parse_integers(llvm::StringRef option, llvm::StringRef text,
                                                          std::int64_t least, std::int64_t most);
 
+// A comma list of architectures without repetition.
+llvm::Expected<std::vector<codegen::Architecture>> parse_architectures(llvm::StringRef option, llvm::StringRef text);
+
 // The options that name problems: --n, --d, --dtype, --arch, --gamma.
 struct ProblemOptions {
   std::string n, d, dtype, architecture;

@@ -1,12 +1,12 @@
 #include <algorithm>
 #include <limits>
 
-#include <llvm/ADT/StringSet.h>
 #include <llvm/ADT/StringSwitch.h>
 #include <llvm/Support/JSON.h>
 
 #include "support/error.h"
 #include "tools/safetensors.h"
+#include "tools/strict_json.h"
 
 namespace mhcjit::tools {
 namespace {
@@ -27,44 +27,6 @@ int bits_of(llvm::StringRef dtype) {
 
 llvm::Error bad_file(llvm::StringRef file, std::string text) {
   return make_error(MHCJIT_ERROR_BAD_FILE, "{}: {}", file.str(), text);
-}
-
-// A name as it is quoted in an error: short, and without the control characters that a hostile file may hold.
-std::string quoted(llvm::StringRef name) {
-  std::string text = "'";
-  for (const char c : name.take_front(80)) text += c >= ' ' && c != '\x7f' ? c : '?';
-  return text + (name.size() > 80 ? "...'" : "'");
-}
-
-// llvm::json::parse recurses once per level and keeps the last of two members of one name, so both are refused before
-// it runs. Text that is not JSON passes here and fails there.
-llvm::Error check_nesting_and_names(llvm::StringRef file, llvm::StringRef json) {
-  std::vector<llvm::StringSet<>> levels;
-  for (std::size_t at = 0; at < json.size(); ++at) {
-    const char c = json[at];
-    if (c == '{' || c == '[') {
-      if (levels.size() == max_depth)
-        return bad_file(
-            file, fmt::format("the header nests deeper than the {} levels of the format at byte {}", max_depth, at));
-      levels.emplace_back();
-    } else if ((c == '}' || c == ']') && !levels.empty()) {
-      levels.pop_back();
-    } else if (c == '"') {
-      const std::size_t start = at;
-      for (++at; at < json.size() && json[at] != '"'; ++at)
-        if (json[at] == '\\') ++at;
-      if (at >= json.size() || levels.empty() || !json.substr(at + 1).ltrim(" \t\r\n").starts_with(":")) continue;
-      llvm::Expected<llvm::json::Value> name = llvm::json::parse(json.slice(start, at + 1));
-      if (!name) {
-        llvm::consumeError(name.takeError());
-        continue;
-      }
-      if (!levels.back().insert(*name->getAsString()).second)
-        return bad_file(file,
-                        fmt::format("the header has the name {} twice, allowed: once", quoted(*name->getAsString())));
-    }
-  }
-  return llvm::Error::success();
 }
 
 llvm::Error check_metadata(llvm::StringRef file, const llvm::json::Value& value) {
@@ -158,9 +120,8 @@ llvm::Expected<std::vector<TensorInfo>> parse_safetensors_header(llvm::StringRef
                                                                  std::uint64_t buffer_bytes) {
   if (!header.starts_with("{"))
     return bad_file(file, "the header does not begin with '{', it is not a safetensors file");
-  if (auto error = check_nesting_and_names(file, header)) return error;
-  llvm::Expected<llvm::json::Value> json = llvm::json::parse(header);
-  if (!json) return bad_file(file, "the header is not JSON: " + llvm::toString(json.takeError()));
+  llvm::Expected<llvm::json::Value> json = parse_strict_json(file.str() + ": the header", header, max_depth);
+  if (!json) return json.takeError();
 
   std::vector<TensorInfo> tensors;
   for (const auto& [key, value] : *json->getAsObject()) {

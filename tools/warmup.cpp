@@ -1,11 +1,15 @@
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csignal>
-#include <memory>
+#include <thread>
 
 #include "cache/location.h"
 #include "tools/command.h"
 #include "tools/options.h"
+#include "tools/shapes.h"
+#include "tools/warmup_jobs.h"
+#include "tools/warmup_run.h"
 
 namespace mhcjit::tools {
 namespace {
@@ -13,6 +17,8 @@ namespace {
 namespace cl = llvm::cl;
 
 cl::SubCommand warmup("warmup", "compile forward and backward into the cache, without a GPU");
+cl::opt<std::string> shapes("shapes", cl::desc("file of problems, in place of --n, --d, --dtype and --gamma"),
+                            cl::value_desc("FILE"), cl::sub(warmup));
 cl::opt<std::string> n("n", cl::desc("residual streams, 1 to 16; a comma list is allowed"), cl::value_desc("N"),
                        cl::sub(warmup));
 cl::opt<std::string> d("d", cl::desc("hidden size D, 1 to 16777216; a comma list is allowed"), cl::value_desc("D"),
@@ -22,13 +28,15 @@ cl::opt<std::string> dtype("dtype", cl::desc("dtype of x: bf16 (default), fp16, 
 cl::opt<std::string> arch("arch", cl::desc("architectures, such as sm_80,sm_90a"), cl::value_desc("ARCH"),
                           cl::sub(warmup));
 cl::opt<bool> gamma("gamma", cl::desc("the problems have gamma"), cl::sub(warmup));
+cl::opt<std::string> jobs("jobs", cl::desc("compiles at a time; default one a core, if each has 100 MB"),
+                          cl::value_desc("N"), cl::sub(warmup));
 cl::opt<std::string> cache_dir("cache-dir", cl::desc("folder of compiled kernels"), cl::value_desc("DIR"),
                                cl::sub(warmup));
 cl::opt<bool> json("json", cl::desc("print one JSON object on stdout"), cl::sub(warmup));
 
 std::atomic<bool> interrupted = false;
 
-// Ctrl-C ends the loop after the current compile; a second one ends the process.
+// Ctrl-C ends the run after the current compiles; a second one ends the process.
 void stop_on_interrupt() {
   struct sigaction action = {};
   action.sa_handler = [](int) { interrupted = true; };
@@ -36,79 +44,39 @@ void stop_on_interrupt() {
   ::sigaction(SIGINT, &action, nullptr);
 }
 
-// The engine's last warning: the reason for what the result does not say.
-void remember_warning(mhcjit_log_level, const char* line, void* user) { *static_cast<std::string*>(user) = line; }
-
-struct DestroyEngine {
-  void operator()(mhcjit_engine* engine) const { mhcjit_engine_destroy(engine); }
-};
-
-struct Totals {
-  int compiled = 0;
-  int hits = 0;
-  llvm::json::Array kernels;
-  llvm::json::Array errors;
-};
-
-class Warmup {
- public:
-  explicit Warmup(std::string folder) : folder_(std::move(folder)) {}
-
-  llvm::Error open() {
-    mhcjit_engine_options options = {};
-    options.cache_dir = folder_.c_str();
-    options.log = remember_warning;
-    options.log_user = &warning_;
-    mhcjit_engine* engine = nullptr;
-    auto error = library_error(mhcjit_engine_create(&options, &engine));
-    engine_.reset(engine);
-    return error;
-  }
-
-  void compile(const codegen::Problem& problem, const std::string& progress) {
-    const std::string name = codegen::to_string(problem);
-    const mhcjit_problem asked = {
-        static_cast<mhcjit_op>(problem.op), problem.n, problem.d, static_cast<mhcjit_dtype>(problem.dtype),
-        problem.has_gamma ? 1 : 0,          0};
-    mhcjit_compile_result result = {};
-    llvm::Error error =
-        library_error(mhcjit_compile(engine_.get(), &asked, codegen::to_string(problem.architecture).c_str(), &result));
-    if (!error) error = check_published();
-    if (error) {
-      const Failure failure = take_failure(std::move(error));
-      say(fmt::format("{} {}: failed: {}", progress, name, failure.text));
-      totals.errors.push_back(
-          llvm::json::Object{{"problem", name}, {"code", mhcjit_status_name(failure.status)}, {"text", failure.text}});
-      return;
+// The problems of the shapes file for each architecture.
+llvm::Expected<std::vector<codegen::Problem>> problems_of_file() {
+  for (const cl::Option* other : std::initializer_list<const cl::Option*>{&n, &d, &dtype, &gamma})
+    if (other->getNumOccurrences() > 0)
+      return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--{} is given with --shapes, allowed: one of the two",
+                        other->ArgStr.str());
+  auto architectures = parse_architectures("--arch", arch);
+  if (!architectures) return architectures.takeError();
+  auto named = read_shapes(shapes);
+  if (!named) return named.takeError();
+  std::vector<codegen::Problem> problems;
+  for (const codegen::Architecture& architecture : *architectures)
+    for (codegen::Problem problem : *named) {
+      problem.architecture = architecture;
+      problems.push_back(problem);
     }
-    const bool hit = result.cache_hit != 0;
-    ++(hit ? totals.hits : totals.compiled);
-    say(fmt::format("{} {}: {}, {:.0f} ms, {} bytes", progress, name, hit ? "hit" : "compiled", result.milliseconds,
-                    result.cubin_bytes));
-    totals.kernels.push_back(llvm::json::Object{{"problem", name},
-                                                {"cache_hit", hit},
-                                                {"ms", result.milliseconds},
-                                                {"cubin_bytes", static_cast<std::int64_t>(result.cubin_bytes)},
-                                                {"digest", std::string(result.digest)}});
+  return problems;
+}
+
+llvm::Expected<std::vector<codegen::Problem>> asked_problems() {
+  if (shapes.getNumOccurrences() > 0) return problems_of_file();
+  return parse_problems({n, d, dtype, arch, gamma}, {codegen::Op::pre_forward, codegen::Op::pre_backward});
+}
+
+llvm::Expected<int> job_count(std::size_t problem_count) {
+  int count = default_jobs(std::thread::hardware_concurrency(), available_memory_bytes());
+  if (jobs.getNumOccurrences() > 0) {
+    auto given = parse_integer("--jobs", jobs, 1, 256);
+    if (!given) return given.takeError();
+    count = static_cast<int>(*given);
   }
-
-  Totals totals;
-
- private:
-  // The library degrades to no cache without failing, but a warm-up that leaves nothing behind has failed.
-  llvm::Error check_published() {
-    mhcjit_counters counters = {};
-    if (auto error = library_error(mhcjit_engine_counters(engine_.get(), &counters))) return error;
-    if (counters.publish_failures == publish_failures_) return llvm::Error::success();
-    publish_failures_ = counters.publish_failures;
-    return make_error(MHCJIT_ERROR_IO, "compiled, but not written to the cache folder '{}': {}", folder_, warning_);
-  }
-
-  std::string folder_;
-  std::string warning_;
-  std::uint64_t publish_failures_ = 0;
-  std::unique_ptr<mhcjit_engine, DestroyEngine> engine_;
-};
+  return static_cast<int>(std::min<std::size_t>(count, problem_count));
+}
 
 llvm::Expected<std::string> cache_folder() {
   if (!cache_dir.empty()) return cache_dir;
@@ -118,36 +86,67 @@ llvm::Expected<std::string> cache_folder() {
                     "there is no cache folder to compile into: pass --cache-dir, or set MHCJIT_CACHE_DIR or HOME");
 }
 
+struct Totals {
+  std::int64_t compiled = 0;
+  std::int64_t hits = 0;
+  std::int64_t skipped = 0;
+  llvm::json::Array kernels;
+  llvm::json::Array errors;
+};
+
+// Adds one problem's outcome to the totals; a failure goes to stderr too.
+void add(Totals& totals, const codegen::Problem& problem, const WarmupOutcome& outcome) {
+  const std::string name = codegen::to_string(problem);
+  const bool hit = outcome.kind == WarmupOutcome::Kind::hit;
+  switch (outcome.kind) {
+    case WarmupOutcome::Kind::skipped: ++totals.skipped; return;
+    case WarmupOutcome::Kind::failed:
+      say(fmt::format("failed: {}: {}", name, outcome.failure.text));
+      totals.errors.push_back(llvm::json::Object{
+          {"problem", name}, {"code", mhcjit_status_name(outcome.failure.status)}, {"text", outcome.failure.text}});
+      return;
+    case WarmupOutcome::Kind::compiled:
+    case WarmupOutcome::Kind::hit:
+      ++(hit ? totals.hits : totals.compiled);
+      totals.kernels.push_back(llvm::json::Object{{"problem", name},
+                                                  {"cache_hit", hit},
+                                                  {"ms", outcome.milliseconds},
+                                                  {"cubin_bytes", static_cast<std::int64_t>(outcome.cubin_bytes)},
+                                                  {"digest", outcome.digest}});
+  }
+}
+
 llvm::Expected<Report> run() {
-  auto problems = parse_problems({n, d, dtype, arch, gamma}, {codegen::Op::pre_forward, codegen::Op::pre_backward});
+  auto problems = asked_problems();
   if (!problems) return problems.takeError();
+  llvm::Expected<int> job_number = job_count(problems->size());
+  if (!job_number) return job_number.takeError();
   llvm::Expected<std::string> folder = cache_folder();
   if (!folder) return folder.takeError();
-  Warmup warmup_run(*folder);
-  if (auto error = warmup_run.open()) return error;
 
   stop_on_interrupt();
+  const WarmupRequest request = {std::move(*problems), *folder, *job_number};
   const auto start = std::chrono::steady_clock::now();
-  std::size_t done = 0;
-  for (; done < problems->size() && !interrupted; ++done)
-    warmup_run.compile((*problems)[done], fmt::format("{}/{}", done + 1, problems->size()));
+  const std::vector<WarmupOutcome> outcomes = run_warmup(request, interrupted);
   const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
 
-  Totals& totals = warmup_run.totals;
+  Totals totals;
+  for (std::size_t i = 0; i < outcomes.size(); ++i) add(totals, request.problems[i], outcomes[i]);
+  if (totals.skipped > 0) say("interrupted: what is compiled stays, run again to compile the rest");
   const auto failed = static_cast<std::int64_t>(totals.errors.size());
   Report report;
-  report.exit_code = done < problems->size() ? exit_interrupted : failed > 0 ? exit_failed : exit_ok;
-  report.text = fmt::format("{} compiled, {} hits, {} failed of {} in {:.0f} ms, cache folder {}\n", totals.compiled,
-                            totals.hits, failed, problems->size(), time.count(), *folder);
+  report.exit_code = totals.skipped > 0 ? exit_interrupted : failed > 0 ? exit_failed : exit_ok;
+  report.text = fmt::format("{} compiled, {} hits, {} failed of {} in {:.0f} ms with {} jobs, cache folder {}\n",
+                            totals.compiled, totals.hits, failed, outcomes.size(), time.count(), request.jobs, *folder);
   report.json = llvm::json::Object{{"compiled", totals.compiled},
                                    {"hits", totals.hits},
                                    {"failed", failed},
-                                   {"skipped", static_cast<std::int64_t>(problems->size() - done)},
+                                   {"skipped", totals.skipped},
+                                   {"jobs", request.jobs},
                                    {"ms", time.count()},
                                    {"cache_dir", *folder},
                                    {"kernels", std::move(totals.kernels)},
                                    {"errors", std::move(totals.errors)}};
-  if (done < problems->size()) say("interrupted: what is compiled stays, run again to compile the rest");
   return report;
 }
 
@@ -155,10 +154,16 @@ llvm::Expected<Report> run() {
 
 const Command& warmup_command() {
   static const Command command = {
-      warmup, "--n N --d D --arch ARCH[,ARCH...] [--dtype DTYPE] [--gamma] [--cache-dir DIR] [--json]",
-      "Compiles pre_forward and pre_backward for every combination. The default cache folder is\n"
+      warmup,
+      "(--shapes FILE | --n N --d D [--dtype DTYPE] [--gamma]) --arch ARCH[,ARCH...] [--jobs N]\n"
+      "       [--cache-dir DIR] [--json]",
+      "Compiles every problem of the shapes file (docs/shapes.md), or pre_forward and pre_backward for every\n"
+      "combination of --n, --d and --dtype, for each architecture. The default cache folder is\n"
       "$MHCJIT_CACHE_DIR, else $XDG_CACHE_HOME/mhcjit, else $HOME/.cache/mhcjit. What is in the cache already is\n"
-      "a hit and is not compiled again. A kernel that could not be written to the folder counts as failed.",
+      "a hit and is not compiled again: after Ctrl-C or a failure, run the same command to do the rest. A kernel\n"
+      "that could not be written to the folder counts as failed. Progress goes to stderr: a bar on a terminal,\n"
+      "a line every 10 s elsewhere; then each failure. Exit code 130 after Ctrl-C.",
+      "  mhcjit warmup --shapes shapes.json --arch sm_90a,sm_100a\n"
       "  mhcjit warmup --n 4 --d 4096 --dtype bf16 --arch sm_90a\n"
       "  mhcjit warmup --n 4 --d 2560,4096 --dtype bf16 --gamma --arch sm_80,sm_90a --cache-dir ./kernels --json",
       run};

@@ -31,7 +31,7 @@ TEST(CliUsage, HelpOfACommandNamesItsDocumentedOptions) {
   const std::map<std::string, std::vector<std::string>> documented = {
       {"doctor", {"--json"}},
       {"emit", {"--op", "--n", "--d", "--dtype", "--arch", "--gamma"}},
-      {"warmup", {"--n", "--d", "--dtype", "--arch", "--gamma", "--cache-dir", "--json"}},
+      {"warmup", {"--shapes", "--n", "--d", "--dtype", "--arch", "--gamma", "--jobs", "--cache-dir", "--json"}},
       {"run",
        {"--inputs", "--outputs", "--device", "--backward", "--check", "--json", "--norm-eps", "--hc-eps",
         "--cache-dir"}},
@@ -52,6 +52,7 @@ class CliExamples : public testing::TestWithParam<std::string> {};
 
 TEST_P(CliExamples, Run) {
   const Cli cli;
+  write_file(cli.file("shapes.json"), R"({"n": 2, "d": [64, 128], "dtype": "bf16", "ops": "pre_forward"})");
   const std::string help = cli(GetParam() + " --help").out;
   const std::size_t start = help.find("\nexamples:\n");
   ASSERT_NE(start, std::string::npos) << help;
@@ -122,6 +123,10 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"warmup_dtype", warm + "--n 4 --d 8 --dtype f32", "dtype is 'f32', allowed: bf16, fp16, fp32"},
         Wrong{"warmup_arch", "warmup --n 4 --d 8 --arch sm_70", "architecture is 'sm_70', allowed: sm_80 and newer"},
         Wrong{"warmup_no_arch", "warmup --n 4 --d 8", "--arch is missing"},
+        Wrong{"warmup_jobs", warm + "--n 4 --d 8 --jobs 0", "--jobs is '0', allowed: an integer of 1 to 256"},
+        Wrong{"warmup_both", warm + "--shapes shapes.json --d 8",
+              "--d is given with --shapes, allowed: one of the two"},
+        Wrong{"warmup_shapes_no_arch", "warmup --shapes shapes.json", "--arch is missing"},
         Wrong{"emit_no_op", "emit --n 4 --d 8 --arch sm_80", "--op is missing"},
         Wrong{"emit_op", "emit --op post --n 4 --d 8 --arch sm_80", "op is 'post', allowed: pre_forward, pre_backward"},
         Wrong{"emit_n", "emit --op pre_forward --n 0 --d 8 --arch sm_80", "--n is '0', allowed: an integer of 1 to 16"},

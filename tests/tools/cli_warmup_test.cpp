@@ -34,7 +34,9 @@ TEST(CliWarmup, SecondRunCompilesNothing) {
     EXPECT_EQ(kernel.getAsObject()->getString("digest")->size(), 64u);
     EXPECT_GT(kernel.getAsObject()->getInteger("cubin_bytes").value(), 1000);
   }
-  EXPECT_NE(first.err.find("4/4 pre_backward n=2 D=64 bf16 gamma sm_90a: compiled"), std::string::npos) << first.err;
+  EXPECT_EQ((*cold.getArray("kernels"))[3].getAsObject()->getString("problem"),
+            "pre_backward n=2 D=64 bf16 gamma sm_90a");
+  EXPECT_EQ(first.err, "") << "a short run that succeeds has nothing to say";
 
   const CliResult second = cli(command);
   ASSERT_EQ(second.exit_code, 0) << second.err;
@@ -111,16 +113,18 @@ TEST(CliWarmup, OneFailureDoesNotStopTheOthers) {
   const llvm::json::Object json = json_of(result);
   EXPECT_EQ(json.getInteger("compiled"), 2);
   EXPECT_EQ(json.getInteger("failed"), 2);
+  for (const std::string op : {"pre_forward", "pre_backward"})
+    EXPECT_NE(result.err.find("mhcjit: failed: " + op + " n=1 D=8 bf16 sm_199a: "), std::string::npos) << result.err;
   EXPECT_EQ((*json.getArray("errors"))[0].getAsObject()->getString("code"), "MHCJIT_ERROR_COMPILATION_FAILED");
 }
 
 // Ctrl-C after the first kernel: what is done stays, the summary is still one JSON object, and the next run goes on.
 TEST(CliWarmup, InterruptKeepsWhatIsDone) {
   const Cli cli;
-  const std::string command = "mhcjit warmup --n 1 --d 8,16,24,32 --arch sm_80 --json";
+  const std::string command = "mhcjit warmup --n 1 --d 8,16,24,32 --arch sm_80 --jobs 1 --json";
   const CliResult result = cli.shell(command +
-                                     " 2> progress & mhcjit=$!; "
-                                     "until grep -q compiled progress; do sleep 0.01; done; "
+                                     " & mhcjit=$!; "
+                                     "until ls cache/*.mhcjit > /dev/null 2>&1; do sleep 0.01; done; "
                                      "kill -INT $mhcjit; wait $mhcjit");
   EXPECT_EQ(result.exit_code, 130) << result.err;
   const llvm::json::Object json = json_of(result);
@@ -132,6 +136,51 @@ TEST(CliWarmup, InterruptKeepsWhatIsDone) {
   const llvm::json::Object rest = json_of(cli.shell(command));
   EXPECT_EQ(rest.getInteger("hits"), compiled);
   EXPECT_EQ(rest.getInteger("compiled"), 8 - compiled);
+}
+
+// The whole file, for each architecture, once each: two shapes name one problem.
+TEST(CliWarmup, ShapesFileIsCompiledForEveryArchitecture) {
+  const Cli cli;
+  write_file(cli.file("shapes.json"),
+             "{\"n\":1,\"d\":[8,16],\"dtype\":\"bf16\",\"ops\":\"pre_forward\"}\n"
+             "{\"n\":1,\"d\":16,\"dtype\":\"bf16\",\"ops\":[\"pre_forward\"]}\n"
+             "{\"n\":1,\"d\":8,\"dtype\":\"fp32\",\"batch_invariant\":true,\"ops\":[\"pre_backward\"]}\n");
+  const std::string command = "warmup --shapes shapes.json --arch sm_80,sm_90a --jobs 2 --json";
+  const llvm::json::Object cold = json_of(cli(command));
+  EXPECT_EQ(cold.getInteger("compiled"), 6);
+  EXPECT_EQ(cold.getInteger("jobs"), 2);
+  std::vector<std::string> names;
+  for (const llvm::json::Value& kernel : *cold.getArray("kernels"))
+    names.push_back(kernel.getAsObject()->getString("problem")->str());
+  EXPECT_EQ(names, (std::vector<std::string>{"pre_forward n=1 D=8 bf16 sm_80", "pre_forward n=1 D=16 bf16 sm_80",
+                                             "pre_backward n=1 D=8 fp32 batch_invariant sm_80",
+                                             "pre_forward n=1 D=8 bf16 sm_90a", "pre_forward n=1 D=16 bf16 sm_90a",
+                                             "pre_backward n=1 D=8 fp32 batch_invariant sm_90a"}));
+
+  const llvm::json::Object warm = json_of(cli(command));
+  EXPECT_EQ(warm.getInteger("compiled"), 0);
+  EXPECT_EQ(warm.getInteger("hits"), 6);
+}
+
+TEST(CliWarmup, AWrongShapesFileCompilesNothing) {
+  const Cli cli;
+  write_file(cli.file("shapes.json"), "{\"n\":1,\"d\":8,\"dtype\":\"bf16\"}\n{\"n\":1,\"d\":8,\"dtype\":\"f32\"}\n");
+  const CliResult result = cli("warmup --shapes shapes.json --arch sm_80 --json");
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(error_code_of(result), "MHCJIT_ERROR_BAD_FILE");
+  EXPECT_NE(result.err.find("shapes.json: line 2: dtype is 'f32', allowed: bf16, fp16, fp32"), std::string::npos)
+      << result.err;
+  EXPECT_FALSE(std::filesystem::exists(cli.cache()));
+}
+
+// script gives the program a terminal.
+TEST(CliWarmup, ATerminalShowsABarThatGoesAway) {
+  const Cli cli;
+  const CliResult result = cli.shell("script -qec 'mhcjit warmup --n 1 --d 8 --arch sm_80' /dev/null < /dev/null");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_NE(result.out.find("[########################] 2/2, 2 compiled, 0 hits, 0 failed, 0 s left\r\x1b[K2 compiled"),
+            std::string::npos)
+      << result.out;
 }
 
 TEST(CliDoctor, ReportsNvrtcAndCacheWithoutAGpu) {

@@ -1,0 +1,165 @@
+// The shapes file: every form of it names the same problems, and one wrong shape refuses the file instead of being
+// passed over, which would be a kernel that nobody warms.
+#include "tools/shapes.h"
+
+#include <algorithm>
+#include <random>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "support/error.h"
+#include "tests/tools/temporary_folder.h"
+
+namespace mhcjit::tools {
+namespace {
+
+using codegen::DType;
+using codegen::Op;
+using codegen::Problem;
+
+std::vector<Problem> parse(const std::string& text) {
+  auto problems = parse_shapes("shapes.json", text);
+  if (problems) return *problems;
+  ADD_FAILURE() << llvm::toString(problems.takeError()) << "\n" << text;
+  return {};
+}
+
+TEST(Shapes, EveryFieldReachesTheProblem) {
+  EXPECT_EQ(parse(R"({"n":3,"d":5129,"dtype":"fp16","gamma":true,"batch_invariant":true,"ops":["pre_backward"]})"),
+            (std::vector<Problem>{{Op::pre_backward, 3, 5129, DType::fp16, true, true, {}}}));
+  EXPECT_EQ(parse(R"({"n":1,"d":1,"dtype":"fp32"})"),
+            (std::vector<Problem>{{Op::pre_forward, 1, 1, DType::fp32, false, false, {}},
+                                  {Op::pre_backward, 1, 1, DType::fp32, false, false, {}}}));
+}
+
+TEST(Shapes, ListsAreEveryCombination) {
+  std::set<Problem> expected;
+  for (const int n : {2, 4})
+    for (const int d : {8, 16, 24})
+      for (const DType dtype : {DType::bf16, DType::fp32})
+        for (const Op op : {Op::pre_forward, Op::pre_backward}) expected.insert({op, n, d, dtype, false, false, {}});
+  const auto problems = parse(R"({"n":[2,4],"d":[8,16,24],"dtype":["bf16","fp32"]})");
+  EXPECT_EQ(problems.size(), 24u);
+  EXPECT_EQ(std::set<Problem>(problems.begin(), problems.end()), expected);
+}
+
+TEST(Shapes, LinesListAndSingleShapeAreTheSame) {
+  const auto problems = parse(R"([{"n":4,"d":[8,16],"dtype":"bf16","ops":"pre_forward"}])");
+  ASSERT_EQ(problems.size(), 2u);
+  const char* const line_8 = R"({"n":4,"d":8,"dtype":"bf16","ops":"pre_forward"})";
+  const char* const line_16 = R"({"n":4,"d":16,"dtype":"bf16","ops":["pre_forward"]})";
+  const std::string first = line_8, second = line_16;
+  for (const std::string& text :
+       {first + "\n" + second, first + "\n" + second + "\n", "\n \n" + first + "\r\n\r\n" + second + "\r\n",
+        first + "\n" + second + "\n" + first, "[" + first + ",\n" + second + "]", "[" + first + "," + second + "]\n",
+        std::string("{\n\"n\": 4,\n\"d\": [8, 16],\n\"dtype\": [\"bf16\"],\n\"ops\": \"pre_forward\"}")})
+    EXPECT_EQ(parse(text), problems) << text;
+}
+
+TEST(Shapes, ManyRandomShapesGiveEachProblemOnce) {
+  std::mt19937 random(11);
+  const char* const dtypes[] = {"bf16", "fp16", "fp32"};
+  std::string text;
+  std::set<Problem> expected;
+  for (int i = 0; i < 2000; ++i) {
+    const int n = static_cast<int>(1 + random() % 4), d = static_cast<int>(8 * (1 + random() % 20));
+    const unsigned dtype = random() % 3;
+    const bool gamma = random() % 2 != 0;
+    text += fmt::format("{{\"n\":{},\"d\":{},\"dtype\":\"{}\",\"gamma\":{}}}\n", n, d, dtypes[dtype], gamma);
+    for (const Op op : {Op::pre_forward, Op::pre_backward})
+      expected.insert({op, n, d, static_cast<DType>(dtype), gamma, false, {}});
+  }
+  const auto problems = parse(text);
+  EXPECT_EQ(problems.size(), expected.size());
+  EXPECT_EQ(std::set<Problem>(problems.begin(), problems.end()), expected);
+}
+
+struct Wrong {
+  const char* name;
+  std::string text;
+  std::string error;
+};
+
+class WrongShapes : public testing::TestWithParam<Wrong> {};
+
+TEST_P(WrongShapes, AreRefusedWithTheirFault) {
+  auto problems = parse_shapes("shapes.json", GetParam().text);
+  ASSERT_FALSE(problems);
+  const Failure failure = take_failure(problems.takeError());
+  EXPECT_EQ(failure.status, MHCJIT_ERROR_BAD_FILE);
+  EXPECT_EQ(failure.text.substr(0, GetParam().error.size()), GetParam().error) << failure.text;
+}
+
+const std::string good = R"({"n":4,"d":8,"dtype":"bf16"})";
+
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, WrongShapes,
+    testing::Values(
+        Wrong{"empty", "", "shapes.json: holds no shape, allowed: one or more"},
+        Wrong{"blank", " \n\n", "shapes.json: holds no shape"},
+        Wrong{"empty_list", "[]", "shapes.json: holds no shape"},
+        Wrong{"cut_line", good + "\n" + good.substr(0, 12), "shapes.json: line 2 is not JSON: "},
+        Wrong{"cut_list", "[" + good + ",", "shapes.json is not JSON: "},
+        Wrong{"number", "7", "shapes.json: is 7, allowed: an object"},
+        Wrong{"list_in_list", "[[]]", "shapes.json: shape 1: is [], allowed: an object"},
+        Wrong{"number_in_list", "[" + good + ", 7]", "shapes.json: shape 2: is 7, allowed: an object"},
+        Wrong{"deep", std::string(200000, '['), "shapes.json nests deeper than the 3 levels of the format at byte 3"},
+        Wrong{"no_n", R"({"d":8,"dtype":"bf16"})", "shapes.json: line 1: n is missing, allowed: an integer of 1 to 16"},
+        Wrong{"no_d", R"({"n":4,"dtype":"bf16"})",
+              "shapes.json: line 1: d is missing, allowed: an integer of 1 to 16777"},
+        Wrong{"no_dtype", R"({"n":4,"d":8})", "shapes.json: line 1: dtype is missing, allowed: bf16, fp16, fp32, or a"},
+        Wrong{"n_0", R"({"n":0,"d":8,"dtype":"bf16"})", "shapes.json: line 1: n is 0, allowed: an integer of 1 to 16"},
+        Wrong{"n_17", R"({"n":[4,17],"d":8,"dtype":"bf16"})",
+              "shapes.json: line 1: n is 17, allowed: an integer of 1 to"},
+        Wrong{"n_text", R"({"n":"4","d":8,"dtype":"bf16"})", "shapes.json: line 1: n is '4', allowed: an integer of 1"},
+        Wrong{"n_fraction", R"({"n":4.5,"d":8,"dtype":"bf16"})", "shapes.json: line 1: n is 4.5, allowed: an integer"},
+        Wrong{"n_list_empty", R"({"n":[],"d":8,"dtype":"bf16"})", "shapes.json: line 1: n is [], allowed: an integer"},
+        Wrong{"d_0", R"({"n":4,"d":0,"dtype":"bf16"})",
+              "shapes.json: line 1: d is 0, allowed: an integer of 1 to 16777216"},
+        Wrong{"d_huge", R"({"n":4,"d":4294967304,"dtype":"bf16"})",
+              "shapes.json: line 1: d is 4294967304, allowed: an integer"},
+        Wrong{"d_negative", R"({"n":4,"d":-8,"dtype":"bf16"})",
+              "shapes.json: line 1: d is -8, allowed: an integer of 1"},
+        Wrong{"dtype_name", R"({"n":4,"d":8,"dtype":"f32"})",
+              "shapes.json: line 1: dtype is 'f32', allowed: bf16, fp16"},
+        Wrong{"gamma_number", R"({"n":4,"d":8,"dtype":"bf16","gamma":1})",
+              "shapes.json: line 1: gamma is 1, allowed: true, false"},
+        Wrong{"invariant_null", R"({"n":4,"d":8,"dtype":"bf16","batch_invariant":null})",
+              "shapes.json: line 1: batch_invariant is null, allowed: true, false"},
+        Wrong{"op_name", R"({"n":4,"d":8,"dtype":"bf16","ops":["pre_forward","post"]})",
+              "shapes.json: line 1: ops is 'post', allowed: pre_forward, pre_backward, or a list of them"},
+        Wrong{"misspelt", R"({"n":4,"d":8,"dtype":"bf16","gama":true})",
+              "shapes.json: line 1: 'gama' is no field of a shape, allowed: n, d, dtype, gamma, batch_invariant, ops"},
+        Wrong{"twice", R"({"n":4,"d":8,"dtype":"bf16","n":2})",
+              "shapes.json: line 1 has the name 'n' twice, allowed: once"},
+        Wrong{"second_line", good + "\n\n{\"n\":4}", "shapes.json: line 3: d is missing"}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+// Lists multiply: 16 * 7000 problems would be named by a file of 50 KB.
+TEST(Shapes, TooManyProblemsAreRefused) {
+  std::string text = R"({"n":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16],"dtype":"bf16","ops":"pre_forward","d":[1)";
+  for (int d = 2; d <= 7000; ++d) text += "," + std::to_string(d);
+  auto problems = parse_shapes("shapes.json", text + "]}");
+  ASSERT_FALSE(problems);
+  EXPECT_EQ(take_failure(problems.takeError()).text,
+            "shapes.json: names more than 100000 problems, allowed: that many");
+}
+
+TEST(Shapes, AFileThatCannotBeReadIsNamed) {
+  const test::TemporaryFolder folder;
+  for (const std::string& path : {folder / "absent.json", folder.path()}) {
+    auto problems = read_shapes(path);
+    ASSERT_FALSE(problems);
+    const Failure failure = take_failure(problems.takeError());
+    EXPECT_EQ(failure.status, MHCJIT_ERROR_IO);
+    EXPECT_TRUE(failure.text.starts_with("shapes file '" + path + "' cannot be read: ")) << failure.text;
+  }
+  test::write_file(folder / "shapes.json", good);
+  auto problems = read_shapes(folder / "shapes.json");
+  ASSERT_TRUE(static_cast<bool>(problems));
+  EXPECT_EQ(problems->size(), 2u);
+}
+
+}  // namespace
+}  // namespace mhcjit::tools

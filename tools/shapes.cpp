@@ -1,0 +1,217 @@
+#include "tools/shapes.h"
+
+#include <set>
+
+#include <llvm/Support/MemoryBuffer.h>
+
+#include "support/error.h"
+#include "tools/strict_json.h"
+
+namespace mhcjit::tools {
+namespace {
+
+using codegen::Problem;
+using llvm::json::Value;
+
+// Deepest legal nesting: list, shape, list of values.
+constexpr std::size_t max_depth = 3;
+constexpr std::size_t max_file_bytes = std::size_t{64} << 20;
+// As many entries as a cache folder keeps by default.
+constexpr std::size_t max_problems = 100'000;
+
+llvm::Error bad_shape(llvm::StringRef where, std::string text) {
+  return make_error(MHCJIT_ERROR_BAD_FILE, "{}: {}", where.str(), text);
+}
+
+std::string spelt(const Value& value) {
+  if (const auto text = value.getAsString()) return quoted(*text);
+  std::string text;
+  llvm::raw_string_ostream(text) << value;
+  return text.size() > 80 ? text.substr(0, 80) + "..." : text;
+}
+
+// What one field allows: the value in JSON, or nothing, and the words for it.
+template <typename T>
+struct Rule {
+  std::optional<T> (*parse)(const Value&);
+  std::string allowed;
+};
+
+template <std::int64_t most>
+std::optional<std::int64_t> integer_up_to(const Value& value) {
+  const auto integer = value.getAsInteger();
+  return integer && *integer >= 1 && *integer <= most ? integer : std::nullopt;
+}
+
+// A name that `parse_name` takes.
+template <typename T, llvm::Expected<T> (*parse_name)(std::string_view)>
+std::optional<T> name_of(const Value& value) {
+  const auto text = value.getAsString();
+  if (!text) return std::nullopt;
+  llvm::Expected<T> parsed = parse_name(*text);
+  if (parsed) return *parsed;
+  llvm::consumeError(parsed.takeError());
+  return std::nullopt;
+}
+
+const Rule<std::int64_t> n_rule = {integer_up_to<codegen::max_n>, "an integer of 1 to 16, or a list of them"};
+const Rule<std::int64_t> d_rule = {integer_up_to<codegen::max_d>, "an integer of 1 to 16777216, or a list of them"};
+const Rule<codegen::DType> dtype_rule = {name_of<codegen::DType, codegen::parse_dtype>,
+                                         "bf16, fp16, fp32, or a list of them"};
+const Rule<codegen::Op> ops_rule = {name_of<codegen::Op, codegen::parse_op>,
+                                    "pre_forward, pre_backward, or a list of "
+                                    "them"};
+
+// One shape of the file, read field by field. The first fault stays.
+class Shape {
+ public:
+  Shape(std::string where, const llvm::json::Object& object) : where_(std::move(where)), object_(object) {}
+
+  // The field's value or values. A field that is absent has `otherwise`; where that is empty, the field is required.
+  template <typename T>
+  std::vector<T> values(llvm::StringRef field, const Rule<T>& rule, std::vector<T> otherwise = {}) {
+    const Value* given = object_.get(field);
+    if (given == nullptr && otherwise.empty()) fail(field.str() + " is missing, allowed: " + rule.allowed);
+    if (given == nullptr) return otherwise;
+    std::vector<T> parsed;
+    const auto add = [&](const Value& value) {
+      if (const std::optional<T> one = rule.parse(value)) return parsed.push_back(*one);
+      fail(fmt::format("{} is {}, allowed: {}", field.str(), spelt(value), rule.allowed));
+    };
+    if (const llvm::json::Array* list = given->getAsArray()) {
+      for (const Value& value : *list) add(value);
+      if (list->empty()) fail(field.str() + " is [], allowed: " + rule.allowed);
+    } else {
+      add(*given);
+    }
+    return parsed;
+  }
+
+  bool flag(llvm::StringRef field) {
+    const Value* given = object_.get(field);
+    if (given == nullptr) return false;
+    const auto parsed = given->getAsBoolean();
+    if (!parsed) fail(fmt::format("{} is {}, allowed: true, false", field.str(), spelt(*given)));
+    return parsed.value_or(false);
+  }
+
+  // A misspelt field would be a shape that nobody warms.
+  void allow_only(std::initializer_list<llvm::StringRef> fields) {
+    for (const auto& [name, value] : object_)
+      if (std::find(fields.begin(), fields.end(), llvm::StringRef(name)) == fields.end())
+        fail(fmt::format("{} is no field of a shape, allowed: {}", quoted(name), fmt::join(strings(fields), ", ")));
+  }
+
+  llvm::Error take_fault() const { return fault_.empty() ? llvm::Error::success() : bad_shape(where_, fault_); }
+
+ private:
+  static std::vector<std::string> strings(std::initializer_list<llvm::StringRef> fields) {
+    return {fields.begin(), fields.end()};
+  }
+
+  void fail(std::string text) {
+    if (fault_.empty()) fault_ = std::move(text);
+  }
+
+  const std::string where_;
+  const llvm::json::Object& object_;
+  std::string fault_;
+};
+
+class Problems {
+ public:
+  explicit Problems(llvm::StringRef file) : file_(file.str()) {}
+
+  llvm::Error add_shape(const std::string& where, const Value& value) {
+    const llvm::json::Object* object = value.getAsObject();
+    if (object == nullptr) return bad_shape(where, "is " + spelt(value) + ", allowed: an object");
+    Shape shape(where, *object);
+    const auto ns = shape.values("n", n_rule);
+    const auto ds = shape.values("d", d_rule);
+    const auto dtypes = shape.values("dtype", dtype_rule);
+    const auto ops = shape.values("ops", ops_rule, {codegen::Op::pre_forward, codegen::Op::pre_backward});
+    const bool gamma = shape.flag("gamma"), batch_invariant = shape.flag("batch_invariant");
+    shape.allow_only({"n", "d", "dtype", "gamma", "batch_invariant", "ops"});
+    if (auto error = shape.take_fault()) return error;
+    for (const auto n : ns)
+      for (const auto d : ds)
+        for (const auto dtype : dtypes)
+          for (const auto op : ops)
+            if (auto error = add({op, static_cast<int>(n), d, dtype, gamma, batch_invariant, {}})) return error;
+    return llvm::Error::success();
+  }
+
+  llvm::Expected<std::vector<Problem>> take() {
+    if (list_.empty()) return bad_shape(file_, "holds no shape, allowed: one or more");
+    return std::move(list_);
+  }
+
+ private:
+  llvm::Error add(const Problem& problem) {
+    if (!seen_.insert(problem).second) return llvm::Error::success();
+    list_.push_back(problem);
+    if (list_.size() <= max_problems) return llvm::Error::success();
+    return bad_shape(file_, fmt::format("names more than {} problems, allowed: that many", max_problems));
+  }
+
+  const std::string file_;
+  std::vector<Problem> list_;
+  std::set<Problem> seen_;
+};
+
+llvm::Error add_list(Problems& problems, llvm::StringRef file, const Value& value) {
+  const llvm::json::Array* list = value.getAsArray();
+  if (list == nullptr) return problems.add_shape(file.str(), value);
+  std::size_t number = 0;
+  for (const Value& shape : *list)
+    if (auto error = problems.add_shape(fmt::format("{}: shape {}", file.str(), ++number), shape)) return error;
+  return llvm::Error::success();
+}
+
+llvm::Error add_lines(Problems& problems, llvm::StringRef file, llvm::StringRef text) {
+  for (std::size_t number = 1; !text.empty(); ++number) {
+    const auto [line, rest] = text.split('\n');
+    text = rest;
+    if (line.trim().empty()) continue;
+    const std::string where = fmt::format("{}: line {}", file.str(), number);
+    llvm::Expected<Value> value = parse_strict_json(where, line, max_depth - 1);
+    if (!value) return value.takeError();
+    if (auto error = problems.add_shape(where, *value)) return error;
+  }
+  return llvm::Error::success();
+}
+
+// Every line alone is a value: then a second value stands where one text would have ended.
+bool is_json_lines(llvm::StringRef text) {
+  const llvm::StringRef first = text.ltrim().split('\n').first.trim();
+  return first.starts_with("{") && first.ends_with("}");
+}
+
+}  // namespace
+
+llvm::Expected<std::vector<Problem>> parse_shapes(llvm::StringRef file, llvm::StringRef text) {
+  Problems problems(file);
+  if (text.trim().empty()) return problems.take();
+  if (is_json_lines(text)) {
+    if (auto error = add_lines(problems, file, text)) return error;
+    return problems.take();
+  }
+  llvm::Expected<Value> value = parse_strict_json(file, text, max_depth);
+  if (!value) return value.takeError();
+  if (auto error = add_list(problems, file, *value)) return error;
+  return problems.take();
+}
+
+llvm::Expected<std::vector<Problem>> read_shapes(const std::string& path) {
+  // Read as a stream: the file may be a pipe, and a history may grow meanwhile.
+  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false,
+                                            /*IsVolatile=*/true);
+  if (!buffer)
+    return make_error(MHCJIT_ERROR_IO, "shapes file '{}' cannot be read: {}", path, buffer.getError().message());
+  const llvm::StringRef text = (*buffer)->getBuffer();
+  if (text.size() > max_file_bytes)
+    return bad_shape(path, fmt::format("is {} bytes long, allowed: at most {}", text.size(), max_file_bytes));
+  return parse_shapes(path, text);
+}
+
+}  // namespace mhcjit::tools

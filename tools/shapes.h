@@ -1,0 +1,22 @@
+// The shapes file: which problems a program will ask for (docs/shapes.md).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <llvm/ADT/StringRef.h>
+#include <llvm/Support/Error.h>
+
+#include "codegen/problem.h"
+
+namespace mhcjit::tools {
+
+// The problems that `text` names, each once, in the order of the text and checked; `architecture` is left empty.
+// `file` is what errors call it. Reads any bytes safely. Errors: BAD_FILE with the shape, its field, what it holds and
+// what is allowed; one wrong shape refuses the whole file, because a warm-up that passes it over would miss it.
+llvm::Expected<std::vector<codegen::Problem>> parse_shapes(llvm::StringRef file, llvm::StringRef text);
+
+// Those of the file at `path`. Errors: IO when it cannot be read, BAD_FILE as above.
+llvm::Expected<std::vector<codegen::Problem>> read_shapes(const std::string& path);
+
+}  // namespace mhcjit::tools

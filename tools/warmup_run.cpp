@@ -1,0 +1,151 @@
+#include "tools/warmup_run.h"
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include <unistd.h>
+
+#include "tools/command.h"
+#include "tools/warmup_progress.h"
+
+namespace mhcjit::tools {
+namespace {
+
+using std::chrono::steady_clock;
+
+// An engine's last warning: the reason for what a compile's result does not say.
+void remember_warning(mhcjit_log_level, const char* line, void* user) { *static_cast<std::string*>(user) = line; }
+
+struct DestroyEngine {
+  void operator()(mhcjit_engine* engine) const { mhcjit_engine_destroy(engine); }
+};
+
+// One thread's compiler. The engine is its own, so that its counters speak of this thread's compiles alone.
+class Worker {
+ public:
+  explicit Worker(const std::string& folder) : folder_(folder) {}
+
+  WarmupOutcome compile(const codegen::Problem& problem) {
+    const mhcjit_problem asked = {static_cast<mhcjit_op>(problem.op),
+                                  problem.n,
+                                  problem.d,
+                                  static_cast<mhcjit_dtype>(problem.dtype),
+                                  problem.has_gamma ? 1 : 0,
+                                  problem.batch_invariant ? 1 : 0};
+    mhcjit_compile_result result = {};
+    llvm::Error error = open();
+    if (!error)
+      error = library_error(
+          mhcjit_compile(engine_.get(), &asked, codegen::to_string(problem.architecture).c_str(), &result));
+    if (!error) error = check_published();
+    if (error) return {WarmupOutcome::Kind::failed, 0, 0, "", take_failure(std::move(error))};
+    return {result.cache_hit != 0 ? WarmupOutcome::Kind::hit : WarmupOutcome::Kind::compiled,
+            result.milliseconds,
+            result.cubin_bytes,
+            result.digest,
+            {}};
+  }
+
+ private:
+  llvm::Error open() {
+    if (engine_) return llvm::Error::success();
+    mhcjit_engine_options options = {};
+    options.cache_dir = folder_.c_str();
+    options.log = remember_warning;
+    options.log_user = &warning_;
+    mhcjit_engine* engine = nullptr;
+    auto error = library_error(mhcjit_engine_create(&options, &engine));
+    engine_.reset(engine);
+    return error;
+  }
+
+  // The library goes on without a cache folder that it cannot write.
+  llvm::Error check_published() {
+    mhcjit_counters counters = {};
+    if (auto error = library_error(mhcjit_engine_counters(engine_.get(), &counters))) return error;
+    if (counters.publish_failures == publish_failures_) return llvm::Error::success();
+    publish_failures_ = counters.publish_failures;
+    return make_error(MHCJIT_ERROR_IO, "compiled, but not written to the cache folder '{}': {}", folder_, warning_);
+  }
+
+  const std::string& folder_;
+  std::string warning_;  // outlives the engine
+  std::uint64_t publish_failures_ = 0;
+  std::unique_ptr<mhcjit_engine, DestroyEngine> engine_;
+};
+
+// What the threads share.
+class Run {
+ public:
+  Run(const WarmupRequest& request, const std::atomic<bool>& interrupted)
+      : request_(request), interrupted_(interrupted), outcomes_(request.problems.size()) {
+    counts_.total = request.problems.size();
+  }
+
+  // A thread's whole work.
+  void work() {
+    Worker worker(request_.cache_folder);
+    for (std::size_t index = next_++; index < outcomes_.size() && !interrupted_; index = next_++)
+      finish(index, worker.compile(request_.problems[index]));
+    const std::lock_guard lock(mutex_);
+    ++idle_;
+    changed_.notify_one();
+  }
+
+  // Shows progress until `threads` are done.
+  void watch(int threads) {
+    const auto style = ::isatty(STDERR_FILENO) != 0 ? WarmupProgress::Style::bar : WarmupProgress::Style::lines;
+    WarmupProgress progress(style, steady_clock::now());
+    std::unique_lock lock(mutex_);
+    while (idle_ < threads) {
+      // The time left changes also while nothing ends.
+      changed_.wait_for(lock, std::chrono::seconds(1));
+      write(progress.update(counts_, steady_clock::now()));
+    }
+    write(progress.clear());
+  }
+
+  std::vector<WarmupOutcome> take() { return std::move(outcomes_); }
+
+ private:
+  void finish(std::size_t index, WarmupOutcome outcome) {
+    const std::lock_guard lock(mutex_);
+    using Kind = WarmupOutcome::Kind;
+    counts_.compiled += outcome.kind == Kind::compiled ? 1 : 0;
+    counts_.hits += outcome.kind == Kind::hit ? 1 : 0;
+    counts_.failed += outcome.kind == Kind::failed ? 1 : 0;
+    outcomes_[index] = std::move(outcome);
+    changed_.notify_one();
+  }
+
+  static void write(const std::string& text) {
+    std::fwrite(text.data(), 1, text.size(), stderr);
+    std::fflush(stderr);
+  }
+
+  const WarmupRequest& request_;
+  const std::atomic<bool>& interrupted_;
+  std::atomic<std::size_t> next_ = 0;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int idle_ = 0;
+  WarmupCounts counts_;
+  std::vector<WarmupOutcome> outcomes_;
+};
+
+}  // namespace
+
+std::vector<WarmupOutcome> run_warmup(const WarmupRequest& request, const std::atomic<bool>& interrupted) {
+  Run run(request, interrupted);
+  std::vector<std::thread> threads;
+  for (int job = 0; job < request.jobs; ++job) threads.emplace_back([&run] { run.work(); });
+  run.watch(request.jobs);
+  for (std::thread& thread : threads) thread.join();
+  return run.take();
+}
+
+}  // namespace mhcjit::tools
