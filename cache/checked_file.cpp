@@ -1,6 +1,8 @@
 #include "cache/checked_file.h"
 
 #include <cstdint>
+#include <cstdlib>
+#include <ctime>
 #include <string_view>
 
 #include <fcntl.h>
@@ -29,6 +31,14 @@ llvm::Error check_file(const std::string& path, const struct stat& status, std::
   return trust == Trust::everyone ? llvm::Error::success() : check_owner(path, status);
 }
 
+// At most once an hour, because each is a write to the device.
+void touch(FileOps& ops, int fd, const struct stat& status) {
+  constexpr std::int64_t hour = 60 * 60;
+  if (std::abs(static_cast<std::int64_t>(std::time(nullptr)) - status.st_mtim.tv_sec) < hour) return;
+  const timespec times[2] = {{0, UTIME_OMIT}, {0, UTIME_NOW}};
+  ops.futimens(fd, times);
+}
+
 }  // namespace
 
 llvm::Expected<bool> check_folder(FileOps& ops, const std::string& path, Trust trust) {
@@ -47,7 +57,7 @@ llvm::Expected<bool> check_folder(FileOps& ops, const std::string& path, Trust t
 }
 
 llvm::Expected<std::optional<std::string>> read_file(FileOps& ops, const std::string& path, std::size_t max_bytes,
-                                                     Trust trust) {
+                                                     Trust trust, Recency recency) {
   constexpr int flags = O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
   Descriptor file(ops, retry([&] { return ops.open(path.c_str(), flags, 0); }));
   if (file.get() < 0) {
@@ -69,6 +79,7 @@ llvm::Expected<std::optional<std::string>> read_file(FileOps& ops, const std::st
     filled += static_cast<std::size_t>(got);
   }
   bytes.resize(filled);
+  if (recency == Recency::touch) touch(ops, file.get(), status);
   return bytes;
 }
 

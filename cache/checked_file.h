@@ -21,10 +21,16 @@ enum class Trust {
 // failed, with the call, the path and the reason.
 llvm::Expected<bool> check_folder(FileOps& ops, const std::string& path, Trust trust);
 
+// What a read leaves in the file's modification time.
+enum class Recency {
+  keep,  // nothing
+  touch  // now, when it is off by more than an hour: the file was used. Not being allowed to is no failure
+};
+
 // The bytes of the regular file at `path`, or nothing when nothing is there. A link is never followed and a FIFO never
 // waited for. Errors: BAD_FILE for both, for a file of more than `max_bytes` and for one not to be trusted; IO as
 // above.
 llvm::Expected<std::optional<std::string>> read_file(FileOps& ops, const std::string& path, std::size_t max_bytes,
-                                                     Trust trust);
+                                                     Trust trust, Recency recency = Recency::keep);
 
 }  // namespace mhcjit::cache

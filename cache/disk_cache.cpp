@@ -37,9 +37,9 @@ llvm::Error check_entry(const Entry& entry, const CacheKey& key, llvm::StringRef
   return check_cubin(entry.cubin, architecture);
 }
 
-llvm::Expected<std::optional<Entry>> read_entry(FileOps& ops, const std::string& path, Trust trust, const CacheKey& key,
-                                                llvm::StringRef architecture) {
-  llvm::Expected<std::optional<std::string>> bytes = read_file(ops, path, max_entry_bytes, trust);
+llvm::Expected<std::optional<Entry>> read_entry(FileOps& ops, const std::string& path, Trust trust, Recency recency,
+                                                const CacheKey& key, llvm::StringRef architecture) {
+  llvm::Expected<std::optional<std::string>> bytes = read_file(ops, path, max_entry_bytes, trust, recency);
   if (!bytes) return bytes.takeError();
   if (!*bytes) return std::nullopt;
   llvm::Expected<Entry> entry = decode(**bytes);
@@ -72,6 +72,10 @@ bool DiskCache::publish(const CacheKey& key, const Entry& entry) {
   llvm::Error error = usable ? write_entry(ops_, root_, key, entry, options_.flush) : llvm::Error::success();
   const bool published = usable && !error;
   ++(published ? publishes_ : publish_failures_);
+  if (published) {
+    trim_.note_use(key.digest());
+    trim_.after_publish(root_, options_.limits);
+  }
   if (error) {
     warn_once(Warning::publish_failed,
               fmt::format("a compiled kernel is not kept in the cache folder '{}', the next process compiles it again: "
@@ -110,8 +114,12 @@ bool DiskCache::open_root(bool create) {
 std::optional<Entry> DiskCache::load(const CacheKey& key, llvm::StringRef architecture) {
   const std::string digest = key.digest();
   const std::string path = root_ + "/" + digest + entry_extension.str();
-  llvm::Expected<std::optional<Entry>> entry = read_entry(ops_, path, trust_of(options_), key, architecture);
-  if (entry) return std::move(*entry);
+  llvm::Expected<std::optional<Entry>> entry =
+      read_entry(ops_, path, trust_of(options_), Recency::touch, key, architecture);
+  if (entry) {
+    if (*entry) trim_.note_use(digest);
+    return std::move(*entry);
+  }
   const Failure failure = take_failure(entry.takeError());
   // A call that failed says nothing about the entry, which may be sound: it stays.
   if (failure.status == MHCJIT_ERROR_IO) {

@@ -10,6 +10,7 @@
 
 #include <llvm/ADT/StringRef.h>
 
+#include "cache/auto_trim.h"
 #include "cache/cache_key.h"
 #include "cache/entry.h"
 #include "cache/file_ops.h"
@@ -23,6 +24,8 @@ struct Options {
   bool flush = true;
   // Use a folder that other users own or may write to, and their entries. They then decide which machine code runs.
   bool allow_shared_root = false;
+  // What the folder is trimmed to, now and then after a publish.
+  StoreLimits limits;
   // Takes warnings, each kind once for each DiskCache.
   Log log;
 };
@@ -74,6 +77,7 @@ class DiskCache {
   std::string root_;
   const Options options_;
   FileOps& ops_;
+  AutoTrim trim_;
   Counter hits_{0}, misses_{0}, corrupt_entries_{0}, read_failures_{0}, publishes_{0}, publish_failures_{0};
   std::array<std::atomic<bool>, static_cast<std::size_t>(Warning::count)> warned_{};
 };

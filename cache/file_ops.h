@@ -20,6 +20,7 @@ class FileOps {
   virtual ssize_t read(int fd, void* buffer, std::size_t size) = 0;
   virtual ssize_t write(int fd, const void* buffer, std::size_t size) = 0;
   virtual int fsync(int fd) = 0;
+  virtual int futimens(int fd, const struct timespec* times) = 0;
   virtual int close(int fd) = 0;
   virtual int rename(const char* from, const char* to) = 0;
   virtual int unlink(const char* path) = 0;

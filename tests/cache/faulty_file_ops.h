@@ -41,6 +41,9 @@ class FaultyFileOps final : public FileOps {
   int fsync(int fd) override {
     return call("fsync", [&] { return real_.fsync(fd); });
   }
+  int futimens(int fd, const struct timespec* times) override {
+    return call("futimens", [&] { return real_.futimens(fd, times); });
+  }
   int close(int fd) override {
     const int error = before("close");
     const int result = real_.close(fd);

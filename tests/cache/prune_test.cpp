@@ -21,7 +21,7 @@ namespace {
 constexpr std::int64_t minute = 60;
 constexpr std::int64_t hour = 60 * minute;
 constexpr std::int64_t ten_years = 10 * 365 * 24 * hour;
-constexpr std::int64_t now = 1'800'000'000;
+constexpr std::int64_t now = 1'700'000'000;
 
 void set_time(const std::string& path, std::int64_t unix_seconds) {
   const timespec times[2] = {{unix_seconds, 0}, {unix_seconds, 0}};
@@ -241,6 +241,38 @@ TEST_F(Prune, FileThatCannotBeRemovedIsReported) {
   ASSERT_EQ(report->failures.size(), 1u);
   EXPECT_NE(report->failures[0].find("remove of '" + root()), std::string::npos) << report->failures[0];
   EXPECT_TRUE(report->removed_digests.empty());
+}
+
+TEST_F(Prune, AHitMakesAnEntryRecentAtMostOnceAnHour) {
+  DiskCache cache(root(), unflushed());
+  const Sample one = sample(0);
+  ASSERT_TRUE(cache.publish(one.key, one.entry));
+  const std::int64_t real_now = std::time(nullptr);
+  for (const std::int64_t age : {-ten_years, ten_years, 2 * hour}) {
+    set_time(path(0), real_now - age);
+    EXPECT_EQ(cache.find(one.key, "sm_90a"), one.entry);
+    EXPECT_NEAR(static_cast<double>(time_of(path(0))), static_cast<double>(real_now), 60) << age;
+  }
+  set_time(path(0), real_now - 30 * minute);
+  EXPECT_EQ(cache.find(one.key, "sm_90a"), one.entry);
+  EXPECT_EQ(time_of(path(0)), real_now - 30 * minute);
+}
+
+TEST_F(Prune, FirstPublishOfAProcessTrimsAndSparesWhatItUses) {
+  fill(12);
+  for (unsigned entry = 0; entry < 12; ++entry) set_time(path(entry), std::time(nullptr) - 20 * minute - entry);
+  Options options = unflushed();
+  options.limits.max_entries = 10;
+  DiskCache cache(root(), options);
+  const Sample oldest = sample(11), added = sample(20), another = sample(21);
+  EXPECT_TRUE(cache.find(oldest.key, "sm_90a"));
+  ASSERT_TRUE(cache.publish(added.key, added.entry));
+  EXPECT_EQ(entries(), 8u);
+  EXPECT_TRUE(has(11) && has(20)) << "entries that this process uses";
+  EXPECT_TRUE(has(0) && !has(10));
+  fill(12);
+  ASSERT_TRUE(cache.publish(another.key, another.entry));
+  EXPECT_EQ(entries(), 14u) << "the second trim is an hour away";
 }
 
 // One step of a user of the folder: find, and publish what is missing.
