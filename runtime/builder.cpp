@@ -78,14 +78,14 @@ llvm::Expected<CompiledUnitPtr> Builder::make(const codegen::Problem& problem, L
     return unit;
   }
   if (!cache_.root().empty()) request.kept_source_path = fmt::format("{}/failed/{}.cu", cache_.root(), unit->digest);
-  auto entry = compile(*spec, key, request);
+  auto entry = compile(*spec, key, *compiler, request);
   if (!entry) return entry.takeError();
   unit->entry = std::move(*entry);
   return unit;
 }
 
 llvm::Expected<cache::Entry> Builder::compile(const codegen::KernelSpec& spec, const cache::CacheKey& key,
-                                              const CompileRequest& request) {
+                                              const CompilerIdentity& compiler, const CompileRequest& request) {
   const Stopwatch watch;
   auto output = compiler_.compile(request);
   if (!output) {
@@ -101,6 +101,16 @@ llvm::Expected<cache::Entry> Builder::compile(const codegen::KernelSpec& spec, c
   cache::Entry entry = {key.text(), to_string(spec.problem.architecture), parse_ptxas_log(output->log),
                         unix_seconds_now(), std::move(output->cubin)};
   for (cache::KernelResources& kernel : entry.kernels) kernel.max_threads_per_block = spec.threads_per_block;
+  // Right for this process, but not what its key says.
+  if (output->compiler != compiler) {
+    if (withheld_++ == 0)
+      log_(MHCJIT_LOG_WARNING,
+           fmt::format(
+               "NVRTC was replaced while this process runs: '{}' is open, '{}' is what the cache folder is asked "
+               "for; what is compiled is kept in memory only, start the process again to keep it on disk",
+               to_string(output->compiler), to_string(compiler)));
+    return entry;
+  }
   if (cache_.publish(key, entry)) {
     if (auto error = compiler_.record())
       log_(MHCJIT_LOG_INFO,

@@ -45,6 +45,8 @@ class Builder {
 
   cache::Counters cache_counters() const { return cache_.counters(); }
   std::uint64_t compiles() const { return compiles_; }
+  // Compiled units that were not published, because another compiler made them than their keys name.
+  std::uint64_t withheld() const { return withheld_; }
   double compile_milliseconds() const { return static_cast<double>(compile_nanoseconds_) * 1e-6; }
 
  private:
@@ -52,7 +54,7 @@ class Builder {
 
   llvm::Expected<CompiledUnitPtr> make(const codegen::Problem& problem, Lookup lookup);
   llvm::Expected<cache::Entry> compile(const codegen::KernelSpec& spec, const cache::CacheKey& key,
-                                       const CompileRequest& request);
+                                       const CompilerIdentity& compiler, const CompileRequest& request);
 
   const Log log_;
   const std::string template_dir_;
@@ -61,6 +63,7 @@ class Builder {
   cache::SingleFlight<codegen::Problem, CompiledUnitPtr> units_;
   std::atomic<std::uint64_t> compiles_ = 0;
   std::atomic<std::uint64_t> compile_nanoseconds_ = 0;
+  std::atomic<std::uint64_t> withheld_ = 0;
 };
 
 }  // namespace mhcjit::runtime

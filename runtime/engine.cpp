@@ -143,7 +143,7 @@ mhcjit_counters Engine::counters() const {
       .disk_hits = cache.hits,
       .misses = builder_.compiles(),
       .corrupt_entries = cache.corrupt_entries,
-      .publish_failures = cache.publish_failures,
+      .publish_failures = cache.publish_failures + builder_.withheld(),
       .compile_ms = builder_.compile_milliseconds(),
       .load_us = static_cast<double>(load_nanoseconds_) * 1e-3,
   };

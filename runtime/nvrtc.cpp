@@ -91,6 +91,8 @@ llvm::Expected<const Nvrtc*> Nvrtc::load(const NvrtcLocation& location) {
   const std::lock_guard lock(mutex);
   if (const auto found = loaded.find(location.library); found != loaded.end()) return found->second.get();
 
+  auto before = identify(location);
+  if (!before) return before.takeError();
   // The wheel's libnvrtc does not know its own folder, so its builtins must be in the process before it asks for them.
   void* handle = nullptr;
   for (const std::string& file : {location.builtins, location.library}) {
@@ -101,6 +103,10 @@ llvm::Expected<const Nvrtc*> Nvrtc::load(const NvrtcLocation& location) {
   }
   auto nvrtc = std::make_unique<Nvrtc>();
   nvrtc->path_ = location.library;
+  auto after = identify(location);
+  if (!after) return after.takeError();
+  // Files that were replaced in between leave open which of them were opened: the identity stays that of no compiler.
+  if (*before == *after) nvrtc->identity_ = *after;
 #define MHCJIT_FIND(name)                                                                             \
   nvrtc->name = reinterpret_cast<decltype(&::name)>(dlsym(handle, #name));                            \
   if (nvrtc->name == nullptr)                                                                         \
@@ -114,6 +120,7 @@ llvm::Expected<const Nvrtc*> Nvrtc::load(const NvrtcLocation& location) {
 llvm::Expected<CompileOutput> Nvrtc::compile(const CompileRequest& request) const {
   Program program(*this);
   CompileOutput output;
+  output.compiler = identity_;
   nvrtcResult result = program.create(request);
   if (result == NVRTC_SUCCESS) {
     result = program.compile(request);

@@ -9,6 +9,7 @@
 #include <llvm/Support/Error.h>
 #include <nvrtc.h>
 
+#include "runtime/compiler_identity.h"
 #include "runtime/nvrtc_location.h"
 
 namespace mhcjit::runtime {
@@ -46,6 +47,7 @@ struct CompileRequest {
 struct CompileOutput {
   std::string cubin;
   std::string log;
+  CompilerIdentity compiler;  // that made it: the library that this process has open, whatever file has its name now
 };
 
 // One NVRTC library, kept open while the process lives. Thread-safe: several threads may compile at once, with about
@@ -63,6 +65,7 @@ class Nvrtc : public NvrtcFunctions {
 
  private:
   std::string path_;
+  CompilerIdentity identity_;
 };
 
 }  // namespace mhcjit::runtime
