@@ -66,8 +66,10 @@ std::optional<Entry> DiskCache::find(const CacheKey& key, llvm::StringRef archit
   return entry;
 }
 
+bool DiskCache::make_root() { return !options_.read_only && open_root(/*create=*/true); }
+
 bool DiskCache::publish(const CacheKey& key, const Entry& entry) {
-  if (root_.empty()) return false;
+  if (root_.empty() || options_.read_only) return false;
   const bool usable = open_root(/*create=*/true);
   llvm::Error error = usable ? write_entry(ops_, root_, key, entry, options_.flush) : llvm::Error::success();
   const bool published = usable && !error;
@@ -86,6 +88,7 @@ bool DiskCache::publish(const CacheKey& key, const Entry& entry) {
 }
 
 bool DiskCache::invalidate(const CacheKey& key) {
+  if (options_.read_only) return false;
   if (!open_root(/*create=*/false)) return true;
   return set_entry_aside(key.digest(), "the driver refused its cubin");
 }
@@ -103,19 +106,27 @@ bool DiskCache::open_root(bool create) {
     usable = error ? llvm::Expected<bool>(std::move(error)) : check_folder(ops_, root_, trust);
   }
   if (usable) return *usable;
-  warn_once(
-      Warning::unusable_root,
-      fmt::format("cache folder '{}' is not used, compiled kernels are kept in memory only: {}; make it usable or "
-                  "name another in MHCJIT_CACHE_DIR",
-                  root_, take_failure(usable.takeError()).text));
+  const std::string reason = take_failure(usable.takeError()).text;
+  if (options_.read_only) {
+    warn_once(Warning::unusable_root,
+              fmt::format("read-only cache folder '{}' is not used: {}; make it usable or take it out of "
+                          "MHCJIT_CACHE_RO",
+                          root_, reason));
+  } else {
+    warn_once(
+        Warning::unusable_root,
+        fmt::format("cache folder '{}' is not used, compiled kernels are kept in memory only: {}; make it usable or "
+                    "name another in MHCJIT_CACHE_DIR",
+                    root_, reason));
+  }
   return false;
 }
 
 std::optional<Entry> DiskCache::load(const CacheKey& key, llvm::StringRef architecture) {
   const std::string digest = key.digest();
   const std::string path = root_ + "/" + digest + entry_extension.str();
-  llvm::Expected<std::optional<Entry>> entry =
-      read_entry(ops_, path, trust_of(options_), Recency::touch, key, architecture);
+  llvm::Expected<std::optional<Entry>> entry = read_entry(
+      ops_, path, trust_of(options_), options_.read_only ? Recency::keep : Recency::touch, key, architecture);
   if (entry) {
     if (*entry) trim_.note_use(digest);
     return std::move(*entry);
@@ -126,6 +137,10 @@ std::optional<Entry> DiskCache::load(const CacheKey& key, llvm::StringRef archit
     ++read_failures_;
     warn_once(Warning::unreadable_entry,
               fmt::format("a cache entry cannot be read, its kernel is compiled again: {}", failure.text));
+  } else if (options_.read_only) {
+    ++corrupt_entries_;
+    warn_once(Warning::corrupt_entry,
+              fmt::format("entry '{}' of a read-only cache folder is passed over: {}", path, failure.text));
   } else {
     set_entry_aside(digest, failure.text);
   }

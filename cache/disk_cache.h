@@ -24,6 +24,8 @@ struct Options {
   bool flush = true;
   // Use a folder that other users own or may write to, and their entries. They then decide which machine code runs.
   bool allow_shared_root = false;
+  // Write nothing to the folder: a bad entry is passed over where it lies, and nothing can be published.
+  bool read_only = false;
   // What the folder is trimmed to, now and then after a publish.
   StoreLimits limits;
   // Takes warnings, each kind once for each DiskCache.
@@ -55,6 +57,9 @@ class DiskCache {
   // Makes `entry` the entry of this key: whole or not at all, replacing what is there. True when it is on disk.
   // `entry.key_text` is `key.text()`. An entry that find() would refuse is not written.
   bool publish(const CacheKey& key, const Entry& entry);
+
+  // Whether the folder may be used; makes it, with its parents, where it is absent. False for a read-only one.
+  bool make_root();
 
   // Sets the entry of this key aside, because the driver refused its cubin. True when no entry is left.
   bool invalidate(const CacheKey& key);

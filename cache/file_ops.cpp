@@ -17,6 +17,7 @@ class SystemFileOps final : public FileOps {
   ssize_t read(int fd, void* buffer, std::size_t size) override { return ::read(fd, buffer, size); }
   ssize_t write(int fd, const void* buffer, std::size_t size) override { return ::write(fd, buffer, size); }
   int fsync(int fd) override { return ::fsync(fd); }
+  int lock(int fd, struct flock* range) override { return ::fcntl(fd, F_OFD_SETLK, range); }
   int futimens(int fd, const struct timespec* times) override { return ::futimens(fd, times); }
   int close(int fd) override { return ::close(fd); }
   int rename(const char* from, const char* to) override { return ::rename(from, to); }

@@ -3,13 +3,14 @@
 
 #include <cstddef>
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
 namespace mhcjit::cache {
 
-// Each member is the system call of its name (random() is getrandom()): -1 and errno on failure, short reads and
-// writes and EINTR allowed. Thread-safe.
+// Each member is the system call of its name (random() is getrandom(), lock() is fcntl(F_OFD_SETLK)): -1 and errno on
+// failure, short reads and writes and EINTR allowed. Thread-safe.
 class FileOps {
  public:
   virtual ~FileOps() = default;
@@ -20,6 +21,7 @@ class FileOps {
   virtual ssize_t read(int fd, void* buffer, std::size_t size) = 0;
   virtual ssize_t write(int fd, const void* buffer, std::size_t size) = 0;
   virtual int fsync(int fd) = 0;
+  virtual int lock(int fd, struct flock* range) = 0;
   virtual int futimens(int fd, const struct timespec* times) = 0;
   virtual int close(int fd) = 0;
   virtual int rename(const char* from, const char* to) = 0;

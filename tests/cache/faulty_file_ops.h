@@ -41,6 +41,9 @@ class FaultyFileOps final : public FileOps {
   int fsync(int fd) override {
     return call("fsync", [&] { return real_.fsync(fd); });
   }
+  int lock(int fd, struct flock* range) override {
+    return call("lock", [&] { return real_.lock(fd, range); });
+  }
   int futimens(int fd, const struct timespec* times) override {
     return call("futimens", [&] { return real_.futimens(fd, times); });
   }

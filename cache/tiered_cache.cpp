@@ -1,0 +1,104 @@
+#include "cache/tiered_cache.h"
+
+#include "cache/checked_file.h"
+#include "cache/process_lock.h"
+#include "cache/system_call.h"
+#include "support/error.h"
+
+namespace mhcjit::cache {
+namespace {
+
+constexpr char lock_name[] = "/compile.lock";
+
+Options folder_options(Options options, bool read_only) {
+  options.read_only = read_only;
+  return options;
+}
+
+}  // namespace
+
+TieredCache::TieredCache(std::string root, TierOptions options, FileOps& ops)
+    : options_(std::move(options)),
+      ops_(ops),
+      writable_(std::move(root), folder_options(options_.folders, /*read_only=*/false), ops) {
+  for (const std::string& folder : options_.read_only_roots)
+    read_only_.push_back(
+        std::make_unique<DiskCache>(folder, folder_options(options_.folders, /*read_only=*/true), ops));
+}
+
+std::optional<Entry> TieredCache::find(const CacheKey& key, llvm::StringRef architecture) {
+  if (std::optional<Entry> entry = writable_.find(key, architecture)) return entry;
+  for (const auto& folder : read_only_) {
+    std::optional<Entry> entry = folder->find(key, architecture);
+    if (!entry) continue;
+    if (writable_.publish(key, *entry)) ++promotions_;
+    return entry;
+  }
+  return std::nullopt;
+}
+
+llvm::Expected<TieredCache::Made> TieredCache::make_once(const CacheKey& key, llvm::StringRef architecture,
+                                                         llvm::function_ref<llvm::Expected<Entry>()> compile) {
+  std::optional<ProcessLock> lock;
+  // Without a folder that can be written there is nothing that another process could leave for this one.
+  if (const std::string path = lock_path(); !path.empty()) {
+    lock.emplace(ops_, path, key.digest(), options_.lock_timeout);
+    const ProcessLock::State state = lock->state();
+    const bool may_be_done = state == ProcessLock::State::held || state == ProcessLock::State::timed_out;
+    if (may_be_done) {
+      if (std::optional<Entry> entry = find(key, architecture)) return Made{std::move(*entry), /*found=*/true};
+    }
+    if (state == ProcessLock::State::unsupported)
+      count_missing_lock(fmt::format("'{}' cannot be locked", path));
+    else if (state == ProcessLock::State::timed_out)
+      count_missing_lock(fmt::format("another process has held '{}' for {} ms", path, options_.lock_timeout.count()));
+  }
+  llvm::Expected<Entry> entry = compile();
+  if (!entry) return entry.takeError();
+  return Made{std::move(*entry), /*found=*/false};
+}
+
+TierCounters TieredCache::counters() const {
+  TierCounters counters;
+  counters.writable = writable_.counters();
+  counters.corrupt_entries = counters.writable.corrupt_entries;
+  for (const auto& folder : read_only_) {
+    const Counters of_folder = folder->counters();
+    counters.read_only_hits += of_folder.hits;
+    counters.corrupt_entries += of_folder.corrupt_entries;
+  }
+  counters.promotions = promotions_;
+  counters.lock_timeouts = lock_timeouts_;
+  return counters;
+}
+
+std::vector<std::string> TieredCache::roots() const {
+  std::vector<std::string> roots;
+  if (!root().empty()) roots.push_back(root());
+  for (const auto& folder : read_only_) roots.push_back(folder->root());
+  return roots;
+}
+
+// Beside the entries, so that whoever shares the folder shares the lock. Locks of network file systems may block for
+// minutes, and are not for machines to wait for each other: there, a folder of this machine.
+std::string TieredCache::lock_path() {
+  if (root().empty() || !writable_.make_root()) return "";
+  if (!options_.on_network(root())) return root() + lock_name;
+  const std::string& folder = options_.runtime_folder;
+  if (folder.empty()) return "";
+  // One level only: the system makes a user's runtime folder, or there is none.
+  retry([&] { return ops_.mkdir(folder.c_str(), 0700); });
+  llvm::Expected<bool> usable = check_folder(ops_, folder, Trust::owner);
+  if (usable) return *usable ? folder + lock_name : "";
+  llvm::consumeError(usable.takeError());
+  return "";
+}
+
+void TieredCache::count_missing_lock(std::string_view reason) {
+  ++lock_timeouts_;
+  if (warned_.exchange(true)) return;
+  options_.folders.log(MHCJIT_LOG_WARNING,
+                       fmt::format("a kernel is compiled that another process may be compiling too: {}", reason));
+}
+
+}  // namespace mhcjit::cache

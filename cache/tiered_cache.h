@@ -1,0 +1,87 @@
+// The folders of one engine: one that is written, and others that are only read. Below the memory tier
+// (single_flight.h), and what processes that start together share.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <llvm/ADT/STLFunctionalExtras.h>
+#include <llvm/Support/Error.h>
+
+#include "cache/disk_cache.h"
+#include "cache/prune.h"
+
+namespace mhcjit::cache {
+
+struct TierOptions {
+  Options folders;                                 // of each folder; read_only is set here
+  std::vector<std::string> read_only_roots;        // asked in this order, after the writable one
+  std::chrono::milliseconds lock_timeout{30'000};  // how long a process waits for another that compiles the same
+  // Where the lock file is when the writable folder is on a network file system; "": there is none then.
+  std::string runtime_folder;
+  bool (*on_network)(const std::string& root) = on_network_file_system;
+};
+
+// Since the TieredCache was made.
+struct TierCounters {
+  Counters writable;
+  std::uint64_t read_only_hits = 0;
+  std::uint64_t promotions = 0;       // of those, the ones written to the writable folder
+  std::uint64_t corrupt_entries = 0;  // in all folders
+  // Compiles beside another process: it held the lock for too long, or the file system has no locks.
+  std::uint64_t lock_timeouts = 0;
+};
+
+// Never fails its caller: what is wrong with a folder, an entry or a lock is a miss, a counter and one warning. Every
+// member may be called from any number of threads and processes at the same time.
+class TieredCache {
+ public:
+  // Touches no file. `root` is the writable folder, "" for none. `ops` outlives the cache.
+  explicit TieredCache(std::string root, TierOptions options = {}, FileOps& ops = FileOps::system());
+
+  // The entry of this key in the first folder that has it, or nothing. What a read-only folder had is written to the
+  // writable one, where it outlives the other and is found sooner.
+  std::optional<Entry> find(const CacheKey& key, llvm::StringRef architecture);
+
+  struct Made {
+    Entry entry;
+    bool found = false;  // another process published it meanwhile
+  };
+
+  // For a key that find() did not find: what `compile` returns, which publishes it too; or what another process that
+  // was compiling it has published. Of all processes that use the writable folder and ask at once, one compiles. After
+  // `lock_timeout`, or where there are no locks, this one compiles too. Errors: those of `compile`.
+  llvm::Expected<Made> make_once(const CacheKey& key, llvm::StringRef architecture,
+                                 llvm::function_ref<llvm::Expected<Entry>()> compile);
+
+  // As DiskCache, on the writable folder.
+  bool publish(const CacheKey& key, const Entry& entry) { return writable_.publish(key, entry); }
+  bool invalidate(const CacheKey& key) { return writable_.invalidate(key); }
+
+  TierCounters counters() const;
+
+  // The writable folder; absolute, "" for none.
+  const std::string& root() const { return writable_.root(); }
+
+  // All folders in the order in which they are asked.
+  std::vector<std::string> roots() const;
+
+ private:
+  std::string lock_path();
+  void count_missing_lock(std::string_view reason);
+
+  const TierOptions options_;
+  FileOps& ops_;
+  DiskCache writable_;
+  std::vector<std::unique_ptr<DiskCache>> read_only_;
+  std::atomic<std::uint64_t> promotions_ = 0;
+  std::atomic<std::uint64_t> lock_timeouts_ = 0;
+  std::atomic<bool> warned_ = false;
+};
+
+}  // namespace mhcjit::cache
