@@ -98,9 +98,6 @@ typedef enum mhcjit_status {
   /* This process was forked after its parent had initialised CUDA here. Remedy: create the engine after the
    * fork, or start the child with exec. */
   MHCJIT_ERROR_FORKED = 15,
-  /* The kernel is in no cache folder, and no_compile forbids compiling it. Remedy: the text has the `mhcjit warmup`
-   * command that compiles it. */
-  MHCJIT_ERROR_NOT_IN_CACHE = 16,
   /* A fault of this library. Remedy: report it with the text. */
   MHCJIT_ERROR_INTERNAL = 99
 } mhcjit_status;
@@ -142,19 +139,11 @@ typedef struct mhcjit_engine_options {
   void* log_user;             /* handed to `log` */
   mhcjit_log_level log_level; /* most detailed level handed to `log`; 0: warnings */
   int32_t cpu_threads;        /* threads of the CPU path; 0: one per core */
-  int32_t no_compile;         /* 1: a kernel that no cache folder has is NOT_IN_CACHE, not compiled; 0: the same when
-                                 $MHCJIT_NO_COMPILE is 1 */
-  const char* read_only_cache_dirs; /* folders that are searched after cache_dir and never written, with : between
-                                       them; NULL: $MHCJIT_CACHE_RO; "": none. What is found there is copied to
-                                       cache_dir */
-  const char* record_path; /* file to which each problem that no cache folder has is appended, once a process, for
-                              `mhcjit warmup --shapes`; NULL: $MHCJIT_RECORD; "": none */
 } mhcjit_engine_options;
 
 /* Creates an engine. `options` may be NULL: all defaults. Touches neither CUDA nor NVRTC nor the cache folder
  * until something is prepared. Cost: microseconds. On failure *engine is NULL.
- * Errors: INVALID_ARGUMENT (negative cpu_threads, a no_compile or $MHCJIT_NO_COMPILE other than 0 and 1), NULL_POINTER
- * (engine), OUT_OF_MEMORY. */
+ * Errors: INVALID_ARGUMENT (negative cpu_threads), NULL_POINTER (engine), OUT_OF_MEMORY. */
 MHCJIT_API mhcjit_status mhcjit_engine_create(const mhcjit_engine_options* options, mhcjit_engine** engine);
 
 /* Destroys an engine and the operators it prepared; NULL is allowed. No call that uses them may be running or
@@ -194,8 +183,7 @@ typedef struct mhcjit_operator mhcjit_operator;
  * not ready, the result is NOT_PREPARED and the capture stays valid. Ignored for MHCJIT_DEVICE_CPU.
  *
  * Errors: INVALID_ARGUMENT, NULL_POINTER, NO_DEVICE, NO_NVRTC, COMPILATION_FAILED, NOT_PREPARED, LOAD_FAILED,
- * NOT_IN_CACHE, OUT_OF_MEMORY, FORKED, IO (template_dir). Processes that share a cache folder compile a problem once.
- * A cache folder that cannot be used is a warning to the log, never an error. */
+ * OUT_OF_MEMORY, FORKED, IO (template_dir). A cache folder that cannot be used is a warning to the log, never an error. */
 MHCJIT_API mhcjit_status mhcjit_prepare(mhcjit_engine* engine, const mhcjit_problem* problem, mhcjit_device device,
                                         void* stream, const mhcjit_operator** op);
 
@@ -214,23 +202,19 @@ typedef struct mhcjit_compile_result {
 
 /* Compiles `problem` for a named architecture ("sm_80", "sm_90a", ...) into the cache, without a GPU or a driver: what
  * a warm-up does. A later mhcjit_prepare on such a device is a hit. `result` may be NULL.
- * Errors: INVALID_ARGUMENT, NULL_POINTER, NO_NVRTC, COMPILATION_FAILED, NOT_IN_CACHE, OUT_OF_MEMORY, IO
- * (template_dir). */
+ * Errors: INVALID_ARGUMENT, NULL_POINTER, NO_NVRTC, COMPILATION_FAILED, OUT_OF_MEMORY, IO (template_dir). */
 MHCJIT_API mhcjit_status mhcjit_compile(mhcjit_engine* engine, const mhcjit_problem* problem, const char* architecture,
                                         mhcjit_compile_result* result);
 
 /* Counters of an engine since its creation. */
 typedef struct mhcjit_counters {
   uint64_t memory_hits;      /* prepared operators found ready */
-  uint64_t disk_hits;        /* entries read from a cache folder, read-only ones included */
+  uint64_t disk_hits;        /* entries read from the cache folder */
   uint64_t misses;           /* neither: compiled */
   uint64_t corrupt_entries;  /* entries set aside because a check failed */
   uint64_t publish_failures; /* entries that could not be written */
   double compile_ms;         /* total time in NVRTC */
   double load_us;            /* total time in the driver's module loading */
-  uint64_t read_only_hits;   /* those of disk_hits that came from a read-only folder */
-  uint64_t promotions;       /* those of read_only_hits that were copied to cache_dir */
-  uint64_t lock_timeouts; /* compiles that did not wait for another process: it took too long, or locks are missing */
 } mhcjit_counters;
 
 /* Errors: NULL_POINTER. */
