@@ -27,7 +27,7 @@ struct Options {
   // Write nothing to the folder: a bad entry is passed over where it lies, and nothing can be published.
   bool read_only = false;
   // What the folder is trimmed to, now and then after a publish.
-  StoreLimits limits;
+  StoreLimits limits = {};
   // Takes warnings, each kind once for each DiskCache.
   Log log;
 };
