@@ -183,7 +183,8 @@ typedef struct mhcjit_operator mhcjit_operator;
  * not ready, the result is NOT_PREPARED and the capture stays valid. Ignored for MHCJIT_DEVICE_CPU.
  *
  * Errors: INVALID_ARGUMENT, NULL_POINTER, NO_DEVICE, NO_NVRTC, COMPILATION_FAILED, NOT_PREPARED, LOAD_FAILED,
- * OUT_OF_MEMORY, FORKED, IO (template_dir). A cache folder that cannot be used is a warning to the log, never an error. */
+ * OUT_OF_MEMORY, FORKED, IO (template_dir). A cache folder that cannot be used is a warning to the log, never an error.
+ */
 MHCJIT_API mhcjit_status mhcjit_prepare(mhcjit_engine* engine, const mhcjit_problem* problem, mhcjit_device device,
                                         void* stream, const mhcjit_operator** op);
 

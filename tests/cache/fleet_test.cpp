@@ -37,15 +37,15 @@ int run_rank(const std::string& root, const std::vector<Sample>& kernels, unsign
   return warnings.lines().empty() && cache.counters().corrupt_entries == 0 ? passed : failure;
 }
 
-// Trims to a fifth, over and over, until the pipe's other ends are closed. The hour on the clock makes every entry old
-// enough to go. 0 when something went and nothing failed.
+// Trims to a fifth, over and over, until the pipe's other ends are closed. The half hour on the clock makes every entry
+// old enough to go, and no temporary that a rank is writing. 0 when something went and nothing failed.
 int trim_until_closed(const std::string& root, int stop_fd) {
   PruneOptions options;
   options.limits.max_entries = key_count / 5;
   bool removed = false;
   char byte = 0;
   while (::read(stop_fd, &byte, 1) != 0) {
-    options.now_unix_seconds = std::time(nullptr) + 3600;
+    options.now_unix_seconds = std::time(nullptr) + 1800;
     llvm::Expected<PruneReport> report = prune(root, options);
     if (!report) {
       llvm::consumeError(report.takeError());
