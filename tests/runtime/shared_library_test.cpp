@@ -32,7 +32,7 @@ std::set<std::string> matches(const std::string& text, const char* pattern) {
 }
 
 TEST(SharedLibrary, ExportsTheDeclaredFunctionsAndNothingElse) {
-  const auto exported = matches(output_of(NM " -D --defined-only " LIBRARY), R"([A-Za-z] ([^\s@]+))");
+  const auto exported = matches(output_of(NM " -D --defined-only " LIBRARY), R"( [A-Za-z] ([^\s@]+))");
   const std::string headers = output_of("cat " INCLUDE_DIR "/mhcjit/*.h");
   const auto declared = matches(headers, R"(MHCJIT_API [^(]*?\*?(mhcjit_\w+)\()");
   EXPECT_GT(declared.size(), 10u);
