@@ -6,12 +6,11 @@
 #include "cache/checked_file.h"
 #include "cache/cubin_check.h"
 #include "cache/replace_file.h"
+#include "cache/stored_entry.h"
 #include "support/error.h"
 
 namespace mhcjit::cache {
 namespace {
-
-constexpr llvm::StringLiteral entry_extension(".mhcjit");
 
 std::string absolute(std::string root) {
   if (root.empty()) return root;

@@ -17,6 +17,8 @@ Options folder_options(Options options, bool read_only) {
 
 }  // namespace
 
+std::string_view to_string(Tier tier) { return tier == Tier::writable ? "disk" : "read_only"; }
+
 TieredCache::TieredCache(std::string root, TierOptions options, FileOps& ops)
     : options_(std::move(options)),
       ops_(ops),
@@ -26,13 +28,14 @@ TieredCache::TieredCache(std::string root, TierOptions options, FileOps& ops)
         std::make_unique<DiskCache>(folder, folder_options(options_.folders, /*read_only=*/true), ops));
 }
 
-std::optional<Entry> TieredCache::find(const CacheKey& key, llvm::StringRef architecture) {
-  if (std::optional<Entry> entry = writable_.find(key, architecture)) return entry;
+std::optional<TieredCache::Found> TieredCache::find(const CacheKey& key, llvm::StringRef architecture) {
+  if (std::optional<Entry> entry = writable_.find(key, architecture)) return Found{std::move(*entry)};
   for (const auto& folder : read_only_) {
     std::optional<Entry> entry = folder->find(key, architecture);
     if (!entry) continue;
-    if (writable_.publish(key, *entry)) ++promotions_;
-    return entry;
+    const bool promoted = writable_.publish(key, *entry);
+    if (promoted) ++promotions_;
+    return Found{std::move(*entry), Tier::read_only, promoted};
   }
   return std::nullopt;
 }
@@ -46,7 +49,7 @@ llvm::Expected<TieredCache::Made> TieredCache::make_once(const CacheKey& key, ll
     const ProcessLock::State state = lock->state();
     const bool may_be_done = state == ProcessLock::State::held || state == ProcessLock::State::timed_out;
     if (may_be_done) {
-      if (std::optional<Entry> entry = find(key, architecture)) return Made{std::move(*entry), /*found=*/true};
+      if (std::optional<Found> found = find(key, architecture)) return Made{std::move(found->entry), found->tier};
     }
     if (state == ProcessLock::State::unsupported)
       count_missing_lock(fmt::format("'{}' cannot be locked", path));
@@ -55,7 +58,7 @@ llvm::Expected<TieredCache::Made> TieredCache::make_once(const CacheKey& key, ll
   }
   llvm::Expected<Entry> entry = compile();
   if (!entry) return entry.takeError();
-  return Made{std::move(*entry), /*found=*/false};
+  return Made{std::move(*entry), std::nullopt};
 }
 
 TierCounters TieredCache::counters() const {

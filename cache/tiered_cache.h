@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <llvm/ADT/STLFunctionalExtras.h>
@@ -27,6 +28,12 @@ struct TierOptions {
   bool (*on_network)(const std::string& root) = on_network_file_system;
 };
 
+// Where an entry was found.
+enum class Tier { writable, read_only };
+
+// "disk" and "read_only".
+std::string_view to_string(Tier tier);
+
 // Since the TieredCache was made.
 struct TierCounters {
   Counters writable;
@@ -44,13 +51,19 @@ class TieredCache {
   // Touches no file. `root` is the writable folder, "" for none. `ops` outlives the cache.
   explicit TieredCache(std::string root, TierOptions options = {}, FileOps& ops = FileOps::system());
 
+  struct Found {
+    Entry entry;
+    Tier tier = Tier::writable;
+    bool promoted = false;  // it was copied to the writable folder
+  };
+
   // The entry of this key in the first folder that has it, or nothing. What a read-only folder had is written to the
   // writable one, where it outlives the other and is found sooner.
-  std::optional<Entry> find(const CacheKey& key, llvm::StringRef architecture);
+  std::optional<Found> find(const CacheKey& key, llvm::StringRef architecture);
 
   struct Made {
     Entry entry;
-    bool found = false;  // another process published it meanwhile
+    std::optional<Tier> found_in;  // where another process published it meanwhile; nothing: `compile` made it
   };
 
   // For a key that find() did not find: what `compile` returns, which publishes it too; or what another process that

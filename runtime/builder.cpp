@@ -37,8 +37,10 @@ std::int64_t unix_seconds_now() {
 Builder::Builder(const Settings& settings)
     : log_(settings.log),
       template_dir_(settings.template_dir),
-      cache_(settings.cache_root, {.log = settings.log}),
-      compiler_(settings.nvrtc_path, cache_.root()) {}
+      cache_(settings.cache_root, {.folders = {.log = settings.log},
+                                   .read_only_roots = settings.read_only_roots,
+                                   .runtime_folder = settings.runtime_folder}),
+      compiler_(settings.nvrtc_path, cache_.roots()) {}
 
 llvm::Expected<Builder::Built> Builder::build(const codegen::Problem& problem) {
   bool made_here = false;
@@ -55,68 +57,92 @@ llvm::Expected<CompiledUnitPtr> Builder::build_anew(const codegen::Problem& prob
 }
 
 llvm::Expected<CompiledUnitPtr> Builder::make(const codegen::Problem& problem, Lookup lookup) {
+  auto plans = plans_for(problem);
+  if (!plans) return plans.takeError();
+  const auto unit_of = [](const Plan& plan, cache::Entry entry, bool from_disk) {
+    return std::make_shared<CompiledUnit>(
+        CompiledUnit{plan.spec, plan.compiler, plan.key.digest(), std::move(entry), from_disk});
+  };
+  if (lookup == Lookup::cache_first) {
+    for (const Plan& plan : *plans)
+      if (auto found = find(plan)) return unit_of(plan, std::move(found->entry), /*from_disk=*/true);
+  }
+
+  const Plan& plan = plans->front();
+  const auto compile_now = [&] { return compile(plan); };
+  if (lookup == Lookup::compile_always) {
+    cache_.invalidate(plan.key);
+    auto entry = compile_now();
+    if (!entry) return entry.takeError();
+    return unit_of(plan, std::move(*entry), /*from_disk=*/false);
+  }
+  auto made = cache_.make_once(plan.key, plan.architecture, compile_now);
+  if (!made) return made.takeError();
+  return unit_of(plan, std::move(made->entry), /*from_disk=*/made->found_in.has_value());
+}
+
+llvm::Expected<std::vector<Builder::Plan>> Builder::plans_for(const codegen::Problem& problem) {
   auto spec = codegen::choose_spec(problem);
   if (!spec) return spec.takeError();
   auto templates = load_templates(template_dir_);
   if (!templates) return templates.takeError();
-  auto compiler = compiler_.identity();
-  if (!compiler) return compiler.takeError();
+  auto compilers = compiler_.identities();
+  if (!compilers) return compilers.takeError();
   const std::string architecture = to_string(problem.architecture);
-  CompileRequest request = {codegen::emit_unit(*spec), (*templates)->headers, compile_options(architecture, *compiler),
-                            ""};
+  const std::string source = codegen::emit_unit(*spec);
 
-  const cache::CacheKey key = key_of(*spec, request, **templates, *compiler);
-  auto unit = std::make_shared<CompiledUnit>();
-  unit->spec = *spec;
-  unit->compiler = *compiler;
-  unit->digest = key.digest();
-  if (lookup == Lookup::compile_always) {
-    cache_.invalidate(key);
-  } else if (auto entry = cache_.find(key, architecture)) {
-    unit->entry = std::move(*entry);
-    unit->from_disk = true;
-    return unit;
+  std::vector<Plan> plans;
+  for (const CompilerIdentity& compiler : *compilers) {
+    CompileRequest request = {source, (*templates)->headers, compile_options(architecture, compiler), ""};
+    cache::CacheKey key = key_of(*spec, request, **templates, compiler);
+    if (!cache_.root().empty()) request.kept_source_path = fmt::format("{}/failed/{}.cu", cache_.root(), key.digest());
+    plans.push_back({*spec, architecture, *templates, compiler, std::move(request), std::move(key)});
   }
-  if (!cache_.root().empty()) request.kept_source_path = fmt::format("{}/failed/{}.cu", cache_.root(), unit->digest);
-  auto entry = compile(*spec, key, *compiler, request);
-  if (!entry) return entry.takeError();
-  unit->entry = std::move(*entry);
-  return unit;
+  return plans;
 }
 
-llvm::Expected<cache::Entry> Builder::compile(const codegen::KernelSpec& spec, const cache::CacheKey& key,
-                                              const CompilerIdentity& compiler, const CompileRequest& request) {
+std::optional<cache::TieredCache::Found> Builder::find(const Plan& plan) {
+  auto found = cache_.find(plan.key, plan.architecture);
+  // The folder that it came from may be gone the next time.
+  if (found && found->promoted && !recorded_identity(cache_.root())) record_compiler(plan.compiler);
+  return found;
+}
+
+llvm::Expected<cache::Entry> Builder::compile(const Plan& plan) {
+  const std::string problem = to_string(plan.spec.problem);
   const Stopwatch watch;
-  auto output = compiler_.compile(request);
+  auto output = compiler_.compile(plan.request);
   if (!output) {
     const Failure failure = take_failure(output.takeError());
-    return make_error(failure.status, "{}: {}", to_string(spec.problem), failure.text);
+    return make_error(failure.status, "{}: {}", problem, failure.text);
   }
   compile_nanoseconds_ += watch.nanoseconds();
   ++compiles_;
   if (log_.wants(MHCJIT_LOG_INFO))
-    log_(MHCJIT_LOG_INFO, fmt::format("compiled {} in {:.0f} ms, {} bytes, digest {}", to_string(spec.problem),
-                                      watch.milliseconds(), output->cubin.size(), key.digest()));
+    log_(MHCJIT_LOG_INFO, fmt::format("compiled {} in {:.0f} ms, {} bytes, digest {}", problem, watch.milliseconds(),
+                                      output->cubin.size(), plan.key.digest()));
 
-  cache::Entry entry = {key.text(), to_string(spec.problem.architecture), parse_ptxas_log(output->log),
-                        unix_seconds_now(), std::move(output->cubin)};
-  for (cache::KernelResources& kernel : entry.kernels) kernel.max_threads_per_block = spec.threads_per_block;
+  cache::Entry entry = {plan.key.text(), plan.architecture, parse_ptxas_log(output->log), unix_seconds_now(),
+                        std::move(output->cubin)};
+  for (cache::KernelResources& kernel : entry.kernels) kernel.max_threads_per_block = plan.spec.threads_per_block;
   // Right for this process, but not what its key says.
-  if (output->compiler != compiler) {
+  if (output->compiler != plan.compiler) {
     if (withheld_++ == 0)
       log_(MHCJIT_LOG_WARNING,
            fmt::format(
                "NVRTC was replaced while this process runs: '{}' is open, '{}' is what the cache folder is asked "
                "for; what is compiled is kept in memory only, start the process again to keep it on disk",
-               to_string(output->compiler), to_string(compiler)));
+               to_string(output->compiler), to_string(plan.compiler)));
     return entry;
   }
-  if (cache_.publish(key, entry)) {
-    if (auto error = compiler_.record())
-      log_(MHCJIT_LOG_INFO,
-           fmt::format("the cache folder will need NVRTC to be used: {}", take_failure(std::move(error)).text));
-  }
+  if (cache_.publish(plan.key, entry)) record_compiler(plan.compiler);
   return entry;
+}
+
+void Builder::record_compiler(const CompilerIdentity& compiler) {
+  if (auto error = record_identity(cache_.root(), compiler))
+    log_(MHCJIT_LOG_INFO,
+         fmt::format("the cache folder will need NVRTC to be used: {}", take_failure(std::move(error)).text));
 }
 
 }  // namespace mhcjit::runtime

@@ -4,15 +4,18 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include <llvm/Support/Error.h>
 
-#include "cache/disk_cache.h"
 #include "cache/single_flight.h"
+#include "cache/tiered_cache.h"
 #include "codegen/kernel_spec.h"
 #include "runtime/compiler.h"
 #include "runtime/settings.h"
+#include "runtime/template_set.h"
 
 namespace mhcjit::runtime {
 
@@ -22,7 +25,7 @@ struct CompiledUnit {
   CompilerIdentity compiler;
   std::string digest;  // of the cache key
   cache::Entry entry;
-  bool from_disk = false;  // read from the cache folder, not compiled by this process
+  bool from_disk = false;  // read from a cache folder, not compiled by this process
 };
 
 using CompiledUnitPtr = std::shared_ptr<const CompiledUnit>;
@@ -43,7 +46,7 @@ class Builder {
   // Compiles `problem` although the cache has it, and replaces what the cache has: for a cubin that the driver refused.
   llvm::Expected<CompiledUnitPtr> build_anew(const codegen::Problem& problem);
 
-  cache::Counters cache_counters() const { return cache_.counters(); }
+  cache::TierCounters cache_counters() const { return cache_.counters(); }
   std::uint64_t compiles() const { return compiles_; }
   // Compiled units that were not published, because another compiler made them than their keys name.
   std::uint64_t withheld() const { return withheld_; }
@@ -52,13 +55,27 @@ class Builder {
  private:
   enum class Lookup { cache_first, compile_always };
 
+  // What one compiler is to make of a problem.
+  struct Plan {
+    codegen::KernelSpec spec;
+    std::string architecture;
+    std::shared_ptr<const TemplateSet> templates;
+    CompilerIdentity compiler;
+    CompileRequest request;
+    cache::CacheKey key;
+  };
+
   llvm::Expected<CompiledUnitPtr> make(const codegen::Problem& problem, Lookup lookup);
-  llvm::Expected<cache::Entry> compile(const codegen::KernelSpec& spec, const cache::CacheKey& key,
-                                       const CompilerIdentity& compiler, const CompileRequest& request);
+  // For each compiler whose kernel may be used, the best first. Not empty.
+  llvm::Expected<std::vector<Plan>> plans_for(const codegen::Problem& problem);
+  std::optional<cache::TieredCache::Found> find(const Plan& plan);
+  llvm::Expected<cache::Entry> compile(const Plan& plan);
+  // So that a machine without NVRTC can use what the folder has.
+  void record_compiler(const CompilerIdentity& compiler);
 
   const Log log_;
   const std::string template_dir_;
-  cache::DiskCache cache_;
+  cache::TieredCache cache_;
   Compiler compiler_;
   cache::SingleFlight<codegen::Problem, CompiledUnitPtr> units_;
   std::atomic<std::uint64_t> compiles_ = 0;

@@ -1,5 +1,7 @@
 #include "runtime/compiler.h"
 
+#include <llvm/ADT/STLExtras.h>
+
 #include "runtime/settings.h"
 #include "support/error.h"
 
@@ -18,17 +20,22 @@ llvm::Expected<NvrtcLocation> Compiler::location() {
   return *location_;
 }
 
-llvm::Expected<CompilerIdentity> Compiler::identity() {
+llvm::Expected<std::vector<CompilerIdentity>> Compiler::identities() {
   auto found = location();
   if (found) {
     const std::lock_guard lock(mutex_);
-    return *identity_;
+    return std::vector{*identity_};
   }
   // A compiler that was named and is not there is a mistake to report, not a machine without a compiler.
   if (!names_nvrtc(nvrtc_path_, get_environment)) {
-    if (auto recorded = recorded_identity(cache_root_)) {
+    std::vector<CompilerIdentity> identities;
+    for (const std::string& root : cache_roots_) {
+      const auto recorded = recorded_identity(root);
+      if (recorded && !llvm::is_contained(identities, *recorded)) identities.push_back(*recorded);
+    }
+    if (!identities.empty()) {
       llvm::consumeError(found.takeError());
-      return *recorded;
+      return identities;
     }
   }
   return found.takeError();
@@ -40,12 +47,6 @@ llvm::Expected<CompileOutput> Compiler::compile(const CompileRequest& request) {
   auto nvrtc = Nvrtc::load(*found);
   if (!nvrtc) return nvrtc.takeError();
   return (*nvrtc)->compile(request);
-}
-
-llvm::Error Compiler::record() {
-  auto current = identity();
-  if (!current) return current.takeError();
-  return record_identity(cache_root_, *current);
 }
 
 }  // namespace mhcjit::runtime

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <llvm/Support/Error.h>
 
@@ -15,24 +16,24 @@ namespace mhcjit::runtime {
 // Thread-safe.
 class Compiler {
  public:
-  // `nvrtc_path` is the host's choice, "" for the usual places; `cache_root` is the folder that may record an identity.
-  Compiler(std::string nvrtc_path, std::string cache_root)
-      : nvrtc_path_(std::move(nvrtc_path)), cache_root_(std::move(cache_root)) {}
+  // `nvrtc_path` is the host's choice, "" for the usual places; `cache_roots` are the folders that may record an
+  // identity.
+  Compiler(std::string nvrtc_path, std::vector<std::string> cache_roots)
+      : nvrtc_path_(std::move(nvrtc_path)), cache_roots_(std::move(cache_roots)) {}
 
-  // Never opens NVRTC. Errors: NO_NVRTC (there is none, and the cache folder records none).
-  llvm::Expected<CompilerIdentity> identity();
+  // Whose kernels may be used: that of the NVRTC on this machine, else those that the cache folders record, each once
+  // and in the folders' order. Not empty. Never opens NVRTC. Errors: NO_NVRTC (there is none, and no folder records
+  // one).
+  llvm::Expected<std::vector<CompilerIdentity>> identities();
 
   // Opens NVRTC when it is not open yet. Errors: NO_NVRTC, COMPILATION_FAILED, OUT_OF_MEMORY.
   llvm::Expected<CompileOutput> compile(const CompileRequest& request);
-
-  // Makes the cache folder record this compiler's identity. Errors: IO.
-  llvm::Error record();
 
  private:
   llvm::Expected<NvrtcLocation> location();
 
   const std::string nvrtc_path_;
-  const std::string cache_root_;
+  const std::vector<std::string> cache_roots_;
   std::mutex mutex_;
   std::optional<NvrtcLocation> location_;
   std::optional<CompilerIdentity> identity_;  // of location_

@@ -5,19 +5,14 @@
 
 #include <llvm/ADT/SmallVector.h>
 #include <llvm/ADT/StringExtras.h>
-#include <llvm/Support/FileSystem.h>
-#include <llvm/Support/MemoryBuffer.h>
 
+#include "cache/bundle.h"
 #include "cache/replace_file.h"
 #include "runtime/elf_note.h"
 #include "support/error.h"
 
 namespace mhcjit::runtime {
 namespace {
-
-constexpr std::uint64_t longest_record = 1024;
-
-constexpr char record_name[] = "compiler_identity";
 
 bool is_build_id(llvm::StringRef text) { return !text.empty() && llvm::all_of(text, llvm::isHexDigit); }
 
@@ -54,19 +49,14 @@ llvm::Expected<CompilerIdentity> identify(const NvrtcLocation& location) {
 
 std::optional<CompilerIdentity> recorded_identity(const std::string& root) {
   if (root.empty()) return std::nullopt;
-  const std::string path = root + '/' + record_name;
-  std::uint64_t bytes = 0;
-  if (!llvm::sys::fs::is_regular_file(path) || llvm::sys::fs::file_size(path, bytes) || bytes > longest_record)
-    return std::nullopt;
-  auto text = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
-  if (!text) return std::nullopt;
-  return parse_identity((*text)->getBuffer());
+  const std::optional<std::string> line = cache::read_compiler_record(root);
+  return line ? parse_identity(*line) : std::nullopt;
 }
 
 llvm::Error record_identity(const std::string& root, const CompilerIdentity& identity) {
   if (root.empty() || recorded_identity(root) == identity) return llvm::Error::success();
-  return cache::replace_file(cache::FileOps::system(), root, record_name, "", to_string(identity) + '\n',
-                             /*flush=*/false);
+  return cache::replace_file(cache::FileOps::system(), root, cache::compiler_record_name.str(), "",
+                             to_string(identity) + '\n', /*flush=*/false);
 }
 
 std::vector<std::string> compile_options(std::string_view architecture, const CompilerIdentity& identity) {

@@ -1,7 +1,7 @@
 // Which compiler a cubin comes from. A cache key needs that whether or not the compiler is here:
 //
 //   - With NVRTC on the machine, the identity is read from its two files, without loading them.
-//   - Where the search for one finds none, it is the one that the cache folder records: whoever compiled into the
+//   - Where the search for one finds none, it is the one that a cache folder records: whoever compiled into the
 //     folder last wrote it there. A cache that was warmed elsewhere and shipped is thus hit on a machine that has no
 //     NVRTC. An entry of an older compiler in the same folder is then a miss, and a miss without NVRTC is an error.
 #pragma once
@@ -33,7 +33,7 @@ std::optional<CompilerIdentity> parse_identity(std::string_view text);
 // Cost: about ten system calls. Errors: NO_NVRTC (a file is not a library with a build-id).
 llvm::Expected<CompilerIdentity> identify(const NvrtcLocation& location);
 
-// The identity that the cache folder `root` records, if it does.
+// The identity that the cache folder `root` records, if it does, in a regular file of this user or root.
 std::optional<CompilerIdentity> recorded_identity(const std::string& root);
 
 // Makes `identity` the one that `root` records, whole or not at all. A failure (IO) costs no more than the ability to

@@ -82,6 +82,12 @@ Findings::Nvrtc look_at_nvrtc(const std::string& path) {
   return found;
 }
 
+// Or owned by another user, who may then make it so.
+bool is_writable_by_others(const std::string& folder, struct stat& status) {
+  return stat(folder.c_str(), &status) == 0 &&
+         ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0 || (status.st_uid != geteuid() && status.st_uid != 0));
+}
+
 Findings::Cache look_at_cache(const std::string& root) {
   namespace fs = std::filesystem;
   Findings::Cache found;
@@ -99,12 +105,31 @@ Findings::Cache look_at_cache(const std::string& root) {
   } else if (access(existing.c_str(), W_OK | X_OK) != 0) {
     found.problem = fmt::format("{} cannot be written; make it writable, or set MHCJIT_CACHE_DIR to a folder that is",
                                 existing.native());
-  } else if (existing == fs::path(found.root) && stat(existing.c_str(), &status) == 0 &&
-             ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0 || (status.st_uid != geteuid() && status.st_uid != 0))) {
+  } else if (existing == fs::path(found.root) && is_writable_by_others(found.root, status)) {
     found.problem = fmt::format(
         "{} belongs to user {} with mode {:o}, so others could plant kernels in it and it is not "
         "used; make it yours with chmod 700, or set MHCJIT_CACHE_DIR to another folder",
         existing.native(), status.st_uid, status.st_mode & 07777);
+  }
+  return found;
+}
+
+Findings::Cache look_at_read_only_cache(const std::string& root) {
+  namespace fs = std::filesystem;
+  Findings::Cache found;
+  std::error_code error;
+  found.root = fs::absolute(root, error);
+  if (auto recorded = recorded_identity(found.root)) found.recorded_compiler = to_string(*recorded);
+  struct stat status = {};
+  if (!fs::is_directory(found.root, error)) {
+    found.problem = fmt::format("{} is not a folder; take it out of MHCJIT_CACHE_RO", found.root);
+  } else if (access(found.root.c_str(), R_OK | X_OK) != 0) {
+    found.problem = fmt::format("{} cannot be read; make it readable, or take it out of MHCJIT_CACHE_RO", found.root);
+  } else if (is_writable_by_others(found.root, status)) {
+    found.problem = fmt::format(
+        "{} belongs to user {} with mode {:o}, so others could plant kernels in it and it is not used; make it yours "
+        "or root's with chmod go-w, or take it out of MHCJIT_CACHE_RO",
+        found.root, status.st_uid, status.st_mode & 07777);
   }
   return found;
 }
@@ -124,6 +149,8 @@ llvm::Expected<Findings> find_out(const mhcjit_engine_options& options) {
   look_at_driver(settings->driver_path, findings);
   findings.nvrtc = look_at_nvrtc(settings->nvrtc_path);
   findings.cache = look_at_cache(settings->cache_root);
+  for (const std::string& root : settings->read_only_roots)
+    findings.read_only_caches.push_back(look_at_read_only_cache(root));
   return findings;
 }
 

@@ -47,6 +47,7 @@ struct Findings {
   std::string devices_problem;
   Nvrtc nvrtc;
   Cache cache;
+  std::vector<Cache> read_only_caches;  // in the order in which they are searched
 
   // Whether mhcjit_prepare can work for MHCJIT_DEVICE_GPU from an empty cache.
   bool gpu_ready() const;

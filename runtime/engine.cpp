@@ -137,15 +137,18 @@ Engine::OperatorKey Engine::key_of(const mhcjit_problem& problem, std::int32_t d
 }
 
 mhcjit_counters Engine::counters() const {
-  const cache::Counters cache = builder_.cache_counters();
+  const cache::TierCounters cache = builder_.cache_counters();
   return {
       .memory_hits = memory_hits_,
-      .disk_hits = cache.hits,
+      .disk_hits = cache.writable.hits + cache.read_only_hits,
       .misses = builder_.compiles(),
       .corrupt_entries = cache.corrupt_entries,
-      .publish_failures = cache.publish_failures + builder_.withheld(),
+      .publish_failures = cache.writable.publish_failures + builder_.withheld(),
       .compile_ms = builder_.compile_milliseconds(),
       .load_us = static_cast<double>(load_nanoseconds_) * 1e-3,
+      .read_only_hits = cache.read_only_hits,
+      .promotions = cache.promotions,
+      .lock_timeouts = cache.lock_timeouts,
   };
 }
 

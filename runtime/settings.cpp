@@ -28,6 +28,9 @@ llvm::Expected<Settings> settings_from(const mhcjit_engine_options& options) {
                       options.cpu_threads);
   return Settings{
       .cache_root = options.cache_dir == nullptr ? cache::default_root(get_environment) : options.cache_dir,
+      .read_only_roots = options.read_only_cache_dirs == nullptr ? cache::default_read_only_roots(get_environment)
+                                                                 : cache::split_roots(options.read_only_cache_dirs),
+      .runtime_folder = cache::runtime_folder(get_environment),
       .nvrtc_path = text_or_empty(options.nvrtc_path),
       .driver_path = text_or_empty(options.driver_path),
       .template_dir = text_or_empty(options.template_dir),

@@ -58,6 +58,11 @@ std::string to_text(const runtime::Findings& found) {
               .line("folder", found.cache.root.empty() ? "none, kernels are kept in memory only" : found.cache.root)
               .line("compiler", found.cache.recorded_compiler)
               .str();
+  for (const runtime::Findings::Cache& cache : found.read_only_caches)
+    text += Section("read-only cache", cache.problem)
+                .line("folder", cache.root)
+                .line("compiler", cache.recorded_compiler)
+                .str();
   return text + fmt::format("ready: {}\n", found.gpu_ready()             ? "kernels can be compiled and run on the GPU"
                                            : found.nvrtc.problem.empty() ? "warmup, and the CPU path (run --device cpu)"
                                                                          : "the CPU path (run --device cpu)");
@@ -67,7 +72,15 @@ llvm::json::Value text_or_null(const std::string& text) {
   return text.empty() ? llvm::json::Value(nullptr) : llvm::json::Value(text);
 }
 
+llvm::json::Object to_json(const runtime::Findings::Cache& cache) {
+  return llvm::json::Object{{"root", text_or_null(cache.root)},
+                            {"recorded_compiler", text_or_null(cache.recorded_compiler)},
+                            {"problem", text_or_null(cache.problem)}};
+}
+
 llvm::json::Object to_json(const runtime::Findings& found) {
+  llvm::json::Array read_only_caches;
+  for (const runtime::Findings::Cache& cache : found.read_only_caches) read_only_caches.push_back(to_json(cache));
   llvm::json::Array devices;
   for (const runtime::Findings::Device& device : found.devices)
     devices.push_back(llvm::json::Object{{"ordinal", device.ordinal},
@@ -76,23 +89,21 @@ llvm::json::Object to_json(const runtime::Findings& found) {
                                          {"architecture", device.architecture},
                                          {"memory_bytes", device.memory_bytes},
                                          {"problem", text_or_null(device.problem)}});
-  return llvm::json::Object{
-      {"version", found.library_version},
-      {"driver", llvm::json::Object{{"path", text_or_null(found.driver.path)},
-                                    {"version", text_or_null(found.driver.version)},
-                                    {"problem", text_or_null(found.driver.problem)}}},
-      {"devices", std::move(devices)},
-      {"devices_problem", text_or_null(found.devices_problem)},
-      {"nvrtc", llvm::json::Object{{"path", text_or_null(found.nvrtc.path)},
-                                   {"builtins_path", text_or_null(found.nvrtc.builtins_path)},
-                                   {"found_by", text_or_null(found.nvrtc.found_by)},
-                                   {"version", text_or_null(found.nvrtc.version)},
-                                   {"identity", text_or_null(found.nvrtc.identity)},
-                                   {"problem", text_or_null(found.nvrtc.problem)}}},
-      {"cache", llvm::json::Object{{"root", text_or_null(found.cache.root)},
-                                   {"recorded_compiler", text_or_null(found.cache.recorded_compiler)},
-                                   {"problem", text_or_null(found.cache.problem)}}},
-      {"gpu_ready", found.gpu_ready()}};
+  return llvm::json::Object{{"version", found.library_version},
+                            {"driver", llvm::json::Object{{"path", text_or_null(found.driver.path)},
+                                                          {"version", text_or_null(found.driver.version)},
+                                                          {"problem", text_or_null(found.driver.problem)}}},
+                            {"devices", std::move(devices)},
+                            {"devices_problem", text_or_null(found.devices_problem)},
+                            {"nvrtc", llvm::json::Object{{"path", text_or_null(found.nvrtc.path)},
+                                                         {"builtins_path", text_or_null(found.nvrtc.builtins_path)},
+                                                         {"found_by", text_or_null(found.nvrtc.found_by)},
+                                                         {"version", text_or_null(found.nvrtc.version)},
+                                                         {"identity", text_or_null(found.nvrtc.identity)},
+                                                         {"problem", text_or_null(found.nvrtc.problem)}}},
+                            {"cache", to_json(found.cache)},
+                            {"read_only_caches", std::move(read_only_caches)},
+                            {"gpu_ready", found.gpu_ready()}};
 }
 
 llvm::Expected<Report> run() {
@@ -106,7 +117,7 @@ llvm::Expected<Report> run() {
 const Command& doctor_command() {
   static const Command command = {
       doctor, "[--json]",
-      "Looks for the driver, the devices, NVRTC and the cache folder. A machine without a GPU is no failure: the\n"
+      "Looks for the driver, the devices, NVRTC and the cache folders. A machine without a GPU is no failure: the\n"
       "exit code is 0, and the text says what works and what to install for the rest.",
       "  mhcjit doctor\n"
       "  mhcjit doctor --json",

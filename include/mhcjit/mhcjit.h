@@ -139,6 +139,9 @@ typedef struct mhcjit_engine_options {
   void* log_user;             /* handed to `log` */
   mhcjit_log_level log_level; /* most detailed level handed to `log`; 0: warnings */
   int32_t cpu_threads;        /* threads of the CPU path; 0: one per core */
+  const char* read_only_cache_dirs; /* folders that are searched after cache_dir and never written, with : between
+                                       them; NULL: the absolute paths in $MHCJIT_CACHE_RO; "": none. What is found
+                                       there is copied to cache_dir */
 } mhcjit_engine_options;
 
 /* Creates an engine. `options` may be NULL: all defaults. Touches neither CUDA nor NVRTC nor the cache folder
@@ -184,7 +187,8 @@ typedef struct mhcjit_operator mhcjit_operator;
  *
  * Errors: INVALID_ARGUMENT, NULL_POINTER, NO_DEVICE, NO_NVRTC, COMPILATION_FAILED, NOT_PREPARED, LOAD_FAILED,
  * OUT_OF_MEMORY, FORKED, IO (template_dir). A cache folder that cannot be used is a warning to the log, never an error.
- */
+ * Of the processes of one machine that share a cache folder and ask at the same time, one compiles; the others wait
+ * for it, at most 30 s, and take what it published. */
 MHCJIT_API mhcjit_status mhcjit_prepare(mhcjit_engine* engine, const mhcjit_problem* problem, mhcjit_device device,
                                         void* stream, const mhcjit_operator** op);
 
@@ -210,12 +214,15 @@ MHCJIT_API mhcjit_status mhcjit_compile(mhcjit_engine* engine, const mhcjit_prob
 /* Counters of an engine since its creation. */
 typedef struct mhcjit_counters {
   uint64_t memory_hits;      /* prepared operators found ready */
-  uint64_t disk_hits;        /* entries read from the cache folder */
+  uint64_t disk_hits;        /* entries read from a cache folder, read-only ones included */
   uint64_t misses;           /* neither: compiled */
   uint64_t corrupt_entries;  /* entries set aside because a check failed */
   uint64_t publish_failures; /* entries that could not be written */
   double compile_ms;         /* total time in NVRTC */
   double load_us;            /* total time in the driver's module loading */
+  uint64_t read_only_hits;   /* those of disk_hits that came from a read-only folder */
+  uint64_t promotions;       /* those of read_only_hits that were copied to cache_dir */
+  uint64_t lock_timeouts;    /* compiles beside another process: it took too long, or the file system has no locks */
 } mhcjit_counters;
 
 /* Errors: NULL_POINTER. */

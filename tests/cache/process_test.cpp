@@ -69,7 +69,7 @@ TierOptions options_of(Warnings& warnings, milliseconds timeout = milliseconds(1
 // What an engine does: looks, and makes what is not there. Nothing when a step fails.
 template <typename Compile>
 std::optional<Entry> look_or_make(TieredCache& cache, const Sample& wanted, Compile&& compile) {
-  if (std::optional<Entry> entry = cache.find(wanted.key, "sm_90a")) return entry;
+  if (std::optional<TieredCache::Found> found = cache.find(wanted.key, "sm_90a")) return std::move(found->entry);
   llvm::Expected<TieredCache::Made> made = cache.make_once(wanted.key, "sm_90a", [&]() -> llvm::Expected<Entry> {
     compile();
     if (!cache.publish(wanted.key, wanted.entry)) return make_error(MHCJIT_ERROR_IO, "not published");

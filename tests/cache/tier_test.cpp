@@ -28,6 +28,11 @@ std::vector<std::string> listing(const std::string& folder) {
   return lines;
 }
 
+std::optional<Entry> entry_of(std::optional<TieredCache::Found> found) {
+  if (!found) return std::nullopt;
+  return std::move(found->entry);
+}
+
 class Tiers : public ::testing::Test {
  protected:
   TierOptions options(std::vector<std::string> read_only_roots) {
@@ -51,15 +56,23 @@ TEST_F(Tiers, AHitBelowIsPromotedAndFoundAboveTheNextTime) {
   publish(image, made);
   const std::vector<std::string> before = listing(image);
   TieredCache cache(own, options({folder / "absent", image}));
-  EXPECT_EQ(cache.find(made.key, "sm_90a"), made.entry);
-  EXPECT_EQ(cache.find(made.key, "sm_90a"), made.entry);
+  const std::optional<TieredCache::Found> below = cache.find(made.key, "sm_90a");
+  ASSERT_TRUE(below);
+  EXPECT_EQ(below->entry, made.entry);
+  EXPECT_EQ(below->tier, Tier::read_only);
+  EXPECT_TRUE(below->promoted);
+  const std::optional<TieredCache::Found> above = cache.find(made.key, "sm_90a");
+  ASSERT_TRUE(above);
+  EXPECT_EQ(above->entry, made.entry);
+  EXPECT_EQ(above->tier, Tier::writable);
+  EXPECT_FALSE(above->promoted);
   const TierCounters counters = cache.counters();
   EXPECT_EQ(counters.read_only_hits, 1u);
   EXPECT_EQ(counters.promotions, 1u);
   EXPECT_EQ(counters.writable.hits, 1u);
   EXPECT_EQ(test::read_file(own + "/" + entry_name(made.key)), test::read_file(image + "/" + entry_name(made.key)));
   EXPECT_EQ(listing(image), before);
-  EXPECT_EQ(TieredCache(own).find(made.key, "sm_90a"), made.entry) << "it outlives the image";
+  EXPECT_EQ(entry_of(TieredCache(own).find(made.key, "sm_90a")), made.entry) << "it outlives the image";
   EXPECT_EQ(warnings.lines(), std::vector<std::string>{});
 }
 
@@ -67,10 +80,10 @@ TEST_F(Tiers, TheFirstFolderThatHasTheEntryGivesIt) {
   const Sample first = sample(1, 1), second = sample(1, 2);
   publish(image, first);
   publish(other, second);
-  EXPECT_EQ(TieredCache("", options({image, other})).find(first.key, "sm_90a"), first.entry);
-  EXPECT_EQ(TieredCache("", options({other, image})).find(first.key, "sm_90a"), second.entry);
+  EXPECT_EQ(entry_of(TieredCache("", options({image, other})).find(first.key, "sm_90a")), first.entry);
+  EXPECT_EQ(entry_of(TieredCache("", options({other, image})).find(first.key, "sm_90a")), second.entry);
   publish(own, second);
-  EXPECT_EQ(TieredCache(own, options({image})).find(first.key, "sm_90a"), second.entry);
+  EXPECT_EQ(entry_of(TieredCache(own, options({image})).find(first.key, "sm_90a")), second.entry);
 }
 
 TEST_F(Tiers, ABadEntryBelowIsPassedOverWhereItLies) {
@@ -84,7 +97,7 @@ TEST_F(Tiers, ABadEntryBelowIsPassedOverWhereItLies) {
   const std::vector<std::string> before = listing(image);
 
   TieredCache cache(own, options({image, other}));
-  EXPECT_EQ(cache.find(made.key, "sm_90a"), made.entry) << "the next folder has it";
+  EXPECT_EQ(entry_of(cache.find(made.key, "sm_90a")), made.entry) << "the next folder has it";
   EXPECT_EQ(cache.counters().corrupt_entries, 1u);
   TieredCache alone("", options({image}));
   EXPECT_FALSE(alone.find(made.key, "sm_90a"));
@@ -121,7 +134,7 @@ TEST_F(Tiers, WithoutAFolderOfItsOwnTheImageStillServes) {
   const std::vector<std::string> before = listing(image);
   test::write_file(own, "a file where the folder should be");
   TieredCache cache(own, options({image}));
-  for (int time = 0; time < 3; ++time) EXPECT_EQ(cache.find(made.key, "sm_90a"), made.entry);
+  for (int time = 0; time < 3; ++time) EXPECT_EQ(entry_of(cache.find(made.key, "sm_90a")), made.entry);
   EXPECT_EQ(cache.counters().read_only_hits, 3u);
   EXPECT_EQ(cache.counters().promotions, 0u);
   EXPECT_EQ(warnings.lines().size(), 1u) << "one folder cannot be used, and that is said once";

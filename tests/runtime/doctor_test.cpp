@@ -75,6 +75,24 @@ TEST_F(DoctorTest, ACacheFolderThatOthersMayWriteIsNotUsed) {
   EXPECT_NE(find_out().cache.problem.find("chmod 700"), std::string::npos);
 }
 
+TEST_F(DoctorTest, ReadOnlyFoldersAreListedWithWhatIsWrongWithThem) {
+  prepare(make_engine(), forward_problem);
+  const std::string absent = folder / "absent", planted = folder / "planted";
+  std::filesystem::create_directory(planted);
+  std::filesystem::permissions(planted, std::filesystem::perms::all);
+  const std::string list = cache_dir + ":" + absent + ":" + planted;
+  mhcjit_engine_options asked = options();
+  asked.read_only_cache_dirs = list.c_str();
+  auto findings = runtime::find_out(asked);
+  ASSERT_TRUE(static_cast<bool>(findings)) << take_failure(findings.takeError()).text;
+  ASSERT_EQ(findings->read_only_caches.size(), 3u);
+  EXPECT_EQ(findings->read_only_caches[0].root, cache_dir);
+  EXPECT_EQ(findings->read_only_caches[0].recorded_compiler, findings->nvrtc.identity);
+  EXPECT_EQ(findings->read_only_caches[0].problem, "");
+  EXPECT_NE(findings->read_only_caches[1].problem.find(absent + " is not a folder"), std::string::npos);
+  EXPECT_NE(findings->read_only_caches[2].problem.find("chmod go-w"), std::string::npos);
+}
+
 TEST_F(DoctorTest, TheRecordedCompilerIsShown) {
   prepare(make_engine(), forward_problem);
   const runtime::Findings findings = find_out();

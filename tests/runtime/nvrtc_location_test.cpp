@@ -1,6 +1,8 @@
 // Where NVRTC is looked for and in which order, what does not count as one, and that none of it loads anything. The
 // libraries are stand-ins: what matters here is their files.
 #include <dlfcn.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <map>
@@ -178,29 +180,83 @@ TEST_F(NvrtcLocationTest, AFolderRecordsTheLastCompiler) {
   EXPECT_EQ(recorded_identity(root), std::nullopt);
 }
 
+// Who may write the record decides which of the folder's kernels are used.
+TEST_F(NvrtcLocationTest, ARecordThatIsALinkOrAnotherUsersIsNone) {
+  const std::string root = folder / "cache", record = root + "/compiler_identity";
+  fs::create_directories(root);
+  const CompilerIdentity identity = {13, 0, "0123abcd", "4567ef89"};
+  ASSERT_FALSE(static_cast<bool>(record_identity(root, identity)));
+  fs::rename(record, folder / "elsewhere");
+  fs::create_symlink(folder / "elsewhere", record);
+  EXPECT_EQ(recorded_identity(root), std::nullopt);
+  ASSERT_FALSE(static_cast<bool>(record_identity(root, identity)));
+  EXPECT_EQ(recorded_identity(root), identity) << "the link is replaced, not followed";
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can give the file to another user";
+  ASSERT_EQ(::chown(record.c_str(), 12345, 12345), 0);
+  EXPECT_EQ(recorded_identity(root), std::nullopt);
+}
+
 // A machine without NVRTC takes the recorded identity; one whose NVRTC was named and is missing does not.
 TEST_F(NvrtcLocationTest, TheRecordServesAMachineWithoutNvrtc) {
   const std::string root = folder / "cache";
   fs::create_directories(root);
   const CompilerIdentity recorded = {13, 0, "0123abcd", "4567ef89"};
   ASSERT_FALSE(static_cast<bool>(record_identity(root, recorded)));
-  auto named = Compiler("/nonexistent/libnvrtc.so.13", root).identity();
+  auto named = Compiler("/nonexistent/libnvrtc.so.13", {root}).identities();
   ASSERT_FALSE(static_cast<bool>(named));
   EXPECT_EQ(take_failure(named.takeError()).status, MHCJIT_ERROR_NO_NVRTC);
 
   ASSERT_EQ(unsetenv("MHCJIT_NVRTC"), 0);
-  if (auto elsewhere = Compiler("", folder / "empty").identity()) {
-    GTEST_SKIP() << "this machine has an NVRTC of its own: " << to_string(*elsewhere);
+  if (auto elsewhere = Compiler("", {folder / "empty"}).identities()) {
+    GTEST_SKIP() << "this machine has an NVRTC of its own: " << to_string(elsewhere->front());
   } else {
     consumeError(elsewhere.takeError());
   }
-  Compiler compiler("", root);
-  auto identity = compiler.identity();
-  ASSERT_TRUE(static_cast<bool>(identity));
-  EXPECT_EQ(*identity, recorded);
+  const std::string other_root = folder / "other";
+  ASSERT_TRUE(std::filesystem::create_directory(other_root));
+  const CompilerIdentity other = {12, 9, "89ab", "cdef"};
+  ASSERT_FALSE(static_cast<bool>(record_identity(other_root, other)));
+  Compiler compiler("", {folder / "empty", root, other_root, root});
+  auto identities = compiler.identities();
+  ASSERT_TRUE(static_cast<bool>(identities));
+  EXPECT_EQ(*identities, (std::vector<CompilerIdentity>{recorded, other}));
   auto output = compiler.compile({});
   ASSERT_FALSE(static_cast<bool>(output)) << "there is nothing to compile with";
   EXPECT_EQ(take_failure(output.takeError()).status, MHCJIT_ERROR_NO_NVRTC);
+}
+
+// A container image is warmed elsewhere and runs where there is no NVRTC: its kernels are used, and the folder that
+// they are copied to serves alone later.
+TEST_F(NvrtcLocationTest, AnImageServesAMachineWithoutNvrtcAndSoDoesTheCopy) {
+  ASSERT_EQ(unsetenv("MHCJIT_NVRTC"), 0);
+  if (auto elsewhere = Compiler("", {}).identities()) {
+    GTEST_SKIP() << "this machine has an NVRTC of its own: " << to_string(elsewhere->front());
+  } else {
+    consumeError(elsewhere.takeError());
+  }
+  const std::string image = folder / "image", own = folder / "own", nvrtc = FAKE_NVRTC;
+  // In a process of its own: what it loads would be found.
+  const auto compiled = [](const std::string& cache_dir, const std::string& read_only, const std::string& nvrtc_path) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      mhcjit_engine_options options = {};
+      options.cache_dir = cache_dir.c_str();
+      options.read_only_cache_dirs = read_only.c_str();
+      options.nvrtc_path = nvrtc_path.empty() ? nullptr : nvrtc_path.c_str();
+      const mhcjit_problem problem = {MHCJIT_PRE_FORWARD, 4, 256, MHCJIT_BF16, 0, 0};
+      mhcjit_engine* engine = nullptr;
+      mhcjit_engine_create(&options, &engine);
+      ::_exit(mhcjit_compile(engine, &problem, "sm_90a", nullptr));
+    }
+    int status = -1;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  };
+  EXPECT_EQ(compiled(image, "", nvrtc), MHCJIT_SUCCESS);
+  EXPECT_EQ(compiled(own, "", ""), MHCJIT_ERROR_NO_NVRTC);
+  EXPECT_EQ(compiled(own, image, ""), MHCJIT_SUCCESS);
+  fs::remove_all(image);
+  EXPECT_EQ(compiled(own, "", ""), MHCJIT_SUCCESS);
 }
 
 TEST_F(NvrtcLocationTest, OptionsFollowFromTheVersionAndAreSorted) {

@@ -32,21 +32,22 @@ class NvrtcTest : public ::testing::TestWithParam<Version> {
   }
 
   CompileRequest request(std::string source, std::string_view architecture = "sm_90a") {
-    auto identity = compiler.identity();
-    if (!identity) {
-      ADD_FAILURE() << take_failure(identity.takeError()).text;
+    auto identities = compiler.identities();
+    if (!identities) {
+      ADD_FAILURE() << take_failure(identities.takeError()).text;
       return {};
     }
-    EXPECT_EQ(identity->major, GetParam().major);
-    EXPECT_EQ(identity->minor, GetParam().minor);
+    const CompilerIdentity& identity = identities->front();
+    EXPECT_EQ(identity.major, GetParam().major);
+    EXPECT_EQ(identity.minor, GetParam().minor);
     return {std::move(source),
             {{"values.cuh", "#pragma once\nconstexpr int words = 200;\n"}},
-            compile_options(architecture, *identity),
+            compile_options(architecture, identity),
             folder / "failed/source.cu"};
   }
 
   test::TemporaryFolder folder;
-  Compiler compiler{GetParam().path, ""};
+  Compiler compiler{GetParam().path, {}};
 };
 
 constexpr char two_kernels[] = R"(#include <values.cuh>
