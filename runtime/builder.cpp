@@ -7,6 +7,7 @@
 #include "runtime/ptxas_log.h"
 #include "runtime/stopwatch.h"
 #include "runtime/template_set.h"
+#include "runtime/warmup_command.h"
 #include "support/error.h"
 
 namespace mhcjit::runtime {
@@ -37,10 +38,12 @@ std::int64_t unix_seconds_now() {
 Builder::Builder(const Settings& settings)
     : log_(settings.log),
       template_dir_(settings.template_dir),
+      no_compile_(settings.no_compile),
       cache_(settings.cache_root, {.folders = {.log = settings.log},
                                    .read_only_roots = settings.read_only_roots,
                                    .runtime_folder = settings.runtime_folder}),
-      compiler_(settings.nvrtc_path, cache_.roots()) {}
+      compiler_(settings.nvrtc_path, cache_.roots()),
+      misses_(settings.record_path, settings.log) {}
 
 llvm::Expected<Builder::Built> Builder::build(const codegen::Problem& problem) {
   bool made_here = false;
@@ -58,7 +61,7 @@ llvm::Expected<CompiledUnitPtr> Builder::build_anew(const codegen::Problem& prob
 
 llvm::Expected<CompiledUnitPtr> Builder::make(const codegen::Problem& problem, Lookup lookup) {
   auto plans = plans_for(problem);
-  if (!plans) return plans.takeError();
+  if (!plans) return without_plan(problem, plans.takeError());
   const auto unit_of = [](const Plan& plan, cache::Entry entry, bool from_disk) {
     return std::make_shared<CompiledUnit>(
         CompiledUnit{plan.spec, plan.compiler, plan.key.digest(), std::move(entry), from_disk});
@@ -66,6 +69,8 @@ llvm::Expected<CompiledUnitPtr> Builder::make(const codegen::Problem& problem, L
   if (lookup == Lookup::cache_first) {
     for (const Plan& plan : *plans)
       if (auto found = find(plan)) return unit_of(plan, std::move(found->entry), /*from_disk=*/true);
+    misses_.add(problem);
+    if (no_compile_) return not_in_cache(problem);
   }
 
   const Plan& plan = plans->front();
@@ -79,6 +84,25 @@ llvm::Expected<CompiledUnitPtr> Builder::make(const codegen::Problem& problem, L
   auto made = cache_.make_once(plan.key, plan.architecture, compile_now);
   if (!made) return made.takeError();
   return unit_of(plan, std::move(made->entry), /*from_disk=*/made->found_in.has_value());
+}
+
+llvm::Error Builder::without_plan(const codegen::Problem& problem, llvm::Error reason) {
+  const Failure failure = take_failure(std::move(reason));
+  if (failure.status == MHCJIT_ERROR_NO_NVRTC) {
+    misses_.add(problem);
+    // A compiler that was named and is not there is a mistake to report.
+    if (no_compile_ && !compiler_.is_named()) return not_in_cache(problem);
+  }
+  return make_error(failure.status, failure.text);
+}
+
+llvm::Error Builder::not_in_cache(const codegen::Problem& problem) const {
+  const std::vector<std::string> roots = cache_.roots();
+  return make_error(MHCJIT_ERROR_NOT_IN_CACHE,
+                    "{} is in no cache folder ({}), and no_compile or MHCJIT_NO_COMPILE forbids compiling it; compile "
+                    "it beforehand: {}",
+                    to_string(problem), roots.empty() ? "none is in use" : fmt::format("{}", fmt::join(roots, ", ")),
+                    warmup_command(problem, roots.empty() ? "" : roots.front()));
 }
 
 llvm::Expected<std::vector<Builder::Plan>> Builder::plans_for(const codegen::Problem& problem) {

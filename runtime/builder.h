@@ -14,6 +14,7 @@
 #include "cache/tiered_cache.h"
 #include "codegen/kernel_spec.h"
 #include "runtime/compiler.h"
+#include "runtime/miss_record.h"
 #include "runtime/settings.h"
 #include "runtime/template_set.h"
 
@@ -40,7 +41,8 @@ class Builder {
     bool cache_hit;  // no compile was needed for this call
   };
 
-  // `problem` has passed check(). Errors: NO_NVRTC, COMPILATION_FAILED, OUT_OF_MEMORY, IO (template_dir).
+  // `problem` has passed check(). Errors: NO_NVRTC, COMPILATION_FAILED, NOT_IN_CACHE, OUT_OF_MEMORY, IO
+  // (template_dir).
   llvm::Expected<Built> build(const codegen::Problem& problem);
 
   // Compiles `problem` although the cache has it, and replaces what the cache has: for a cubin that the driver refused.
@@ -66,6 +68,9 @@ class Builder {
   };
 
   llvm::Expected<CompiledUnitPtr> make(const codegen::Problem& problem, Lookup lookup);
+  // Where no compiler is known there is nothing to look up, which is a miss too.
+  llvm::Error without_plan(const codegen::Problem& problem, llvm::Error reason);
+  llvm::Error not_in_cache(const codegen::Problem& problem) const;
   // For each compiler whose kernel may be used, the best first. Not empty.
   llvm::Expected<std::vector<Plan>> plans_for(const codegen::Problem& problem);
   std::optional<cache::TieredCache::Found> find(const Plan& plan);
@@ -75,8 +80,10 @@ class Builder {
 
   const Log log_;
   const std::string template_dir_;
+  const bool no_compile_;
   cache::TieredCache cache_;
   Compiler compiler_;
+  MissRecord misses_;
   cache::SingleFlight<codegen::Problem, CompiledUnitPtr> units_;
   std::atomic<std::uint64_t> compiles_ = 0;
   std::atomic<std::uint64_t> compile_nanoseconds_ = 0;

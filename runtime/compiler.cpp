@@ -27,7 +27,7 @@ llvm::Expected<std::vector<CompilerIdentity>> Compiler::identities() {
     return std::vector{*identity_};
   }
   // A compiler that was named and is not there is a mistake to report, not a machine without a compiler.
-  if (!names_nvrtc(nvrtc_path_, get_environment)) {
+  if (!is_named()) {
     std::vector<CompilerIdentity> identities;
     for (const std::string& root : cache_roots_) {
       const auto recorded = recorded_identity(root);
@@ -40,6 +40,8 @@ llvm::Expected<std::vector<CompilerIdentity>> Compiler::identities() {
   }
   return found.takeError();
 }
+
+bool Compiler::is_named() const { return names_nvrtc(nvrtc_path_, get_environment); }
 
 llvm::Expected<CompileOutput> Compiler::compile(const CompileRequest& request) {
   auto found = location();

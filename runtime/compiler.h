@@ -26,6 +26,9 @@ class Compiler {
   // one).
   llvm::Expected<std::vector<CompilerIdentity>> identities();
 
+  // Whether the host or the user named an NVRTC, so that none is searched for and no record serves in its place.
+  bool is_named() const;
+
   // Opens NVRTC when it is not open yet. Errors: NO_NVRTC, COMPILATION_FAILED, OUT_OF_MEMORY.
   llvm::Expected<CompileOutput> compile(const CompileRequest& request);
 

@@ -98,6 +98,11 @@ llvm::Expected<std::vector<LoadedKernel>> Engine::load_unit(const DriverApi& dri
   const Failure failure = take_failure(kernels.takeError());
   const std::string problem = to_string(unit->spec.problem);
   if (failure.status != MHCJIT_ERROR_LOAD_FAILED) return make_error(failure.status, "{}: {}", problem, failure.text);
+  if (unit->from_disk && settings_.no_compile)
+    return make_error(MHCJIT_ERROR_LOAD_FAILED,
+                      "{}: the CUDA driver {} refused the cached kernel, digest {}: {}; let it be compiled anew, once, "
+                      "without no_compile and MHCJIT_NO_COMPILE",
+                      problem, driver.version(), unit->digest, failure.text);
   if (unit->from_disk) {
     settings_.log(
         MHCJIT_LOG_WARNING,

@@ -2,13 +2,16 @@
 
 #include <cstdlib>
 
+#include <llvm/ADT/SmallString.h>
+#include <llvm/Support/FileSystem.h>
+
 #include "cache/location.h"
 #include "support/error.h"
 
 namespace mhcjit::runtime {
 namespace {
 
-std::string text_or_empty(const char* text) { return text == nullptr ? "" : text; }
+const char* text_or_empty(const char* text) { return text == nullptr ? "" : text; }
 
 Log log_of(const mhcjit_engine_options& options) {
   if (options.log == nullptr) return {};
@@ -16,6 +19,24 @@ Log log_of(const mhcjit_engine_options& options) {
     callback(level, std::string(line).c_str(), user);
   };
   return {sink, options.log_level == 0 ? MHCJIT_LOG_WARNING : options.log_level};
+}
+
+llvm::Expected<bool> no_compile_of(const mhcjit_engine_options& options) {
+  if (options.no_compile != 0 && options.no_compile != 1)
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "no_compile is {}, allowed: 0 and 1", options.no_compile);
+  const std::string_view variable = text_or_empty(get_environment("MHCJIT_NO_COMPILE"));
+  // Who means to forbid compiles must not learn from a slow start that it was misspelt.
+  if (!variable.empty() && variable != "0" && variable != "1")
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "MHCJIT_NO_COMPILE is '{}', allowed: 0 and 1", variable);
+  return options.no_compile == 1 || variable == "1";
+}
+
+// The process may change its current folder later.
+std::string record_path_of(const mhcjit_engine_options& options) {
+  llvm::SmallString<256> path(
+      text_or_empty(options.record_path == nullptr ? get_environment("MHCJIT_RECORD") : options.record_path));
+  if (path.empty() || llvm::sys::fs::make_absolute(path)) return "";
+  return path.str().str();
 }
 
 }  // namespace
@@ -26,11 +47,15 @@ llvm::Expected<Settings> settings_from(const mhcjit_engine_options& options) {
   if (options.cpu_threads < 0)
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "cpu_threads is {}, allowed: 0 (one per core) and more",
                       options.cpu_threads);
+  auto no_compile = no_compile_of(options);
+  if (!no_compile) return no_compile.takeError();
   return Settings{
       .cache_root = options.cache_dir == nullptr ? cache::default_root(get_environment) : options.cache_dir,
       .read_only_roots = options.read_only_cache_dirs == nullptr ? cache::default_read_only_roots(get_environment)
                                                                  : cache::split_roots(options.read_only_cache_dirs),
       .runtime_folder = cache::runtime_folder(get_environment),
+      .record_path = record_path_of(options),
+      .no_compile = *no_compile,
       .nvrtc_path = text_or_empty(options.nvrtc_path),
       .driver_path = text_or_empty(options.driver_path),
       .template_dir = text_or_empty(options.template_dir),

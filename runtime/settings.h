@@ -15,9 +15,11 @@ struct Settings {
   std::string cache_root;  // "": compiled kernels are kept in memory only
   std::vector<std::string> read_only_roots;
   std::string runtime_folder;  // of this user on this machine; "": none
-  std::string nvrtc_path;      // "": the usual places
-  std::string driver_path;     // "": libcuda.so.1 from the loader's path
-  std::string template_dir;    // "": embedded
+  std::string record_path;     // absolute; "": misses are not recorded
+  bool no_compile = false;
+  std::string nvrtc_path;    // "": the usual places
+  std::string driver_path;   // "": libcuda.so.1 from the loader's path
+  std::string template_dir;  // "": embedded
   Log log;
   int cpu_threads = 0;  // 0: one per core
 };
@@ -25,7 +27,7 @@ struct Settings {
 // getenv(), in the form that the functions which read the environment take.
 const char* get_environment(const char* name);
 
-// Reads the environment for the folders that the host did not choose. Errors: INVALID_ARGUMENT (cpu_threads).
+// Reads the environment for what the host did not choose. Errors: INVALID_ARGUMENT (cpu_threads, no_compile).
 llvm::Expected<Settings> settings_from(const mhcjit_engine_options& options);
 
 }  // namespace mhcjit::runtime

@@ -2,9 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 
-#include "cache/location.h"
+#include "tools/options.h"
 
 namespace mhcjit::tools::cache_options {
 
@@ -40,13 +39,7 @@ cl::opt<std::string> max_entries("max-entries", cl::desc("limit of entries (defa
 cl::opt<std::string> output("o", cl::desc("bundle to write"), cl::value_desc("FILE"), cl::sub(export_bundle));
 cl::list<std::string> bundles(cl::Positional, cl::desc("bundles"), cl::sub(import_bundle));
 
-llvm::Expected<std::string> folder() {
-  if (!cache_dir.empty()) return cache_dir;
-  std::string found = cache::default_root([](const char* name) -> const char* { return std::getenv(name); });
-  if (!found.empty()) return found;
-  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
-                    "there is no cache folder: pass --cache-dir, or set MHCJIT_CACHE_DIR or HOME");
-}
+llvm::Expected<std::string> folder() { return cache_folder(cache_dir); }
 
 std::int64_t unix_seconds_now() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();

@@ -18,13 +18,14 @@ cl::opt<std::string> dtype("dtype", cl::desc("dtype of x: bf16 (default), fp16 o
 cl::opt<std::string> arch("arch", cl::desc("architecture, such as sm_80 or sm_90a"), cl::value_desc("ARCH"),
                           cl::sub(emit));
 cl::opt<bool> gamma("gamma", cl::desc("the problem has gamma"), cl::sub(emit));
+cl::opt<bool> batch_invariant("batch-invariant", cl::desc("row t has the same bits whatever T is"), cl::sub(emit));
 
 llvm::Expected<Report> run() {
   llvm::Expected<std::string> name = required("--op", op);
   if (!name) return name.takeError();
   llvm::Expected<codegen::Op> asked = codegen::parse_op(*name);
   if (!asked) return asked.takeError();
-  auto problems = parse_problems({n, d, dtype, arch, gamma}, {*asked});
+  auto problems = parse_problems({n, d, dtype, arch, gamma, batch_invariant}, {*asked});
   if (!problems) return problems.takeError();
   if (problems->size() != 1)
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--n, --d, --dtype and --arch name {} problems, allowed: 1",
@@ -38,7 +39,7 @@ llvm::Expected<Report> run() {
 
 const Command& emit_command() {
   static const Command command = {
-      emit, "--op OP --n N --d D --arch ARCH [--dtype DTYPE] [--gamma]",
+      emit, "--op OP --n N --d D --arch ARCH [--dtype DTYPE] [--gamma] [--batch-invariant]",
       "Prints on stdout the exact unit that warmup and run hand to the compiler. It includes kernel\n"
       "templates by name, which the library holds.",
       "  mhcjit emit --op pre_forward --n 4 --d 4096 --dtype bf16 --arch sm_90a\n"

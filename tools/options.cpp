@@ -1,10 +1,12 @@
 #include "tools/options.h"
 
 #include <cmath>
+#include <cstdlib>
 
 #include <llvm/ADT/STLExtras.h>
 #include <llvm/ADT/SmallVector.h>
 
+#include "cache/location.h"
 #include "support/error.h"
 
 namespace mhcjit::tools {
@@ -45,6 +47,14 @@ llvm::Expected<std::int64_t> parse_integer(llvm::StringRef option, llvm::StringR
   return value;
 }
 
+llvm::Expected<std::string> cache_folder(const std::string& cache_dir) {
+  if (!cache_dir.empty()) return cache_dir;
+  std::string folder = cache::default_root([](const char* name) -> const char* { return std::getenv(name); });
+  if (!folder.empty()) return folder;
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
+                    "there is no cache folder: pass --cache-dir, or set MHCJIT_CACHE_DIR or HOME");
+}
+
 llvm::Expected<double> parse_number(llvm::StringRef option, llvm::StringRef text, double least) {
   double value = 0;
   if (text.getAsDouble(value) || !std::isfinite(value) || value < least)
@@ -82,7 +92,8 @@ llvm::Expected<std::vector<codegen::Problem>> parse_problems(const ProblemOption
       for (const std::int64_t n : *streams)
         for (const std::int64_t d : *sizes)
           for (const codegen::Op op : ops)
-            problems.push_back({op, static_cast<int>(n), d, dtype, options.gamma, false, architecture});
+            problems.push_back(
+                {op, static_cast<int>(n), d, dtype, options.gamma, options.batch_invariant, architecture});
   return problems;
 }
 

@@ -23,6 +23,9 @@ llvm::Expected<std::int64_t> parse_integer(llvm::StringRef option, llvm::StringR
 // A finite number of at least `least`.
 llvm::Expected<double> parse_number(llvm::StringRef option, llvm::StringRef text, double least);
 
+// What --cache-dir says, or where the library looks when it says nothing. Errors: when there is no such place.
+llvm::Expected<std::string> cache_folder(const std::string& cache_dir);
+
 // A comma list of integers without repetition.
 llvm::Expected<std::vector<std::int64_t>> parse_integers(llvm::StringRef option, llvm::StringRef text,
                                                          std::int64_t least, std::int64_t most);
@@ -30,10 +33,11 @@ llvm::Expected<std::vector<std::int64_t>> parse_integers(llvm::StringRef option,
 // A comma list of architectures without repetition.
 llvm::Expected<std::vector<codegen::Architecture>> parse_architectures(llvm::StringRef option, llvm::StringRef text);
 
-// The options that name problems: --n, --d, --dtype, --arch, --gamma.
+// The options that name problems: --n, --d, --dtype, --arch, --gamma, --batch-invariant.
 struct ProblemOptions {
   std::string n, d, dtype, architecture;
   bool gamma = false;
+  bool batch_invariant = false;
 };
 
 // Every combination of the comma lists in `options` for each of `ops`, checked.

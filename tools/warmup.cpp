@@ -2,9 +2,9 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <thread>
 
-#include "cache/location.h"
 #include "tools/command.h"
 #include "tools/options.h"
 #include "tools/shapes.h"
@@ -17,7 +17,7 @@ namespace {
 namespace cl = llvm::cl;
 
 cl::SubCommand warmup("warmup", "compile forward and backward into the cache, without a GPU");
-cl::opt<std::string> shapes("shapes", cl::desc("file of problems, in place of --n, --d, --dtype and --gamma"),
+cl::opt<std::string> shapes("shapes", cl::desc("file of problems, in place of the options that name them"),
                             cl::value_desc("FILE"), cl::sub(warmup));
 cl::opt<std::string> n("n", cl::desc("residual streams, 1 to 16; a comma list is allowed"), cl::value_desc("N"),
                        cl::sub(warmup));
@@ -28,6 +28,7 @@ cl::opt<std::string> dtype("dtype", cl::desc("dtype of x: bf16 (default), fp16, 
 cl::opt<std::string> arch("arch", cl::desc("architectures, such as sm_80,sm_90a"), cl::value_desc("ARCH"),
                           cl::sub(warmup));
 cl::opt<bool> gamma("gamma", cl::desc("the problems have gamma"), cl::sub(warmup));
+cl::opt<bool> batch_invariant("batch-invariant", cl::desc("row t has the same bits whatever T is"), cl::sub(warmup));
 cl::opt<std::string> jobs("jobs", cl::desc("compiles at a time; default one a core, if each has 100 MB"),
                           cl::value_desc("N"), cl::sub(warmup));
 cl::opt<std::string> cache_dir("cache-dir", cl::desc("folder of compiled kernels"), cl::value_desc("DIR"),
@@ -46,7 +47,7 @@ void stop_on_interrupt() {
 
 // The problems of the shapes file for each architecture.
 llvm::Expected<std::vector<codegen::Problem>> problems_of_file() {
-  for (const cl::Option* other : std::initializer_list<const cl::Option*>{&n, &d, &dtype, &gamma})
+  for (const cl::Option* other : std::initializer_list<const cl::Option*>{&n, &d, &dtype, &gamma, &batch_invariant})
     if (other->getNumOccurrences() > 0)
       return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--{} is given with --shapes, allowed: one of the two",
                         other->ArgStr.str());
@@ -65,7 +66,8 @@ llvm::Expected<std::vector<codegen::Problem>> problems_of_file() {
 
 llvm::Expected<std::vector<codegen::Problem>> asked_problems() {
   if (shapes.getNumOccurrences() > 0) return problems_of_file();
-  return parse_problems({n, d, dtype, arch, gamma}, {codegen::Op::pre_forward, codegen::Op::pre_backward});
+  return parse_problems({n, d, dtype, arch, gamma, batch_invariant},
+                        {codegen::Op::pre_forward, codegen::Op::pre_backward});
 }
 
 llvm::Expected<int> job_count(std::size_t problem_count) {
@@ -76,14 +78,6 @@ llvm::Expected<int> job_count(std::size_t problem_count) {
     count = static_cast<int>(*given);
   }
   return static_cast<int>(std::min<std::size_t>(count, problem_count));
-}
-
-llvm::Expected<std::string> cache_folder() {
-  if (!cache_dir.empty()) return cache_dir;
-  std::string folder = cache::default_root([](const char* name) -> const char* { return std::getenv(name); });
-  if (!folder.empty()) return folder;
-  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
-                    "there is no cache folder to compile into: pass --cache-dir, or set MHCJIT_CACHE_DIR or HOME");
 }
 
 struct Totals {
@@ -121,9 +115,11 @@ llvm::Expected<Report> run() {
   if (!problems) return problems.takeError();
   llvm::Expected<int> job_number = job_count(problems->size());
   if (!job_number) return job_number.takeError();
-  llvm::Expected<std::string> folder = cache_folder();
+  llvm::Expected<std::string> folder = cache_folder(cache_dir);
   if (!folder) return folder.takeError();
 
+  // The variable is for the programs that run afterwards: compiling is what a warm-up is for.
+  ::unsetenv("MHCJIT_NO_COMPILE");
   stop_on_interrupt();
   const WarmupRequest request = {std::move(*problems), *folder, *job_number};
   const auto start = std::chrono::steady_clock::now();
@@ -155,8 +151,8 @@ llvm::Expected<Report> run() {
 const Command& warmup_command() {
   static const Command command = {
       warmup,
-      "(--shapes FILE | --n N --d D [--dtype DTYPE] [--gamma]) --arch ARCH[,ARCH...] [--jobs N]\n"
-      "       [--cache-dir DIR] [--json]",
+      "(--shapes FILE | --n N --d D [--dtype DTYPE] [--gamma] [--batch-invariant]) --arch ARCH[,ARCH...]\n"
+      "       [--jobs N] [--cache-dir DIR] [--json]",
       "Compiles every problem of the shapes file (docs/shapes.md), or pre_forward and pre_backward for every\n"
       "combination of --n, --d and --dtype, for each architecture. The default cache folder is\n"
       "$MHCJIT_CACHE_DIR, else $XDG_CACHE_HOME/mhcjit, else $HOME/.cache/mhcjit. What is in the cache already is\n"

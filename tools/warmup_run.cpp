@@ -56,6 +56,7 @@ class Worker {
     mhcjit_engine_options options = {};
     options.cache_dir = folder_.c_str();
     options.log = remember_warning;
+    options.record_path = "";  // what a warm-up misses is no program's miss
     options.log_user = &warning_;
     mhcjit_engine* engine = nullptr;
     auto error = library_error(mhcjit_engine_create(&options, &engine));

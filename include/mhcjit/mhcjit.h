@@ -98,6 +98,9 @@ typedef enum mhcjit_status {
   /* This process was forked after its parent had initialised CUDA here. Remedy: create the engine after the
    * fork, or start the child with exec. */
   MHCJIT_ERROR_FORKED = 15,
+  /* The kernel is in no cache folder, and no_compile or $MHCJIT_NO_COMPILE forbids compiling it. Remedy: run the
+   * `mhcjit warmup` command that the text has. */
+  MHCJIT_ERROR_NOT_IN_CACHE = 16,
   /* A fault of this library. Remedy: report it with the text. */
   MHCJIT_ERROR_INTERNAL = 99
 } mhcjit_status;
@@ -142,11 +145,17 @@ typedef struct mhcjit_engine_options {
   const char* read_only_cache_dirs; /* folders that are searched after cache_dir and never written, with : between
                                        them; NULL: the absolute paths in $MHCJIT_CACHE_RO; "": none. What is found
                                        there is copied to cache_dir */
+  int32_t no_compile;      /* 1: a kernel that no cache folder has is NOT_IN_CACHE, and the compiler is never opened;
+                              0: the same when $MHCJIT_NO_COMPILE is 1 */
+  const char* record_path; /* file to which each problem that no cache folder has is appended as a line of a shapes
+                              file (docs/shapes.md), once a process, compiled or not; NULL: $MHCJIT_RECORD; "": none.
+                              A file that cannot be written is a warning to the log */
 } mhcjit_engine_options;
 
 /* Creates an engine. `options` may be NULL: all defaults. Touches neither CUDA nor NVRTC nor the cache folder
  * until something is prepared. Cost: microseconds. On failure *engine is NULL.
- * Errors: INVALID_ARGUMENT (negative cpu_threads), NULL_POINTER (engine), OUT_OF_MEMORY. */
+ * Errors: INVALID_ARGUMENT (negative cpu_threads; no_compile or $MHCJIT_NO_COMPILE neither 0 nor 1), NULL_POINTER
+ * (engine), OUT_OF_MEMORY. */
 MHCJIT_API mhcjit_status mhcjit_engine_create(const mhcjit_engine_options* options, mhcjit_engine** engine);
 
 /* Destroys an engine and the operators it prepared; NULL is allowed. No call that uses them may be running or
@@ -186,7 +195,8 @@ typedef struct mhcjit_operator mhcjit_operator;
  * not ready, the result is NOT_PREPARED and the capture stays valid. Ignored for MHCJIT_DEVICE_CPU.
  *
  * Errors: INVALID_ARGUMENT, NULL_POINTER, NO_DEVICE, NO_NVRTC, COMPILATION_FAILED, NOT_PREPARED, LOAD_FAILED,
- * OUT_OF_MEMORY, FORKED, IO (template_dir). A cache folder that cannot be used is a warning to the log, never an error.
+ * NOT_IN_CACHE, OUT_OF_MEMORY, FORKED, IO (template_dir). A cache folder that cannot be used is a warning to the log,
+ * never an error.
  * Of the processes of one machine that share a cache folder and ask at the same time, one compiles; the others wait
  * for it, at most 30 s, and take what it published. */
 MHCJIT_API mhcjit_status mhcjit_prepare(mhcjit_engine* engine, const mhcjit_problem* problem, mhcjit_device device,
@@ -207,7 +217,8 @@ typedef struct mhcjit_compile_result {
 
 /* Compiles `problem` for a named architecture ("sm_80", "sm_90a", ...) into the cache, without a GPU or a driver: what
  * a warm-up does. A later mhcjit_prepare on such a device is a hit. `result` may be NULL.
- * Errors: INVALID_ARGUMENT, NULL_POINTER, NO_NVRTC, COMPILATION_FAILED, OUT_OF_MEMORY, IO (template_dir). */
+ * Errors: INVALID_ARGUMENT, NULL_POINTER, NO_NVRTC, COMPILATION_FAILED, NOT_IN_CACHE, OUT_OF_MEMORY, IO
+ * (template_dir). */
 MHCJIT_API mhcjit_status mhcjit_compile(mhcjit_engine* engine, const mhcjit_problem* problem, const char* architecture,
                                         mhcjit_compile_result* result);
 

@@ -108,7 +108,7 @@ class Operator {
 class Engine {
  public:
   // Touches neither CUDA nor NVRTC nor the cache folder until something is prepared. Cost: microseconds.
-  // Errors: INVALID_ARGUMENT (negative cpu_threads), OUT_OF_MEMORY.
+  // Errors: INVALID_ARGUMENT (negative cpu_threads; no_compile or $MHCJIT_NO_COMPILE neither 0 nor 1), OUT_OF_MEMORY.
   static Result<Engine> create(const mhcjit_engine_options& options = {}) {
     mhcjit_engine* handle = nullptr;
     if (auto status = Status::of_call(mhcjit_engine_create(&options, &handle)); !status.ok()) return status;
@@ -126,7 +126,7 @@ class Engine {
   }
 
   // Compiles for a named architecture ("sm_80", "sm_90a", ...) into the cache, without a GPU or a driver.
-  // Errors: INVALID_ARGUMENT, NO_NVRTC, COMPILATION_FAILED, OUT_OF_MEMORY.
+  // Errors: INVALID_ARGUMENT, NO_NVRTC, COMPILATION_FAILED, NOT_IN_CACHE, OUT_OF_MEMORY, IO (template_dir).
   Result<mhcjit_compile_result> compile(const mhcjit_problem& problem, const std::string& architecture) {
     mhcjit_compile_result result = {};
     if (auto status = Status::of_call(mhcjit_compile(handle_.get(), &problem, architecture.c_str(), &result));

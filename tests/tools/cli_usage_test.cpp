@@ -30,8 +30,10 @@ TEST(CliUsage, HelpNamesEveryCommandAndExitCode) {
 TEST(CliUsage, HelpOfACommandNamesItsDocumentedOptions) {
   const std::map<std::string, std::vector<std::string>> documented = {
       {"doctor", {"--json"}},
-      {"emit", {"--op", "--n", "--d", "--dtype", "--arch", "--gamma"}},
-      {"warmup", {"--shapes", "--n", "--d", "--dtype", "--arch", "--gamma", "--jobs", "--cache-dir", "--json"}},
+      {"emit", {"--op", "--n", "--d", "--dtype", "--arch", "--gamma", "--batch-invariant"}},
+      {"warmup",
+       {"--shapes", "--n", "--d", "--dtype", "--arch", "--gamma", "--batch-invariant", "--jobs", "--cache-dir",
+        "--json"}},
       {"run",
        {"--inputs", "--outputs", "--device", "--backward", "--check", "--json", "--norm-eps", "--hc-eps",
         "--cache-dir"}},
@@ -126,6 +128,8 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"warmup_jobs", warm + "--n 4 --d 8 --jobs 0", "--jobs is '0', allowed: an integer of 1 to 256"},
         Wrong{"warmup_both", warm + "--shapes shapes.json --d 8",
               "--d is given with --shapes, allowed: one of the two"},
+        Wrong{"warmup_both_flags", warm + "--shapes shapes.json --batch-invariant",
+              "--batch-invariant is given with --shapes, allowed: one of the two"},
         Wrong{"warmup_shapes_no_arch", "warmup --shapes shapes.json", "--arch is missing"},
         Wrong{"emit_no_op", "emit --n 4 --d 8 --arch sm_80", "--op is missing"},
         Wrong{"emit_op", "emit --op post --n 4 --d 8 --arch sm_80", "op is 'post', allowed: pre_forward, pre_backward"},

@@ -2,6 +2,7 @@
 // workloads, on a fake device of compute capability 9.0, with the program's own counters and the compiler's.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <random>
 
 #include "tests/runtime/fake_gpu.h"
@@ -33,6 +34,12 @@ Shape random_shape(std::mt19937& random) {
   return {static_cast<int>(1 + random() % 16), d, static_cast<int>(random() % 3), random() % 2 != 0, random() % 2 != 0};
 }
 
+// What a failing call's text tells to run: its end.
+std::string command_in(const std::string& text) {
+  const std::size_t at = text.find("mhcjit warmup ");
+  return at == text.npos ? "" : text.substr(at);
+}
+
 class WarmupCovers : public FakeGpuTest {
  protected:
   // The command line, in a process of its own, as before a job.
@@ -45,6 +52,15 @@ class WarmupCovers : public FakeGpuTest {
         cli("warmup --shapes shapes.json --json --arch " + architectures + " --cache-dir " + cache_dir);
     ASSERT_EQ(result.exit_code, 0) << result.err;
     EXPECT_GT(json_of(result).getInteger("compiled").value_or(0), 0);
+  }
+
+  EnginePtr make_engine_with(const std::string& record, bool no_compile) {
+    mhcjit_engine_options chosen = options();
+    chosen.record_path = record.c_str();
+    chosen.no_compile = no_compile ? 1 : 0;
+    mhcjit_engine* engine = nullptr;
+    EXPECT_EQ(mhcjit_engine_create(&chosen, &engine), MHCJIT_SUCCESS) << mhcjit_last_error();
+    return EnginePtr(engine);
   }
 
   // Compiles that preparing these problems took.
@@ -90,6 +106,58 @@ TEST_F(WarmupCovers, WhatTheFileDoesNotNameIsAMiss) {
     prepare(engine, other.problem(MHCJIT_PRE_FORWARD));
     EXPECT_EQ(misses(engine), before + 1) << other.json();
   }
+}
+
+// One run of a job writes down what it missed; after a warm-up from that the same job compiles nothing.
+TEST_F(WarmupCovers, TheRecordOfARunCoversTheNext) {
+  std::mt19937 random(20261123);
+  const std::string record = cli.file("history.jsonl");
+  std::vector<std::pair<Shape, mhcjit_op>> job;
+  while (job.size() < 30)
+    job.emplace_back(random_shape(random), random() % 2 != 0 ? MHCJIT_PRE_FORWARD : MHCJIT_PRE_BACKWARD);
+  job.insert(job.end(), job.begin(), job.begin() + 10);
+
+  const auto run_job = [&](const EnginePtr& engine) {
+    for (const auto& [shape, op] : job) prepare(engine, shape.problem(op));
+    return misses(engine);
+  };
+  const std::uint64_t missed = run_job(make_engine_with(record, /*no_compile=*/false));
+  EXPECT_GT(missed, 0u);
+  const std::string recorded = read_file(record);
+  EXPECT_EQ(static_cast<std::uint64_t>(std::count(recorded.begin(), recorded.end(), '\n')), missed);
+
+  std::filesystem::remove_all(cache_dir);
+  cli.environment["MHCJIT_NVRTC"] = nvrtc_path;
+  cli.environment["MHCJIT_RECORD"] = cli.file("of_the_warm_up");
+  const CliResult warm = cli("warmup --shapes " + record + " --json --arch sm_90a --cache-dir " + cache_dir);
+  ASSERT_EQ(warm.exit_code, 0) << warm.err;
+  EXPECT_EQ(json_of(warm).getInteger("compiled"), static_cast<std::int64_t>(missed));
+  EXPECT_FALSE(std::filesystem::exists(cli.file("of_the_warm_up"))) << "a warm-up recorded its own misses";
+
+  EXPECT_EQ(run_job(make_engine_with(record, /*no_compile=*/true)), 0u);
+  EXPECT_EQ(read_file(record), recorded) << "a run that misses nothing recorded something";
+}
+
+// Who reads the error of a strict run can paste its command, in the same environment.
+TEST_F(WarmupCovers, TheCommandOfARefusedMissCoversIt) {
+  cache_dir = cli.file("a cache's folder");
+  cli.environment["MHCJIT_NVRTC"] = nvrtc_path;
+  cli.environment["MHCJIT_NO_COMPILE"] = "1";
+  const EnginePtr engine = make_engine_with("", /*no_compile=*/true);
+  for (const Shape& shape : {Shape{4, 4096, 0, true, true}, Shape{4, 4096, 0, true, false},
+                             Shape{1, 33, 1, false, true}, Shape{16, 8, 2, false, false}})
+    for (const mhcjit_op op : {MHCJIT_PRE_BACKWARD, MHCJIT_PRE_FORWARD}) {
+      const mhcjit_problem problem = shape.problem(op);
+      const mhcjit_operator* prepared = nullptr;
+      if (op == MHCJIT_PRE_BACKWARD) {
+        expect_failure(mhcjit_prepare(engine.get(), &problem, MHCJIT_DEVICE_GPU, nullptr, &prepared),
+                       MHCJIT_ERROR_NOT_IN_CACHE, {"sm_90a", "mhcjit warmup"});
+        const CliResult result = cli.shell(command_in(mhcjit_last_error()));
+        ASSERT_EQ(result.exit_code, 0) << result.err;
+      }
+      EXPECT_NE(prepare(engine, problem), nullptr);
+    }
+  EXPECT_EQ(misses(engine), 0u);
 }
 
 }  // namespace

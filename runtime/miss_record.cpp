@@ -1,0 +1,62 @@
+#include "runtime/miss_record.h"
+
+#include <mutex>
+#include <set>
+#include <utility>
+
+#include <fcntl.h>
+
+#include "cache/system_call.h"
+#include "support/error.h"
+
+namespace mhcjit::runtime {
+namespace {
+
+// What this process has written.
+struct Written {
+  std::mutex mutex;
+  std::set<std::pair<std::string, std::string>> lines;  // path and line
+};
+
+Written& written() {
+  // Never destroyed: a thread may still record while the process exits.
+  static auto* const written = new Written;
+  return *written;
+}
+
+llvm::Error append(const std::string& path, const std::string& line) {
+  cache::FileOps& ops = cache::FileOps::system();
+  // Not to wait for the reader of a FIFO.
+  constexpr int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+  cache::Descriptor file(ops, cache::retry([&] { return ops.open(path.c_str(), flags, 0644); }));
+  if (file.get() < 0) return cache::call_failed("open", path, errno);
+  const ssize_t size = cache::retry([&] { return ops.write(file.get(), line.data(), line.size()); });
+  if (size != static_cast<ssize_t>(line.size())) return cache::call_failed("write", path, size < 0 ? errno : ENOSPC);
+  return file.close() ? llvm::Error::success() : cache::call_failed("close", path, errno);
+}
+
+}  // namespace
+
+std::string shape_line(const codegen::Problem& problem) {
+  return fmt::format(R"({{"n":{},"d":{},"dtype":"{}","gamma":{},"batch_invariant":{},"ops":["{}"]}})", problem.n,
+                     problem.d, to_string(problem.dtype), problem.has_gamma, problem.batch_invariant,
+                     to_string(problem.op));
+}
+
+void MissRecord::add(const codegen::Problem& problem) {
+  if (path_.empty()) return;
+  const std::string line = shape_line(problem);
+  const std::lock_guard lock(written().mutex);
+  if (written().lines.contains({path_, line})) return;
+  if (llvm::Error error = append(path_, line + '\n')) {
+    const std::string reason = take_failure(std::move(error)).text;
+    if (!warned_.exchange(true))
+      log_(MHCJIT_LOG_WARNING, fmt::format("a problem that no cache folder has is not recorded for warm-ups: {}; make "
+                                           "the file of record_path or MHCJIT_RECORD writable",
+                                           reason));
+    return;
+  }
+  written().lines.emplace(path_, line);
+}
+
+}  // namespace mhcjit::runtime

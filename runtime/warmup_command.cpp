@@ -1,0 +1,29 @@
+#include "runtime/warmup_command.h"
+
+#include <fmt/format.h>
+
+namespace mhcjit::runtime {
+namespace {
+
+// As one word of a POSIX shell.
+std::string quoted(const std::string& text) {
+  std::string word = "'";
+  for (const char c : text) {
+    if (c == '\'')
+      word += R"('\'')";
+    else
+      word += c;
+  }
+  return word + "'";
+}
+
+}  // namespace
+
+std::string warmup_command(const codegen::Problem& problem, const std::string& cache_root) {
+  return fmt::format("mhcjit warmup --n {} --d {} --dtype {}{}{} --arch {}{}", problem.n, problem.d,
+                     to_string(problem.dtype), problem.has_gamma ? " --gamma" : "",
+                     problem.batch_invariant ? " --batch-invariant" : "", to_string(problem.architecture),
+                     cache_root.empty() ? "" : " --cache-dir " + quoted(cache_root));
+}
+
+}  // namespace mhcjit::runtime

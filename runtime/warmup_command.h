@@ -1,0 +1,13 @@
+// What to run so that a problem is in the cache.
+#pragma once
+
+#include <string>
+
+#include "codegen/problem.h"
+
+namespace mhcjit::runtime {
+
+// The shell command that compiles `problem` into `cache_root`, or into the tool's own folder when that is "".
+std::string warmup_command(const codegen::Problem& problem, const std::string& cache_root);
+
+}  // namespace mhcjit::runtime
