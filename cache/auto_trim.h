@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "cache/prune.h"
 
@@ -19,8 +20,8 @@ class AutoTrim {
 
   // Trims after the first publish and then at most once an hour, in the calling thread: the publish follows a compile
   // of 100 ms or more, and a look at 1,000 entries takes about 2 ms. Never on a network file system. A failure is of no
-  // consequence: the next process trims.
-  void after_publish(const std::string& root, const StoreLimits& limits);
+  // consequence: the next process trims. Returns the digests of what it removed.
+  std::vector<std::string> after_publish(const std::string& root, const StoreLimits& limits);
 
  private:
   bool is_due();

@@ -8,6 +8,7 @@
 #include "cache/replace_file.h"
 #include "cache/stored_entry.h"
 #include "support/error.h"
+#include "support/trace.h"
 
 namespace mhcjit::cache {
 namespace {
@@ -55,6 +56,8 @@ llvm::Error write_entry(FileOps& ops, const std::string& root, const CacheKey& k
 
 }  // namespace
 
+std::string_view to_string(Tier tier) { return tier == Tier::writable ? "disk" : "read_only"; }
+
 DiskCache::DiskCache(std::string root, Options options, FileOps& ops)
     : root_(absolute(std::move(root))), options_(std::move(options)), ops_(ops) {}
 
@@ -75,7 +78,8 @@ bool DiskCache::publish(const CacheKey& key, const Entry& entry) {
   ++(published ? publishes_ : publish_failures_);
   if (published) {
     trim_.note_use(key.digest());
-    trim_.after_publish(root_, options_.limits);
+    for (const std::string& digest : trim_.after_publish(root_, options_.limits))
+      trace(options_.log, {.event = "evict", .digest = digest, .tier = tier_name()});
   }
   if (error) {
     warn_once(Warning::publish_failed,
@@ -137,7 +141,7 @@ std::optional<Entry> DiskCache::load(const CacheKey& key, llvm::StringRef archit
     warn_once(Warning::unreadable_entry,
               fmt::format("a cache entry cannot be read, its kernel is compiled again: {}", failure.text));
   } else if (options_.read_only) {
-    ++corrupt_entries_;
+    count_corrupt(digest);
     warn_once(Warning::corrupt_entry,
               fmt::format("entry '{}' of a read-only cache folder is passed over: {}", path, failure.text));
   } else {
@@ -147,7 +151,7 @@ std::optional<Entry> DiskCache::load(const CacheKey& key, llvm::StringRef archit
 }
 
 bool DiskCache::set_entry_aside(const std::string& digest, std::string_view reason) {
-  ++corrupt_entries_;
+  count_corrupt(digest);
   llvm::Error error = set_aside(ops_, root_, digest, entry_extension);
   const bool gone = !error;
   const std::string outcome = gone ? "is set aside" : "stays: " + take_failure(std::move(error)).text;
@@ -155,6 +159,15 @@ bool DiskCache::set_entry_aside(const std::string& digest, std::string_view reas
                                                 "again: {}",
                                                 root_, digest, std::string_view(entry_extension), outcome, reason));
   return gone;
+}
+
+void DiskCache::count_corrupt(const std::string& digest) {
+  ++corrupt_entries_;
+  trace(options_.log, {.event = "corrupt", .digest = digest, .tier = tier_name()});
+}
+
+std::string_view DiskCache::tier_name() const {
+  return to_string(options_.read_only ? Tier::read_only : Tier::writable);
 }
 
 void DiskCache::warn_once(Warning kind, std::string_view line) {

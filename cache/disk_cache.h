@@ -18,6 +18,10 @@
 
 namespace mhcjit::cache {
 
+// A kind of folder; in traces "disk" and "read_only".
+enum class Tier { writable, read_only };
+std::string_view to_string(Tier tier);
+
 struct Options {
   // Flush an entry and its folder to the device when it is published (0.7 to 0.9 ms). Without, a power cut may leave
   // an entry that fails its check and is compiled again.
@@ -28,7 +32,7 @@ struct Options {
   bool read_only = false;
   // What the folder is trimmed to, now and then after a publish.
   StoreLimits limits = {};
-  // Takes warnings, each kind once for each DiskCache.
+  // Takes warnings, each kind once for each DiskCache, and traces of corrupt and evicted entries.
   Log log;
 };
 
@@ -77,6 +81,8 @@ class DiskCache {
   bool open_root(bool create);
   std::optional<Entry> load(const CacheKey& key, llvm::StringRef architecture);
   bool set_entry_aside(const std::string& digest, std::string_view reason);
+  void count_corrupt(const std::string& digest);
+  std::string_view tier_name() const;
   void warn_once(Warning kind, std::string_view line);
 
   std::string root_;

@@ -17,8 +17,6 @@ Options folder_options(Options options, bool read_only) {
 
 }  // namespace
 
-std::string_view to_string(Tier tier) { return tier == Tier::writable ? "disk" : "read_only"; }
-
 TieredCache::TieredCache(std::string root, TierOptions options, FileOps& ops)
     : options_(std::move(options)),
       ops_(ops),

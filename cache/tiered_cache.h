@@ -8,7 +8,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <llvm/ADT/STLFunctionalExtras.h>
@@ -27,12 +26,6 @@ struct TierOptions {
   std::string runtime_folder;
   bool (*on_network)(const std::string& root) = on_network_file_system;
 };
-
-// Where an entry was found.
-enum class Tier { writable, read_only };
-
-// "disk" and "read_only".
-std::string_view to_string(Tier tier);
 
 // Since the TieredCache was made.
 struct TierCounters {

@@ -26,3 +26,13 @@ find_path(NVRTC_INCLUDE_DIR nvrtc.h
   PATHS /usr/local/cuda PATH_SUFFIXES include REQUIRED)
 add_library(mhcjit_cuda_headers INTERFACE)
 target_include_directories(mhcjit_cuda_headers SYSTEM INTERFACE ${CUDA_DRIVER_INCLUDE_DIR} ${NVRTC_INCLUDE_DIR})
+
+# Ranges for profilers, headers only. Without them the library is built without ranges.
+find_path(NVTX_INCLUDE_DIR nvtx3/nvToolsExt.h
+  HINTS ${PROJECT_SOURCE_DIR}/.deps/nvtx/nvidia/cu13/include ENV CUDA_PATH ENV CUDA_HOME
+  PATHS /usr/local/cuda PATH_SUFFIXES include)
+add_library(mhcjit_nvtx INTERFACE)
+if(NVTX_INCLUDE_DIR)
+  target_include_directories(mhcjit_nvtx SYSTEM INTERFACE ${NVTX_INCLUDE_DIR})
+  target_compile_definitions(mhcjit_nvtx INTERFACE MHCJIT_HAS_NVTX)
+endif()

@@ -4,11 +4,13 @@
 
 #include "codegen/emit.h"
 #include "codegen/heuristic.h"
+#include "runtime/profiler_range.h"
 #include "runtime/ptxas_log.h"
 #include "runtime/stopwatch.h"
 #include "runtime/template_set.h"
 #include "runtime/warmup_command.h"
 #include "support/error.h"
+#include "support/trace.h"
 
 namespace mhcjit::runtime {
 namespace {
@@ -46,12 +48,15 @@ Builder::Builder(const Settings& settings)
       misses_(settings.record_path, settings.log) {}
 
 llvm::Expected<Builder::Built> Builder::build(const codegen::Problem& problem) {
+  const Stopwatch watch;
   bool made_here = false;
   auto unit = units_.get_or_create(problem, [&] {
     made_here = true;
     return make(problem, Lookup::cache_first);
   });
   if (!unit) return unit.takeError();
+  if (!made_here && log_.wants(MHCJIT_LOG_TRACE))
+    mhcjit::trace(log_, {"hit", to_string(problem), (*unit)->digest, "memory", watch.milliseconds()});
   return Built{*unit, !made_here || (*unit)->from_disk};
 }
 
@@ -66,14 +71,17 @@ llvm::Expected<CompiledUnitPtr> Builder::make(const codegen::Problem& problem, L
     return std::make_shared<CompiledUnit>(
         CompiledUnit{plan.spec, plan.compiler, plan.key.digest(), std::move(entry), from_disk});
   };
+  const Plan& plan = plans->front();
+  const Stopwatch watch;
   if (lookup == Lookup::cache_first) {
-    for (const Plan& plan : *plans)
-      if (auto found = find(plan)) return unit_of(plan, std::move(found->entry), /*from_disk=*/true);
+    trace("lookup", plan);
+    for (const Plan& candidate : *plans)
+      if (auto found = find(candidate)) return unit_of(candidate, std::move(found->entry), /*from_disk=*/true);
+    trace("miss", plan, "", watch.milliseconds());
     misses_.add(problem);
     if (no_compile_) return not_in_cache(problem);
   }
 
-  const Plan& plan = plans->front();
   const auto compile_now = [&] { return compile(plan); };
   if (lookup == Lookup::compile_always) {
     cache_.invalidate(plan.key);
@@ -83,12 +91,14 @@ llvm::Expected<CompiledUnitPtr> Builder::make(const codegen::Problem& problem, L
   }
   auto made = cache_.make_once(plan.key, plan.architecture, compile_now);
   if (!made) return made.takeError();
+  if (made->found_in) trace("hit", plan, cache::to_string(*made->found_in), watch.milliseconds());
   return unit_of(plan, std::move(made->entry), /*from_disk=*/made->found_in.has_value());
 }
 
 llvm::Error Builder::without_plan(const codegen::Problem& problem, llvm::Error reason) {
   const Failure failure = take_failure(std::move(reason));
   if (failure.status == MHCJIT_ERROR_NO_NVRTC) {
+    mhcjit::trace(log_, {.event = "miss", .problem = to_string(problem)});
     misses_.add(problem);
     // A compiler that was named and is not there is a mistake to report.
     if (no_compile_ && !compiler_.is_named()) return not_in_cache(problem);
@@ -125,8 +135,17 @@ llvm::Expected<std::vector<Builder::Plan>> Builder::plans_for(const codegen::Pro
   return plans;
 }
 
+void Builder::trace(std::string_view event, const Plan& plan, std::string_view tier,
+                    std::optional<double> milliseconds) const {
+  if (!log_.wants(MHCJIT_LOG_TRACE)) return;
+  mhcjit::trace(log_, {event, to_string(plan.spec.problem), plan.key.digest(), tier, milliseconds});
+}
+
 std::optional<cache::TieredCache::Found> Builder::find(const Plan& plan) {
+  const Stopwatch watch;
   auto found = cache_.find(plan.key, plan.architecture);
+  if (found) trace("hit", plan, cache::to_string(found->tier), watch.milliseconds());
+  if (found && found->promoted) trace("promote", plan, cache::to_string(cache::Tier::writable));
   // The folder that it came from may be gone the next time.
   if (found && found->promoted && !recorded_identity(cache_.root())) record_compiler(plan.compiler);
   return found;
@@ -135,13 +154,17 @@ std::optional<cache::TieredCache::Found> Builder::find(const Plan& plan) {
 llvm::Expected<cache::Entry> Builder::compile(const Plan& plan) {
   const std::string problem = to_string(plan.spec.problem);
   const Stopwatch watch;
-  auto output = compiler_.compile(plan.request);
+  auto output = [&] {
+    const ProfilerRange range("compile", problem);
+    return compiler_.compile(plan.request);
+  }();
   if (!output) {
     const Failure failure = take_failure(output.takeError());
     return make_error(failure.status, "{}: {}", problem, failure.text);
   }
   compile_nanoseconds_ += watch.nanoseconds();
   ++compiles_;
+  trace("compile", plan, "", watch.milliseconds());
   if (log_.wants(MHCJIT_LOG_INFO))
     log_(MHCJIT_LOG_INFO, fmt::format("compiled {} in {:.0f} ms, {} bytes, digest {}", problem, watch.milliseconds(),
                                       output->cubin.size(), plan.key.digest()));
@@ -159,7 +182,11 @@ llvm::Expected<cache::Entry> Builder::compile(const Plan& plan) {
                to_string(output->compiler), to_string(plan.compiler)));
     return entry;
   }
-  if (cache_.publish(plan.key, entry)) record_compiler(plan.compiler);
+  const Stopwatch publish_watch;
+  if (cache_.publish(plan.key, entry)) {
+    trace("publish", plan, cache::to_string(cache::Tier::writable), publish_watch.milliseconds());
+    record_compiler(plan.compiler);
+  }
   return entry;
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <llvm/Support/Error.h>
@@ -73,6 +74,8 @@ class Builder {
   llvm::Error not_in_cache(const codegen::Problem& problem) const;
   // For each compiler whose kernel may be used, the best first. Not empty.
   llvm::Expected<std::vector<Plan>> plans_for(const codegen::Problem& problem);
+  void trace(std::string_view event, const Plan& plan, std::string_view tier = {},
+             std::optional<double> milliseconds = {}) const;
   std::optional<cache::TieredCache::Found> find(const Plan& plan);
   llvm::Expected<cache::Entry> compile(const Plan& plan);
   // So that a machine without NVRTC can use what the folder has.

@@ -3,8 +3,10 @@
 #include "runtime/cpu_operator.h"
 #include "runtime/gpu_operator.h"
 #include "runtime/module.h"
+#include "runtime/profiler_range.h"
 #include "runtime/stopwatch.h"
 #include "support/error.h"
+#include "support/trace.h"
 
 namespace mhcjit::runtime {
 namespace {
@@ -42,10 +44,7 @@ llvm::Expected<const Operator*> Engine::prepare(const mhcjit_problem& problem, m
 
 llvm::Expected<const Operator*> Engine::prepare_on_cpu(const mhcjit_problem& problem) {
   const OperatorKey key = key_of(problem, cpu_device);
-  if (const auto ready = operators_.find(key)) {
-    ++memory_hits_;
-    return ready->get();
-  }
+  if (const Operator* ready = find_ready(key)) return ready;
   auto made = operators_.get_or_create(key, [&]() -> llvm::Expected<OperatorPtr> {
     auto checked = codegen::from_public(problem, {});
     if (!checked) return checked.takeError();
@@ -61,15 +60,20 @@ llvm::Expected<const Operator*> Engine::prepare_on_gpu(const mhcjit_problem& pro
   auto ordinal = current_device(**driver);
   if (!ordinal) return ordinal.takeError();
   const OperatorKey key = key_of(problem, *ordinal);
-  if (const auto ready = operators_.find(key)) {
-    ++memory_hits_;
-    return ready->get();
-  }
+  if (const Operator* ready = find_ready(key)) return ready;
   // Outside of the flight: that this thread is in a capture is no reason for others to fail.
   if (auto error = check_not_capturing(**driver, stream)) return error;
   auto made = operators_.get_or_create(key, [&] { return load(**driver, problem, *ordinal); });
   if (!made) return made.takeError();
   return made->get();
+}
+
+const Operator* Engine::find_ready(const OperatorKey& key) {
+  const auto ready = operators_.find(key);
+  if (!ready) return nullptr;
+  ++memory_hits_;
+  trace(settings_.log, {.event = "hit", .problem = (*ready)->name(), .tier = "memory"});
+  return ready->get();
 }
 
 llvm::Expected<Engine::OperatorPtr> Engine::load(const DriverApi& driver, const mhcjit_problem& asked,
@@ -85,6 +89,8 @@ llvm::Expected<Engine::OperatorPtr> Engine::load(const DriverApi& driver, const 
   auto kernels = load_unit(driver, ordinal, unit);
   if (!kernels) return kernels.takeError();
   load_nanoseconds_ += watch.nanoseconds();
+  if (settings_.log.wants(MHCJIT_LOG_TRACE))
+    trace(settings_.log, {"load", to_string(*problem), unit->digest, "", watch.milliseconds()});
   if (settings_.log.wants(MHCJIT_LOG_INFO))
     settings_.log(MHCJIT_LOG_INFO, fmt::format("loaded {} on device {} in {:.0f} us", to_string(*problem), ordinal,
                                                watch.milliseconds() * 1e3));
@@ -93,10 +99,13 @@ llvm::Expected<Engine::OperatorPtr> Engine::load(const DriverApi& driver, const 
 
 llvm::Expected<std::vector<LoadedKernel>> Engine::load_unit(const DriverApi& driver, CUdevice ordinal,
                                                             CompiledUnitPtr& unit) {
-  auto kernels = load_kernels(driver, ordinal, unit->entry.cubin, codegen::stages(unit->spec));
+  const std::string problem = to_string(unit->spec.problem);
+  auto kernels = [&] {
+    const ProfilerRange range("load", problem);
+    return load_kernels(driver, ordinal, unit->entry.cubin, codegen::stages(unit->spec));
+  }();
   if (kernels) return kernels;
   const Failure failure = take_failure(kernels.takeError());
-  const std::string problem = to_string(unit->spec.problem);
   if (failure.status != MHCJIT_ERROR_LOAD_FAILED) return make_error(failure.status, "{}: {}", problem, failure.text);
   if (unit->from_disk && settings_.no_compile)
     return make_error(MHCJIT_ERROR_LOAD_FAILED,

@@ -51,6 +51,8 @@ class Engine {
 
   llvm::Expected<const Operator*> prepare_on_cpu(const mhcjit_problem& problem);
   llvm::Expected<const Operator*> prepare_on_gpu(const mhcjit_problem& problem, CUstream stream);
+  // nullptr where the operator is not ready.
+  const Operator* find_ready(const OperatorKey& key);
   llvm::Expected<OperatorPtr> load(const DriverApi& driver, const mhcjit_problem& asked, CUdevice ordinal);
   // Replaces `unit` when the driver refuses what the cache folder held.
   llvm::Expected<std::vector<LoadedKernel>> load_unit(const DriverApi& driver, CUdevice ordinal, CompiledUnitPtr& unit);

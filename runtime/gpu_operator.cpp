@@ -2,6 +2,7 @@
 
 #include "codegen/workspace.h"
 #include "runtime/kernel_arguments.h"
+#include "runtime/profiler_range.h"
 
 namespace mhcjit::runtime {
 
@@ -33,6 +34,7 @@ llvm::Error GpuOperator::check_pointer(const char* argument, const void* pointer
 
 template <typename Args>
 llvm::Error GpuOperator::launch_stages(const Args& args, CUstream stream) const {
+  const ProfilerRange range("launch", name());
   auto kernel_args = kernel_arguments(spec_, args);
   void* parameters[] = {&kernel_args};
   for (const LoadedKernel& loaded : kernels_) {

@@ -1,6 +1,7 @@
 // A subcommand of the command line: what main() needs to parse, explain, run and report it.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include <llvm/Support/CommandLine.h>
@@ -51,7 +52,13 @@ void say(const std::string& text);
 // The calling thread's failure inside the library, as an error; success for MHCJIT_SUCCESS.
 llvm::Error library_error(mhcjit_status status);
 
-// The library's warnings go to stderr.
+// The most detailed level that $MHCJIT_LOG asks for; nothing where it is not set, or check_log_level() refuses it.
+std::optional<mhcjit_log_level> log_level();
+
+// Errors: INVALID_ARGUMENT, when $MHCJIT_LOG is none of warning, info and trace. main() asks.
+llvm::Error check_log_level();
+
+// What the library logs goes to stderr, each line with its level.
 void log_to_stderr(mhcjit_log_level level, const char* line, void* user);
 
 }  // namespace mhcjit::tools

@@ -44,7 +44,8 @@ std::string overview() {
     text += fmt::format("  {:<13}{}\n", command->options.getName().str(), command->options.getDescription().str());
   return text +
          "\nexit codes: 0 success, 1 failed, 2 wrong usage, 3 no usable GPU where one is required\n"
-         "Results go to stdout, messages to stderr; --json prints one JSON object on stdout.\n";
+         "Results go to stdout, messages to stderr; --json prints one JSON object on stdout.\n"
+         "MHCJIT_LOG=warning, info or trace in the environment says more on stderr.\n";
 }
 
 // The command's own options, each as the user writes it, by name.
@@ -138,6 +139,7 @@ int run_main(int argc, char** argv) {
                              command->options.getName().str(), fmt::join(allowed, ", "))},
                 json);
   }
+  if (auto error = check_log_level()) return fail(take_failure(std::move(error)), json);
   llvm::Expected<Report> report = command->run();
   if (!report) return fail(take_failure(report.takeError()), json);
   return print(json ? to_text(std::move(report->json)) : report->text, report->exit_code);

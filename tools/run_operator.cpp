@@ -22,6 +22,7 @@ class Session {
     mhcjit_engine_options engine_options = {};
     engine_options.cache_dir = options.cache_dir.empty() ? nullptr : options.cache_dir.c_str();
     engine_options.log = log_to_stderr;
+    engine_options.log_level = log_level().value_or(MHCJIT_LOG_WARNING);
     mhcjit_engine* engine = nullptr;
     check(mhcjit_engine_create(&engine_options, &engine));
     engine_.reset(engine);

@@ -17,8 +17,11 @@ namespace {
 
 using std::chrono::steady_clock;
 
-// An engine's last warning: the reason for what a compile's result does not say.
-void remember_warning(mhcjit_log_level, const char* line, void* user) { *static_cast<std::string*>(user) = line; }
+// Keeps an engine's last warning, the reason for what a compile's result does not say; shows what MHCJIT_LOG asks for.
+void take_line(mhcjit_log_level level, const char* line, void* user) {
+  if (level == MHCJIT_LOG_WARNING) *static_cast<std::string*>(user) = line;
+  if (log_level()) log_to_stderr(level, line, nullptr);
+}
 
 struct DestroyEngine {
   void operator()(mhcjit_engine* engine) const { mhcjit_engine_destroy(engine); }
@@ -55,7 +58,8 @@ class Worker {
     if (engine_) return llvm::Error::success();
     mhcjit_engine_options options = {};
     options.cache_dir = folder_.c_str();
-    options.log = remember_warning;
+    options.log = take_line;
+    options.log_level = log_level().value_or(MHCJIT_LOG_WARNING);
     options.record_path = "";  // what a warm-up misses is no program's miss
     options.log_user = &warning_;
     mhcjit_engine* engine = nullptr;

@@ -122,7 +122,7 @@ typedef struct mhcjit_engine mhcjit_engine;
 typedef enum mhcjit_log_level {
   MHCJIT_LOG_WARNING = 1, /* something is degraded, the result is still right; each kind is said once */
   MHCJIT_LOG_INFO = 2,    /* one line per compile or load */
-  MHCJIT_LOG_TRACE = 3    /* one line per event */
+  MHCJIT_LOG_TRACE = 3    /* one line per event, with the fields of docs/observability.md */
 } mhcjit_log_level;
 
 /* Receives one line without a newline. Called from whichever thread meets the event; must not call back into the

@@ -263,6 +263,8 @@ TEST_F(Prune, FirstPublishOfAProcessTrimsAndSparesWhatItUses) {
   for (unsigned entry = 0; entry < 12; ++entry) set_time(path(entry), std::time(nullptr) - 20 * minute - entry);
   Options options = unflushed();
   options.limits.max_entries = 10;
+  std::vector<std::string> traced;
+  options.log = Log([&](mhcjit_log_level, std::string_view line) { traced.emplace_back(line); }, MHCJIT_LOG_TRACE);
   DiskCache cache(root(), options);
   const Sample oldest = sample(11), added = sample(20), another = sample(21);
   EXPECT_TRUE(cache.find(oldest.key, "sm_90a"));
@@ -270,6 +272,10 @@ TEST_F(Prune, FirstPublishOfAProcessTrimsAndSparesWhatItUses) {
   EXPECT_EQ(entries(), 8u);
   EXPECT_TRUE(has(11) && has(20)) << "entries that this process uses";
   EXPECT_TRUE(has(0) && !has(10));
+  EXPECT_EQ(traced.size(), 5u) << "a line for each entry that went";
+  EXPECT_EQ(std::count(traced.begin(), traced.end(),
+                       "event=evict problem=\"-\" digest=" + sample(10).key.digest() + " tier=disk ms=-"),
+            1);
   fill(12);
   ASSERT_TRUE(cache.publish(another.key, another.entry));
   EXPECT_EQ(entries(), 14u) << "the second trim is an hour away";

@@ -46,6 +46,28 @@ TEST(CliWarmup, SecondRunCompilesNothing) {
   EXPECT_EQ(warm.getInteger("failed"), 0);
 }
 
+TEST(CliWarmup, TheLogVariableSaysHowMuchGoesToStderr) {
+  const auto said = [](const std::string& level) {
+    Cli cli;
+    cli.environment["MHCJIT_LOG"] = level;
+    const CliResult result = cli("warmup --n 1 --d 8 --arch sm_80 --json");
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_EQ(json_of(result).getInteger("compiled"), 2) << "stdout is the report's alone";
+    return result.err;
+  };
+  EXPECT_EQ(said("warning"), "");
+  const std::string info = said("info");
+  EXPECT_NE(info.find("mhcjit: info: compiled pre_forward n=1 D=8 bf16 sm_80"), std::string::npos) << info;
+  EXPECT_EQ(info.find("event="), std::string::npos) << info;
+  EXPECT_NE(said("trace").find("mhcjit: trace: event=compile problem=\"pre_forward n=1 D=8 bf16 sm_80\" digest="),
+            std::string::npos);
+  Cli cli;
+  cli.environment["MHCJIT_LOG"] = "verbose";
+  const CliResult refused = cli("warmup --n 1 --d 8 --arch sm_80");
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_NE(refused.err.find("MHCJIT_LOG is 'verbose', allowed: warning, info, trace"), std::string::npos);
+}
+
 TEST(CliWarmup, CacheDirOptionWinsOverTheVariable) {
   const Cli cli;
   const CliResult result = cli("warmup --n 1 --d 8 --arch sm_80 --cache-dir " + cli.file("other"));
