@@ -10,10 +10,10 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <source_location>
 
 #include "simulator.h"
 #include "support/half.h"
+#include "warp.h"
 
 #define MHCJIT_DEVICE inline
 #define __global__
@@ -87,11 +87,10 @@ inline int block_index_y() { return static_cast<int>(mhcjit::sim::position().blo
 inline i64 grid_size_x() { return mhcjit::sim::position().grid_x; }
 inline int grid_size_y() { return static_cast<int>(mhcjit::sim::position().grid_y); }
 
-inline void block_barrier(const std::source_location& where = std::source_location::current()) {
-  mhcjit::sim::block_barrier(where);
-}
-inline float shuffle_xor(float value, int lane_mask,
-                         const std::source_location& where = std::source_location::current()) {
+using mhcjit::sim::Place;
+
+inline void block_barrier(const Place& where = Place::current()) { mhcjit::sim::block_barrier(where); }
+inline float shuffle_xor(float value, int lane_mask, const Place& where = Place::current()) {
   return mhcjit::sim::shuffle_xor(value, lane_mask, where);
 }
 inline float* shared_floats() { return mhcjit::sim::position().shared; }

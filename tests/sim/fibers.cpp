@@ -1,14 +1,14 @@
+#include "fibers.h"
+
 #include <algorithm>
-#include <vector>
+#include <cstring>
+#include <map>
 
 #include <fmt/format.h>
-#include <boost/context/fiber.hpp>
 #include <boost/context/pooled_fixedsize_stack.hpp>
 
-#include "address_sanitizer.h"
-#include "guarded_buffer.h"
 #include "random_order.h"
-#include "simulator.h"
+#include "shared_address.h"
 
 namespace mhcjit::sim {
 namespace {
@@ -18,131 +18,199 @@ namespace context = boost::context;
 // Kernels keep their registers here; the sanitizers multiply what they need.
 constexpr std::size_t stack_bytes = 256 * 1024;
 
-enum class State { ready, at_barrier, at_shuffle, finished };
+// What stands in the 8 bytes of a barrier: whoever writes there is seen at the barrier's next use.
+constexpr std::uint64_t barrier_mark = 0xba221e20ba221e20;
 
-std::string_view file_name(const std::source_location& where) {
-  const std::string_view path = where.file_name();
-  return path.substr(path.rfind('/') + 1);
-}
+// When copies happen. One is drawn for each cluster: a wait that is missing shows in `late`, memory that is given away
+// too early in `early`.
+enum class Delay { early, even, late };
 
-bool same_place(const std::source_location& a, const std::source_location& b) {
-  return a.line() == b.line() && a.column() == b.column() && file_name(a) == file_name(b);
-}
-
-struct Thread {
-  context::fiber fiber;
-  address_sanitizer::Stack stack;
-  State state = State::ready;
-  std::source_location where;  // of the barrier or shuffle
-  float value = 0.0f;          // offered to a shuffle, then received from it
-  int lane_mask = 0;
-};
-
-std::string describe(const Thread& thread) {
-  switch (thread.state) {
-    case State::ready: return "is ready";
-    case State::at_barrier:
-      return fmt::format("waits at the barrier {}:{}", file_name(thread.where), thread.where.line());
-    case State::at_shuffle:
-      return fmt::format("waits at the shuffle {}:{}", file_name(thread.where), thread.where.line());
-    case State::finished: return "has finished";
-  }
-  return "";
-}
-
-// One block while it runs.
-class Block {
+// The blocks of one cluster while they run.
+class Cluster {
  public:
-  Block(const Launch& launch, std::uint64_t index, RandomOrder& order, context::pooled_fixedsize_stack& stacks,
-        const std::function<void()>& body)
-      : shared_(launch.shared_bytes),
-        threads_(launch.threads_per_block),
-        arrived_in_warp_(threads_.size() / warp_size),
-        order_(order) {
-    position_.block_x = static_cast<std::uint32_t>(index % launch.grid_x);
-    position_.block_y = static_cast<std::uint32_t>(index / launch.grid_x);
-    position_.grid_x = launch.grid_x;
-    position_.grid_y = launch.grid_y;
-    position_.shared = shared_.as<float>();
-    for (Thread& thread : threads_) {
-      const context::stack_context stack = stacks.allocate();
-      thread.stack = {static_cast<char*>(stack.sp) - stack.size, stack.size};
-      // What earlier fibers left on it.
-      address_sanitizer::unpoison(thread.stack.bottom, thread.stack.bytes);
-      thread.fiber = context::fiber(std::allocator_arg, context::preallocated(stack.sp, stack.size, stack), stacks,
-                                    [this, &thread, &body](context::fiber&& scheduler) {
-                                      scheduler_ = std::move(scheduler);
-                                      run_thread(thread, body);
-                                      return std::move(scheduler_);
-                                    });
-      ready_.push_back(static_cast<int>(ready_.size()));
+  Cluster(const Launch& launch, std::uint64_t index, RandomOrder& order, context::pooled_fixedsize_stack& stacks,
+          const std::function<void()>& body)
+      : threads_per_block_(launch.threads_per_block),
+        threads_(threads_per_block_ * launch.cluster_size),
+        order_(order),
+        delay_(static_cast<Delay>(order.below(3))) {
+    const std::uint32_t clusters_x = launch.grid_x / static_cast<std::uint32_t>(launch.cluster_size);
+    const std::size_t slow_block = order.below(2 * launch.cluster_size);  // half of the time none
+    const bool has_slow_warps = order.below(2) == 0;
+    blocks_.reserve(launch.cluster_size);
+    for (int rank = 0; rank < launch.cluster_size; ++rank) {
+      Block& block = blocks_.emplace_back(launch);
+      for (Warp& warp : block.warps)
+        warp.is_slow = static_cast<std::size_t>(rank) == slow_block || (has_slow_warps && order.below(4) == 0);
+      for (int i = 0; i < launch.threads_per_block; ++i)
+        threads_[rank * threads_per_block_ + i].position = {
+            .thread = i,
+            .block_x = static_cast<std::uint32_t>(index % clusters_x * launch.cluster_size + rank),
+            .block_y = static_cast<std::uint32_t>(index / clusters_x),
+            .grid_x = launch.grid_x,
+            .grid_y = launch.grid_y,
+            .cluster_rank = rank,
+            .cluster_size = launch.cluster_size,
+            .shared = block.shared.as<float>(),
+            .shared_bytes = launch.shared_bytes};
     }
+    for (std::size_t i = 0; i < threads_.size(); ++i) start_fiber(i, stacks, body);
   }
 
   // Returns the first fault, or "". To be called once.
   std::string run() {
-    while (!ready_.empty() && fault_.empty()) {
-      std::swap(ready_[order_.below(ready_.size())], ready_.back());
-      position_.thread = ready_.back();
-      ready_.pop_back();
-      resume(threads_[position_.thread]);
-    }
-    std::string fault = describe_fault();
+    while (fault_.empty() && step()) continue;
+    if (fault_.empty()) look_for_fault_at_end();
     abandoned_ = true;
-    for (Thread& thread : threads_)
-      if (thread.state != State::finished) resume(thread);
-    return fault;
+    for (std::size_t i = 0; i < threads_.size(); ++i)
+      if (threads_[i].waiting.state != State::finished) resume(i);
+    return fault_;
   }
 
-  const Position& position() const { return position_; }
+  const Position& position() const { return threads_[current_].position; }
 
-  void barrier(const std::source_location& where) {
-    suspend_at(State::at_barrier, where);
-    if (++arrived_at_barrier_ == threads_.size()) {
-      arrived_at_barrier_ = 0;
-      release(0, threads_.size(), where);
+  void block_barrier(const Place& where) {
+    wait_as({.state = State::at_block_barrier, .where = where});
+    if (++block().arrived == threads_per_block_) {
+      block().arrived = 0;
+      release_met(current_ / threads_per_block_ * threads_per_block_, threads_per_block_);
     }
     switch_to_scheduler();
   }
 
-  float shuffle_xor(float value, int lane_mask, const std::source_location& where) {
-    Thread& thread = suspend_at(State::at_shuffle, where);
-    thread.value = value;
-    thread.lane_mask = lane_mask;
-    const std::size_t warp = static_cast<std::size_t>(position_.thread) / warp_size;
-    if (++arrived_in_warp_[warp] == warp_size) {
-      arrived_in_warp_[warp] = 0;
-      exchange(warp * warp_size);
-      release(warp * warp_size, warp_size, where);
+  std::span<const std::uint32_t> exchange(const char* operation, std::span<const std::uint32_t> mine,
+                                          const Place& where) {
+    Thread& thread = wait_as({.state = State::in_warp, .operation = operation, .where = where});
+    Warp& warp = this_warp();
+    std::uint32_t* all = warp.words.data() + thread.exchanges++ % 2 * (warp.words.size() / 2);
+    std::copy(mine.begin(), mine.end(), all + current_ % warp_size * mine.size());
+    if (++warp.arrived == warp_size) {
+      warp.arrived = 0;
+      release_met(current_ / warp_size * warp_size, warp_size);
     }
     switch_to_scheduler();
-    return thread.value;
+    return {all, warp_size * mine.size()};
+  }
+
+  void barrier_init(std::uint32_t offset, int arrivals, const Place& where) {
+    if (arrivals < 1 || arrivals > max_barrier_count)
+      throw Fault(
+          fmt::format("barrier_init at {} with {} arrivals, allowed: 1 to 2^20 - 1", to_string(where), arrivals));
+    const auto [entry, added] = block().barriers.try_emplace(offset);
+    if (!added)
+      throw Fault(fmt::format("barrier_init at {}: byte {} holds a barrier already", to_string(where), offset));
+    entry->second.arrivals = arrivals;
+    entry->second.phase.arrivals = arrivals;
+    entry->second.initialiser = position().thread;
+    std::memcpy(block().shared.as<std::byte>() + offset, &barrier_mark, sizeof(barrier_mark));
+  }
+
+  void barrier_init_fence() {
+    for (auto& [offset, barrier] : block().barriers)
+      if (barrier.initialiser == position().thread) barrier.is_fenced = true;
+  }
+
+  void barrier_step(std::uint32_t offset, const BarrierStep& barrier_step, const Place& where) {
+    step_barrier(find_barrier(block(), offset, where), offset, barrier_step, where);
+  }
+
+  void barrier_wait(std::uint32_t offset, int parity, Scope scope, const Place& where) {
+    if (parity != 0 && parity != 1)
+      throw Fault(fmt::format("wait at {} for parity {}, allowed: 0 and 1", to_string(where), parity));
+    Barrier& barrier = find_barrier(block(), offset, where);
+    if (barrier.phase.parity() == parity) {
+      wait_as({.state = State::at_barrier, .where = where, .barrier = offset, .parity = parity});
+      barrier.waiters.push_back(current_);
+      switch_to_scheduler();
+    } else if (order_.below(8) == 0) {
+      make_ready(current_);
+      switch_to_scheduler();
+    }
+    if (scope == Scope::block && barrier.from_others[parity])
+      throw Fault(fmt::format("barrier_wait at {}: bytes came from other blocks, which barrier_wait_cluster waits for",
+                              to_string(where)));
+  }
+
+  void start(const Transfer& transfer) {
+    if (transfer.rank == static_cast<std::uint32_t>(position().cluster_rank)) check_counts(transfer);
+    transfers_.push_back({transfer, current_});
+  }
+
+  void cluster_arrive(const Place& where) {
+    exchange("cluster_arrive", {}, where);
+    Thread& thread = threads_[current_];
+    if (thread.has_arrived)
+      throw Fault(fmt::format("second cluster_arrive at {} without a cluster_wait between", to_string(where)));
+    thread.has_arrived = true;
+    thread.arrived_in_turn = cluster_turn_;
+    if (++arrived_at_cluster_ < threads_.size()) return;
+    arrived_at_cluster_ = 0;
+    ++cluster_turn_;
+    for (const std::size_t waiter : cluster_waiters_) make_ready(waiter);
+    cluster_waiters_.clear();
+  }
+
+  void cluster_wait(const Place& where) {
+    exchange("cluster_wait", {}, where);
+    Thread& thread = threads_[current_];
+    if (!thread.has_arrived)
+      throw Fault(fmt::format("cluster_wait at {} without a cluster_arrive before it", to_string(where)));
+    thread.has_arrived = false;
+    if (thread.arrived_in_turn != cluster_turn_) return;
+    wait_as({.state = State::at_cluster_barrier, .where = where});
+    cluster_waiters_.push_back(current_);
+    switch_to_scheduler();
+  }
+
+  void set_registers(int count, const Place& where) {
+    exchange("set_registers", {}, where);
+    if (current_ % warp_size == 0) this_warp().register_counts.push_back(count);
   }
 
  private:
-  Thread& suspend_at(State state, const std::source_location& where) {
-    Thread& thread = threads_[position_.thread];
-    thread.state = state;
-    thread.where = where;
-    return thread;
-  }
-
-  // Thrown in threads that wait when their block has ended.
+  // Thrown in threads that wait when their cluster has ended.
   struct Abandoned {};
+
+  Block& block_of(std::size_t thread) { return blocks_[thread / threads_per_block_]; }
+  Block& block() { return block_of(current_); }
+  Warp& this_warp() { return block().warps[current_ % threads_per_block_ / warp_size]; }
+
+  // ---- Fibers -------------------------------------------------------------------------------------------------------
+
+  void start_fiber(std::size_t index, context::pooled_fixedsize_stack& stacks, const std::function<void()>& body) {
+    Thread& thread = threads_[index];
+    const context::stack_context stack = stacks.allocate();
+    thread.stack = {static_cast<char*>(stack.sp) - stack.size, stack.size};
+    // What earlier fibers left on it.
+    address_sanitizer::unpoison(thread.stack.bottom, thread.stack.bytes);
+    thread.fiber = context::fiber(std::allocator_arg, context::preallocated(stack.sp, stack.size, stack), stacks,
+                                  [this, &thread, &body](context::fiber&& scheduler) {
+                                    scheduler_ = std::move(scheduler);
+                                    run_thread(thread, body);
+                                    return std::move(scheduler_);
+                                  });
+    make_ready(index);
+  }
 
   void run_thread(Thread& thread, const std::function<void()>& body) {
     scheduler_stack_ = address_sanitizer::Switch().arrive();
     try {
-      if (!abandoned_) body();
+      if (!abandoned_) {
+        body();
+        if (thread.has_arrived) throw Fault("ended between cluster_arrive and cluster_wait");
+      }
     } catch (const Fault& fault) {
-      fault_ = fault.what();
+      blame(current_, fault.what());
     } catch (const Abandoned&) {
     }
-    thread.state = State::finished;
+    thread.waiting.state = State::finished;
+    ++block().finished;
     address_sanitizer::Switch().leave(scheduler_stack_, true);
   }
 
-  void resume(Thread& thread) {
+  void resume(std::size_t index) {
+    current_ = index;
+    Thread& thread = threads_[index];
     address_sanitizer::Switch here;
     here.leave(thread.stack);
     thread.fiber = std::move(thread.fiber).resume();
@@ -157,88 +225,237 @@ class Block {
     if (abandoned_) throw Abandoned();
   }
 
-  std::string describe_fault() const {
-    if (!fault_.empty()) return fmt::format("thread {}: {}", position_.thread, fault_);
-    const auto stuck =
-        std::ranges::find_if(threads_, [](const Thread& thread) { return thread.state != State::finished; });
-    if (stuck != threads_.end()) return describe_dead_lock(*stuck);
-    if (!shared_.intact()) return fmt::format("wrote outside its {} bytes of shared memory", shared_.content().size());
-    return "";
+  // ---- Order --------------------------------------------------------------------------------------------------------
+
+  // Returns whether there was anything to do.
+  bool step() {
+    const std::size_t ready = ready_.size() + slow_ready_.size();
+    if (ready == 0 && transfers_.empty()) return false;
+    if (is_turn_of_transfers(ready)) {
+      perform(take(transfers_));
+      return true;
+    }
+    const bool takes_slow = ready_.empty() || (!slow_ready_.empty() && order_.below(16) == 0);
+    resume(take(takes_slow ? slow_ready_ : ready_));
+    return true;
   }
 
-  void exchange(std::size_t first) {
-    float offered[warp_size];
-    for (int lane = 0; lane < warp_size; ++lane) offered[lane] = threads_[first + lane].value;
-    for (int lane = 0; lane < warp_size; ++lane) {
-      Thread& thread = threads_[first + lane];
-      if (thread.lane_mask != threads_[first].lane_mask || thread.lane_mask < 1 || thread.lane_mask >= warp_size)
-        fault_ = fmt::format("shuffle {}:{} with mask {} in lane {} and {} in lane 0, allowed: one mask, 1 to 31",
-                             file_name(thread.where), thread.where.line(), thread.lane_mask, lane,
-                             threads_[first].lane_mask);
-      else
-        thread.value = offered[lane ^ thread.lane_mask];
+  bool is_turn_of_transfers(std::size_t ready) {
+    if (transfers_.empty() || ready == 0) return ready == 0;
+    switch (delay_) {
+      case Delay::early: return order_.below(2) == 0;
+      case Delay::even: return order_.below(ready + transfers_.size()) >= ready;
+      case Delay::late: return false;
     }
+    return false;
+  }
+
+  template <typename T>
+  T take(std::vector<T>& list) {
+    std::swap(list[order_.below(list.size())], list.back());
+    T taken = std::move(list.back());
+    list.pop_back();
+    return taken;
+  }
+
+  Thread& wait_as(const Waiting& waiting) {
+    Thread& thread = threads_[current_];
+    thread.waiting = waiting;
+    return thread;
+  }
+
+  void make_ready(std::size_t index) {
+    threads_[index].waiting.state = State::ready;
+    const Warp& warp = block_of(index).warps[index % threads_per_block_ / warp_size];
+    (warp.is_slow ? slow_ready_ : ready_).push_back(index);
   }
 
   // Threads that met must have met at one place of the kernel.
-  void release(std::size_t first, std::size_t count, const std::source_location& where) {
+  void release_met(std::size_t first, std::size_t count) {
+    const Place where = threads_[current_].waiting.where;
     for (std::size_t i = first; i < first + count; ++i) {
-      if (!same_place(threads_[i].where, where))
-        fault_ = fmt::format("{} while thread {} {}", describe(threads_[position_.thread]), i, describe(threads_[i]));
-      threads_[i].state = State::ready;
-      ready_.push_back(static_cast<int>(i));
+      if (!same_place(threads_[i].waiting.where, where))
+        blame(current_, fmt::format("{} while thread {} {}", describe_thread(current_), threads_[i].position.thread,
+                                    describe_thread(i)));
+    }
+    for (std::size_t i = first; i < first + count; ++i) make_ready(i);
+  }
+
+  // ---- Barriers and copies ------------------------------------------------------------------------------------------
+
+  static Barrier& find_barrier(Block& block, std::uint32_t offset, const Place& where) {
+    const auto entry = block.barriers.find(offset);
+    if (entry == block.barriers.end())
+      throw Fault(fmt::format("{}: byte {} of shared memory holds no barrier", to_string(where), offset));
+    if (std::memcmp(block.shared.as<std::byte>() + offset, &barrier_mark, sizeof(barrier_mark)) != 0)
+      throw Fault(fmt::format("{}: the barrier at byte {} was written over", to_string(where), offset));
+    return entry->second;
+  }
+
+  void step_barrier(Barrier& barrier, std::uint32_t offset, const BarrierStep& barrier_step, const Place& where) {
+    if (const char* wrong = apply(barrier.phase, barrier_step))
+      throw Fault(
+          fmt::format("{}: {} (barrier at byte {}, phase {})", to_string(where), wrong, offset, barrier.phase.number));
+    if (!barrier.phase.complete()) return;
+    barrier.phase = {.number = barrier.phase.number + 1, .arrivals = barrier.arrivals};
+    barrier.from_others[barrier.phase.parity()] = false;
+    for (const std::size_t waiter : barrier.waiters) make_ready(waiter);
+    barrier.waiters.clear();
+  }
+
+  // The barrier that the transfer's bytes count on.
+  Barrier& check_counts(const Transfer& transfer) {
+    Barrier& barrier = find_barrier(blocks_[transfer.rank], transfer.barrier, transfer.where);
+    if (!barrier.is_fenced)
+      throw Fault(fmt::format("{} at {}: no barrier_init_fence followed the barrier_init of the barrier at byte {}",
+                              transfer.operation, to_string(transfer.where), transfer.barrier));
+    return barrier;
+  }
+
+  void perform(const PendingTransfer& pending) {
+    const Transfer& transfer = pending.transfer;
+    Block& target = blocks_[transfer.rank];
+    try {
+      if (target.finished == threads_per_block_)
+        throw Fault(fmt::format("{} at {} comes after the end of block {} of the cluster", transfer.operation,
+                                to_string(transfer.where), transfer.rank));
+      Barrier& barrier = check_counts(transfer);
+      write(transfer, target.shared.as<std::byte>());
+      if (&block_of(pending.thread) != &target) barrier.from_others[barrier.phase.parity()] = true;
+      step_barrier(barrier, transfer.barrier, {.come = static_cast<std::int32_t>(transfer.bytes)}, transfer.where);
+    } catch (const Fault& fault) {
+      blame(pending.thread, fault.what());
     }
   }
 
-  std::string describe_dead_lock(const Thread& stuck) const {
-    const std::size_t index = &stuck - threads_.data();
-    // Whom it waits for: the block, or its warp.
-    const bool in_warp = stuck.state == State::at_shuffle;
-    const auto first = threads_.begin() + (in_warp ? index / warp_size * warp_size : 0);
-    const auto last = in_warp ? first + warp_size : threads_.end();
-    const auto other = std::find_if(first, last, [&](const Thread& thread) {
-      return thread.state != stuck.state || !same_place(thread.where, stuck.where);
-    });
-    return fmt::format("dead lock: thread {} {}, thread {} {}", index, describe(stuck), other - threads_.begin(),
-                       describe(*other));
+  // ---- Faults -------------------------------------------------------------------------------------------------------
+
+  std::string name_block(std::size_t thread) const {
+    const Position& at = threads_[thread].position;
+    return fmt::format("block ({}, {})", at.block_x, at.block_y);
   }
 
-  GuardedBuffer shared_;
-  Position position_;
-  std::vector<Thread> threads_;
-  std::vector<int> ready_;
-  std::size_t arrived_at_barrier_ = 0;
-  std::vector<int> arrived_in_warp_;
+  void blame(std::size_t thread, const std::string& text) {
+    if (fault_.empty())
+      fault_ = fmt::format("{}: thread {}: {}", name_block(thread), threads_[thread].position.thread, text);
+  }
+
+  std::string describe_thread(std::size_t index) const {
+    const Waiting& waiting = threads_[index].waiting;
+    const BarrierPhase* phase = nullptr;
+    if (waiting.state == State::at_barrier)
+      phase = &blocks_[index / threads_per_block_].barriers.at(waiting.barrier).phase;
+    return describe(waiting, phase);
+  }
+
+  void look_for_fault_at_end() {
+    const auto stuck =
+        std::ranges::find_if(threads_, [](const Thread& thread) { return thread.waiting.state != State::finished; });
+    if (stuck != threads_.end()) {
+      fault_ = describe_dead_lock(stuck - threads_.begin());
+      return;
+    }
+    for (std::size_t rank = 0; rank < blocks_.size(); ++rank) {
+      const std::string text = fault_at_end(blocks_[rank]);
+      if (fault_.empty() && !text.empty()) fault_ = name_block(rank * threads_per_block_) + ": " + text;
+    }
+  }
+
+  std::string fault_at_end(const Block& block) const {
+    if (!block.shared.intact())
+      return fmt::format("wrote outside its {} bytes of shared memory", block.shared.content().size());
+    for (const auto& [offset, barrier] : block.barriers)
+      if (barrier.phase.bytes < 0)
+        return fmt::format("ends with {} bytes on the barrier at byte {} that nobody expected", -barrier.phase.bytes,
+                           offset);
+    for (std::size_t warp = 0; warp < block.warps.size(); ++warp)
+      if (block.warps[warp].register_counts != block.warps[warp / 4 * 4].register_counts)
+        return fmt::format("warps {} and {} of one warp group set different registers", warp / 4 * 4, warp);
+    return "";
+  }
+
+  // Threads that wait for the same are named once: those of a block, or of a warp whose lanes wait for each other.
+  std::size_t first_of_same(std::size_t thread) const {
+    const Warp& warp = blocks_[thread / threads_per_block_].warps[thread % threads_per_block_ / warp_size];
+    const std::size_t unit = warp.arrived > 0 ? warp_size : threads_per_block_;
+    const std::string text = describe_thread(thread);
+    std::size_t first = thread / unit * unit;
+    while (describe_thread(first) != text) ++first;
+    return first;
+  }
+
+  std::string describe_dead_lock(std::size_t stuck) const {
+    std::map<std::size_t, std::size_t> counts;  // by first of the same
+    for (std::size_t i = 0; i < threads_.size(); ++i) ++counts[first_of_same(i)];
+    std::string waiting;
+    std::string finished;
+    for (const auto& [first, count] : counts) {
+      std::string& list = threads_[first].waiting.state == State::finished ? finished : waiting;
+      list += list.empty() ? "" : ", ";
+      if (first / threads_per_block_ != stuck / threads_per_block_) list += name_block(first) + " ";
+      list += fmt::format("thread {} {}", threads_[first].position.thread, describe_thread(first));
+      if (count > 1) list += fmt::format(" (as {} others)", count - 1);
+    }
+    return fmt::format("{}: dead lock: {}{}{}", name_block(stuck), waiting, finished.empty() ? "" : ", ", finished);
+  }
+
+  std::size_t threads_per_block_;
+  std::vector<Block> blocks_;
+  std::vector<Thread> threads_;  // block after block
+  std::size_t current_ = 0;
   RandomOrder& order_;
+  Delay delay_;
+  std::vector<std::size_t> ready_;
+  std::vector<std::size_t> slow_ready_;
+  std::vector<PendingTransfer> transfers_;
+  std::size_t arrived_at_cluster_ = 0;
+  std::uint32_t cluster_turn_ = 0;
+  std::vector<std::size_t> cluster_waiters_;
   context::fiber scheduler_;
   address_sanitizer::Stack scheduler_stack_;
   std::string fault_;
   bool abandoned_ = false;
 };
 
-thread_local Block* running = nullptr;
+thread_local Cluster* running = nullptr;
 
 }  // namespace
 
 std::string run(const Launch& launch, const std::function<void()>& body) {
+  if (const std::string wrong = check(launch); !wrong.empty()) return wrong;
   static thread_local context::pooled_fixedsize_stack stacks(stack_bytes);
   RandomOrder order(launch.seed);
-  for (const std::uint64_t index : order.permutation(std::uint64_t{launch.grid_x} * launch.grid_y)) {
-    Block block(launch, index, order, stacks, body);
-    running = &block;
-    const std::string fault = block.run();
+  const std::uint64_t clusters = std::uint64_t{launch.grid_x} * launch.grid_y / launch.cluster_size;
+  for (const std::uint64_t index : order.permutation(clusters)) {
+    Cluster cluster(launch, index, order, stacks, body);
+    running = &cluster;
+    const std::string fault = cluster.run();
     running = nullptr;
-    if (!fault.empty())
-      return fmt::format("{} block ({}, {}): {}", launch.kernel, block.position().block_x, block.position().block_y,
-                         fault);
+    if (!fault.empty()) return launch.kernel + " " + fault;
   }
   return "";
 }
 
 const Position& position() { return running->position(); }
-void block_barrier(const std::source_location& where) { running->barrier(where); }
-float shuffle_xor(float value, int lane_mask, const std::source_location& where) {
-  return running->shuffle_xor(value, lane_mask, where);
+void block_barrier(const Place& where) { running->block_barrier(where); }
+std::span<const std::uint32_t> warp_exchange(const char* operation, std::span<const std::uint32_t> mine,
+                                             const Place& where) {
+  return running->exchange(operation, mine, where);
 }
+void warp_barrier(const Place& where) { running->exchange("warp_barrier", {}, where); }
+void barrier_init(std::uint32_t barrier, int arrivals, const Place& where) {
+  running->barrier_init(barrier, arrivals, where);
+}
+void barrier_init_fence(const Place&) { running->barrier_init_fence(); }
+void barrier_step(std::uint32_t barrier, const BarrierStep& step, const Place& where) {
+  running->barrier_step(barrier, step, where);
+}
+void barrier_wait(std::uint32_t barrier, int parity, Scope scope, const Place& where) {
+  running->barrier_wait(barrier, parity, scope, where);
+}
+void start(const Transfer& transfer) { running->start(transfer); }
+void cluster_arrive(const Place& where) { running->cluster_arrive(where); }
+void cluster_wait(const Place& where) { running->cluster_wait(where); }
+void set_registers(int count, const Place& where) { running->set_registers(count, where); }
 
 }  // namespace mhcjit::sim

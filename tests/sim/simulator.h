@@ -1,20 +1,24 @@
 // Runs a kernel's grid on the host. Two implementations of this header, chosen by what is linked:
 //
-//   fibers.cpp   One fiber for each thread of a block, in an order drawn from the seed. Finds barriers and shuffles
-//                that not every thread reaches. Fast: for results.
-//   threads.cpp  One std::thread for each thread of a block, under ThreadSanitizer: for missing barriers. Slow: for
-//                tiny shapes.
+//   fibers.cpp   One fiber for each thread of a cluster, in an order drawn from the seed. Finds barriers and shuffles
+//                that not every thread reaches, waits that nothing ends, and copies that are used before they have
+//                come: these are made at steps drawn from the seed. Fast: for results.
+//   threads.cpp  One std::thread for each thread of a cluster, under ThreadSanitizer: for missing barriers, waits and
+//                arrivals. Slow: for tiny shapes.
 //
-// Blocks run one after another, in an order drawn from the seed. Neither shows what only hardware has: spelling of PTX,
-// caches, register pressure, speed.
+// Clusters run one after another, in an order drawn from the seed; the blocks of one run at the same time. Neither
+// shows what only hardware has: spelling of PTX, fences between proxies, caches, register pressure, speed.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <source_location>
+#include <span>
 #include <stdexcept>
 #include <string>
+
+#include "barrier_phase.h"
+#include "place.h"
 
 namespace mhcjit::sim {
 
@@ -27,7 +31,15 @@ struct Launch {
   int threads_per_block = warp_size;  // whole warps
   std::size_t shared_bytes = 0;       // each block gets exactly these, filled with NaN, between guard words
   std::uint64_t seed = 0;
+  int cluster_size = 1;  // blocks, side by side in x; a divisor of grid_x
 };
+
+// Of Launch::cluster_size, and of the words that a lane offers to a warp.
+inline constexpr int max_cluster_size = 16;
+inline constexpr int max_exchange_words = 6;
+
+// What no device would launch; "" when there is nothing. run() asks it.
+std::string check(const Launch& launch);
 
 // Calls body() once as each thread of the grid. Returns the first fault with its kernel, block and thread; "" when
 // there was none. The launch ends at the first fault.
@@ -41,12 +53,37 @@ struct Position {
   std::uint32_t block_y = 0;
   std::uint32_t grid_x = 1;
   std::uint32_t grid_y = 1;
+  int cluster_rank = 0;
+  int cluster_size = 1;
   float* shared = nullptr;
+  std::size_t shared_bytes = 0;
 };
 
 const Position& position();
-void block_barrier(const std::source_location& where);
-float shuffle_xor(float value, int lane_mask, const std::source_location& where);
+void block_barrier(const Place& where);
+
+// Every lane of the warp offers the same number of words and sees those of all: lane l's begin at l * mine.size().
+// What is returned holds until the lane's next call but one. Orders no memory access.
+std::span<const std::uint32_t> warp_exchange(const char* operation, std::span<const std::uint32_t> mine,
+                                             const Place& where);
+void warp_barrier(const Place& where);
+
+// A barrier's offset in the block's shared memory is its name; device_async.cuh has checked it.
+void barrier_init(std::uint32_t barrier, int arrivals, const Place& where);
+void barrier_init_fence(const Place& where);
+void barrier_step(std::uint32_t barrier, const BarrierStep& step, const Place& where);
+enum class Scope { block, cluster };
+void barrier_wait(std::uint32_t barrier, int parity, Scope scope, const Place& where);
+
+// Happens later.
+struct Transfer;
+void start(const Transfer& transfer);
+
+void cluster_arrive(const Place& where);
+void cluster_wait(const Place& where);
+
+// Of the warp that asks, which all of its warp group have to give alike.
+void set_registers(int count, const Place& where);
 
 // A thread's own fault, such as a misaligned access: ends the launch with this text.
 class Fault : public std::runtime_error {

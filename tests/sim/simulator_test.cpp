@@ -3,19 +3,12 @@
 
 #include <limits>
 #include <set>
-#include <string>
-#include <string_view>
-#include <vector>
-
-#include <gtest/gtest.h>
-#include <device.cuh>
 
 #include "guarded_buffer.h"
+#include "launch_test.h"
 
 namespace mhcjit::sim {
 namespace {
-
-bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
 const Launch two_warps = {.kernel = "example", .threads_per_block = 64, .shared_bytes = 0};
 

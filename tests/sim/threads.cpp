@@ -3,7 +3,6 @@
 #include <array>
 #include <atomic>
 #include <barrier>
-#include <bit>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -22,26 +21,29 @@ namespace {
 // carries the number of its shuffle, so that a reader knows it without any other access.
 class WarpExchange {
  public:
-  float shuffle_xor(int lane, std::uint32_t number, float value, int lane_mask) {
-    slot(lane, number)
-        .store(std::uint64_t{number} << 32 | std::bit_cast<std::uint32_t>(value), std::memory_order_relaxed);
-    for (int other = 0; other < warp_size; ++other) read(other, number);
-    return std::bit_cast<float>(static_cast<std::uint32_t>(read(lane ^ lane_mask, number)));
+  // `all` receives the words of every lane.
+  void exchange(int lane, std::uint32_t number, std::span<const std::uint32_t> mine, std::uint32_t* all) {
+    for (std::size_t i = 0; i < mine.size(); ++i)
+      word(lane, number, i).store(std::uint64_t{number} << 32 | mine[i], std::memory_order_relaxed);
+    for (int other = 0; other < warp_size; ++other)
+      for (std::size_t i = 0; i < mine.size(); ++i) *all++ = read(word(other, number, i), number);
   }
 
  private:
-  // Two slots a lane: a lane that is in shuffle number + 2 has seen all lanes in number + 1, behind their reads here.
-  std::atomic<std::uint64_t>& slot(int lane, std::uint32_t number) { return slots_[lane * 2 + number % 2]; }
+  // Two exchanges: a lane that is in exchange number + 2 has seen all lanes in number + 1, behind their reads here.
+  std::atomic<std::uint64_t>& word(int lane, std::uint32_t number, std::size_t index) {
+    return words_[number % 2][lane][index];
+  }
 
-  std::uint64_t read(int lane, std::uint32_t number) {
+  static std::uint32_t read(const std::atomic<std::uint64_t>& word, std::uint32_t number) {
     while (true) {
-      const std::uint64_t content = slot(lane, number).load(std::memory_order_relaxed);
-      if (content >> 32 >= number) return content;
+      const std::uint64_t content = word.load(std::memory_order_relaxed);
+      if (content >> 32 == number) return static_cast<std::uint32_t>(content);
       std::this_thread::yield();
     }
   }
 
-  std::array<std::atomic<std::uint64_t>, 2 * warp_size> slots_{};
+  std::atomic<std::uint64_t> words_[2][warp_size][max_exchange_words] = {};
 };
 
 struct Block {
@@ -56,7 +58,8 @@ struct Block {
 struct ThisThread {
   Block* block = nullptr;
   Position position;
-  std::uint32_t shuffles = 0;
+  std::uint32_t exchanges = 0;
+  std::array<std::array<std::uint32_t, std::size_t{warp_size} * max_exchange_words>, 2> words;  // of the last two
 };
 
 thread_local ThisThread this_thread;
@@ -71,6 +74,7 @@ std::set<std::string> barriers_reached() { return reached; }
 void delete_barrier(const std::string& name) { deleted = name; }
 
 std::string run(const Launch& launch, const std::function<void()>& body) {
+  if (const std::string wrong = check(launch); !wrong.empty()) return wrong;
   RandomOrder order(launch.seed);
   for (const std::uint64_t index : order.permutation(std::uint64_t{launch.grid_x} * launch.grid_y)) {
     Block block(launch, launch.threads_per_block);
@@ -79,12 +83,13 @@ std::string run(const Launch& launch, const std::function<void()>& body) {
                          .block_y = static_cast<std::uint32_t>(index / launch.grid_x),
                          .grid_x = launch.grid_x,
                          .grid_y = launch.grid_y,
-                         .shared = block.shared.as<float>()};
+                         .shared = block.shared.as<float>(),
+                         .shared_bytes = launch.shared_bytes};
     {
       std::vector<std::jthread> threads;
       for (position.thread = 0; position.thread < launch.threads_per_block; ++position.thread)
         threads.emplace_back([&block, &body, position] {
-          this_thread = {&block, position, 0};
+          this_thread = {&block, position, 0, {}};
           // A Fault ends the process: the other threads could not be freed from their barriers.
           body();
         });
@@ -98,9 +103,8 @@ std::string run(const Launch& launch, const std::function<void()>& body) {
 
 const Position& position() { return this_thread.position; }
 
-void block_barrier(const std::source_location& where) {
-  const std::string_view path = where.file_name();
-  const std::string name = fmt::format("{}:{}", path.substr(path.rfind('/') + 1), where.line());
+void block_barrier(const Place& where) {
+  const std::string name = to_string(where);
   // One thread of a block speaks for all: a lock that every thread takes would order their accesses.
   if (this_thread.position.thread == 0) {
     const std::lock_guard lock(barriers_mutex);
@@ -109,10 +113,13 @@ void block_barrier(const std::source_location& where) {
   if (name != deleted) this_thread.block->barrier.arrive_and_wait();
 }
 
-float shuffle_xor(float value, int lane_mask, const std::source_location&) {
+std::span<const std::uint32_t> warp_exchange(const char*, std::span<const std::uint32_t> mine, const Place&) {
   const int thread = this_thread.position.thread;
-  return this_thread.block->warps[static_cast<std::size_t>(thread) / warp_size].shuffle_xor(
-      thread % warp_size, ++this_thread.shuffles, value, lane_mask);
+  const std::uint32_t number = ++this_thread.exchanges;
+  auto& all = this_thread.words[number % 2];
+  this_thread.block->warps[static_cast<std::size_t>(thread) / warp_size].exchange(thread % warp_size, number, mine,
+                                                                                  all.data());
+  return {all.data(), warp_size * mine.size()};
 }
 
 }  // namespace mhcjit::sim

@@ -1,0 +1,64 @@
+// What fibers.cpp keeps of a cluster while it runs.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include <boost/context/fiber.hpp>
+
+#include "address_sanitizer.h"
+#include "barrier_phase.h"
+#include "guarded_buffer.h"
+#include "simulator.h"
+#include "transfer.h"
+#include "waiting.h"
+
+namespace mhcjit::sim {
+
+struct Thread {
+  boost::context::fiber fiber;
+  address_sanitizer::Stack stack;
+  Position position;
+  Waiting waiting;
+  std::uint32_t exchanges = 0;        // of its warp, so far
+  bool has_arrived = false;           // at the cluster's barrier, without having waited
+  std::uint32_t arrived_in_turn = 0;  // of the cluster's barrier, then
+};
+
+struct Warp {
+  // Two exchanges: a lane that is in one may still read the one before.
+  std::array<std::uint32_t, std::size_t{2} * warp_size * max_exchange_words> words;
+  int arrived = 0;
+  bool is_slow = false;
+  std::vector<int> register_counts;  // as they were set, one after another
+};
+
+struct Barrier {
+  int arrivals = 0;  // of each phase
+  BarrierPhase phase;
+  std::array<bool, 2> from_others = {};  // by parity: whether bytes came from other blocks
+  int initialiser = 0;                   // thread
+  bool is_fenced = false;
+  std::vector<std::size_t> waiters;  // for the end of `phase`
+};
+
+struct Block {
+  explicit Block(const Launch& launch)
+      : shared(launch.shared_bytes), warps(static_cast<std::size_t>(launch.threads_per_block) / warp_size) {}
+
+  GuardedBuffer shared;
+  std::vector<Warp> warps;
+  std::unordered_map<std::uint32_t, Barrier> barriers;  // by offset in shared memory
+  std::size_t arrived = 0;                              // at the block's barrier
+  std::size_t finished = 0;                             // threads
+};
+
+struct PendingTransfer {
+  Transfer transfer;
+  std::size_t thread;  // that asked for it
+};
+
+}  // namespace mhcjit::sim

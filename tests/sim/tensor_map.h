@@ -1,0 +1,43 @@
+// What the simulator reads in the 128 bytes of a tensor map, where a device reads what cuTensorMapEncodeTiled wrote.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace mhcjit::sim {
+
+// A tensor of three dimensions, the innermost first, and the box that a copy takes from it.
+struct TensorShape {
+  const void* base = nullptr;
+  std::array<std::uint64_t, 3> sizes = {};    // elements
+  std::array<std::uint64_t, 2> strides = {};  // bytes from one element of the second and third dimension to the next
+  std::array<std::uint32_t, 3> box = {};      // elements
+  std::uint32_t element_bytes = 2;
+  bool swizzle_128 = false;
+
+  std::uint32_t row_bytes() const { return box[0] * element_bytes; }
+  std::uint32_t rows() const { return box[1] * box[2]; }
+  std::uint32_t box_bytes() const { return row_bytes() * rows(); }
+};
+
+inline constexpr std::size_t tensor_map_bytes = 128;
+inline constexpr std::uint32_t swizzle_row_bytes = 128;
+
+// Fills the map, or returns which of the limits documented for cuTensorMapEncodeTiled the shape breaks; "" when none.
+// The limits hold for elements of 1, 2, 4 or 8 bytes, no interleave, element strides of 1 and zero fill. The simulator
+// also refuses a swizzled box whose rows are narrower than 128 bytes: how they lie in shared memory is not documented.
+std::string encode(const TensorShape& shape, void* map);
+
+// Throws Fault for bytes that encode() did not write.
+TensorShape decode(const void* map);
+
+// Where the 16 bytes go that would stand at `address` without a swizzle: bits 4 to 6 exclusive-or bits 7 to 9.
+inline std::uint32_t swizzled(std::uint32_t address) { return address ^ (address >> 7 & 7) << 4; }
+
+// Writes the box whose first element is at `first` to `to`, the memory behind the shared address `address`: rows one
+// after another, zero where the tensor ends.
+void copy_box(const TensorShape& shape, const std::array<std::int32_t, 3>& first, std::byte* to, std::uint32_t address);
+
+}  // namespace mhcjit::sim

@@ -1,0 +1,70 @@
+#include "warp.h"
+
+#include <bit>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "shared_address.h"
+#include "simulator.h"
+
+namespace mhcjit::sim {
+namespace {
+
+int this_lane() { return position().thread % warp_size; }
+
+}  // namespace
+
+float shuffle_xor(float value, int lane_mask, const Place& where) {
+  const std::array<std::uint32_t, 2> mine = {std::bit_cast<std::uint32_t>(value),
+                                             static_cast<std::uint32_t>(lane_mask)};
+  const auto all = warp_exchange("shuffle", mine, where);
+  const auto first = static_cast<int>(all[1]);
+  for (int lane = 0; lane < warp_size; ++lane) {
+    const auto mask = static_cast<int>(all[2 * lane + 1]);
+    if (mask != first || mask < 1 || mask >= warp_size)
+      throw Fault(fmt::format("shuffle {} with mask {} in lane {} and {} in lane 0, allowed: one mask, 1 to 31",
+                              to_string(where), mask, lane, first));
+  }
+  return std::bit_cast<float>(all[2 * (this_lane() ^ lane_mask)]);
+}
+
+float shuffle(float value, int lane, const Place& where) {
+  const std::array<std::uint32_t, 1> mine = {std::bit_cast<std::uint32_t>(value)};
+  const auto all = warp_exchange("shuffle", mine, where);
+  if (lane < 0 || lane >= warp_size)
+    throw Fault(fmt::format("shuffle {} from lane {}, allowed: 0 to 31", to_string(where), lane));
+  return std::bit_cast<float>(all[lane]);
+}
+
+std::array<std::uint32_t, 4> load_matrices(std::uint32_t row, const Place& where) {
+  const std::array<std::uint32_t, 1> mine = {row};
+  const auto all = warp_exchange("load_matrices", mine, where);
+  std::array<std::uint32_t, 4> words;
+  for (int matrix = 0; matrix < 4; ++matrix) {
+    const std::uint32_t address = all[8 * matrix + this_lane() / 4];
+    const std::byte* from = shared_memory("load_matrices", address, 16, 16, where);
+    std::memcpy(&words[matrix], from + this_lane() % 4 * 4, 4);
+  }
+  return words;
+}
+
+Fragments exchange_fragments(const std::array<std::uint32_t, 4>& a, std::uint32_t b0, std::uint32_t b1,
+                             const Place& where) {
+  const std::array<std::uint32_t, 6> mine = {a[0], a[1], a[2], a[3], b0, b1};
+  const auto all = warp_exchange("multiply_add", mine, where);
+  const int g = this_lane() / 4;
+  const int q = this_lane() % 4;
+  Fragments fragments;
+  for (int word = 0; word < 8; ++word) {
+    const int half = word / 4;  // of the 16 columns of the first matrix, of the 16 rows of the second
+    const auto of_lane = [&](int lane, int index) { return all[lane * mine.size() + index]; };
+    for (int i = 0; i < 2; ++i) {
+      fragments.rows[i][word] = of_lane(4 * g + word % 4, i + 2 * half);
+      fragments.columns[i][word] = of_lane(4 * (2 * q + i) + word % 4, 4 + half);
+    }
+  }
+  return fragments;
+}
+
+}  // namespace mhcjit::sim

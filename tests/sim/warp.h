@@ -1,0 +1,26 @@
+// What the lanes of a warp do together, on top of an exchange of words. Each throws Fault for operands that a device
+// gives no meaning to.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "place.h"
+
+namespace mhcjit::sim {
+
+float shuffle_xor(float value, int lane_mask, const Place& where);
+float shuffle(float value, int lane, const Place& where);
+std::array<std::uint32_t, 4> load_matrices(std::uint32_t row, const Place& where);
+
+// The elements of a 16 x 16 and a 16 x 8 matrix, two to a word, that one lane needs for its four sums.
+struct Fragments {
+  std::array<std::array<std::uint32_t, 8>, 2> rows;     // of the first matrix: rows g and g + 8
+  std::array<std::array<std::uint32_t, 8>, 2> columns;  // of the second: columns 2q and 2q + 1
+};
+
+// Every lane gives its words of both matrices, in the layout that device_matrix.cuh documents.
+Fragments exchange_fragments(const std::array<std::uint32_t, 4>& a, std::uint32_t b0, std::uint32_t b1,
+                             const Place& where);
+
+}  // namespace mhcjit::sim
