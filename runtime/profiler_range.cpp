@@ -1,12 +1,14 @@
 #include "runtime/profiler_range.h"
 
 #ifdef MHCJIT_HAS_NVTX
-
 #include <fmt/format.h>
 #include <nvtx3/nvToolsExt.h>
+#endif
 
 namespace mhcjit::runtime {
 namespace {
+
+#ifdef MHCJIT_HAS_NVTX
 
 // nullptr where no tool listens.
 nvtxDomainHandle_t domain() {
@@ -14,11 +16,9 @@ nvtxDomainHandle_t domain() {
   return made;
 }
 
-}  // namespace
-
-ProfilerRange::ProfilerRange(const char* step, const std::string& problem) : pushed_(domain() != nullptr) {
-  if (!pushed_) [[likely]]
-    return;
+bool push(const char* step, const std::string& problem) {
+  if (domain() == nullptr) [[likely]]
+    return false;
   const std::string text = fmt::format("{} {}", step, problem);
   nvtxEventAttributes_t attributes = {};
   attributes.version = NVTX_VERSION;
@@ -26,21 +26,24 @@ ProfilerRange::ProfilerRange(const char* step, const std::string& problem) : pus
   attributes.messageType = NVTX_MESSAGE_TYPE_ASCII;
   attributes.message.ascii = text.c_str();
   nvtxDomainRangePushEx(domain(), &attributes);
+  return true;
 }
 
-ProfilerRange::~ProfilerRange() {
-  if (pushed_) nvtxDomainRangePop(domain());
-}
-
-}  // namespace mhcjit::runtime
+void pop() { nvtxDomainRangePop(domain()); }
 
 #else
 
-namespace mhcjit::runtime {
-
-ProfilerRange::ProfilerRange(const char*, const std::string&) : pushed_(false) {}
-ProfilerRange::~ProfilerRange() = default;
-
-}  // namespace mhcjit::runtime
+bool push(const char*, const std::string&) { return false; }
+void pop() {}
 
 #endif
+
+}  // namespace
+
+ProfilerRange::ProfilerRange(const char* step, const std::string& problem) : pushed_(push(step, problem)) {}
+
+ProfilerRange::~ProfilerRange() {
+  if (pushed_) pop();
+}
+
+}  // namespace mhcjit::runtime

@@ -1,55 +1,23 @@
 // Missing barriers: ThreadSanitizer finds no race in the kernels, and finds one as soon as any barrier is deleted.
-#include <sys/personality.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <filesystem>
 #include <fstream>
 #include <set>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "tests/sim/race_process.h"
+
 namespace {
 
-constexpr int race_exit_code = 66;
-
-struct Finished {
-  int exit_code = -1;
-  std::string output;  // stdout and stderr
-};
+using mhcjit::test::Finished;
+using mhcjit::test::race_exit_code;
 
 Finished race_check(std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), MHCJIT_RACE_CHECK);
-  std::vector<char*> argv;
-  for (std::string& argument : arguments) argv.push_back(argument.data());
-  argv.push_back(nullptr);
-
-  int ends[2];
-  if (pipe(ends) != 0) return {};
-  const pid_t child = fork();
-  if (child == 0) {
-    // ThreadSanitizer's shadow has no room for every address that randomisation may choose.
-    personality(ADDR_NO_RANDOMIZE);
-    setenv("TSAN_OPTIONS", "halt_on_error=1 exitcode=66", 1);
-    dup2(ends[1], STDOUT_FILENO);
-    dup2(ends[1], STDERR_FILENO);
-    close(ends[0]);
-    close(ends[1]);
-    execv(argv[0], argv.data());
-    _exit(127);
-  }
-  close(ends[1]);
-  Finished finished;
-  char buffer[4096];
-  for (ssize_t size; (size = read(ends[0], buffer, sizeof(buffer))) > 0;) finished.output.append(buffer, size);
-  close(ends[0]);
-  int status = 0;
-  waitpid(child, &status, 0);
-  if (WIFEXITED(status)) finished.exit_code = WEXITSTATUS(status);
-  return finished;
+  return mhcjit::test::run_under_thread_sanitizer(MHCJIT_RACE_CHECK, std::move(arguments));
 }
 
 std::set<std::string> lines_of(const std::string& text) {

@@ -1,0 +1,167 @@
+// engine_race_check FOLDER [--without mutex|rwlock]: many threads prepare, compile and ask the same problems of engines
+// on the fake driver and compiler, from a cold and from a warm cache folder. Built with ThreadSanitizer, which ends the
+// process with exit code 66 when it sees a race. Exit code 1: a call failed, or something was compiled twice. With
+// --without the engines run as if the locks of that kind were not taken: a race is planted.
+#include <dlfcn.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <barrier>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "mhcjit/mhcjit.h"
+#include "tests/fake_driver/fake_driver.h"
+#include "tests/fake_driver/fake_nvrtc.h"
+
+namespace {
+
+enum class Lock { none, mutex, rwlock };
+std::atomic<Lock> planted = Lock::none;
+
+// Locks that this thread did not take and will give back.
+thread_local int mutexes_not_taken = 0;
+thread_local int rwlocks_not_taken = 0;
+
+bool gives_back(int& not_taken) {
+  if (not_taken == 0) return false;
+  --not_taken;
+  return true;
+}
+
+}  // namespace
+
+// The linker puts these in the place of the C library's (--wrap).
+extern "C" {
+int __real_pthread_mutex_lock(pthread_mutex_t*);
+int __real_pthread_mutex_unlock(pthread_mutex_t*);
+int __real_pthread_rwlock_wrlock(pthread_rwlock_t*);
+int __real_pthread_rwlock_unlock(pthread_rwlock_t*);
+
+int __wrap_pthread_mutex_lock(pthread_mutex_t* mutex) {
+  if (planted.load(std::memory_order_relaxed) != Lock::mutex) return __real_pthread_mutex_lock(mutex);
+  ++mutexes_not_taken;
+  return 0;
+}
+
+int __wrap_pthread_mutex_unlock(pthread_mutex_t* mutex) {
+  return gives_back(mutexes_not_taken) ? 0 : __real_pthread_mutex_unlock(mutex);
+}
+
+int __wrap_pthread_rwlock_wrlock(pthread_rwlock_t* lock) {
+  if (planted.load(std::memory_order_relaxed) != Lock::rwlock) return __real_pthread_rwlock_wrlock(lock);
+  ++rwlocks_not_taken;
+  return 0;
+}
+
+int __wrap_pthread_rwlock_unlock(pthread_rwlock_t* lock) {
+  return gives_back(rwlocks_not_taken) ? 0 : __real_pthread_rwlock_unlock(lock);
+}
+}
+
+namespace {
+
+constexpr int thread_count = 12;
+constexpr int rounds = 6;
+
+template <typename State>
+State& state_of(const char* library, const char* function) {
+  void* const handle = ::dlopen(library, RTLD_NOW);
+  void* const symbol = handle == nullptr ? nullptr : ::dlsym(handle, function);
+  if (symbol == nullptr) {
+    std::fprintf(stderr, "%s has no %s\n", library, function);
+    std::exit(1);
+  }
+  return *reinterpret_cast<State* (*)()>(symbol)();
+}
+
+struct Lines {
+  std::mutex mutex;
+  std::vector<std::string> lines;
+};
+
+void add_line(mhcjit_log_level, const char* line, void* user) {
+  auto& to = *static_cast<Lines*>(user);
+  const std::lock_guard lock(to.mutex);
+  to.lines.emplace_back(line);
+}
+
+std::atomic<bool> failed = false;
+
+void check(mhcjit_status status) {
+  if (status == MHCJIT_SUCCESS) return;
+  std::fprintf(stderr, "%s\n", mhcjit_last_error());
+  failed = true;
+}
+
+// One thread's calls. Each thread begins with another problem.
+void use(mhcjit_engine* engine, int thread) {
+  for (int i = 0; i < 4; ++i) {
+    const int number = (thread + i) % 4;
+    const mhcjit_problem problem = {
+        number % 2 == 0 ? MHCJIT_PRE_FORWARD : MHCJIT_PRE_BACKWARD, 1 + number / 2, 64, MHCJIT_BF16, 0, 0};
+    const mhcjit_operator* op = nullptr;
+    check(mhcjit_prepare(engine, &problem, MHCJIT_DEVICE_GPU, nullptr, &op));
+    mhcjit_compile_result result = {};
+    check(mhcjit_compile(engine, &problem, i % 2 == 0 ? "sm_90a" : "sm_80", &result));
+    mhcjit_counters counters = {};
+    check(mhcjit_engine_counters(engine, &counters));
+  }
+}
+
+// All threads on one engine; what it compiled.
+std::uint64_t run_round(const std::string& folder, const std::string& record, fake::Driver& driver) {
+  Lines lines;
+  mhcjit_engine_options options = {};
+  options.cache_dir = folder.c_str();
+  options.driver_path = FAKE_DRIVER;
+  options.nvrtc_path = FAKE_NVRTC;
+  options.read_only_cache_dirs = "";
+  options.record_path = record.c_str();
+  options.log = add_line;
+  options.log_user = &lines;
+  options.log_level = MHCJIT_LOG_TRACE;
+  mhcjit_engine* engine = nullptr;
+  check(mhcjit_engine_create(&options, &engine));
+  std::barrier start(thread_count);
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < thread_count; ++thread)
+    threads.emplace_back([&, thread] {
+      driver.set_current_device(thread % 2);
+      start.arrive_and_wait();
+      use(engine, thread);
+    });
+  for (std::thread& thread : threads) thread.join();
+  mhcjit_counters counters = {};
+  check(mhcjit_engine_counters(engine, &counters));
+  mhcjit_engine_destroy(engine);
+  return counters.misses;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 2) return 1;
+  const std::string root = argv[1];
+  const std::string_view without = argc == 4 && std::string_view(argv[2]) == "--without" ? argv[3] : "";
+  auto& driver = state_of<fake::Driver>(FAKE_DRIVER, "fake_driver");
+  auto& compiler = state_of<fake::Compiler>(FAKE_NVRTC, "fake_compiler");
+  compiler.duration = std::chrono::milliseconds(2);
+
+  planted = without == "mutex" ? Lock::mutex : without == "rwlock" ? Lock::rwlock : Lock::none;
+  for (int round = 0; round < rounds; ++round) {
+    const std::string folder = root + "/" + std::to_string(round);
+    // Four problems for two architectures.
+    if (run_round(folder, folder + ".jsonl", driver) != 8 || run_round(folder, folder + ".jsonl", driver) != 0) {
+      std::fprintf(stderr, "round %d: compiled twice, or found what is not there\n", round);
+      failed = true;
+    }
+  }
+  planted = Lock::none;
+  return failed ? 1 : 0;
+}
