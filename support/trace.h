@@ -12,9 +12,9 @@ namespace mhcjit {
 // A field that is empty is not known, or does not apply.
 struct TraceEvent {
   std::string_view event;  // a word
-  std::string_view problem = {};
-  std::string_view digest = {};
-  std::string_view tier = {};
+  std::string_view problem = "";
+  std::string_view digest = "";
+  std::string_view tier = "";
   std::optional<double> milliseconds = std::nullopt;
 };
 

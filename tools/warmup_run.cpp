@@ -74,7 +74,7 @@ class Worker {
     if (auto error = library_error(mhcjit_engine_counters(engine_.get(), &counters))) return error;
     if (counters.publish_failures == publish_failures_) return llvm::Error::success();
     publish_failures_ = counters.publish_failures;
-    return make_error(MHCJIT_ERROR_IO, "compiled, but not written to the cache folder '{}': {}", folder_, warning_);
+    return make_error(MHCJIT_ERROR_IO, "the kernel is not written to the cache folder '{}': {}", folder_, warning_);
   }
 
   const std::string& folder_;

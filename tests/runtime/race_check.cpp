@@ -36,7 +36,8 @@ bool gives_back(int& not_taken) {
 
 }  // namespace
 
-// The linker puts these in the place of the C library's (--wrap).
+// The linker puts these in the place of the C library's.
+// NOLINTBEGIN(bugprone-reserved-identifier): the names that its option --wrap asks for
 extern "C" {
 int __real_pthread_mutex_lock(pthread_mutex_t*);
 int __real_pthread_mutex_unlock(pthread_mutex_t*);
@@ -63,6 +64,7 @@ int __wrap_pthread_rwlock_unlock(pthread_rwlock_t* lock) {
   return gives_back(rwlocks_not_taken) ? 0 : __real_pthread_rwlock_unlock(lock);
 }
 }
+// NOLINTEND(bugprone-reserved-identifier)
 
 namespace {
 
@@ -130,6 +132,7 @@ std::uint64_t run_round(const std::string& folder, const std::string& record, fa
   check(mhcjit_engine_create(&options, &engine));
   std::barrier start(thread_count);
   std::vector<std::thread> threads;
+  threads.reserve(thread_count);
   for (int thread = 0; thread < thread_count; ++thread)
     threads.emplace_back([&, thread] {
       driver.set_current_device(thread % 2);
