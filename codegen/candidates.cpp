@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "codegen/one_pass.h"
 #include "support/error.h"
 
 namespace mhcjit::codegen {
@@ -83,7 +84,8 @@ Candidate candidate(const Problem& problem, int rows_per_thread, int row_warps) 
 
 }  // namespace
 
-std::vector<Candidate> candidates(const Problem& problem) {
+std::vector<Candidate> candidates(const Problem& problem, KernelTemplate kernel_template) {
+  if (kernel_template == KernelTemplate::one_pass) return one_pass_candidates(problem);
   // Multiples of 4: the gradients of the logits are read four rows at a time.
   std::vector<Candidate> list;
   for (const int rows_per_thread : {12, 8, 4})

@@ -15,7 +15,7 @@ struct Candidate {
   bool legal() const { return rejected.empty(); }
 };
 
-// `problem` has passed check(). Deterministic; at least one candidate is legal.
-std::vector<Candidate> candidates(const Problem& problem);
+// `problem` has passed check(). Deterministic; of the portable template at least one candidate is legal.
+std::vector<Candidate> candidates(const Problem& problem, KernelTemplate kernel_template = KernelTemplate::portable);
 
 }  // namespace mhcjit::codegen

@@ -40,6 +40,8 @@ std::string emit_unit(const KernelSpec& spec) {
   text += "\nnamespace {\n\nstruct Spec {\n";
   fmt::format_to(out, "  using Element = {};\n", element_type(spec.problem.dtype));
   fmt::format_to(out, "  static constexpr bool has_gamma = {};\n", spec.problem.has_gamma);
+  if (spec.kernel_template == KernelTemplate::one_pass)
+    fmt::format_to(out, "  static constexpr bool scales_phi = {};\n", spec.problem.dtype == DType::fp16);
   for (const auto& [name, value] : constants(spec))
     fmt::format_to(out, "  static constexpr int {} = {};\n", name, value);
   text += "};\n\n}  // namespace\n";
@@ -53,10 +55,12 @@ std::string emit_unit(const KernelSpec& spec) {
   for (const StagePlan& plan : plans)
     fmt::format_to(out,
                    "\nextern \"C\" __global__ void __launch_bounds__({}, {})\n"
-                   "{}(const __grid_constant__ {} args) {{\n"
-                   "  {}<Spec>(args);\n"
+                   "{}(const __grid_constant__ {} args{}) {{\n"
+                   "  {}<Spec>(args{});\n"
                    "}}\n",
-                   spec.threads_per_block, plan.min_blocks_per_multiprocessor, plan.entry(), args.name, plan.name);
+                   spec.threads_per_block, plan.min_blocks_per_multiprocessor, plan.entry(), args.name,
+                   plan.takes_tensor_map ? ", const __grid_constant__ device::TensorMap x" : "", plan.name,
+                   plan.takes_tensor_map ? ", x" : "");
   return text;
 }
 

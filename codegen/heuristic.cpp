@@ -1,10 +1,13 @@
 #include "codegen/heuristic.h"
 
+#include "codegen/one_pass.h"
 #include "support/error.h"
 
 namespace mhcjit::codegen {
 
-double estimated_cost(const KernelSpec& spec) {
+namespace {
+
+double portable_cost(const KernelSpec& spec) {
   // Each block of rows reads x again, mostly from the L2 cache: about as long as six multiply-adds an element.
   constexpr double reread = 6.0;
   // A value of phi read from shared memory serves the tokens of a warp; a value of x converted from its storage type
@@ -14,14 +17,27 @@ double estimated_cost(const KernelSpec& spec) {
   return multiply_adds + reread * spec.row_blocks;
 }
 
-llvm::Expected<KernelSpec> choose_spec(const Problem& problem) {
+}  // namespace
+
+double estimated_cost(const KernelSpec& spec) {
+  return spec.kernel_template == KernelTemplate::one_pass ? one_pass_cost(spec) : portable_cost(spec);
+}
+
+llvm::Expected<KernelSpec> choose_spec(const Problem& problem, std::optional<KernelTemplate> wanted) {
   if (auto error = check(problem)) return error;
+  const KernelTemplate kernel_template = wanted.value_or(KernelTemplate::portable);
   const KernelSpec* best = nullptr;
-  const std::vector<Candidate> list = candidates(problem);
-  for (const Candidate& candidate : list)
-    if (candidate.legal() && (best == nullptr || estimated_cost(candidate.spec) < estimated_cost(*best)))
+  std::string reasons;
+  const std::vector<Candidate> list = candidates(problem, kernel_template);
+  for (const Candidate& candidate : list) {
+    if (!candidate.legal())
+      reasons = candidate.rejected;
+    else if (best == nullptr || estimated_cost(candidate.spec) < estimated_cost(*best))
       best = &candidate.spec;
-  if (best == nullptr) return make_error(MHCJIT_ERROR_INTERNAL, "{}: no template fits", to_string(problem));
+  }
+  if (best == nullptr)
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no kernel of template {} fits: {}", to_string(problem),
+                      to_string(kernel_template), reasons);
   return *best;
 }
 

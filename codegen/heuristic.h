@@ -1,17 +1,22 @@
 // Ranks candidates without measuring.
 #pragma once
 
+#include <optional>
+
 #include <llvm/Support/Error.h>
 
 #include "codegen/candidates.h"
 
 namespace mhcjit::codegen {
 
-// Estimated cost of a legal spec, in fused multiply-adds for each element of x. Comparable for one problem only.
+// Estimated cost of a legal spec: of a portable one in fused multiply-adds for each element of x, of a one-pass one in
+// the time that its bytes take. Comparable for one problem and one template only.
 double estimated_cost(const KernelSpec& spec);
 
 // The legal candidate of least estimated cost. The one function that decides what is compiled: dispatch, warm-up and
-// the tools all ask it. Errors: INVALID_ARGUMENT when `problem` does not pass check().
-llvm::Expected<KernelSpec> choose_spec(const Problem& problem);
+// the tools all ask it. Without `wanted` the template is portable: the others have not been measured.
+// Errors: INVALID_ARGUMENT when `problem` does not pass check(), also when the wanted template does not fit it,
+// with the reasons.
+llvm::Expected<KernelSpec> choose_spec(const Problem& problem, std::optional<KernelTemplate> wanted = std::nullopt);
 
 }  // namespace mhcjit::codegen

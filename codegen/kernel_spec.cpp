@@ -1,7 +1,9 @@
 #include "codegen/kernel_spec.h"
 
 #include <algorithm>
+#include <array>
 
+#include "codegen/one_pass.h"
 #include "codegen/workspace.h"
 #include "support/error.h"
 
@@ -11,6 +13,8 @@ namespace {
 std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
 
 Grid grid(std::int64_t x, std::int64_t y = 1) { return {static_cast<std::uint32_t>(x), static_cast<std::uint32_t>(y)}; }
+
+constexpr std::array<std::string_view, 2> template_names = {"portable", "one_pass"};
 
 constexpr int warp_size = 32;
 constexpr int float_bytes = 4;
@@ -26,27 +30,44 @@ std::vector<std::pair<std::string, std::int64_t>> constants(const KernelSpec& sp
       {"d", problem.d},
       {"rows", problem.rows()},
       {"columns", problem.columns()},
-      {"vec_size", spec.vec_size},
-      {"threads_per_block", spec.threads_per_block},
-      {"rows_per_thread", spec.rows_per_thread},
-      {"row_warps", spec.row_warps},
-      {"row_blocks", spec.row_blocks},
-      {"threads_per_token", spec.threads_per_token},
   };
-  if (problem.op == Op::pre_forward) {
-    list.insert(list.end(), {{"tokens_per_warp", spec.tokens_per_warp},
-                             {"k_splits", spec.k_splits},
-                             {"columns_per_split", spec.columns_per_split}});
-  } else {
-    list.insert(list.end(), {{"padded_rows", spec.padded_rows()},
-                             {"dx_columns_per_block", spec.dx_columns_per_block},
-                             {"dx_tokens_per_thread", spec.dx_tokens_per_thread}});
+  const auto add = [&](std::initializer_list<std::pair<std::string, std::int64_t>> more) {
+    list.insert(list.end(), more);
+  };
+  if (spec.kernel_template == KernelTemplate::one_pass) {
+    add({{"threads_per_block", spec.threads_per_block},
+         {"cluster_size", spec.cluster_size},
+         {"tokens_per_tile", spec.tokens_per_tile},
+         {"pipeline_stages", spec.pipeline_stages},
+         {"panels_per_stream", spec.panels_per_stream},
+         {"gemm_warps", spec.gemm_warps},
+         {"apply_warps", spec.apply_warps},
+         {"k_steps_per_warp", spec.k_steps_per_warp},
+         {"phi_register_tiles", spec.phi_register_tiles},
+         {"gemm_registers", spec.gemm_registers},
+         {"apply_registers", spec.apply_registers},
+         {"helper_registers", spec.helper_registers}});
+    return list;
   }
+  add({{"vec_size", spec.vec_size},
+       {"threads_per_block", spec.threads_per_block},
+       {"rows_per_thread", spec.rows_per_thread},
+       {"row_warps", spec.row_warps},
+       {"row_blocks", spec.row_blocks},
+       {"threads_per_token", spec.threads_per_token}});
+  if (problem.op == Op::pre_forward)
+    add({{"tokens_per_warp", spec.tokens_per_warp},
+         {"k_splits", spec.k_splits},
+         {"columns_per_split", spec.columns_per_split}});
+  else
+    add({{"padded_rows", spec.padded_rows()},
+         {"dx_columns_per_block", spec.dx_columns_per_block},
+         {"dx_tokens_per_thread", spec.dx_tokens_per_thread}});
   return list;
 }
 
 std::string to_string(const KernelSpec& spec) {
-  std::string text = to_string(spec.problem) + ": portable";
+  std::string text = fmt::format("{}: {}", to_string(spec.problem), to_string(spec.kernel_template));
   for (const auto& [name, value] : constants(spec)) text += fmt::format(" {}={}", name, value);
   if (spec.problem.op == Op::pre_backward)
     text += fmt::format(" max_dx_token_blocks={} max_bias_slots={} max_token_splits={}", spec.max_dx_token_blocks,
@@ -54,9 +75,25 @@ std::string to_string(const KernelSpec& spec) {
   return text;
 }
 
+std::string_view to_string(KernelTemplate kernel_template) { return template_names[static_cast<int>(kernel_template)]; }
+
+llvm::Expected<KernelTemplate> parse_kernel_template(std::string_view text) {
+  for (std::size_t i = 0; i < template_names.size(); ++i)
+    if (template_names[i] == text) return static_cast<KernelTemplate>(i);
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "template is '{}', allowed: {}", text,
+                    fmt::join(template_names, ", "));
+}
+
 std::vector<StagePlan> stages(const KernelSpec& spec) {
   const Problem& problem = spec.problem;
   const int warps = spec.threads_per_block / warp_size;
+  if (spec.kernel_template == KernelTemplate::one_pass) {
+    StagePlan plan = {Stage::one_pass, "pre_forward_one_pass", "PreForwardOnePass", 1, one_pass_smem_bytes(spec)};
+    plan.cluster_size = spec.cluster_size;
+    plan.is_persistent = true;
+    plan.takes_tensor_map = true;
+    return {plan};
+  }
   if (problem.op == Op::pre_forward) {
     return {
         {Stage::project, "pre_forward_project", "PreForwardProject", 1,
@@ -80,11 +117,12 @@ std::vector<StagePlan> stages(const KernelSpec& spec) {
 Grid grid_of(const KernelSpec& spec, Stage stage, std::int64_t tokens) {
   const Problem& problem = spec.problem;
   const int warps = spec.threads_per_block / warp_size;
-  const int column_warps = warps / spec.row_warps;
+  const auto column_warps = [&] { return warps / spec.row_warps; };
   switch (stage) {
     case Stage::project:
-      return grid(divide_up(tokens, std::int64_t{column_warps} * spec.tokens_per_warp),
+      return grid(divide_up(tokens, std::int64_t{column_warps()} * spec.tokens_per_warp),
                   spec.k_splits * spec.row_blocks);
+    case Stage::one_pass: return grid(divide_up(tokens, spec.tokens_per_tile) * spec.cluster_size);
     case Stage::apply: return grid(divide_up(tokens, spec.tokens_per_group_block()));
     case Stage::coefficients: return grid(bias_slots(spec, tokens) / spec.tokens_per_group_block());
     case Stage::dx: {
@@ -95,7 +133,7 @@ Grid grid_of(const KernelSpec& spec, Stage stage, std::int64_t tokens) {
                   std::min<std::int64_t>(divide_up(tokens, tokens_per_block), spec.max_dx_token_blocks));
     }
     case Stage::phi_partials:
-      return grid(divide_up(problem.columns(), std::int64_t{column_warps} * warp_size * spec.vec_size),
+      return grid(divide_up(problem.columns(), std::int64_t{column_warps()} * warp_size * spec.vec_size),
                   std::int64_t{token_splits(spec, tokens)} * spec.row_blocks);
     case Stage::phi: return grid(divide_up(problem.columns(), warp_size * std::min(spec.vec_size, 4)));
     case Stage::bias: return grid(1);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -12,9 +13,11 @@ namespace mhcjit::codegen {
 
 // The kernels of an operator, in the order of their launches.
 enum class Stage {
-  // pre_forward
+  // pre_forward, portable
   project,
   apply,
+  // pre_forward, one pass
+  one_pass,
   // pre_backward
   coefficients,
   dx,
@@ -23,28 +26,51 @@ enum class Stage {
   bias,
 };
 
-// The constants of the portable templates. Both operators share them; a constant that an operator does not use is 0.
+// The kernels that an operator is made of. Portable: every problem on every architecture. One pass: pre_forward of
+// 16-bit x on devices with clusters.
+enum class KernelTemplate { portable, one_pass };
+
+std::string_view to_string(KernelTemplate kernel_template);
+llvm::Expected<KernelTemplate> parse_kernel_template(std::string_view text);
+
+// A constant that a template or an operator does not use is 0.
 struct KernelSpec {
   Problem problem;
+  KernelTemplate kernel_template = KernelTemplate::portable;
 
-  int vec_size = 0;  // elements of x in one load: at most 16 bytes, divides D
   int threads_per_block = 0;
+
+  // portable
+  int vec_size = 0;           // elements of x in one load: at most 16 bytes, divides D
   int rows_per_thread = 0;    // rows of phi that a thread keeps sums for
   int row_warps = 0;          // warps of a block that share out rows
   int row_blocks = 0;         // blocks that share out rows
   int threads_per_token = 0;  // where a group of threads works on one token
 
-  // pre_forward
+  // portable pre_forward
   int tokens_per_warp = 0;
   int k_splits = 0;  // ranges of columns that are summed apart
   int columns_per_split = 0;
 
-  // pre_backward
+  // portable pre_backward
   int dx_columns_per_block = 0;
   int dx_tokens_per_thread = 0;
   int max_dx_token_blocks = 0;  // blocks that step through the tokens together
   int max_bias_slots = 0;       // groups of tokens that are summed apart for dbias and dalpha
   int max_token_splits = 0;     // ranges of tokens that are summed apart for dphi
+
+  // one_pass
+  int cluster_size = 0;        // blocks that share a tile of tokens, each a slice of the columns of every stream
+  int tokens_per_tile = 0;     // 8 or 16
+  int pipeline_stages = 0;     // tiles of x that a block holds
+  int panels_per_stream = 0;   // of 64 columns, in a slice
+  int gemm_warps = 0;          // warps that multiply x with phi
+  int apply_warps = 0;         // warps that make h_in
+  int k_steps_per_warp = 0;    // steps of 16 columns that a gemm warp multiplies
+  int phi_register_tiles = 0;  // of a step's 16 x 16 tiles of phi, those held in registers; the others in shared memory
+  int gemm_registers = 0;      // of each thread of a role; 0: as many as it is launched with
+  int apply_registers = 0;
+  int helper_registers = 0;
 
   int rows_per_block() const { return rows_per_thread * row_warps; }
   int padded_rows() const { return rows_per_block() * row_blocks; }
@@ -66,6 +92,9 @@ struct StagePlan {
   std::string plan;  // the template's plan struct
   int min_blocks_per_multiprocessor = 1;
   int dynamic_smem_bytes = 0;
+  int cluster_size = 1;           // blocks of x that are launched together
+  bool is_persistent = false;     // no more blocks than the device runs at once: each steps through the tokens
+  bool takes_tensor_map = false;  // of x, as a second argument
 
   std::string entry() const { return "mhcjit_" + name; }
 };
@@ -79,7 +108,7 @@ struct Grid {
   bool operator==(const Grid&) const = default;
 };
 
-// Blocks of a stage's launch for T >= 1 tokens.
+// Blocks of a stage's launch for T >= 1 tokens; of a persistent stage, the most that have something to do.
 Grid grid_of(const KernelSpec& spec, Stage stage, std::int64_t tokens);
 
 }  // namespace mhcjit::codegen

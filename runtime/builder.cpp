@@ -40,6 +40,7 @@ std::int64_t unix_seconds_now() {
 Builder::Builder(const Settings& settings)
     : log_(settings.log),
       template_dir_(settings.template_dir),
+      wanted_template_(settings.kernel_template),
       no_compile_(settings.no_compile),
       cache_(settings.cache_root, {.folders = {.log = settings.log},
                                    .read_only_roots = settings.read_only_roots,
@@ -115,8 +116,17 @@ llvm::Error Builder::not_in_cache(const codegen::Problem& problem) const {
                     warmup_command(problem, roots.empty() ? "" : roots.front()));
 }
 
+llvm::Expected<codegen::KernelSpec> Builder::spec_of(const codegen::Problem& problem) const {
+  if (wanted_template_) {
+    auto wanted = codegen::choose_spec(problem, wanted_template_);
+    if (wanted) return wanted;
+    llvm::consumeError(wanted.takeError());
+  }
+  return codegen::choose_spec(problem);
+}
+
 llvm::Expected<std::vector<Builder::Plan>> Builder::plans_for(const codegen::Problem& problem) {
-  auto spec = codegen::choose_spec(problem);
+  auto spec = spec_of(problem);
   if (!spec) return spec.takeError();
   auto templates = load_templates(template_dir_);
   if (!templates) return templates.takeError();

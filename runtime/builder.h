@@ -69,6 +69,8 @@ class Builder {
   };
 
   llvm::Expected<CompiledUnitPtr> make(const codegen::Problem& problem, Lookup lookup);
+  // The wanted template where it fits, else the library's choice.
+  llvm::Expected<codegen::KernelSpec> spec_of(const codegen::Problem& problem) const;
   // Where no compiler is known there is nothing to look up, which is a miss too.
   llvm::Error without_plan(const codegen::Problem& problem, llvm::Error reason);
   llvm::Error not_in_cache(const codegen::Problem& problem) const;
@@ -83,6 +85,7 @@ class Builder {
 
   const Log log_;
   const std::string template_dir_;
+  const std::optional<codegen::KernelTemplate> wanted_template_;
   const bool no_compile_;
   cache::TieredCache cache_;
   Compiler compiler_;

@@ -29,6 +29,8 @@ namespace mhcjit::runtime {
   F(cuLibraryGetKernel)                \
   F(cuKernelGetFunction)               \
   F(cuKernelSetAttribute)              \
+  F(cuOccupancyMaxActiveClusters)      \
+  F(cuTensorMapEncodeTiled)            \
   F(cuLaunchKernelEx)                  \
   F(cuMemsetD32Async)                  \
   F(cuStreamIsCapturing)               \

@@ -1,8 +1,12 @@
 #include "runtime/gpu_operator.h"
 
+#include <algorithm>
+
 #include "codegen/workspace.h"
 #include "runtime/kernel_arguments.h"
+#include "runtime/launch_config.h"
 #include "runtime/profiler_range.h"
+#include "runtime/tensor_map.h"
 
 namespace mhcjit::runtime {
 
@@ -36,22 +40,21 @@ template <typename Args>
 llvm::Error GpuOperator::launch_stages(const Args& args, CUstream stream) const {
   const ProfilerRange range("launch", name());
   auto kernel_args = kernel_arguments(spec_, args);
-  void* parameters[] = {&kernel_args};
   for (const LoadedKernel& loaded : kernels_) {
     if (!is_needed(loaded.stage, args)) continue;
-    const codegen::Grid grid = codegen::grid_of(spec_, loaded.stage, args.T);
-    CUlaunchConfig config = {};
-    config.gridDimX = grid.x;
-    config.gridDimY = grid.y;
-    config.gridDimZ = 1;
-    config.blockDimX = static_cast<unsigned>(spec_.threads_per_block);
-    config.blockDimY = 1;
-    config.blockDimZ = 1;
-    config.sharedMemBytes = loaded.dynamic_smem_bytes;
-    config.hStream = stream;
+    const CUtensorMap* x = nullptr;
+    if (loaded.takes_tensor_map) {
+      auto map = tensor_map_of_x(driver_, spec_, args.x, args.T);
+      if (!map) return map.takeError();
+      x = *map;
+    }
+    void* parameters[] = {&kernel_args, const_cast<CUtensorMap*>(x)};
+    codegen::Grid grid = codegen::grid_of(spec_, loaded.stage, args.T);
+    if (loaded.max_blocks != 0) grid.x = std::min(grid.x, loaded.max_blocks);
+    const LaunchConfig config(loaded, grid, spec_.threads_per_block, stream);
     // A CUkernel in place of a CUfunction is launched in the context that is current.
     const CUresult result =
-        driver_.cuLaunchKernelEx(&config, reinterpret_cast<CUfunction>(loaded.kernel), parameters, nullptr);
+        driver_.cuLaunchKernelEx(config.get(), reinterpret_cast<CUfunction>(loaded.kernel), parameters, nullptr);
     if (auto error = driver_.check(result, MHCJIT_ERROR_LAUNCH_FAILED,
                                    "{}: launch {} of {} with T = {} (grid {} x {}, {} threads a block, {} bytes of "
                                    "dynamic shared memory)",

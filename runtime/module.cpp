@@ -1,7 +1,12 @@
 #include "runtime/module.h"
 
+#include "runtime/launch_config.h"
+
 namespace mhcjit::runtime {
 namespace {
+
+// Every device with clusters runs these; larger ones a kernel must be allowed to have.
+constexpr int largest_portable_cluster = 8;
 
 // While it lives, what this thread does with the driver is not held against captures in progress elsewhere.
 class RelaxedCapture {
@@ -19,11 +24,16 @@ class RelaxedCapture {
 };
 
 llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice device, CUlibrary library,
-                                         const codegen::StagePlan& plan) {
+                                         const codegen::StagePlan& plan, int threads_per_block) {
   const auto check = [&](CUresult result, std::string_view step) {
     return driver.check(result, MHCJIT_ERROR_LOAD_FAILED, "{} kernel {}", step, plan.entry());
   };
-  LoadedKernel loaded = {plan.stage, nullptr, static_cast<std::uint32_t>(plan.dynamic_smem_bytes)};
+  LoadedKernel loaded = {.stage = plan.stage,
+                         .kernel = nullptr,
+                         .dynamic_smem_bytes = static_cast<std::uint32_t>(plan.dynamic_smem_bytes),
+                         .cluster_size = static_cast<std::uint32_t>(plan.cluster_size),
+                         .max_blocks = 0,
+                         .takes_tensor_map = plan.takes_tensor_map};
   if (auto error = check(driver.cuLibraryGetKernel(&loaded.kernel, library, plan.entry().c_str()), "finding"))
     return error;
   if (plan.dynamic_smem_bytes > 0) {
@@ -32,16 +42,36 @@ llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice devic
                            fmt::format("reserving {} bytes of shared memory for", plan.dynamic_smem_bytes)))
       return error;
   }
+  if (plan.cluster_size > largest_portable_cluster) {
+    if (auto error = check(
+            driver.cuKernelSetAttribute(CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1, loaded.kernel, device),
+            fmt::format("allowing clusters of {} blocks for", plan.cluster_size)))
+      return error;
+  }
   // The driver loads a kernel into a context when it is first asked for there.
   CUfunction function = nullptr;
   if (auto error = check(driver.cuKernelGetFunction(&function, loaded.kernel), "loading")) return error;
+  if (!plan.is_persistent) return loaded;
+
+  LaunchConfig launch(loaded, {loaded.cluster_size, 1}, threads_per_block, nullptr);
+  int clusters = 0;
+  if (auto error = check(driver.cuOccupancyMaxActiveClusters(&clusters, function, launch.get()),
+                         "asking how many clusters the device runs at once of"))
+    return error;
+  if (clusters < 1)
+    return make_error(MHCJIT_ERROR_LOAD_FAILED,
+                      "kernel {}: the device cannot run a cluster of {} blocks of {} threads with {} bytes of shared "
+                      "memory; use the whole device, or the portable template",
+                      plan.entry(), plan.cluster_size, threads_per_block, plan.dynamic_smem_bytes);
+  loaded.max_blocks = static_cast<std::uint32_t>(clusters * plan.cluster_size);
   return loaded;
 }
 
 }  // namespace
 
 llvm::Expected<std::vector<LoadedKernel>> load_kernels(const DriverApi& driver, CUdevice device, llvm::StringRef cubin,
-                                                       const std::vector<codegen::StagePlan>& plans) {
+                                                       const std::vector<codegen::StagePlan>& plans,
+                                                       int threads_per_block) {
   const RelaxedCapture relaxed(driver);
   CUlibrary library = nullptr;
   if (auto error =
@@ -50,7 +80,7 @@ llvm::Expected<std::vector<LoadedKernel>> load_kernels(const DriverApi& driver, 
     return error;
   std::vector<LoadedKernel> kernels;
   for (const codegen::StagePlan& plan : plans) {
-    auto kernel = load_kernel(driver, device, library, plan);
+    auto kernel = load_kernel(driver, device, library, plan, threads_per_block);
     if (!kernel) return kernel.takeError();
     kernels.push_back(*kernel);
   }

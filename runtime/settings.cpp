@@ -39,6 +39,16 @@ std::string record_path_of(const mhcjit_engine_options& options) {
   return path.str().str();
 }
 
+llvm::Expected<std::optional<codegen::KernelTemplate>> template_of(const mhcjit_engine_options& options) {
+  const std::string_view name =
+      text_or_empty(options.kernel_template == nullptr ? get_environment("MHCJIT_TEMPLATE") : options.kernel_template);
+  if (name.empty()) return std::nullopt;
+  auto parsed = codegen::parse_kernel_template(name);
+  if (parsed) return *parsed;
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "kernel_template or MHCJIT_TEMPLATE: {}",
+                    take_failure(parsed.takeError()).text);
+}
+
 }  // namespace
 
 const char* get_environment(const char* name) { return std::getenv(name); }
@@ -49,6 +59,8 @@ llvm::Expected<Settings> settings_from(const mhcjit_engine_options& options) {
                       options.cpu_threads);
   auto no_compile = no_compile_of(options);
   if (!no_compile) return no_compile.takeError();
+  auto kernel_template = template_of(options);
+  if (!kernel_template) return kernel_template.takeError();
   return Settings{
       .cache_root = options.cache_dir == nullptr ? cache::default_root(get_environment) : options.cache_dir,
       .read_only_roots = options.read_only_cache_dirs == nullptr ? cache::default_read_only_roots(get_environment)
@@ -59,6 +71,7 @@ llvm::Expected<Settings> settings_from(const mhcjit_engine_options& options) {
       .nvrtc_path = text_or_empty(options.nvrtc_path),
       .driver_path = text_or_empty(options.driver_path),
       .template_dir = text_or_empty(options.template_dir),
+      .kernel_template = *kernel_template,
       .log = log_of(options),
       .cpu_threads = options.cpu_threads,
   };

@@ -1,11 +1,13 @@
 // What a host chose for an engine, with the defaults filled in.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <llvm/Support/Error.h>
 
+#include "codegen/kernel_spec.h"
 #include "mhcjit/mhcjit.h"
 #include "support/log.h"
 
@@ -17,9 +19,10 @@ struct Settings {
   std::string runtime_folder;  // of this user on this machine; "": none
   std::string record_path;     // absolute; "": misses are not recorded
   bool no_compile = false;
-  std::string nvrtc_path;    // "": the usual places
-  std::string driver_path;   // "": libcuda.so.1 from the loader's path
-  std::string template_dir;  // "": embedded
+  std::string nvrtc_path;                                  // "": the usual places
+  std::string driver_path;                                 // "": libcuda.so.1 from the loader's path
+  std::string template_dir;                                // "": embedded
+  std::optional<codegen::KernelTemplate> kernel_template;  // for the problems that it fits
   Log log;
   int cpu_threads = 0;  // 0: one per core
 };
@@ -27,7 +30,8 @@ struct Settings {
 // getenv(), in the form that the functions which read the environment take.
 const char* get_environment(const char* name);
 
-// Reads the environment for what the host did not choose. Errors: INVALID_ARGUMENT (cpu_threads, no_compile).
+// Reads the environment for what the host did not choose. Errors: INVALID_ARGUMENT (cpu_threads, no_compile,
+// kernel_template).
 llvm::Expected<Settings> settings_from(const mhcjit_engine_options& options);
 
 }  // namespace mhcjit::runtime

@@ -86,6 +86,10 @@ MHCJIT_DEVICE void copy_bytes(SharedAddress to, const void* from, int bytes, Sha
                : "memory");
 }
 
+// Orders what the calling thread wrote to shared memory before copies to the same place that are issued later, by
+// whoever learns of it.
+MHCJIT_DEVICE void copy_fence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
 // ---- Clusters: blocks that run at the same time and reach each other's shared memory
 // ---------------------------------
 

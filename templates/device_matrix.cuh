@@ -51,9 +51,19 @@ MHCJIT_DEVICE Vector<u32, 4> load_shared_words(SharedAddress address) {
 MHCJIT_DEVICE void store_shared(SharedAddress address, float value) {
   asm volatile("st.shared.f32 [%0], %1;" ::"r"(address), "f"(value) : "memory");
 }
-MHCJIT_DEVICE void store_shared_words(SharedAddress address, const Vector<u32, 4>& value) {
-  asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(value[0]), "r"(value[1]), "r"(value[2]),
-               "r"(value[3])
+MHCJIT_DEVICE void store_shared_4(SharedAddress address, const Vector<float, 4>& value) {
+  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(address), "f"(value[0]), "f"(value[1]), "f"(value[2]),
+               "f"(value[3])
+               : "memory");
+}
+MHCJIT_DEVICE void store_shared(SharedAddress address, u32 value) {
+  asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
+}
+
+// 16 bytes to global memory, in one instruction; the address is aligned to 16.
+MHCJIT_DEVICE void store_words(void* address, const Vector<u32, 4>& value) {
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(address)), "r"(value[0]),
+               "r"(value[1]), "r"(value[2]), "r"(value[3])
                : "memory");
 }
 

@@ -10,6 +10,7 @@
 
 #include <device.cuh>
 #include <pre_args.cuh>
+#include <pre_coefficients.cuh>
 
 template <class Spec>
 struct PreForwardApply {
@@ -17,8 +18,6 @@ struct PreForwardApply {
   static constexpr int token_floats = Spec::rows + 1 + Spec::n;
   static constexpr int shared_floats = tokens_per_block * token_floats;
 };
-
-MHCJIT_DEVICE float sigmoid(float value) { return 1.0f / (1.0f + device::exponential(-value)); }
 
 template <class Spec>
 MHCJIT_DEVICE void pre_forward_apply(const PreForwardArgs& args) {
@@ -45,22 +44,13 @@ MHCJIT_DEVICE void pre_forward_apply(const PreForwardArgs& args) {
   device::block_barrier();
 
   if (exists) {
-    const float mean = sums[Spec::rows] / static_cast<float>(Spec::columns);
-    const float inv_rms = 1.0f / device::square_root(mean + args.norm_eps);
+    const float inv_rms = inverse_rms<Spec>(sums[Spec::rows], args.norm_eps);
     if (member == 0 && args.inv_rms != nullptr) args.inv_rms[token] = inv_rms;
     for (int row = member; row < Spec::rows; row += Spec::threads_per_token) {
-      const float h_mix = sums[row];
-      const float u = h_mix * inv_rms;
-      if (args.h_mix != nullptr) args.h_mix[token * Spec::rows + row] = h_mix;
-      if (row < n) {
-        const float value = sigmoid(device::fma(args.alpha[0], u, args.bias[row])) + args.hc_eps;
-        h_pre[row] = value;
-        if (args.h_pre != nullptr) args.h_pre[token * n + row] = value;
-      } else if (row < 2 * n) {
-        args.h_post[token * n + row - n] = 2.0f * sigmoid(device::fma(args.alpha[1], u, args.bias[row]));
-      } else {
-        args.h_res[token * n * n + row - 2 * n] = device::fma(args.alpha[2], u, args.bias[row]);
-      }
+      const float value =
+          coefficient<Spec>(row, sums[row] * inv_rms, args.alpha[alpha_index<Spec>(row)], args.bias[row], args.hc_eps);
+      if (row < n) h_pre[row] = value;
+      store_coefficient<Spec>(args, token, row, sums[row], value);
     }
   }
   device::block_barrier();

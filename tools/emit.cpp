@@ -17,6 +17,8 @@ cl::opt<std::string> dtype("dtype", cl::desc("dtype of x: bf16 (default), fp16 o
                            cl::init("bf16"), cl::sub(emit));
 cl::opt<std::string> arch("arch", cl::desc("architecture, such as sm_80 or sm_90a"), cl::value_desc("ARCH"),
                           cl::sub(emit));
+cl::opt<std::string> kernel_template("template", cl::desc("portable or one_pass; default: what the library chooses"),
+                                     cl::value_desc("TEMPLATE"), cl::sub(emit));
 cl::opt<bool> gamma("gamma", cl::desc("the problem has gamma"), cl::sub(emit));
 cl::opt<bool> batch_invariant("batch-invariant", cl::desc("row t has the same bits whatever T is"), cl::sub(emit));
 
@@ -30,7 +32,13 @@ llvm::Expected<Report> run() {
   if (problems->size() != 1)
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--n, --d, --dtype and --arch name {} problems, allowed: 1",
                       problems->size());
-  llvm::Expected<codegen::KernelSpec> spec = codegen::choose_spec(problems->front());
+  std::optional<codegen::KernelTemplate> wanted;
+  if (!kernel_template.empty()) {
+    llvm::Expected<codegen::KernelTemplate> parsed = codegen::parse_kernel_template(kernel_template);
+    if (!parsed) return parsed.takeError();
+    wanted = *parsed;
+  }
+  llvm::Expected<codegen::KernelSpec> spec = codegen::choose_spec(problems->front(), wanted);
   if (!spec) return spec.takeError();
   return Report{exit_ok, {}, codegen::emit_unit(*spec)};
 }
@@ -39,10 +47,11 @@ llvm::Expected<Report> run() {
 
 const Command& emit_command() {
   static const Command command = {
-      emit, "--op OP --n N --d D --arch ARCH [--dtype DTYPE] [--gamma] [--batch-invariant]",
+      emit, "--op OP --n N --d D --arch ARCH [--dtype DTYPE] [--gamma] [--batch-invariant] [--template TEMPLATE]",
       "Prints on stdout the exact unit that warmup and run hand to the compiler. It includes kernel\n"
       "templates by name, which the library holds.",
       "  mhcjit emit --op pre_forward --n 4 --d 4096 --dtype bf16 --arch sm_90a\n"
+      "  mhcjit emit --op pre_forward --n 4 --d 4096 --arch sm_90a --template one_pass\n"
       "  mhcjit emit --op pre_backward --n 4 --d 7168 --arch sm_100a --gamma",
       run};
   return command;

@@ -150,12 +150,15 @@ typedef struct mhcjit_engine_options {
   const char* record_path; /* file to which each problem that no cache folder has is appended as a line of a shapes
                               file (docs/shapes.md), once a process, compiled or not; NULL: $MHCJIT_RECORD; "": none.
                               A file that cannot be written is a warning to the log */
+  const char* kernel_template; /* development: template of the kernels of every problem that it fits, "portable" or
+                                  "one_pass"; the others are the library's choice. NULL: $MHCJIT_TEMPLATE; "": the
+                                  library's choice for all */
 } mhcjit_engine_options;
 
 /* Creates an engine. `options` may be NULL: all defaults. Touches neither CUDA nor NVRTC nor the cache folder
  * until something is prepared. Cost: microseconds. On failure *engine is NULL.
- * Errors: INVALID_ARGUMENT (negative cpu_threads; no_compile or $MHCJIT_NO_COMPILE neither 0 nor 1), NULL_POINTER
- * (engine), OUT_OF_MEMORY. */
+ * Errors: INVALID_ARGUMENT (negative cpu_threads; no_compile or $MHCJIT_NO_COMPILE neither 0 nor 1; a template that
+ * does not exist), NULL_POINTER (engine), OUT_OF_MEMORY. */
 MHCJIT_API mhcjit_status mhcjit_engine_create(const mhcjit_engine_options* options, mhcjit_engine** engine);
 
 /* Destroys an engine and the operators it prepared; NULL is allowed. No call that uses them may be running or

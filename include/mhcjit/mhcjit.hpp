@@ -108,7 +108,8 @@ class Operator {
 class Engine {
  public:
   // Touches neither CUDA nor NVRTC nor the cache folder until something is prepared. Cost: microseconds.
-  // Errors: INVALID_ARGUMENT (negative cpu_threads; no_compile or $MHCJIT_NO_COMPILE neither 0 nor 1), OUT_OF_MEMORY.
+  // Errors: INVALID_ARGUMENT (negative cpu_threads; no_compile or $MHCJIT_NO_COMPILE neither 0 nor 1; a template that
+  // does not exist), OUT_OF_MEMORY.
   static Result<Engine> create(const mhcjit_engine_options& options = {}) {
     mhcjit_engine* handle = nullptr;
     if (auto status = Status::of_call(mhcjit_engine_create(&options, &handle)); !status.ok()) return status;

@@ -28,6 +28,9 @@ TEST(Emit, MatchesGoldenText) {
             golden("pre_backward_n3_d127_fp32"));
   EXPECT_EQ(emitted({Op::pre_backward, 8, 2048, DType::fp16, true, false, hopper}),
             golden("pre_backward_n8_d2048_fp16_gamma"));
+  const Problem problem = {Op::pre_forward, 4, 4096, DType::bf16, true, false, hopper};
+  EXPECT_EQ(emit_unit(llvm::cantFail(choose_spec(problem, KernelTemplate::one_pass))),
+            golden("pre_forward_n4_d4096_bf16_gamma_one_pass"));
 }
 
 TEST(Emit, EveryPartOfTheProblemChangesTheText) {

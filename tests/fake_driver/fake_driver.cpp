@@ -185,8 +185,42 @@ CUresult kernel_get_function(CUfunction* function, CUkernel kernel) {
 
 CUresult kernel_set_attribute(CUfunction_attribute attribute, int value, CUkernel kernel, CUdevice) {
   FAKE_ENTER(cuKernelSetAttribute, initialised);
-  if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES) return CUDA_ERROR_INVALID_VALUE;
-  state().smem[reinterpret_cast<Kernel*>(kernel)->name] = value;
+  const std::string& name = reinterpret_cast<Kernel*>(kernel)->name;
+  switch (attribute) {
+    case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: state().smem[name] = value; return CUDA_SUCCESS;
+    case CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED: state().large_clusters.insert(name); return CUDA_SUCCESS;
+    default: return CUDA_ERROR_INVALID_VALUE;
+  }
+}
+
+unsigned cluster_size_of(const CUlaunchConfig& config) {
+  for (unsigned i = 0; i < config.numAttrs; ++i)
+    if (config.attrs[i].id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION) return config.attrs[i].value.clusterDim.x;
+  return 1;
+}
+
+bool is_possible(const CUlaunchConfig& config, const std::string& kernel) {
+  const unsigned cluster = cluster_size_of(config);
+  return config.gridDimX % cluster == 0 && (cluster <= 8 || state().large_clusters.count(kernel) != 0);
+}
+
+CUresult occupancy_max_active_clusters(int* clusters, CUfunction function, const CUlaunchConfig* config) {
+  FAKE_ENTER(cuOccupancyMaxActiveClusters, initialised | context);
+  if (!is_possible(*config, reinterpret_cast<Kernel*>(function)->name)) return CUDA_ERROR_INVALID_VALUE;
+  *clusters = state().clusters_at_once;
+  return CUDA_SUCCESS;
+}
+
+CUresult tensor_map_encode_tiled(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t rank, void* base,
+                                 const cuuint64_t* sizes, const cuuint64_t* strides, const cuuint32_t* box,
+                                 const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle swizzle,
+                                 CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+  FAKE_ENTER(cuTensorMapEncodeTiled, nothing);
+  if (rank != 3 || reinterpret_cast<std::uintptr_t>(base) % 16 != 0) return CUDA_ERROR_INVALID_VALUE;
+  const TensorMapContent content = {
+      base, {sizes[0], sizes[1], sizes[2]}, {strides[0], strides[1]}, {box[0], box[1], box[2]}, type, swizzle};
+  static_assert(sizeof content <= sizeof *map);
+  std::memcpy(static_cast<void*>(map), &content, sizeof content);
   return CUDA_SUCCESS;
 }
 
@@ -195,14 +229,19 @@ CUresult launch_kernel(const CUlaunchConfig* config, CUfunction function, void**
   const std::string& name = reinterpret_cast<Kernel*>(function)->name;
   const std::size_t bytes =
       name.find("pre_forward") != std::string::npos ? sizeof(PreForwardArgs) : sizeof(PreBackwardArgs);
+  if (!is_possible(*config, name)) return CUDA_ERROR_INVALID_VALUE;
   const auto* argument = static_cast<const std::uint8_t*>(parameters[0]);
+  CUtensorMap map = {};
+  if (name.find("one_pass") != std::string::npos) std::memcpy(&map, parameters[1], sizeof map);
   state().launch_list.push_back({name,
                                  {config->gridDimX, config->gridDimY, config->gridDimZ},
                                  {config->blockDimX, config->blockDimY, config->blockDimZ},
                                  config->sharedMemBytes,
                                  config->hStream,
                                  current_device,
-                                 {argument, argument + bytes}});
+                                 {argument, argument + bytes},
+                                 cluster_size_of(*config),
+                                 map});
   return CUDA_SUCCESS;
 }
 
@@ -309,6 +348,8 @@ const Function functions[] = {
     {"cuLibraryGetKernel", address(library_get_kernel)},
     {"cuKernelGetFunction", address(kernel_get_function)},
     {"cuKernelSetAttribute", address(kernel_set_attribute)},
+    {"cuOccupancyMaxActiveClusters", address(occupancy_max_active_clusters)},
+    {"cuTensorMapEncodeTiled", address(tensor_map_encode_tiled)},
     {"cuLaunchKernelEx", address(launch_kernel)},
     {"cuMemsetD32Async", address(memset_words)},
     {"cuStreamIsCapturing", address(stream_is_capturing)},
@@ -329,6 +370,7 @@ void Driver::reset() {
   minor = 0;
   pageable_memory_access = false;
   version = 13000;
+  clusters_at_once = 7;
   free_bytes = std::size_t{1} << 30;
   failures.clear();
   call_counts.clear();
@@ -337,6 +379,7 @@ void Driver::reset() {
   launch_list.clear();
   memset_list.clear();
   smem.clear();
+  large_clusters.clear();
   current_device = -1;
 }
 
@@ -386,6 +429,11 @@ std::vector<Memset> Driver::memsets() {
 int Driver::reserved_smem(const std::string& kernel) {
   const std::lock_guard lock(mutex);
   return smem[kernel];
+}
+
+bool Driver::allows_large_clusters(const std::string& kernel) {
+  const std::lock_guard lock(mutex);
+  return large_clusters.count(kernel) != 0;
 }
 
 }  // namespace fake

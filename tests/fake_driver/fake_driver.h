@@ -24,7 +24,19 @@ struct Launch {
   std::uint32_t dynamic_smem_bytes;
   void* stream;
   int device;                          // of the context that was current
-  std::vector<std::uint8_t> argument;  // the kernel's one argument struct
+  std::vector<std::uint8_t> argument;  // the kernel's argument struct
+  unsigned cluster_size;               // 1 without the attribute
+  CUtensorMap tensor_map;              // of a kernel that takes one
+};
+
+// What a tensor map was encoded from, which is what the fake one holds.
+struct TensorMapContent {
+  void* base;
+  std::uint64_t sizes[3];
+  std::uint64_t strides[2];
+  std::uint32_t box[3];
+  CUtensorMapDataType type;
+  CUtensorMapSwizzle swizzle;
 };
 
 struct Failure {
@@ -68,12 +80,15 @@ class Driver {
   virtual std::vector<Memset> memsets();
   // Bytes of shared memory that cuKernelSetAttribute reserved for a kernel.
   virtual int reserved_smem(const std::string& kernel);
+  // Whether cuKernelSetAttribute allowed clusters of more than 8 blocks of a kernel.
+  virtual bool allows_large_clusters(const std::string& kernel);
 
   int device_count = 2;
   int major = 9;
   int minor = 0;
   bool pageable_memory_access = false;
   int version = 13000;
+  int clusters_at_once = 7;
   std::size_t free_bytes = std::size_t{1} << 30;
 
   // Below: for the driver's own functions, which hold `mutex`.
@@ -86,6 +101,7 @@ class Driver {
   std::vector<Launch> launch_list;
   std::vector<Memset> memset_list;
   std::map<std::string, int> smem;
+  std::set<std::string> large_clusters;
 };
 
 }  // namespace fake

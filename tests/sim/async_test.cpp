@@ -43,9 +43,10 @@ TEST(SharedMemory, KeepsWhatIsStored) {
     const int thread = device::thread_index();
     const SharedAddress mine = device::shared_base() + static_cast<unsigned>(thread) * 16;
     const auto t = static_cast<unsigned>(thread);
-    device::store_shared_words(mine, {{t, t + 1, t + 2, 0x40000000}});
+    device::store_shared_4(mine, {{1.0f, 3.0f, 4.0f, 2.0f}});
+    device::store_shared(mine, t);
     device::store_shared(mine + 4, 5.0f);
-    EXPECT_EQ(device::load_shared_words(mine)[2], t + 2);
+    EXPECT_EQ(device::load_shared_words(mine)[0], t);
     EXPECT_EQ(device::load_shared(mine + 12), 2.0f);
     EXPECT_EQ(device::load_shared_2(mine + 8)[1], 2.0f);
     EXPECT_EQ(device::load_shared_4(mine)[1], 5.0f);

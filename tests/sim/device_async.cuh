@@ -71,6 +71,9 @@ inline void copy_bytes(SharedAddress to, const void* from, int bytes, SharedAddr
                       .source = mhcjit::sim::Transfer::Bytes{from}});
 }
 
+// What it orders, the simulator never has out of order.
+inline void copy_fence() {}
+
 // ---- Clusters -------------------------------------------------------------------------------------------------------
 
 inline int cluster_rank() { return mhcjit::sim::position().cluster_rank; }

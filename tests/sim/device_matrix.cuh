@@ -46,10 +46,15 @@ inline Vector<u32, 4> load_shared_words(SharedAddress address, const Place& wher
 inline void store_shared(SharedAddress address, float value, const Place& where = Place::current()) {
   store_checked(address, value, where);
 }
-inline void store_shared_words(SharedAddress address, const Vector<u32, 4>& value,
-                               const Place& where = Place::current()) {
+inline void store_shared_4(SharedAddress address, const Vector<float, 4>& value,
+                           const Place& where = Place::current()) {
   store_checked(address, value, where);
 }
+inline void store_shared(SharedAddress address, u32 value, const Place& where = Place::current()) {
+  store_checked(address, value, where);
+}
+
+inline void store_words(void* address, const Vector<u32, 4>& value) { store(static_cast<u32*>(address), value); }
 
 // ---- Pairs of 16-bit elements ---------------------------------------------------------------------------------------
 

@@ -1,5 +1,4 @@
-// generate_units OUTPUT_DIR PROBLEM...: writes the emitted unit of each operator on each problem as a C++ file, and
-// registry.cpp that lists them.
+// generate_units OUTPUT_DIR UNIT...: writes each emitted unit as a C++ file, and registry.cpp that lists them.
 //
 // A unit's extern "C" entries have the same names in every unit, so each file renames its own before it takes in the
 // emitted text, which is otherwise untouched.
@@ -9,9 +8,9 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <llvm/ADT/StringRef.h>
 
 #include "codegen/emit.h"
-#include "codegen/heuristic.h"
 #include "problems.h"
 #include "support/error.h"
 
@@ -27,8 +26,13 @@ std::string wrap(const std::string& problem, const codegen::KernelSpec& spec) {
   std::string entries;
   for (const codegen::StagePlan& stage : codegen::stages(spec)) {
     renames += fmt::format("#define {0} {1}_{0}\n", stage.entry(), unit);
-    entries += fmt::format("    {{\"{0}\", [](const void* args) {{ {1}_{0}(*static_cast<const {2}*>(args)); }}}},\n",
-                           stage.entry(), unit, args);
+    entries += fmt::format(
+        "    {{\"{0}\", [](const void* args, const void* tensor_map) {{\n"
+        "       static_cast<void>(tensor_map);\n"
+        "       {1}_{0}(*static_cast<const {2}*>(args){3});\n"
+        "     }}}},\n",
+        stage.entry(), unit, args,
+        stage.takes_tensor_map ? ", *static_cast<const device::TensorMap*>(tensor_map)" : "");
   }
   return fmt::format(
       "{}\n{}\n#include \"unit.h\"\n\n"
@@ -62,26 +66,33 @@ llvm::Error write(const std::string& path, const std::string& text) {
   return make_error(MHCJIT_ERROR_IO, "{}: cannot be written", path);
 }
 
-llvm::Error generate(const std::string& folder, std::span<char* const> problems) {
-  std::vector<std::string> names;
-  for (const std::string problem : problems) {
-    for (const codegen::Op op : {codegen::Op::pre_forward, codegen::Op::pre_backward}) {
-      auto parsed = sim::parse_problem(problem, op);
-      if (!parsed) return parsed.takeError();
-      auto spec = codegen::choose_spec(*parsed);
-      if (!spec) return spec.takeError();
-      names.push_back(fmt::format("{}_{}", problem, codegen::to_string(op)));
-      if (auto error = write(fmt::format("{}/{}.cpp", folder, names.back()), wrap(problem, *spec))) return error;
-    }
+// "n4_d127_bf16_pre_forward": a problem and an operator on it.
+llvm::Expected<codegen::KernelSpec> spec_of(llvm::StringRef unit, std::string& problem) {
+  for (const codegen::Op op : {codegen::Op::pre_forward, codegen::Op::pre_backward}) {
+    llvm::StringRef name = unit;
+    if (!name.consume_back(fmt::format("_{}", codegen::to_string(op)))) continue;
+    problem = name.str();
+    return sim::parse_spec(problem, op);
   }
-  return write(folder + "/registry.cpp", registry(names));
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "unit is '{}', allowed: PROBLEM_pre_forward, PROBLEM_pre_backward",
+                    std::string_view(unit));
+}
+
+llvm::Error generate(const std::string& folder, std::span<char* const> units) {
+  for (const char* unit : units) {
+    std::string problem;
+    auto spec = spec_of(unit, problem);
+    if (!spec) return spec.takeError();
+    if (auto error = write(fmt::format("{}/{}.cpp", folder, unit), wrap(problem, *spec))) return error;
+  }
+  return write(folder + "/registry.cpp", registry({units.begin(), units.end()}));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc < 3) {
-    fmt::print(stderr, "usage: {} OUTPUT_DIR PROBLEM...\n", argv[0]);
+    fmt::print(stderr, "usage: {} OUTPUT_DIR UNIT...\n", argv[0]);
     return 2;
   }
   auto error = generate(argv[1], {argv + 2, argv + argc});

@@ -93,9 +93,9 @@ TEST(LoadMatrices, GivesEachLaneItsElements) {
     const int lane = device::thread_index() % 32;
     const auto element = [](int row, int column) { return static_cast<std::uint16_t>(100 * row + column); };
     if (device::thread_index() < 32)
-      device::store_shared_words(
-          place(lane), {{pair(element(lane, 0), element(lane, 1)), pair(element(lane, 2), element(lane, 3)),
-                         pair(element(lane, 4), element(lane, 5)), pair(element(lane, 6), element(lane, 7))}});
+      for (const int column : {0, 2, 4, 6})
+        device::store_shared(place(lane) + static_cast<unsigned>(column) * 2,
+                             pair(element(lane, column), element(lane, column + 1)));
     device::block_barrier();
     const auto words = device::load_matrices(place(lane));
     for (int matrix = 0; matrix < 4; ++matrix) {

@@ -1,10 +1,10 @@
 #include "operator_run.h"
 
 #include <algorithm>
+#include <array>
 
 #include <fmt/format.h>
 
-#include "codegen/heuristic.h"
 #include "codegen/workspace.h"
 #include "guarded_buffer.h"
 #include "oracle/storage.h"
@@ -13,6 +13,7 @@
 #include "runtime/kernel_arguments.h"
 #include "simulator.h"
 #include "support/error.h"
+#include "tensor_map.h"
 
 namespace mhcjit::sim {
 namespace {
@@ -83,6 +84,23 @@ class Buffers {
   std::vector<GuardedBuffer> workspace_;
 };
 
+// Of a persistent kernel: several, each with several tiles.
+constexpr std::uint32_t clusters_at_once = 2;
+
+// What the runtime encodes of x for the same launch.
+template <typename Args>
+TensorShape shape_of_x(const codegen::KernelSpec& spec, const Args& args) {
+  const auto n = static_cast<std::uint32_t>(spec.problem.n);
+  const auto d = static_cast<std::uint64_t>(spec.problem.d);
+  const auto element_bytes = static_cast<std::uint32_t>(codegen::bytes_of(spec.problem.dtype));
+  return {.base = args.x,
+          .sizes = {d, static_cast<std::uint64_t>(args.T), n},
+          .strides = {n * d * element_bytes, d * element_bytes},
+          .box = {swizzle_row_bytes / element_bytes, static_cast<std::uint32_t>(spec.tokens_per_tile), n},
+          .element_bytes = element_bytes,
+          .swizzle_128 = true};
+}
+
 // Returns the first fault.
 template <typename Args>
 std::string launch(const Operator& op, const Args& args, std::uint64_t seed) {
@@ -95,14 +113,21 @@ std::string launch(const Operator& op, const Args& args, std::uint64_t seed) {
   for (const codegen::StagePlan& stage : codegen::stages(op.spec)) {
     if (!runtime::is_needed(stage.stage, args)) continue;
     const auto entry = std::ranges::find(op.unit->entries, stage.entry(), &Entry::name);
-    const codegen::Grid grid = codegen::grid_of(op.spec, stage.stage, args.T);
+    codegen::Grid grid = codegen::grid_of(op.spec, stage.stage, args.T);
+    if (stage.is_persistent) grid.x = std::min<std::uint32_t>(grid.x, clusters_at_once * stage.cluster_size);
     const Launch launch = {.kernel = stage.name,
                            .grid_x = grid.x,
                            .grid_y = grid.y,
                            .threads_per_block = op.spec.threads_per_block,
                            .shared_bytes = static_cast<std::size_t>(stage.dynamic_smem_bytes),
-                           .seed = seed};
-    const std::string fault = run(launch, [&] { entry->call(&kernel_args); });
+                           .seed = seed,
+                           .cluster_size = stage.cluster_size};
+    alignas(64) std::array<std::byte, tensor_map_bytes> map = {};
+    if (stage.takes_tensor_map) {
+      std::string refused = encode(shape_of_x(op.spec, args), map.data());
+      if (!refused.empty()) return refused;
+    }
+    const std::string fault = run(launch, [&] { entry->call(&kernel_args, map.data()); });
     if (!fault.empty()) return fault;
   }
   return "";
@@ -114,7 +139,7 @@ Operator find_operator(std::string_view problem, codegen::Op op) {
   const auto unit = std::ranges::find_if(units(), [&](const Unit* candidate) {
     return candidate->problem == problem && candidate->op == codegen::to_string(op);
   });
-  return {llvm::cantFail(codegen::choose_spec(llvm::cantFail(parse_problem(problem, op)))), *unit};
+  return {llvm::cantFail(parse_spec(problem, op)), *unit};
 }
 
 oracle::Shape shape_of(const codegen::Problem& problem, std::int64_t tokens) {

@@ -176,7 +176,7 @@ TEST_P(PreBackward, GivesARowOfDxTheSameBitsForEveryT) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(, PreBackward, ::testing::ValuesIn(problem_names()), problem_name);
+INSTANTIATE_TEST_SUITE_P(, PreBackward, ::testing::ValuesIn(problem_names(codegen::Op::pre_backward)), problem_name);
 
 }  // namespace
 }  // namespace mhcjit::sim

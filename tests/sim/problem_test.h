@@ -15,10 +15,10 @@
 
 namespace mhcjit::sim {
 
-inline std::vector<std::string_view> problem_names() {
+inline std::vector<std::string_view> problem_names(codegen::Op op) {
   std::vector<std::string_view> names;
   for (const Unit* unit : units())
-    if (unit->op == codegen::to_string(codegen::Op::pre_forward)) names.push_back(unit->problem);
+    if (unit->op == codegen::to_string(op)) names.push_back(unit->problem);
   return names;
 }
 

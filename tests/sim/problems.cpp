@@ -3,30 +3,59 @@
 #include <llvm/ADT/SmallVector.h>
 #include <llvm/ADT/StringRef.h>
 
+#include "codegen/candidates.h"
+#include "codegen/heuristic.h"
 #include "support/error.h"
 
 namespace mhcjit::sim {
+namespace {
 
-llvm::Expected<codegen::Problem> parse_problem(std::string_view name, codegen::Op op) {
+llvm::Error bad_name(std::string_view name) {
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "problem is '{}', allowed: nN_dD_DTYPE[_gamma][_cC_tT]", name);
+}
+
+llvm::Expected<codegen::KernelSpec> one_pass_spec(codegen::Problem problem, int cluster_size, int tokens_per_tile) {
+  problem.architecture = {9, 0, 'a'};
+  for (const codegen::Candidate& candidate : candidates(problem, codegen::KernelTemplate::one_pass))
+    if (candidate.legal() && candidate.spec.cluster_size == cluster_size &&
+        candidate.spec.tokens_per_tile == tokens_per_tile)
+      return candidate.spec;
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no one-pass spec with clusters of {} and tiles of {} tokens",
+                    to_string(problem), cluster_size, tokens_per_tile);
+}
+
+}  // namespace
+
+llvm::Expected<codegen::KernelSpec> parse_spec(std::string_view name, codegen::Op op) {
   codegen::Problem problem;
   problem.op = op;
   problem.architecture = {8, 0, 0};
   problem.batch_invariant = true;
 
-  llvm::SmallVector<llvm::StringRef> parts;
-  llvm::StringRef(name).split(parts, '_');
-  const bool has_form = (parts.size() == 3 || (parts.size() == 4 && parts[3] == "gamma")) &&
-                        parts[0].consume_front("n") && !parts[0].getAsInteger(10, problem.n) &&
-                        parts[1].consume_front("d") && !parts[1].getAsInteger(10, problem.d);
-  if (!has_form)
-    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "problem is '{}', allowed: nN_dD_DTYPE or nN_dD_DTYPE_gamma",
-                      name);
-  auto dtype = codegen::parse_dtype(std::string_view(parts[2]));
+  llvm::SmallVector<llvm::StringRef> split;
+  llvm::StringRef(name).split(split, '_');
+  llvm::ArrayRef<llvm::StringRef> parts = split;
+  const auto take_number = [&](llvm::StringRef letter, auto& number) {
+    if (parts.empty()) return false;
+    llvm::StringRef part = parts.front();
+    if (!part.consume_front(letter) || part.getAsInteger(10, number)) return false;
+    parts = parts.drop_front();
+    return true;
+  };
+  if (!take_number("n", problem.n) || !take_number("d", problem.d) || parts.empty()) return bad_name(name);
+  auto dtype = codegen::parse_dtype(std::string_view(parts.front()));
   if (!dtype) return dtype.takeError();
   problem.dtype = *dtype;
-  problem.has_gamma = parts.size() == 4;
+  parts = parts.drop_front();
+  problem.has_gamma = !parts.empty() && parts.front() == "gamma";
+  if (problem.has_gamma) parts = parts.drop_front();
   if (auto error = codegen::check(problem)) return error;
-  return problem;
+  if (parts.empty()) return codegen::choose_spec(problem);
+
+  int cluster_size = 0;
+  int tokens_per_tile = 0;
+  if (!take_number("c", cluster_size) || !take_number("t", tokens_per_tile) || !parts.empty()) return bad_name(name);
+  return one_pass_spec(problem, cluster_size, tokens_per_tile);
 }
 
 }  // namespace mhcjit::sim

@@ -1,14 +1,17 @@
-// Names of the problems whose kernels are built for the host: "n4_d127_bf16_gamma".
+// Names of the problems whose kernels are built for the host: "n4_d127_bf16_gamma", with the portable template, and
+// "n4_d512_bf16_gamma_c4_t8", with the one-pass template in clusters of 4 and tiles of 8 tokens.
 #pragma once
 
 #include <string_view>
 
 #include <llvm/Support/Error.h>
 
-#include "codegen/problem.h"
+#include "codegen/kernel_spec.h"
 
 namespace mhcjit::sim {
 
-llvm::Expected<codegen::Problem> parse_problem(std::string_view name, codegen::Op op);
+// Portable: the spec that would be compiled. One-pass: of the legal candidates the one with the fewest warps.
+// Errors: INVALID_ARGUMENT.
+llvm::Expected<codegen::KernelSpec> parse_spec(std::string_view name, codegen::Op op);
 
 }  // namespace mhcjit::sim

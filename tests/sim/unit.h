@@ -7,8 +7,9 @@
 namespace mhcjit::sim {
 
 struct Entry {
-  std::string_view name;           // "mhcjit_pre_forward_project"
-  void (*call)(const void* args);  // as one thread; `args` is the operator's argument struct
+  std::string_view name;  // "mhcjit_pre_forward_project"
+  // As one thread; `args` is the operator's argument struct, `tensor_map` is read by kernels that take one.
+  void (*call)(const void* args, const void* tensor_map);
 };
 
 struct Unit {

@@ -1,0 +1,196 @@
+#include "codegen/one_pass.h"
+
+#include <algorithm>
+#include <array>
+
+#include "support/error.h"
+
+namespace mhcjit::codegen {
+namespace {
+
+constexpr int warp_size = 32;
+constexpr int helper_warps = 4;  // producer, finaliser, two reducers
+constexpr int panel_columns = 64;
+constexpr int max_cluster_size = 16;
+constexpr int max_smem_bytes = 227 * 1024;
+constexpr int max_stages = 8;
+constexpr int registers_per_multiprocessor = 65536;
+
+// How a block's warps share out the work, and the registers. The sums over the warps are what a multiprocessor has.
+struct Roles {
+  int gemm_warps;
+  int apply_warps;
+  int gemm_registers;
+  int apply_registers;
+  int helper_registers;
+};
+
+constexpr std::array<Roles, 8> roles = {{
+    {2, 2, 0, 0, 0},
+    {4, 4, 0, 0, 0},
+    {8, 4, 168, 112, 56},
+    {9, 3, 152, 152, 56},
+    {10, 2, 152, 152, 56},
+    {12, 4, 112, 96, 80},
+    {14, 2, 112, 112, 64},
+    {16, 4, 88, 80, 80},
+}};
+
+std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
+
+// Blocks of eight rows of phi; as many 16 x 16 tiles in two terms.
+int row_blocks(const Problem& problem) { return static_cast<int>(divide_up(problem.rows(), 8)); }
+int panels(const KernelSpec& spec) { return spec.panels_per_stream * spec.problem.n; }
+int k_steps(const KernelSpec& spec) { return panels(spec) * panel_columns / 16; }
+int tile_bytes(const KernelSpec& spec) { return panels(spec) * spec.tokens_per_tile * panel_columns * 2; }
+
+int stage_bytes(const KernelSpec& spec) {
+  constexpr int padding = 32;
+  const int phi_row_bytes = panels(spec) * panel_columns * 4 + padding;
+  return static_cast<int>(divide_up(spec.tokens_per_tile / 2 * phi_row_bytes, 1024)) * 1024;
+}
+
+int registers_at_launch(const KernelSpec& spec) {
+  return std::min(255, registers_per_multiprocessor / spec.threads_per_block / 8 * 8);
+}
+
+// Registers that a thread of a gemm warp needs: phi, the sums, and what the loop itself uses, as the assembler reports
+// them. Operands from shared memory are under way while others are used; steps that do not begin with a panel have
+// addresses of their own.
+int needed_gemm_registers(const KernelSpec& spec) {
+  const int tiles = row_blocks(spec.problem);
+  const int steps = spec.k_steps_per_warp;
+  const int sums = (tiles * spec.tokens_per_tile / 8 + 1) * 4;
+  const int from_shared = spec.phi_register_tiles < tiles ? steps / 2 : 0;
+  const int addresses = steps % 4 == 0 ? 0 : steps;
+  const int scales = spec.problem.dtype == DType::fp16 ? tiles : 0;
+  constexpr int loop = 24;
+  return spec.phi_register_tiles * steps * 4 + sums + from_shared + addresses + scales + loop;
+}
+
+// Multiprocessors of a device that clusters of this size keep busy, out of 132 in groups of 18, 16 and 12 that a
+// cluster cannot cross: on an H200 the driver runs 7 clusters of 16 at once, and 15 of 8.
+int multiprocessors_used(const KernelSpec& spec) {
+  const int size = spec.cluster_size;
+  return (4 * (18 / size) + 3 * (16 / size) + 12 / size) * size;
+}
+
+// "" or why the device cannot run the template on the problem.
+std::string unsupported(const Problem& problem) {
+  if (problem.op != Op::pre_forward) return "it is a template of pre_forward";
+  if (problem.dtype == DType::fp32) return "x in fp32 has no exact product on the tensor cores";
+  if (problem.d % 8 != 0) return fmt::format("D is {}, tensor maps need a multiple of 8", problem.d);
+  const bool has_clusters = problem.architecture.major == 9 || problem.architecture.major == 10;
+  if (!has_clusters || problem.architecture.suffix == 0)
+    return fmt::format("it needs clusters and registers that move between warps: sm_90a, sm_100a and sm_103a, not {}",
+                       to_string(problem.architecture));
+  return "";
+}
+
+// The largest values of what only has to fit, or why nothing does.
+std::string fit(KernelSpec& spec) {
+  constexpr int slack = 8;
+  const int available = spec.gemm_registers != 0 ? spec.gemm_registers : registers_at_launch(spec) - slack;
+  std::string reason = fmt::format("a gemm warp's registers do not hold even the sums of {} rows", spec.problem.rows());
+  for (int in_registers = row_blocks(spec.problem); in_registers >= 0; --in_registers) {
+    spec.phi_register_tiles = in_registers;
+    if (needed_gemm_registers(spec) > available) continue;
+    for (spec.pipeline_stages = max_stages; spec.pipeline_stages >= 3; --spec.pipeline_stages)
+      if (one_pass_smem_bytes(spec) <= max_smem_bytes) return "";
+    return fmt::format("3 stages need {} bytes of shared memory beside {} of {} tiles of phi, a block has {}",
+                       one_pass_smem_bytes(spec) + stage_bytes(spec), row_blocks(spec.problem) - in_registers,
+                       row_blocks(spec.problem), max_smem_bytes);
+  }
+  return reason;
+}
+
+Candidate candidate(const Problem& problem, int cluster_size, int tokens_per_tile, const Roles& role) {
+  Candidate result;
+  KernelSpec& spec = result.spec;
+  spec.problem = problem;
+  spec.kernel_template = KernelTemplate::one_pass;
+  spec.cluster_size = cluster_size;
+  spec.tokens_per_tile = tokens_per_tile;
+  spec.panels_per_stream = static_cast<int>(divide_up(divide_up(problem.d, panel_columns), cluster_size));
+  spec.gemm_warps = role.gemm_warps;
+  spec.apply_warps = role.apply_warps;
+  spec.gemm_registers = role.gemm_registers;
+  spec.apply_registers = role.apply_registers;
+  spec.helper_registers = role.helper_registers;
+  spec.threads_per_block = (role.gemm_warps + role.apply_warps + helper_warps) * warp_size;
+  spec.k_steps_per_warp = k_steps(spec) / role.gemm_warps;
+
+  const std::int64_t slice = std::int64_t{spec.panels_per_stream} * panel_columns;
+  const int steps_per_load = 16 / tokens_per_tile;
+  result.rejected = unsupported(problem);
+  if (!result.rejected.empty()) return result;
+  if ((cluster_size - 1) * slice >= problem.d)
+    result.rejected = fmt::format("{} blocks of {} columns leave the last without any", cluster_size, slice);
+  else if (slice * problem.n * 4 > 65536)
+    result.rejected = fmt::format("a row of phi over {} columns of {} streams does not fit a stage", slice, problem.n);
+  else if (k_steps(spec) % role.gemm_warps != 0)
+    result.rejected =
+        fmt::format("{} steps of 16 columns do not divide among {} warps", k_steps(spec), role.gemm_warps);
+  else if (spec.k_steps_per_warp % steps_per_load != 0)
+    result.rejected = fmt::format("{} steps a warp, tiles of 8 tokens load two at a time", spec.k_steps_per_warp);
+  else
+    result.rejected = fit(spec);
+  return result;
+}
+
+}  // namespace
+
+int one_pass_smem_bytes(const KernelSpec& spec) {
+  const int blocks = row_blocks(spec.problem);
+  const int token_sum_bytes = (blocks * 8 + 4) * 4;
+  const int partial_bytes = spec.gemm_warps * spec.tokens_per_tile * token_sum_bytes;
+  const int gamma_bytes = spec.problem.has_gamma ? panels(spec) * panel_columns * 4 : 0;
+  const int owned = static_cast<int>(divide_up(spec.tokens_per_tile, spec.cluster_size));
+  const int h_bytes = spec.tokens_per_tile * static_cast<int>(divide_up(spec.problem.n, 4)) * 16;
+  const int barrier_bytes = (6 * spec.pipeline_stages + 2) * 8;
+  return spec.pipeline_stages * (stage_bytes(spec) + owned * spec.cluster_size * token_sum_bytes + h_bytes) +
+         k_steps(spec) * (blocks - spec.phi_register_tiles) * warp_size * 16 + std::max(partial_bytes, gamma_bytes) +
+         barrier_bytes;
+}
+
+double one_pass_cost(const KernelSpec& spec) {
+  const double tiles = row_blocks(spec.problem);
+  const double groups = spec.tokens_per_tile / 8.0;
+  const double bytes = tile_bytes(spec);
+  // Clocks of a tile on one multiprocessor: its bytes, x in and h_in out, at its share of the device's rate; its
+  // products, on the tensor core that has the most warps; what it reads of shared memory: x twice, phi, partial sums.
+  constexpr double device_bytes_per_clock = 2370.0;
+  constexpr double clocks_per_product = 7.3;
+  constexpr double shared_bytes_per_clock = 128.0;
+  const double memory = bytes * (1.0 + 1.0 / spec.problem.n) * multiprocessors_used(spec) / device_bytes_per_clock;
+  const double products =
+      (tiles + 1.0) * groups * spec.k_steps_per_warp * divide_up(spec.gemm_warps, 4) * clocks_per_product;
+  const double shared = (2.0 * bytes + k_steps(spec) * (tiles - spec.phi_register_tiles) * 512.0 +
+                         2.0 * spec.gemm_warps * spec.tokens_per_tile * (tiles * 8.0 + 4.0) * 4.0) /
+                        shared_bytes_per_clock;
+  // From asking for a tile to giving its stage back: memory's latency, the products, the exchange in the cluster, h_in.
+  constexpr double memory_latency = 1400.0;
+  constexpr double exchange = 1500.0;
+  const double apply = bytes / (spec.apply_warps * 16.0);
+  const double latency = memory_latency + products + exchange + apply;
+  const double under_way = latency / (spec.pipeline_stages * memory);
+  const double waste = static_cast<double>(spec.cluster_size) * spec.panels_per_stream * panel_columns /
+                       static_cast<double>(spec.problem.d);
+  // Between candidates that keep up with memory, the one with the most in reserve: of stages, which absorb what varies,
+  // before that of arithmetic.
+  constexpr double reserve_of_stages = 0.2;
+  constexpr double reserve_of_warps = 0.05;
+  return waste * std::max({1.0, products / memory, shared / memory, under_way, apply / memory}) +
+         reserve_of_warps * (products + apply) / memory + reserve_of_stages * under_way;
+}
+
+std::vector<Candidate> one_pass_candidates(const Problem& problem) {
+  std::vector<Candidate> list;
+  // The largest cluster first: of equal cost it leaves the most room in each block.
+  for (int cluster_size = max_cluster_size; cluster_size >= 1; --cluster_size)
+    for (const int tokens_per_tile : {16, 8})
+      for (const Roles& role : roles) list.push_back(candidate(problem, cluster_size, tokens_per_tile, role));
+  return list;
+}
+
+}  // namespace mhcjit::codegen

@@ -1,0 +1,70 @@
+#include "runtime/tensor_map.h"
+
+#include <array>
+
+namespace mhcjit::runtime {
+namespace {
+
+constexpr std::uint32_t panel_columns = 64;
+
+// What a map depends on.
+struct MapKey {
+  const void* x = nullptr;
+  std::int64_t T = 0;
+  std::int64_t d = 0;
+  int n = 0;
+  int tokens_per_tile = 0;
+  codegen::DType dtype = codegen::DType::bf16;
+
+  bool operator==(const MapKey&) const = default;
+};
+
+struct KeptMap {
+  MapKey key;
+  CUtensorMap map;
+};
+
+// Enough for the layers of a large model, each with tensors of its own.
+constexpr std::size_t kept_maps = 128;
+
+// The low bits of an address say little: allocations begin at multiples of 512.
+std::size_t slot_of(const MapKey& key) {
+  const auto address = reinterpret_cast<std::uintptr_t>(key.x) >> 9;
+  return (address ^ (address >> 7) ^ (address >> 14) ^ static_cast<std::uintptr_t>(key.T)) % kept_maps;
+}
+
+CUresult encode(const DriverApi& driver, const MapKey& key, CUtensorMap& map) {
+  const auto row_bytes = static_cast<cuuint64_t>(key.d) * codegen::bytes_of(key.dtype);
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(key.d), static_cast<cuuint64_t>(key.T),
+                              static_cast<cuuint64_t>(key.n)};
+  const cuuint64_t strides[] = {row_bytes * key.n, row_bytes};
+  const cuuint32_t box[] = {panel_columns, static_cast<cuuint32_t>(key.tokens_per_tile),
+                            static_cast<cuuint32_t>(key.n)};
+  const cuuint32_t steps[] = {1, 1, 1};
+  const CUtensorMapDataType type =
+      key.dtype == codegen::DType::bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+  return driver.cuTensorMapEncodeTiled(&map, type, 3, const_cast<void*>(key.x), sizes, strides, box, steps,
+                                       CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                       CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+}
+
+}  // namespace
+
+llvm::Expected<const CUtensorMap*> tensor_map_of_x(const DriverApi& driver, const codegen::KernelSpec& spec,
+                                                   const void* x, std::int64_t T) {
+  thread_local std::array<KeptMap, kept_maps> kept;
+  const codegen::Problem& problem = spec.problem;
+  const MapKey key = {x, T, problem.d, problem.n, spec.tokens_per_tile, problem.dtype};
+  KeptMap& slot = kept[slot_of(key)];
+  if (slot.key == key) [[likely]]
+    return &slot.map;
+  slot.key = {};
+  if (auto error =
+          driver.check(encode(driver, key, slot.map), MHCJIT_ERROR_LAUNCH_FAILED,
+                       "{}: encoding the tensor map of x at {} with T = {}", to_string(problem), fmt::ptr(x), T))
+    return error;
+  slot.key = key;
+  return &slot.map;
+}
+
+}  // namespace mhcjit::runtime

@@ -1,0 +1,72 @@
+// phi * gamma as operands of the tensor cores, resident for a whole launch.
+//
+// A row of phi is split into two terms of x's 16-bit type, high + low, so that products with x keep fp32's accuracy.
+// Eight rows make a block; the blocks of the high terms and then those of the low terms are stacked, and two
+// consecutive blocks are one 16 x 16 A operand. There are as many operands as blocks of eight rows. Of fp16, whose
+// range is narrow, each row is first scaled by a power of two.
+//
+// A warp owns k_steps_per_warp steps of 16 columns, for all rows. The first phi_register_tiles operands of each step
+// stay in registers, the others in shared memory.
+#pragma once
+
+#include <device_async.cuh>
+
+template <class Spec>
+struct PhiFragments {
+  using Element = typename Spec::Element;
+  using Words = device::Vector<device::u32, 4>;
+
+  static constexpr int row_blocks = (Spec::rows + 7) / 8;
+  static constexpr int tiles = row_blocks;  // A operands of a step: two terms for every two blocks
+  static constexpr int register_tiles = Spec::phi_register_tiles;
+  static constexpr int steps = Spec::k_steps_per_warp;
+  static constexpr int shared_bytes_per_step = (tiles - register_tiles) * device::warp_size * 16;
+  static constexpr bool scaled = Spec::scales_phi;
+
+  Words in_registers[steps][register_tiles == 0 ? 1 : register_tiles];
+  float inverse_scale[scaled ? row_blocks : 1];
+  device::SharedAddress in_shared;  // of this lane and the warp's first step
+
+  MHCJIT_DEVICE Words operand(int step, int tile) const {
+    if (tile < register_tiles) return in_registers[step][tile];
+    return device::load_shared_words(in_shared + step * shared_bytes_per_step +
+                                     (tile - register_tiles) * device::warp_size * 16);
+  }
+
+  // Takes columns 2q, 2q + 1 (k_half 0) or 2q + 8, 2q + 9 (k_half 1) of a step and of this lane's row of `block`.
+  MHCJIT_DEVICE void set(int step, int block, int k_half, float first, float second) {
+    const device::u32 high = device::pack<Element>(first, second);
+    const device::u32 low =
+        device::pack<Element>(first - device::low_half<Element>(high), second - device::high_half<Element>(high));
+    set_word(step, block, k_half, high);
+    set_word(step, row_blocks + block, k_half, low);
+  }
+
+ private:
+  MHCJIT_DEVICE void set_word(int step, int stacked_block, int k_half, device::u32 word) {
+    const int tile = stacked_block / 2;
+    const int index = stacked_block % 2 + 2 * k_half;
+    if (tile < register_tiles)
+      in_registers[step][tile][index] = word;
+    else
+      device::store_shared(
+          in_shared + step * shared_bytes_per_step + (tile - register_tiles) * device::warp_size * 16 + index * 4,
+          word);
+  }
+};
+
+// The larger of `largest` >= 0 and |value|.
+MHCJIT_DEVICE float larger_magnitude(float largest, float value) {
+  const float magnitude = value < 0.0f ? -value : value;
+  return magnitude > largest ? magnitude : largest;
+}
+
+// A power of two that brings `largest` >= 0 near 2^14, and its inverse. Infinity and NaN stay what they are.
+MHCJIT_DEVICE float power_of_two_scale(float largest, float& inverse) {
+  const int exponent = device::from_float<device::bf16>(largest).bits >> 7;
+  // 2^14 has the exponent 141; both factors stay normal numbers.
+  const int wanted = 141 - exponent + 127;
+  const int limited = wanted < 1 ? 1 : wanted > 253 ? 253 : wanted;
+  inverse = device::to_float(device::bf16{static_cast<device::u16>((254 - limited) << 7)});
+  return device::to_float(device::bf16{static_cast<device::u16>(limited << 7)});
+}

@@ -1,0 +1,607 @@
+// pre_forward in one kernel that reads x once: a cluster of blocks holds a tile of tokens in its shared memory.
+//
+//     h_mix, inv_rms, then h_pre, h_post, h_res of a token; h_in[t, d] = sum_i h_pre[i] * x[t, i, d]
+//
+// Block r of a cluster owns columns [r * slice, (r + 1) * slice) of all n streams: its share of phi stays resident for
+// the whole launch, and of a token only partial sums and h_pre cross the cluster. Clusters step through the tiles of
+// tokens_per_tile tokens; a token's sums are added in an order that depends on the spec alone, so that the result has
+// the same bits wherever the token stands.
+//
+// Grid:   clusters * cluster_size blocks; any number of clusters is right.
+// Block:  gemm_warps      products of x with phi, and the sums of squares, of the block's columns
+//         apply_warps     h_in of the block's columns; before that phi * gamma
+//         1 producer      copies phi, then tiles of x, into a ring of stages
+//         1 finaliser     for the tokens that this block owns: adds the cluster's partial sums, makes the coefficients
+//         2 reducers      add the gemm warps' partial sums, send them to the tokens' owners
+// Shared: stages, each a tile of x as panels (64 columns of one stream, a row of 128 bytes for each token, in
+//         the 128-byte swizzle) or, at the start, a few rows of phi | the part of phi that registers do not hold |
+//         partial sums of the gemm warps, at the start gamma | partial sums received, h_pre received: `stages` slots
+//         each | barriers.
+//
+// Why slots may be reused: tile i + stages needs the stage of tile i, which the apply warps give back once they have
+// used h_pre of tile i, which its owner sent after it had read all that it received for tile i.
+#pragma once
+
+#include <device_async.cuh>
+#include <phi_fragments.cuh>
+#include <pre_args.cuh>
+#include <pre_coefficients.cuh>
+
+template <class Spec>
+struct PreForwardOnePass {
+  static constexpr int stages = Spec::pipeline_stages;
+  static constexpr int tokens = Spec::tokens_per_tile;
+  static constexpr int token_groups = tokens / 8;  // columns of B operands
+  static constexpr int reducer_warps = 2;
+  static constexpr int producer_warp = Spec::gemm_warps + Spec::apply_warps;
+  static constexpr int finaliser_warp = producer_warp + 1;
+  static constexpr int first_reducer_warp = finaliser_warp + 1;
+  static constexpr int threads = (first_reducer_warp + reducer_warps) * device::warp_size;
+
+  using Phi = PhiFragments<Spec>;
+  static constexpr int panel_columns = 64;
+  static constexpr int slice = Spec::panels_per_stream * panel_columns;
+  static constexpr int panels = Spec::panels_per_stream * Spec::n;
+  static constexpr int panel_bytes = tokens * 128;
+  static constexpr int tile_bytes = panels * panel_bytes;
+  static constexpr int k_steps = panels * 4;
+  // The last block's slice may reach beyond D.
+  static constexpr bool is_ragged = Spec::cluster_size * slice != Spec::d;
+
+  // Where a warp's step lies: in which panel, and in which quarter of its 64 columns.
+  static constexpr bool whole_panels = Spec::k_steps_per_warp % 4 == 0;
+  static MHCJIT_DEVICE int panel_of(int warp, int step) {
+    if constexpr (whole_panels) return warp * (Spec::k_steps_per_warp / 4) + step / 4;
+    return static_cast<int>(static_cast<device::u32>(warp * Spec::k_steps_per_warp + step) / 4);
+  }
+  static MHCJIT_DEVICE int quarter_of(int warp, int step) {
+    if constexpr (whole_panels) return step % 4;
+    return static_cast<int>(static_cast<device::u32>(warp * Spec::k_steps_per_warp + step) % 4);
+  }
+
+  // phi travels in items of as many rows as a stage holds. The padding puts neighbouring rows into other banks.
+  static constexpr int item_rows = tokens / 2;
+  static constexpr int items_per_block = 8 / item_rows;
+  static constexpr int phi_items = Phi::row_blocks * items_per_block;
+  static constexpr int first_stage = phi_items % stages;  // of x
+  static constexpr int first_parity = phi_items / stages & 1;
+  static MHCJIT_DEVICE int rows_of_item(int item) {
+    const int left = Spec::rows - item * item_rows;
+    return left < 0 ? 0 : left < item_rows ? left : item_rows;
+  }
+  static constexpr int phi_row_bytes = Spec::n * slice * 4 + 32;
+  static constexpr int stage_bytes = (item_rows * phi_row_bytes + 1023) / 1024 * 1024;
+  static_assert(stage_bytes >= tile_bytes);
+
+  // Sums of a token: h_mix in whole blocks of eight rows, the sum of squares, three of padding.
+  static constexpr int squares_index = Phi::row_blocks * 8;
+  static constexpr int token_sums = squares_index + 4;
+  static constexpr int token_sum_bytes = token_sums * 4;
+  static constexpr int h_floats = (Spec::n + 3) / 4 * 4;
+  // Token m of a tile belongs to block m % cluster_size.
+  static constexpr int max_owned = (tokens + Spec::cluster_size - 1) / Spec::cluster_size;
+
+  static constexpr int phi_offset = stages * stage_bytes;
+  static constexpr int partials_offset = phi_offset + k_steps * Phi::shared_bytes_per_step;
+  static constexpr int partials_bytes = Spec::gemm_warps * tokens * token_sum_bytes;
+  static constexpr int gamma_bytes = Spec::has_gamma ? Spec::n * slice * 4 : 0;
+  static constexpr int received_offset =
+      partials_offset + (partials_bytes > gamma_bytes ? partials_bytes : gamma_bytes);
+  static constexpr int received_bytes = max_owned * Spec::cluster_size * token_sum_bytes;
+  static constexpr int h_offset = received_offset + stages * received_bytes;
+  static constexpr int h_bytes = tokens * h_floats * 4;
+  static constexpr int barriers_offset = h_offset + stages * h_bytes;
+  static constexpr int barriers = 6 * stages + 2;
+  static constexpr int shared_floats = (barriers_offset + barriers * 8) / 4;
+
+  static_assert(tokens == 8 || tokens == 16);
+  static_assert(k_steps == Spec::gemm_warps * Spec::k_steps_per_warp);
+  static_assert(Spec::k_steps_per_warp % (2 / token_groups) == 0);
+  static_assert(threads == Spec::threads_per_block);
+  static_assert(stages >= items_per_block);
+
+  // Where things stand, and which tiles this cluster works on.
+  device::SharedAddress base;
+  int rank;
+  device::i64 cluster;
+  device::i64 clusters;
+  int tiles;
+
+  MHCJIT_DEVICE explicit PreForwardOnePass(device::i64 all_tokens)
+      : base(device::shared_base()),
+        rank(device::cluster_rank()),
+        cluster(device::block_index_x() / Spec::cluster_size),
+        clusters(device::grid_size_x() / Spec::cluster_size) {
+    const device::i64 all_tiles = (all_tokens + tokens - 1) / tokens;
+    tiles = static_cast<int>((all_tiles - cluster + clusters - 1) / clusters);
+  }
+
+  // The first token of tile `i` of this cluster.
+  MHCJIT_DEVICE device::i64 first_token(int i) const { return (cluster + i * clusters) * tokens; }
+  MHCJIT_DEVICE int first_column() const { return rank * slice; }
+  MHCJIT_DEVICE int owned() const { return (tokens - rank + Spec::cluster_size - 1) / Spec::cluster_size; }
+
+  MHCJIT_DEVICE device::SharedAddress barrier(int index) const { return base + barriers_offset + index * 8; }
+  MHCJIT_DEVICE device::SharedAddress full(int stage) const { return barrier(stage); }
+  MHCJIT_DEVICE device::SharedAddress empty(int stage) const { return barrier(stages + stage); }
+  MHCJIT_DEVICE device::SharedAddress phi_taken(int stage) const { return barrier(2 * stages + stage); }
+  MHCJIT_DEVICE device::SharedAddress sums_received(int slot) const { return barrier(3 * stages + slot); }
+  MHCJIT_DEVICE device::SharedAddress h_received(int slot) const { return barrier(4 * stages + slot); }
+  // phi has come and been multiplied by gamma.
+  MHCJIT_DEVICE device::SharedAddress phi_ready(int stage) const {
+    return Spec::has_gamma ? barrier(5 * stages + stage) : full(stage);
+  }
+  MHCJIT_DEVICE device::SharedAddress partials_full() const { return barrier(6 * stages); }
+  MHCJIT_DEVICE device::SharedAddress partials_empty() const { return barrier(6 * stages + 1); }
+
+  MHCJIT_DEVICE device::SharedAddress partials(int warp, int token) const {
+    return base + partials_offset + (warp * tokens + token) * token_sum_bytes;
+  }
+  MHCJIT_DEVICE device::SharedAddress gamma() const { return base + partials_offset; }
+  MHCJIT_DEVICE device::SharedAddress received(int slot, int owned_token, int source) const {
+    return base + received_offset + slot * received_bytes +
+           (owned_token * Spec::cluster_size + source) * token_sum_bytes;
+  }
+  MHCJIT_DEVICE device::SharedAddress h(int slot, int token) const {
+    return base + h_offset + slot * h_bytes + token * h_floats * 4;
+  }
+
+  MHCJIT_DEVICE void arm_sums_received(int slot) const {
+    device::barrier_arrive_expect(sums_received(slot), owned() * Spec::cluster_size * token_sum_bytes);
+  }
+  MHCJIT_DEVICE void arm_h_received(int slot) const { device::barrier_arrive_expect(h_received(slot), h_bytes); }
+
+  MHCJIT_DEVICE void init_barriers() const {
+    for (int stage = 0; stage < stages; ++stage) {
+      device::barrier_init(full(stage), 1);
+      device::barrier_init(empty(stage), Spec::apply_warps);
+      device::barrier_init(phi_taken(stage), Spec::gemm_warps);
+      if constexpr (Spec::has_gamma) device::barrier_init(phi_ready(stage), Spec::apply_warps);
+      device::barrier_init(sums_received(stage), 1);
+      device::barrier_init(h_received(stage), 1);
+    }
+    device::barrier_init(partials_full(), Spec::gemm_warps);
+    device::barrier_init(partials_empty(), reducer_warps);
+    device::barrier_init_fence();
+    for (int slot = 0; slot < stages; ++slot) {
+      arm_sums_received(slot);
+      arm_h_received(slot);
+    }
+  }
+};
+
+// A place in the ring of stages, or of the slots beside it, and the parity of its present use.
+template <int size>
+struct RingPosition {
+  int index = 0;
+  int parity = 0;
+
+  MHCJIT_DEVICE void advance() {
+    if (++index == size) {
+      index = 0;
+      parity ^= 1;
+    }
+  }
+};
+
+// The warp's part of phi, out of the stages through which the producer sends it.
+template <class Spec>
+MHCJIT_DEVICE void take_phi(const PreForwardOnePass<Spec>& plan, int warp, int lane, PhiFragments<Spec>& phi) {
+  using Plan = PreForwardOnePass<Spec>;
+  using Phi = PhiFragments<Spec>;
+  const int row = lane / 4;
+  const int pair = lane % 4;
+  phi.in_shared = plan.base + Plan::phi_offset + warp * Spec::k_steps_per_warp * Phi::shared_bytes_per_step + lane * 16;
+
+#pragma unroll
+  for (int block = 0; block < Phi::row_blocks; ++block) {
+    const int first_item = block * Plan::items_per_block;
+    const int row_stage = static_cast<int>(static_cast<device::u32>(first_item + row / Plan::item_rows) % Plan::stages);
+    const device::SharedAddress source =
+        plan.base + row_stage * Plan::stage_bytes + row % Plan::item_rows * Plan::phi_row_bytes;
+    const bool row_exists = Spec::rows % 8 == 0 || block * 8 + row < Spec::rows;
+    const auto read = [&](int step, int k_half) {
+      const int panel = Plan::panel_of(warp, step);
+      const int stream = panel % Spec::n;
+      const int column =
+          panel / Spec::n * Plan::panel_columns + Plan::quarter_of(warp, step) * 16 + k_half * 8 + pair * 2;
+      auto values = device::load_shared_2(source + (stream * Plan::slice + column) * 4);
+      if (!row_exists || (Plan::is_ragged && plan.first_column() + column >= Spec::d)) values = {};
+      return values;
+    };
+
+#pragma unroll
+    for (int item = first_item; item < first_item + Plan::items_per_block; ++item)
+      device::barrier_wait(plan.phi_ready(item % Plan::stages), item / Plan::stages & 1);
+    float scale = 1.0f;
+    if constexpr (Phi::scaled) {
+      float largest = 0.0f;
+#pragma unroll
+      for (int step = 0; step < Spec::k_steps_per_warp; ++step) {
+#pragma unroll
+        for (int k_half = 0; k_half < 2; ++k_half) {
+          const auto values = read(step, k_half);
+          largest = larger_magnitude(larger_magnitude(largest, values[0]), values[1]);
+        }
+      }
+      largest = larger_magnitude(largest, device::shuffle_xor(largest, 1));
+      largest = larger_magnitude(largest, device::shuffle_xor(largest, 2));
+      float inverse;
+      scale = power_of_two_scale(largest, inverse);
+      phi.inverse_scale[block] = inverse;
+    }
+#pragma unroll
+    for (int step = 0; step < Spec::k_steps_per_warp; ++step) {
+#pragma unroll
+      for (int k_half = 0; k_half < 2; ++k_half) {
+        const auto values = read(step, k_half);
+        phi.set(step, block, k_half, values[0] * scale, values[1] * scale);
+      }
+    }
+    device::warp_barrier();
+#pragma unroll
+    for (int item = first_item; item < first_item + Plan::items_per_block; ++item)
+      if (lane == 0) device::barrier_arrive(plan.phi_taken(item % Plan::stages));
+  }
+}
+
+template <class Spec>
+MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp, int lane) {
+  using Plan = PreForwardOnePass<Spec>;
+  using Phi = PhiFragments<Spec>;
+  using Element = typename Spec::Element;
+  constexpr int groups = Plan::token_groups;
+  Phi phi;
+  take_phi(plan, warp, lane, phi);
+  device::cluster_wait();
+
+  // The row that this lane addresses for load_matrices. 16 tokens: a step's two halves of eight tokens and then of the
+  // other eight. 8 tokens: the four halves of two steps.
+  constexpr int steps_per_load = 2 / groups;
+  const int row = groups == 2 ? lane / 16 * 8 + lane % 8 : lane % 8;
+  const int chunk = groups == 2 ? lane / 8 % 2 : lane / 8;
+  const device::SharedAddress lane_offset =
+      row * 128 + (chunk ^ (row % 8)) * 16 + (Plan::whole_panels ? Plan::panel_of(warp, 0) * Plan::panel_bytes : 0);
+  const int result_row = lane / 4;
+  const int result_pair = lane % 4;
+  const device::SharedAddress result =
+      plan.partials(warp, 2 * result_pair) + result_row * 4;  // of the first token and row of this lane
+
+  RingPosition<Plan::stages> ring = {Plan::first_stage, Plan::first_parity};
+#pragma unroll 1
+  for (int i = 0; i < plan.tiles; ++i) {
+    float sums[Plan::Phi::tiles][groups][4] = {};
+    float squares[4] = {};
+    const device::SharedAddress stage = plan.base + ring.index * Plan::stage_bytes + lane_offset;
+    device::barrier_wait(plan.full(ring.index), ring.parity);
+#pragma unroll
+    for (int load = 0; load < Spec::k_steps_per_warp / steps_per_load; ++load) {
+      // In whole panels the address is a constant beyond the warp's first.
+      const int step_warp = Plan::whole_panels ? 0 : warp;
+      const auto words = device::load_matrices((stage ^ (Plan::quarter_of(step_warp, load * steps_per_load) * 32)) +
+                                               Plan::panel_of(step_warp, load * steps_per_load) * Plan::panel_bytes);
+#pragma unroll
+      for (int part = 0; part < steps_per_load; ++part) {
+        const int step = load * steps_per_load + part;
+#pragma unroll
+        for (int tile = 0; tile < Phi::tiles; ++tile) {
+          const auto a = phi.operand(step, tile);
+#pragma unroll
+          for (int group = 0; group < groups; ++group)
+            device::multiply_add<Element>(sums[tile][group], a, words[2 * (group + part)],
+                                          words[2 * (group + part) + 1]);
+        }
+        // The squares are the diagonal of x * x^T: rows 0 to 7 from the first group of tokens, 8 to 15 from the second.
+#pragma unroll
+        for (int group = 0; group < groups; ++group) {
+          typename Phi::Words x = {};
+          x[group] = words[2 * (group + part)];
+          x[group + 2] = words[2 * (group + part) + 1];
+          device::multiply_add<Element>(squares, x, words[2 * (group + part)], words[2 * (group + part) + 1]);
+        }
+      }
+    }
+
+    if (i > 0) device::barrier_wait(plan.partials_empty(), (i - 1) & 1);
+#pragma unroll
+    for (int group = 0; group < groups; ++group) {
+#pragma unroll
+      for (int block = 0; block < Phi::row_blocks; ++block) {
+        const int low = Phi::row_blocks + block;
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          float sum = sums[block / 2][group][block % 2 * 2 + e] + sums[low / 2][group][low % 2 * 2 + e];
+          if constexpr (Phi::scaled) sum *= phi.inverse_scale[block];
+          device::store_shared(result + (group * 8 + e) * Plan::token_sum_bytes + block * 32, sum);
+        }
+      }
+      const float square = result_row % 2 == 0 ? squares[2 * group] : squares[2 * group + 1];
+      if (result_pair == result_row / 2)
+        device::store_shared(plan.partials(warp, group * 8 + result_row) + Plan::squares_index * 4, square);
+    }
+    device::warp_barrier();
+    if (lane == 0) device::barrier_arrive(plan.partials_full());
+    ring.advance();
+  }
+}
+
+// Multiplies phi by gamma where the producer has put it. The apply warps, which have nothing else to do yet.
+template <class Spec>
+MHCJIT_DEVICE void scale_phi(const PreForwardOnePass<Spec>& plan, int thread) {
+  using Plan = PreForwardOnePass<Spec>;
+  constexpr int threads = Spec::apply_warps * device::warp_size;
+  constexpr int row_parts = Spec::n * Plan::slice / 4;
+#pragma unroll 1
+  for (int item = 0; item < Plan::phi_items; ++item) {
+    const int stage = item % Plan::stages;
+    const int parts = Plan::rows_of_item(item) * row_parts;
+    device::barrier_wait(plan.full(stage), item / Plan::stages & 1);
+#pragma unroll 4
+    for (int part = thread; part < parts; part += threads) {
+      const int row = part / row_parts;
+      const int offset = part % row_parts * 16;
+      const device::SharedAddress address = plan.base + stage * Plan::stage_bytes + row * Plan::phi_row_bytes + offset;
+      auto values = device::load_shared_4(address);
+      const auto gamma = device::load_shared_4(plan.gamma() + offset);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) values[e] *= gamma[e];
+      device::store_shared_4(address, values);
+    }
+    device::copy_fence();
+    device::warp_barrier();
+    if (thread % device::warp_size == 0) device::barrier_arrive(plan.phi_ready(stage));
+  }
+}
+
+template <class Spec>
+MHCJIT_DEVICE void apply_tiles(const PreForwardOnePass<Spec>& plan, const PreForwardArgs& args, int thread) {
+  using Plan = PreForwardOnePass<Spec>;
+  using Element = typename Spec::Element;
+  constexpr int threads = Spec::apply_warps * device::warp_size;
+  constexpr int chunks = Plan::slice / 8;  // of 16 bytes of a stream
+  if constexpr (Spec::has_gamma) scale_phi(plan, thread);
+  device::cluster_wait();
+
+  RingPosition<Plan::stages> ring = {Plan::first_stage, Plan::first_parity};
+  RingPosition<Plan::stages> slot;
+#pragma unroll 1
+  for (int i = 0; i < plan.tiles; ++i) {
+    device::barrier_wait(plan.full(ring.index), ring.parity);
+    device::barrier_wait_cluster(plan.h_received(slot.index), slot.parity);
+    if (thread == 0) plan.arm_h_received(slot.index);
+#pragma unroll
+    for (int item = 0; item < Plan::tokens * chunks; item += threads) {
+      const int token = (item + thread) / chunks;
+      const int chunk = (item + thread) % chunks;
+      const int column = plan.first_column() + chunk * 8;
+      const device::i64 t = plan.first_token(i) + token;
+      if (item + thread >= Plan::tokens * chunks || t >= args.tokens || (Plan::is_ragged && column >= Spec::d))
+        continue;
+
+      float h[Plan::h_floats];
+#pragma unroll
+      for (int first = 0; first < Plan::h_floats; first += 4) {
+        const auto four = device::load_shared_4(plan.h(slot.index, token) + first * 4);
+#pragma unroll
+        for (int e = 0; e < 4; ++e) h[first + e] = four[e];
+      }
+      float sums[8] = {};
+      const device::SharedAddress source = plan.base + ring.index * Plan::stage_bytes +
+                                           chunk / 8 * Spec::n * Plan::panel_bytes + token * 128 +
+                                           ((chunk % 8) ^ (token % 8)) * 16;
+#pragma unroll
+      for (int stream = 0; stream < Spec::n; ++stream) {
+        const auto words = device::load_shared_words(source + stream * Plan::panel_bytes);
+#pragma unroll
+        for (int word = 0; word < 4; ++word) {
+          sums[2 * word] = device::fma(h[stream], device::low_half<Element>(words[word]), sums[2 * word]);
+          sums[2 * word + 1] = device::fma(h[stream], device::high_half<Element>(words[word]), sums[2 * word + 1]);
+        }
+      }
+      device::Vector<device::u32, 4> rounded;
+#pragma unroll
+      for (int word = 0; word < 4; ++word) rounded[word] = device::pack<Element>(sums[2 * word], sums[2 * word + 1]);
+      device::store_words(static_cast<Element*>(args.h_in) + t * Spec::d + column, rounded);
+    }
+    device::warp_barrier();
+    if (thread % device::warp_size == 0) device::barrier_arrive(plan.empty(ring.index));
+    ring.advance();
+    slot.advance();
+  }
+}
+
+template <class Spec>
+MHCJIT_DEVICE void produce_tiles(const PreForwardOnePass<Spec>& plan, const PreForwardArgs& args,
+                                 const device::TensorMap& x, int lane) {
+  using Plan = PreForwardOnePass<Spec>;
+  const int columns_left = Spec::d - plan.first_column();
+  const int phi_columns = columns_left < Plan::slice ? columns_left : Plan::slice;
+#pragma unroll 1
+  for (int item = 0; item < Plan::phi_items; ++item) {
+    const int stage = item % Plan::stages;
+    const int first_row = item * Plan::item_rows;
+    const int rows = Plan::rows_of_item(item);
+    if (item >= Plan::stages) device::barrier_wait(plan.phi_taken(stage), (item / Plan::stages - 1) & 1);
+    const bool brings_gamma = Spec::has_gamma && item == 0;
+    if (lane == 0)
+      device::barrier_arrive_expect(plan.full(stage), (rows + (brings_gamma ? 1 : 0)) * Spec::n * phi_columns * 4);
+    device::warp_barrier();
+    if (brings_gamma && lane < Spec::n)
+      device::copy_bytes(plan.gamma() + lane * Plan::slice * 4,
+                         args.gamma + device::i64{lane} * Spec::d + plan.first_column(), phi_columns * 4,
+                         plan.full(stage));
+    for (int piece = lane; piece < rows * Spec::n; piece += device::warp_size) {
+      const int row = piece / Spec::n;
+      const int stream = piece % Spec::n;
+      device::copy_bytes(
+          plan.base + stage * Plan::stage_bytes + row * Plan::phi_row_bytes + stream * Plan::slice * 4,
+          args.phi + device::i64{first_row + row} * Spec::columns + device::i64{stream} * Spec::d + plan.first_column(),
+          phi_columns * 4, plan.full(stage));
+    }
+  }
+
+  RingPosition<Plan::stages> ring = {Plan::first_stage, Plan::first_parity};
+#pragma unroll 1
+  for (int i = 0; i < plan.tiles; ++i) {
+    // What the stage held before: phi, or an earlier tile.
+    const int phi_item = Plan::phi_items + i - Plan::stages;
+    if (i >= Plan::stages)
+      device::barrier_wait(plan.empty(ring.index), (i / Plan::stages - 1) & 1);
+    else if (phi_item >= 0)
+      device::barrier_wait(plan.phi_taken(ring.index), phi_item / Plan::stages & 1);
+    if (lane == 0) {
+      const device::SharedAddress full = plan.full(ring.index);
+      device::barrier_arrive_expect(full, Plan::tile_bytes);
+      for (int panel = 0; panel < Spec::panels_per_stream; ++panel)
+        device::copy_box(plan.base + ring.index * Plan::stage_bytes + panel * Spec::n * Plan::panel_bytes, x,
+                         plan.first_column() + panel * Plan::panel_columns, static_cast<int>(plan.first_token(i)), 0,
+                         full);
+    }
+    device::warp_barrier();
+    ring.advance();
+  }
+  device::cluster_wait();
+}
+
+template <class Spec>
+MHCJIT_DEVICE void reduce_tiles(const PreForwardOnePass<Spec>& plan, int thread) {
+  using Plan = PreForwardOnePass<Spec>;
+  constexpr int chunks = Plan::token_sums / 4;
+  constexpr int threads = Plan::reducer_warps * device::warp_size;
+  device::cluster_wait();
+
+  RingPosition<Plan::stages> slot;
+#pragma unroll 1
+  for (int i = 0; i < plan.tiles; ++i) {
+    device::barrier_wait(plan.partials_full(), i & 1);
+#pragma unroll
+    for (int item = 0; item < Plan::tokens * chunks; item += threads) {
+      const int token = (item + thread) / chunks;
+      const int offset = (item + thread) % chunks * 16;
+      if (item + thread >= Plan::tokens * chunks) continue;
+      auto sum = device::load_shared_4(plan.partials(0, token) + offset);
+#pragma unroll
+      for (int warp = 1; warp < Spec::gemm_warps; ++warp) {
+        const auto other = device::load_shared_4(plan.partials(warp, token) + offset);
+#pragma unroll
+        for (int e = 0; e < 4; ++e) sum[e] += other[e];
+      }
+      const int owner = token % Spec::cluster_size;
+      device::send(device::in_block(plan.received(slot.index, token / Spec::cluster_size, plan.rank) + offset, owner),
+                   sum, device::in_block(plan.sums_received(slot.index), owner));
+    }
+    device::warp_barrier();
+    if (thread % device::warp_size == 0) device::barrier_arrive(plan.partials_empty());
+    slot.advance();
+  }
+}
+
+template <class Spec>
+MHCJIT_DEVICE void finalise_tiles(const PreForwardOnePass<Spec>& plan, const PreForwardArgs& args, int lane) {
+  using Plan = PreForwardOnePass<Spec>;
+  constexpr int steps = (Plan::squares_index + 1 + device::warp_size - 1) / device::warp_size;
+  float alpha[steps];
+  float bias[steps];
+#pragma unroll
+  for (int step = 0; step < steps; ++step) {
+    const int row = step * device::warp_size + lane;
+    alpha[step] = row < Spec::rows ? args.alpha[alpha_index<Spec>(row)] : 0.0f;
+    bias[step] = row < Spec::rows ? args.bias[row] : 0.0f;
+  }
+  device::cluster_wait();
+
+  const int owned = plan.owned();
+  RingPosition<Plan::stages> slot;
+#pragma unroll 1
+  for (int i = 0; i < plan.tiles && owned > 0; ++i) {
+    device::barrier_wait_cluster(plan.sums_received(slot.index), slot.parity);
+    if (lane == 0) plan.arm_sums_received(slot.index);
+#pragma unroll 1
+    for (int mine = 0; mine < owned; ++mine) {
+      float h_mix[steps];
+#pragma unroll
+      for (int step = 0; step < steps; ++step) {
+        const int index = step * device::warp_size + lane;
+        h_mix[step] = 0.0f;
+        if (index > Plan::squares_index) continue;
+#pragma unroll
+        for (int source = 0; source < Spec::cluster_size; ++source)
+          h_mix[step] += device::load_shared(plan.received(slot.index, mine, source) + index * 4);
+      }
+      constexpr int squares_step = Plan::squares_index / device::warp_size;
+      const float squares = device::shuffle(h_mix[squares_step], Plan::squares_index % device::warp_size);
+      const float inv_rms = inverse_rms<Spec>(squares, args.norm_eps);
+      float value[steps];
+#pragma unroll
+      for (int step = 0; step < steps; ++step)
+        value[step] = coefficient<Spec>(step * device::warp_size + lane, h_mix[step] * inv_rms, alpha[step], bias[step],
+                                        args.hc_eps);
+
+      const int token = mine * Spec::cluster_size + plan.rank;
+#pragma unroll
+      for (int first = 0; first < Plan::h_floats; first += 4) {
+        device::Vector<float, 4> four;
+#pragma unroll
+        for (int e = 0; e < 4; ++e) four[e] = device::shuffle(value[0], first + e);
+        if (lane < Spec::cluster_size)
+          device::send(device::in_block(plan.h(slot.index, token) + first * 4, lane), four,
+                       device::in_block(plan.h_received(slot.index), lane));
+      }
+      const device::i64 t = plan.first_token(i) + token;
+      if (t < args.tokens) {
+        if (lane == 0 && args.inv_rms != nullptr) args.inv_rms[t] = inv_rms;
+#pragma unroll
+        for (int step = 0; step < steps; ++step) {
+          const int row = step * device::warp_size + lane;
+          if (row < Spec::rows) store_coefficient<Spec>(args, t, row, h_mix[step], value[step]);
+        }
+      }
+    }
+    slot.advance();
+  }
+}
+
+// Moves registers from roles that need few to those that need many; 0: every thread keeps those that it began with.
+template <int count, int at_start>
+MHCJIT_DEVICE void set_registers() {
+  if constexpr (count > at_start)
+    device::raise_registers<count>();
+  else if constexpr (count != 0)
+    device::lower_registers<count>();
+}
+
+template <class Spec>
+MHCJIT_DEVICE void pre_forward_one_pass(const PreForwardArgs& args, const device::TensorMap& x) {
+  using Plan = PreForwardOnePass<Spec>;
+  constexpr int registers = 65536 / Spec::threads_per_block / 8 * 8;
+  const Plan plan(args.tokens);
+  // Unsigned: the compiler then knows that neither is negative.
+  const auto thread = static_cast<device::u32>(device::thread_index());
+  const int warp = static_cast<int>(thread / device::warp_size);
+  const int lane = static_cast<int>(thread % device::warp_size);
+  if (device::thread_index() == 0) plan.init_barriers();
+  device::block_barrier();
+  // Nothing is sent to another block before each has initialised its barriers.
+  device::cluster_arrive();
+
+  if (warp < Spec::gemm_warps) {
+    set_registers<Spec::gemm_registers, registers>();
+    multiply_tiles(plan, warp, lane);
+  } else if (warp < Plan::producer_warp) {
+    set_registers<Spec::apply_registers, registers>();
+    apply_tiles(plan, args, device::thread_index() - Spec::gemm_warps * device::warp_size);
+  } else {
+    set_registers<Spec::helper_registers, registers>();
+    if (warp == Plan::producer_warp)
+      produce_tiles(plan, args, x, lane);
+    else if (warp == Plan::finaliser_warp)
+      finalise_tiles(plan, args, lane);
+    else
+      reduce_tiles(plan, device::thread_index() - Plan::first_reducer_warp * device::warp_size);
+  }
+
+  // No block leaves while another may still send to it.
+  device::warp_barrier();
+  device::cluster_arrive();
+  device::cluster_wait();
+}

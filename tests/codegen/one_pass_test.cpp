@@ -1,0 +1,121 @@
+// The one-pass template's candidates: the shapes that models use have one, every legal one fits the device, every
+// rejection has a reason, and nobody gets one who did not ask for it.
+#include "codegen/one_pass.h"
+
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "codegen/heuristic.h"
+#include "support/error.h"
+
+namespace mhcjit::codegen {
+namespace {
+
+Problem problem_of(int n, std::int64_t d, DType dtype = DType::bf16, bool has_gamma = true) {
+  return {Op::pre_forward, n, d, dtype, has_gamma, false, {9, 0, 'a'}};
+}
+
+std::string refusal(const Problem& problem) {
+  auto spec = choose_spec(problem, KernelTemplate::one_pass);
+  if (spec) return "accepted";
+  const Failure failure = take_failure(spec.takeError());
+  EXPECT_EQ(failure.status, MHCJIT_ERROR_INVALID_ARGUMENT);
+  return failure.text;
+}
+
+TEST(OnePass, ShapesOfModelsHaveASpec) {
+  for (const std::int64_t d : {1280, 1920, 2560, 4096, 5120, 7168})
+    for (const DType dtype : {DType::bf16, DType::fp16})
+      for (const bool has_gamma : {false, true})
+        EXPECT_EQ(refusal(problem_of(4, d, dtype, has_gamma)), "accepted") << d;
+  EXPECT_EQ(refusal(problem_of(2, 4096)), "accepted");
+  EXPECT_EQ(refusal(problem_of(6, 2560)), "accepted");
+}
+
+TEST(OnePass, LegalSpecsFitTheDeviceAndCoverTheProblem) {
+  int legal = 0;
+  for (const int n : {1, 2, 3, 4, 6, 8}) {
+    for (const std::int64_t d : {8, 64, 200, 1920, 4096, 8000}) {
+      for (const Candidate& candidate : one_pass_candidates(problem_of(n, d))) {
+        if (!candidate.legal()) continue;
+        ++legal;
+        const KernelSpec& spec = candidate.spec;
+        SCOPED_TRACE(to_string(spec));
+        EXPECT_LE(one_pass_smem_bytes(spec), 227 * 1024);
+        EXPECT_LE(spec.threads_per_block, 1024);
+        const int registers =
+            spec.gemm_warps * spec.gemm_registers + spec.apply_warps * spec.apply_registers + 4 * spec.helper_registers;
+        EXPECT_LE(registers * 32, 65536);
+        // A warp group moves registers together.
+        if (spec.gemm_registers != spec.apply_registers) {
+          EXPECT_EQ(spec.gemm_warps % 4, 0);
+        }
+        EXPECT_EQ((spec.gemm_warps + spec.apply_warps) % 4, 0);
+        EXPECT_EQ(spec.gemm_warps * spec.k_steps_per_warp, spec.panels_per_stream * n * 4);
+        const std::int64_t slice = std::int64_t{spec.panels_per_stream} * 64;
+        EXPECT_GE(spec.cluster_size * slice, d);
+        EXPECT_LT((spec.cluster_size - 1) * slice, d);
+        EXPECT_GE(one_pass_cost(spec), 1.0);
+      }
+    }
+  }
+  EXPECT_GT(legal, 500);
+}
+
+TEST(OnePass, RefusesWithTheReason) {
+  EXPECT_EQ(refusal(problem_of(4, 4096, DType::fp32)),
+            "pre_forward n=4 D=4096 fp32 gamma sm_90a: no kernel of template one_pass fits: x in fp32 has no exact "
+            "product on the tensor cores");
+  EXPECT_EQ(
+      refusal(problem_of(4, 5129)),
+      "pre_forward n=4 D=5129 bf16 gamma sm_90a: no kernel of template one_pass fits: D is 5129, tensor maps need "
+      "a multiple of 8");
+  Problem older = problem_of(4, 4096);
+  older.architecture = {8, 0, 0};
+  EXPECT_EQ(refusal(older),
+            "pre_forward n=4 D=4096 bf16 gamma sm_80: no kernel of template one_pass fits: it needs clusters and "
+            "registers that move between warps: sm_90a, sm_100a and sm_103a, not sm_80");
+  Problem backward = problem_of(4, 4096);
+  backward.op = Op::pre_backward;
+  EXPECT_EQ(refusal(backward),
+            "pre_backward n=4 D=4096 bf16 gamma sm_90a: no kernel of template one_pass fits: it is a template of "
+            "pre_forward");
+  std::set<std::string> reasons;
+  for (const Candidate& candidate : one_pass_candidates(problem_of(8, 2048))) reasons.insert(candidate.rejected);
+  EXPECT_FALSE(reasons.contains("")) << "80 rows of phi are more than registers and shared memory hold";
+  EXPECT_GT(reasons.size(), 10u);
+}
+
+TEST(OnePass, IsChosenOnRequestOnly) {
+  EXPECT_EQ(llvm::cantFail(choose_spec(problem_of(4, 4096))).kernel_template, KernelTemplate::portable);
+  const KernelSpec spec = llvm::cantFail(choose_spec(problem_of(4, 4096), KernelTemplate::one_pass));
+  EXPECT_EQ(spec.kernel_template, KernelTemplate::one_pass);
+  for (const Candidate& candidate : one_pass_candidates(problem_of(4, 4096)))
+    if (candidate.legal()) {
+      EXPECT_LE(estimated_cost(spec), estimated_cost(candidate.spec));
+    }
+}
+
+TEST(OnePass, LaunchesOneKernelWithAClusterForEachTile) {
+  const KernelSpec spec = llvm::cantFail(choose_spec(problem_of(4, 4096), KernelTemplate::one_pass));
+  const std::vector<StagePlan> plans = stages(spec);
+  ASSERT_EQ(plans.size(), 1u);
+  EXPECT_EQ(plans[0].cluster_size, spec.cluster_size);
+  EXPECT_TRUE(plans[0].is_persistent);
+  EXPECT_TRUE(plans[0].takes_tensor_map);
+  const std::int64_t T = 3 * spec.tokens_per_tile + 1;
+  EXPECT_EQ(grid_of(spec, Stage::one_pass, T), (Grid{static_cast<std::uint32_t>(4 * spec.cluster_size), 1}));
+  EXPECT_EQ(grid_of(spec, Stage::one_pass, 1), (Grid{static_cast<std::uint32_t>(spec.cluster_size), 1}));
+}
+
+TEST(KernelTemplate, IsParsedByName) {
+  for (const KernelTemplate one : {KernelTemplate::portable, KernelTemplate::one_pass})
+    EXPECT_EQ(llvm::cantFail(parse_kernel_template(to_string(one))), one);
+  auto wrong = parse_kernel_template("two_pass");
+  ASSERT_FALSE(static_cast<bool>(wrong));
+  EXPECT_EQ(take_failure(wrong.takeError()).text, "template is 'two_pass', allowed: portable, one_pass");
+}
+
+}  // namespace
+}  // namespace mhcjit::codegen
