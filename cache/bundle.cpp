@@ -13,6 +13,7 @@
 #include <llvm/ADT/StringExtras.h>
 
 #include "cache/checked_file.h"
+#include "cache/entry_file.h"
 #include "cache/replace_file.h"
 #include "cache/system_call.h"
 
@@ -168,7 +169,7 @@ llvm::Error write_bundle(const std::string& path, llvm::function_ref<llvm::Error
 }
 
 llvm::Error read_bundle(const TarReader::Source& source, const BundleVisitor& visitor) {
-  TarReader reader(source, max_entry_bytes);
+  TarReader reader(source, max_entry_file_bytes);
   std::set<std::string> names;
   while (true) {
     llvm::Expected<std::optional<TarMember>> member = reader.next();

@@ -28,7 +28,12 @@ llvm::Error check_file(const std::string& path, const struct stat& status, std::
   if (static_cast<std::uint64_t>(status.st_size) > max_bytes) {
     return not_usable(path, fmt::format("{} bytes long", status.st_size), fmt::format("at most {}", max_bytes));
   }
-  return trust == Trust::everyone ? llvm::Error::success() : check_owner(path, status);
+  if (trust == Trust::everyone) return llvm::Error::success();
+  if (trust == Trust::secret && (status.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+    return not_usable(path, fmt::format("open to other users (mode {:o})", status.st_mode & 07777),
+                      "open to its owner alone (chmod 600)");
+  }
+  return check_owner(path, status);
 }
 
 // At most once an hour, because each is a write to the device.

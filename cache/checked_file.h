@@ -13,8 +13,9 @@ namespace mhcjit::cache {
 
 // Who else may own or write a folder or a file that is used.
 enum class Trust {
-  owner,    // owned by this user or root, and a folder is writable by its owner alone
-  everyone  // no check
+  owner,     // owned by this user or root, and a folder is writable by its owner alone
+  everyone,  // no check
+  secret     // as owner, and a file is open to its owner alone
 };
 
 // False when nothing is at `path`. Errors: BAD_FILE when it is no folder, or not to be trusted; IO when a system call

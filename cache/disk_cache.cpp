@@ -4,7 +4,7 @@
 #include <llvm/Support/FileSystem.h>
 
 #include "cache/checked_file.h"
-#include "cache/cubin_check.h"
+#include "cache/entry_file.h"
 #include "cache/replace_file.h"
 #include "cache/stored_entry.h"
 #include "support/error.h"
@@ -21,42 +21,40 @@ std::string absolute(std::string root) {
   return path.str().str();
 }
 
-Trust trust_of(const Options& options) { return options.allow_shared_root ? Trust::everyone : Trust::owner; }
-
-// The same rule for what is read and for what is written.
-llvm::Error check_entry(const Entry& entry, const CacheKey& key, llvm::StringRef architecture) {
-  if (entry.key_text != key.text()) {
-    return make_error(MHCJIT_ERROR_BAD_FILE,
-                      "cache entry: key text is another key's ({} bytes), it should be that of {}",
-                      entry.key_text.size(), key.digest());
-  }
-  if (entry.architecture != architecture) {
-    return make_error(MHCJIT_ERROR_BAD_FILE, "cache entry: architecture is '{}', it should be '{}'", entry.architecture,
-                      std::string_view(architecture));
-  }
-  return check_cubin(entry.cubin, architecture);
+// With a key it is the tags that are trusted, whoever may write the folder.
+Trust trust_of(const Options& options) {
+  return options.allow_shared_root || !options.hmac_key.empty() ? Trust::everyone : Trust::owner;
 }
 
-llvm::Expected<std::optional<Entry>> read_entry(FileOps& ops, const std::string& path, Trust trust, Recency recency,
+llvm::Expected<std::optional<Entry>> read_entry(FileOps& ops, const std::string& path, const Options& options,
                                                 const CacheKey& key, llvm::StringRef architecture) {
-  llvm::Expected<std::optional<std::string>> bytes = read_file(ops, path, max_entry_bytes, trust, recency);
+  const Recency recency = options.read_only ? Recency::keep : Recency::touch;
+  llvm::Expected<std::optional<std::string>> bytes =
+      read_file(ops, path, max_entry_file_bytes, trust_of(options), recency);
   if (!bytes) return bytes.takeError();
   if (!*bytes) return std::nullopt;
-  llvm::Expected<Entry> entry = decode(**bytes);
+  llvm::Expected<Entry> entry = read_entry_file(**bytes, key, architecture, options.hmac_key);
   if (!entry) return entry.takeError();
-  if (llvm::Error error = check_entry(*entry, key, architecture)) return error;
   return std::move(*entry);
 }
 
-llvm::Error write_entry(FileOps& ops, const std::string& root, const CacheKey& key, const Entry& entry, bool flush) {
-  if (llvm::Error error = check_limits(entry)) return error;
-  if (llvm::Error error = check_entry(entry, key, entry.architecture)) return error;
-  return replace_file(ops, root, key.digest(), entry_extension, encode(entry), flush);
+llvm::Error write_entry(FileOps& ops, const std::string& root, const Options& options, const CacheKey& key,
+                        const Entry& entry) {
+  llvm::Expected<std::string> bytes = make_entry_file(entry, key, options.hmac_key);
+  if (!bytes) return bytes.takeError();
+  return replace_file(ops, root, key.digest(), entry_extension, *bytes, options.flush);
 }
 
 }  // namespace
 
-std::string_view to_string(Tier tier) { return tier == Tier::writable ? "disk" : "read_only"; }
+std::string_view to_string(Tier tier) {
+  switch (tier) {
+    case Tier::writable: return "disk";
+    case Tier::read_only: return "read_only";
+    case Tier::remote: break;
+  }
+  return "remote";
+}
 
 DiskCache::DiskCache(std::string root, Options options, FileOps& ops)
     : root_(absolute(std::move(root))), options_(std::move(options)), ops_(ops) {}
@@ -73,7 +71,7 @@ bool DiskCache::make_root() { return !options_.read_only && open_root(/*create=*
 bool DiskCache::publish(const CacheKey& key, const Entry& entry) {
   if (root_.empty() || options_.read_only) return false;
   const bool usable = open_root(/*create=*/true);
-  llvm::Error error = usable ? write_entry(ops_, root_, key, entry, options_.flush) : llvm::Error::success();
+  llvm::Error error = usable ? write_entry(ops_, root_, options_, key, entry) : llvm::Error::success();
   const bool published = usable && !error;
   ++(published ? publishes_ : publish_failures_);
   if (published) {
@@ -128,8 +126,7 @@ bool DiskCache::open_root(bool create) {
 std::optional<Entry> DiskCache::load(const CacheKey& key, llvm::StringRef architecture) {
   const std::string digest = key.digest();
   const std::string path = root_ + "/" + digest + entry_extension.str();
-  llvm::Expected<std::optional<Entry>> entry = read_entry(
-      ops_, path, trust_of(options_), options_.read_only ? Recency::keep : Recency::touch, key, architecture);
+  llvm::Expected<std::optional<Entry>> entry = read_entry(ops_, path, options_, key, architecture);
   if (entry) {
     if (*entry) trim_.note_use(digest);
     return std::move(*entry);

@@ -18,8 +18,8 @@
 
 namespace mhcjit::cache {
 
-// A kind of folder; in traces "disk" and "read_only".
-enum class Tier { writable, read_only };
+// Where an entry lies; in traces "disk", "read_only" and "remote". The first two are kinds of folders.
+enum class Tier { writable, read_only, remote };
 std::string_view to_string(Tier tier);
 
 struct Options {
@@ -28,6 +28,9 @@ struct Options {
   bool flush = true;
   // Use a folder that other users own or may write to, and their entries. They then decide which machine code runs.
   bool allow_shared_root = false;
+  // Not "": every entry that is written carries a tag made with this key, and one with another's or none is refused
+  // (entry_file.h). That holds whoever may write the folder, so its owner and mode are not looked at.
+  std::string hmac_key = {};
   // Write nothing to the folder: a bad entry is passed over where it lies, and nothing can be published.
   bool read_only = false;
   // What the folder is trimmed to, now and then after a publish.

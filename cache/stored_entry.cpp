@@ -6,6 +6,7 @@
 
 #include "cache/checked_file.h"
 #include "cache/cubin_check.h"
+#include "cache/entry_file.h"
 #include "support/error.h"
 
 namespace mhcjit::cache {
@@ -29,7 +30,7 @@ std::optional<std::string> digest_of_name(llvm::StringRef name) {
 }
 
 llvm::Expected<StoredEntry> check_stored_entry(std::string bytes, llvm::StringRef digest) {
-  llvm::Expected<Entry> entry = decode(bytes);
+  llvm::Expected<Entry> entry = decode(without_tag(bytes));
   if (!entry) return entry.takeError();
   if (const std::string actual = digest_of(entry->key_text); actual != digest) {
     return make_error(MHCJIT_ERROR_BAD_FILE, "cache entry: digest of the key text is {}, it should be {}", actual,
@@ -47,7 +48,7 @@ llvm::Expected<StoredEntry> check_stored_entry(std::string bytes, llvm::StringRe
 
 llvm::Expected<std::optional<StoredEntry>> read_stored_entry(const std::string& root, llvm::StringRef digest) {
   const std::string path = fmt::format("{}/{}{}", root, digest.str(), entry_extension.str());
-  auto bytes = read_file(FileOps::system(), path, max_entry_bytes, Trust::owner);
+  auto bytes = read_file(FileOps::system(), path, max_entry_file_bytes, Trust::owner);
   if (!bytes) return bytes.takeError();
   if (!*bytes) return std::nullopt;
   llvm::Expected<StoredEntry> entry = check_stored_entry(std::move(**bytes), digest);

@@ -19,13 +19,14 @@ inline constexpr llvm::StringLiteral entry_extension(".mhcjit");
 std::optional<std::string> digest_of_name(llvm::StringRef name);
 
 struct StoredEntry {
-  std::string bytes;  // the whole file
+  std::string bytes;  // the whole file, its tag too
   Entry entry;
   std::vector<KeyField> fields;  // of entry.key_text
 };
 
 // `bytes` as the entry of this digest, with every check that needs no question to compare with: the format, the digest
-// of the key text, the architecture that the key names, the cubin. Reads any bytes safely. Errors: BAD_FILE.
+// of the key text, the architecture that the key names, the cubin. A tag is not looked at. Reads any bytes safely.
+// Errors: BAD_FILE.
 llvm::Expected<StoredEntry> check_stored_entry(std::string bytes, llvm::StringRef digest);
 
 // The entry of this digest in the folder `root`, or nothing when there is none. Errors: BAD_FILE as above, and when it

@@ -24,18 +24,19 @@ TieredCache::TieredCache(std::string root, TierOptions options, FileOps& ops)
   for (const std::string& folder : options_.read_only_roots)
     read_only_.push_back(
         std::make_unique<DiskCache>(folder, folder_options(options_.folders, /*read_only=*/true), ops));
+  if (options_.remote.url.empty()) return;
+  RemoteOptions remote = options_.remote;
+  remote.hmac_key = options_.folders.hmac_key;
+  remote.log = options_.folders.log;
+  remote_ = std::make_unique<RemoteStore>(std::move(remote));
 }
 
 std::optional<TieredCache::Found> TieredCache::find(const CacheKey& key, llvm::StringRef architecture) {
-  if (std::optional<Entry> entry = writable_.find(key, architecture)) return Found{std::move(*entry)};
-  for (const auto& folder : read_only_) {
-    std::optional<Entry> entry = folder->find(key, architecture);
-    if (!entry) continue;
-    const bool promoted = writable_.publish(key, *entry);
-    if (promoted) ++promotions_;
-    return Found{std::move(*entry), Tier::read_only, promoted};
-  }
-  return std::nullopt;
+  if (std::optional<Found> found = find_in_folders(key, architecture)) return found;
+  if (remote_ == nullptr) return std::nullopt;
+  std::optional<Entry> entry = remote_->find(key, architecture);
+  if (!entry) return std::nullopt;
+  return promote(key, std::move(*entry), Tier::remote);
 }
 
 llvm::Expected<TieredCache::Made> TieredCache::make_once(const CacheKey& key, llvm::StringRef architecture,
@@ -47,7 +48,9 @@ llvm::Expected<TieredCache::Made> TieredCache::make_once(const CacheKey& key, ll
     const ProcessLock::State state = lock->state();
     const bool may_be_done = state == ProcessLock::State::held || state == ProcessLock::State::timed_out;
     if (may_be_done) {
-      if (std::optional<Found> found = find(key, architecture)) return Made{std::move(found->entry), found->tier};
+      // Not on the server: what was not there a moment ago another process of this machine would have published here.
+      if (std::optional<Found> found = find_in_folders(key, architecture))
+        return Made{std::move(found->entry), found->tier};
     }
     if (state == ProcessLock::State::unsupported)
       count_missing_lock(fmt::format("'{}' cannot be locked", path));
@@ -59,6 +62,12 @@ llvm::Expected<TieredCache::Made> TieredCache::make_once(const CacheKey& key, ll
   return Made{std::move(*entry), std::nullopt};
 }
 
+bool TieredCache::publish(const CacheKey& key, const Entry& entry) {
+  const bool published = writable_.publish(key, entry);
+  if (remote_ != nullptr) remote_->publish(key, entry);
+  return published;
+}
+
 TierCounters TieredCache::counters() const {
   TierCounters counters;
   counters.writable = writable_.counters();
@@ -68,6 +77,7 @@ TierCounters TieredCache::counters() const {
     counters.read_only_hits += of_folder.hits;
     counters.corrupt_entries += of_folder.corrupt_entries;
   }
+  if (remote_ != nullptr) counters.remote = remote_->counters();
   counters.promotions = promotions_;
   counters.lock_timeouts = lock_timeouts_;
   return counters;
@@ -78,6 +88,21 @@ std::vector<std::string> TieredCache::roots() const {
   if (!root().empty()) roots.push_back(root());
   for (const auto& folder : read_only_) roots.push_back(folder->root());
   return roots;
+}
+
+std::optional<TieredCache::Found> TieredCache::find_in_folders(const CacheKey& key, llvm::StringRef architecture) {
+  if (std::optional<Entry> entry = writable_.find(key, architecture)) return Found{std::move(*entry)};
+  for (const auto& folder : read_only_) {
+    if (std::optional<Entry> entry = folder->find(key, architecture))
+      return promote(key, std::move(*entry), Tier::read_only);
+  }
+  return std::nullopt;
+}
+
+TieredCache::Found TieredCache::promote(const CacheKey& key, Entry entry, Tier tier) {
+  const bool promoted = writable_.publish(key, entry);
+  if (promoted) ++promotions_;
+  return {std::move(entry), tier, promoted};
 }
 
 // Beside the entries, so that whoever shares the folder shares the lock. Locks of network file systems may block for

@@ -1,5 +1,5 @@
-// The folders of one engine: one that is written, and others that are only read. Below the memory tier
-// (single_flight.h), and what processes that start together share.
+// Where one engine looks for entries: a folder that is written, others that are only read, and a server. Below the
+// memory tier (single_flight.h), and what processes that start together share.
 #pragma once
 
 #include <atomic>
@@ -15,33 +15,36 @@
 
 #include "cache/disk_cache.h"
 #include "cache/prune.h"
+#include "cache/remote_store.h"
 
 namespace mhcjit::cache {
 
 struct TierOptions {
   Options folders;                                 // of each folder; read_only is set here
-  std::vector<std::string> read_only_roots;        // asked in this order, after the writable one
+  RemoteOptions remote = {};                       // asked last; its key and log are those of the folders
+  std::vector<std::string> read_only_roots = {};   // asked in this order, after the writable one
   std::chrono::milliseconds lock_timeout{30'000};  // how long a process waits for another that compiles the same
   // Where the lock file is when the writable folder is on a network file system; "": there is none then.
-  std::string runtime_folder;
+  std::string runtime_folder = {};
   bool (*on_network)(const std::string& root) = on_network_file_system;
 };
 
 // Since the TieredCache was made.
 struct TierCounters {
   Counters writable;
+  RemoteCounters remote;
   std::uint64_t read_only_hits = 0;
-  std::uint64_t promotions = 0;       // of those, the ones written to the writable folder
+  std::uint64_t promotions = 0;       // of those and the remote's hits, the ones written to the writable folder
   std::uint64_t corrupt_entries = 0;  // in all folders
   // Compiles beside another process: it held the lock for too long, or the file system has no locks.
   std::uint64_t lock_timeouts = 0;
 };
 
-// Never fails its caller: what is wrong with a folder, an entry or a lock is a miss, a counter and one warning. Every
-// member may be called from any number of threads and processes at the same time.
+// Never fails its caller: what is wrong with a folder, a server, an entry or a lock is a miss, a counter and one
+// warning. Every member may be called from any number of threads and processes at the same time.
 class TieredCache {
  public:
-  // Touches no file. `root` is the writable folder, "" for none. `ops` outlives the cache.
+  // Touches no file and no network. `root` is the writable folder, "" for none. `ops` outlives the cache.
   explicit TieredCache(std::string root, TierOptions options = {}, FileOps& ops = FileOps::system());
 
   struct Found {
@@ -50,8 +53,8 @@ class TieredCache {
     bool promoted = false;  // it was copied to the writable folder
   };
 
-  // The entry of this key in the first folder that has it, or nothing. What a read-only folder had is written to the
-  // writable one, where it outlives the other and is found sooner.
+  // The entry of this key in the first folder that has it, or on the server, or nothing. What did not come from the
+  // writable folder is written to it, where it outlives the other and is found sooner.
   std::optional<Found> find(const CacheKey& key, llvm::StringRef architecture);
 
   struct Made {
@@ -65,8 +68,10 @@ class TieredCache {
   llvm::Expected<Made> make_once(const CacheKey& key, llvm::StringRef architecture,
                                  llvm::function_ref<llvm::Expected<Entry>()> compile);
 
+  // As DiskCache, on the writable folder; and to the server, in the background.
+  bool publish(const CacheKey& key, const Entry& entry);
+
   // As DiskCache, on the writable folder.
-  bool publish(const CacheKey& key, const Entry& entry) { return writable_.publish(key, entry); }
   bool invalidate(const CacheKey& key) { return writable_.invalidate(key); }
 
   TierCounters counters() const;
@@ -78,6 +83,8 @@ class TieredCache {
   std::vector<std::string> roots() const;
 
  private:
+  std::optional<Found> find_in_folders(const CacheKey& key, llvm::StringRef architecture);
+  Found promote(const CacheKey& key, Entry entry, Tier tier);
   std::string lock_path();
   void count_missing_lock(std::string_view reason);
 
@@ -85,6 +92,7 @@ class TieredCache {
   FileOps& ops_;
   DiskCache writable_;
   std::vector<std::unique_ptr<DiskCache>> read_only_;
+  std::unique_ptr<RemoteStore> remote_;  // null: there is none
   std::atomic<std::uint64_t> promotions_ = 0;
   std::atomic<std::uint64_t> lock_timeouts_ = 0;
   std::atomic<bool> warned_ = false;

@@ -36,3 +36,8 @@ if(NVTX_INCLUDE_DIR)
   target_include_directories(mhcjit_nvtx SYSTEM INTERFACE ${NVTX_INCLUDE_DIR})
   target_compile_definitions(mhcjit_nvtx INTERFACE MHCJIT_HAS_NVTX)
 endif()
+
+# libcurl's types only, for the same reason.
+find_path(CURL_INCLUDE_DIR curl/curl.h REQUIRED)
+add_library(mhcjit_curl_headers INTERFACE)
+target_include_directories(mhcjit_curl_headers SYSTEM INTERFACE ${CURL_INCLUDE_DIR})

@@ -37,14 +37,14 @@ std::int64_t unix_seconds_now() {
 
 }  // namespace
 
-Builder::Builder(const Settings& settings)
+Builder::Builder(const Settings& settings) : Builder(settings, cache_settings(settings)) {}
+
+Builder::Builder(const Settings& settings, CacheSettings cache)
     : log_(settings.log),
       template_dir_(settings.template_dir),
       wanted_template_(settings.kernel_template),
       no_compile_(settings.no_compile),
-      cache_(settings.cache_root, {.folders = {.log = settings.log},
-                                   .read_only_roots = settings.read_only_roots,
-                                   .runtime_folder = settings.runtime_folder}),
+      cache_(std::move(cache.root), std::move(cache.tiers)),
       compiler_(settings.nvrtc_path, cache_.roots()),
       misses_(settings.record_path, settings.log) {}
 

@@ -14,6 +14,7 @@
 #include "cache/single_flight.h"
 #include "cache/tiered_cache.h"
 #include "codegen/kernel_spec.h"
+#include "runtime/cache_settings.h"
 #include "runtime/compiler.h"
 #include "runtime/miss_record.h"
 #include "runtime/settings.h"
@@ -56,6 +57,8 @@ class Builder {
   double compile_milliseconds() const { return static_cast<double>(compile_nanoseconds_) * 1e-6; }
 
  private:
+  Builder(const Settings& settings, CacheSettings cache);
+
   enum class Lookup { cache_first, compile_always };
 
   // What one compiler is to make of a problem.

@@ -6,6 +6,9 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "cache/hmac.h"
+#include "cache/remote_store.h"
+#include "cache/remote_url.h"
 #include "runtime/compiler_identity.h"
 #include "runtime/device.h"
 #include "runtime/nvrtc.h"
@@ -88,7 +91,7 @@ bool is_writable_by_others(const std::string& folder, struct stat& status) {
          ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0 || (status.st_uid != geteuid() && status.st_uid != 0));
 }
 
-Findings::Cache look_at_cache(const std::string& root) {
+Findings::Cache look_at_cache(const std::string& root, bool has_key) {
   namespace fs = std::filesystem;
   Findings::Cache found;
   if (root.empty()) {
@@ -105,7 +108,7 @@ Findings::Cache look_at_cache(const std::string& root) {
   } else if (access(existing.c_str(), W_OK | X_OK) != 0) {
     found.problem = fmt::format("{} cannot be written; make it writable, or set MHCJIT_CACHE_DIR to a folder that is",
                                 existing.native());
-  } else if (existing == fs::path(found.root) && is_writable_by_others(found.root, status)) {
+  } else if (!has_key && existing == fs::path(found.root) && is_writable_by_others(found.root, status)) {
     found.problem = fmt::format(
         "{} belongs to user {} with mode {:o}, so others could plant kernels in it and it is not "
         "used; make it yours with chmod 700, or set MHCJIT_CACHE_DIR to another folder",
@@ -114,7 +117,7 @@ Findings::Cache look_at_cache(const std::string& root) {
   return found;
 }
 
-Findings::Cache look_at_read_only_cache(const std::string& root) {
+Findings::Cache look_at_read_only_cache(const std::string& root, bool has_key) {
   namespace fs = std::filesystem;
   Findings::Cache found;
   std::error_code error;
@@ -125,13 +128,29 @@ Findings::Cache look_at_read_only_cache(const std::string& root) {
     found.problem = fmt::format("{} is not a folder; take it out of MHCJIT_CACHE_RO", found.root);
   } else if (access(found.root.c_str(), R_OK | X_OK) != 0) {
     found.problem = fmt::format("{} cannot be read; make it readable, or take it out of MHCJIT_CACHE_RO", found.root);
-  } else if (is_writable_by_others(found.root, status)) {
+  } else if (!has_key && is_writable_by_others(found.root, status)) {
     found.problem = fmt::format(
         "{} belongs to user {} with mode {:o}, so others could plant kernels in it and it is not used; make it yours "
         "or root's with chmod go-w, or take it out of MHCJIT_CACHE_RO",
         found.root, status.st_uid, status.st_mode & 07777);
   }
   return found;
+}
+
+Findings::Remote look_at_remote(const Settings& settings) {
+  if (settings.remote_url.empty()) return {};
+  Findings::Remote found = {cache::without_password(settings.remote_url), settings.remote_read_only, ""};
+  if (auto error = cache::RemoteStore::probe({.url = settings.remote_url}))
+    found.problem =
+        fmt::format("it is not used: {}; repair it, or unset MHCJIT_CACHE_REMOTE", text_of(std::move(error)));
+  return found;
+}
+
+Findings::KeyFile look_at_key_file(const std::string& path) {
+  if (path.empty()) return {};
+  auto key = cache::read_hmac_key(path);
+  if (key) return {path, ""};
+  return {path, fmt::format("no cache is used, so every process compiles anew: {}", text_of(key.takeError()))};
 }
 
 }  // namespace
@@ -148,9 +167,12 @@ llvm::Expected<Findings> find_out(const mhcjit_engine_options& options) {
   findings.library_version = mhcjit_version();
   look_at_driver(settings->driver_path, findings);
   findings.nvrtc = look_at_nvrtc(settings->nvrtc_path);
-  findings.cache = look_at_cache(settings->cache_root);
+  const bool has_key = !settings->hmac_key_file.empty();
+  findings.cache = look_at_cache(settings->cache_root, has_key);
   for (const std::string& root : settings->read_only_roots)
-    findings.read_only_caches.push_back(look_at_read_only_cache(root));
+    findings.read_only_caches.push_back(look_at_read_only_cache(root, has_key));
+  findings.remote = look_at_remote(*settings);
+  findings.key_file = look_at_key_file(settings->hmac_key_file);
   return findings;
 }
 

@@ -41,6 +41,16 @@ struct Findings {
     std::string problem;
   };
 
+  struct Remote {
+    std::string url;  // without user and password; "": there is none
+    bool read_only = false;
+    std::string problem;
+  };
+  struct KeyFile {
+    std::string path;  // "": entries carry no tag
+    std::string problem;
+  };
+
   std::string library_version;
   Driver driver;
   std::vector<Device> devices;
@@ -48,13 +58,16 @@ struct Findings {
   Nvrtc nvrtc;
   Cache cache;
   std::vector<Cache> read_only_caches;  // in the order in which they are searched
+  Remote remote;
+  KeyFile key_file;
 
   // Whether mhcjit_prepare can work for MHCJIT_DEVICE_GPU from an empty cache.
   bool gpu_ready() const;
 };
 
-// Looks at everything that `options` would make an engine use. Opens the driver and NVRTC, creates no file and no
-// context. Cost: up to a second. Errors: INVALID_ARGUMENT (options).
+// Looks at everything that `options` would make an engine use. Opens the driver and NVRTC, asks the server of a remote
+// cache once, creates no file and no context. Cost: up to a second, and 2 for a server that does not answer. Errors:
+// INVALID_ARGUMENT (options).
 llvm::Expected<Findings> find_out(const mhcjit_engine_options& options);
 
 }  // namespace mhcjit::runtime

@@ -163,6 +163,9 @@ mhcjit_counters Engine::counters() const {
       .read_only_hits = cache.read_only_hits,
       .promotions = cache.promotions,
       .lock_timeouts = cache.lock_timeouts,
+      .remote_hits = cache.remote.hits,
+      .remote_failures = cache.remote.failures,
+      .remote_uploads = cache.remote.uploads,
   };
 }
 

@@ -6,6 +6,7 @@
 #include <llvm/Support/FileSystem.h>
 
 #include "cache/location.h"
+#include "cache/remote_url.h"
 #include "support/error.h"
 
 namespace mhcjit::runtime {
@@ -21,27 +22,30 @@ Log log_of(const mhcjit_engine_options& options) {
   return {sink, options.log_level == 0 ? MHCJIT_LOG_WARNING : options.log_level};
 }
 
-llvm::Expected<bool> no_compile_of(const mhcjit_engine_options& options) {
-  if (options.no_compile != 0 && options.no_compile != 1)
-    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "no_compile is {}, allowed: 0 and 1", options.no_compile);
-  const std::string_view variable = text_or_empty(get_environment("MHCJIT_NO_COMPILE"));
-  // Who means to forbid compiles must not learn from a slow start that it was misspelt.
+// Whether the option or the variable forbids something. Who means to must not learn from a slow start, or from what
+// was written, that it was misspelt.
+llvm::Expected<bool> flag_of(const char* option_name, std::int32_t option, const char* variable_name) {
+  if (option != 0 && option != 1)
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{} is {}, allowed: 0 and 1", option_name, option);
+  const std::string_view variable = text_or_empty(get_environment(variable_name));
   if (!variable.empty() && variable != "0" && variable != "1")
-    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "MHCJIT_NO_COMPILE is '{}', allowed: 0 and 1", variable);
-  return options.no_compile == 1 || variable == "1";
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{} is '{}', allowed: 0 and 1", variable_name, variable);
+  return option == 1 || variable == "1";
+}
+
+const char* option_or_variable(const char* option, const char* variable_name) {
+  return text_or_empty(option == nullptr ? get_environment(variable_name) : option);
 }
 
 // The process may change its current folder later.
-std::string record_path_of(const mhcjit_engine_options& options) {
-  llvm::SmallString<256> path(
-      text_or_empty(options.record_path == nullptr ? get_environment("MHCJIT_RECORD") : options.record_path));
+std::string absolute(const char* text) {
+  llvm::SmallString<256> path(text);
   if (path.empty() || llvm::sys::fs::make_absolute(path)) return "";
   return path.str().str();
 }
 
 llvm::Expected<std::optional<codegen::KernelTemplate>> template_of(const mhcjit_engine_options& options) {
-  const std::string_view name =
-      text_or_empty(options.kernel_template == nullptr ? get_environment("MHCJIT_TEMPLATE") : options.kernel_template);
+  const std::string_view name = option_or_variable(options.kernel_template, "MHCJIT_TEMPLATE");
   if (name.empty()) return std::nullopt;
   auto parsed = codegen::parse_kernel_template(name);
   if (parsed) return *parsed;
@@ -57,16 +61,25 @@ llvm::Expected<Settings> settings_from(const mhcjit_engine_options& options) {
   if (options.cpu_threads < 0)
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "cpu_threads is {}, allowed: 0 (one per core) and more",
                       options.cpu_threads);
-  auto no_compile = no_compile_of(options);
+  auto no_compile = flag_of("no_compile", options.no_compile, "MHCJIT_NO_COMPILE");
   if (!no_compile) return no_compile.takeError();
   auto kernel_template = template_of(options);
   if (!kernel_template) return kernel_template.takeError();
+  auto remote_read_only = flag_of("remote_read_only", options.remote_read_only, "MHCJIT_CACHE_REMOTE_READ_ONLY");
+  if (!remote_read_only) return remote_read_only.takeError();
+  // One that the environment names is a matter of the machine's, and a warning once it is used.
+  if (const llvm::StringRef url = text_or_empty(options.remote_url); !url.empty()) {
+    if (auto error = cache::check_remote_url(url).takeError()) return error;
+  }
   return Settings{
       .cache_root = options.cache_dir == nullptr ? cache::default_root(get_environment) : options.cache_dir,
       .read_only_roots = options.read_only_cache_dirs == nullptr ? cache::default_read_only_roots(get_environment)
                                                                  : cache::split_roots(options.read_only_cache_dirs),
       .runtime_folder = cache::runtime_folder(get_environment),
-      .record_path = record_path_of(options),
+      .remote_url = option_or_variable(options.remote_url, "MHCJIT_CACHE_REMOTE"),
+      .remote_read_only = *remote_read_only,
+      .hmac_key_file = absolute(option_or_variable(options.hmac_key_file, "MHCJIT_CACHE_KEY_FILE")),
+      .record_path = absolute(option_or_variable(options.record_path, "MHCJIT_RECORD")),
       .no_compile = *no_compile,
       .nvrtc_path = text_or_empty(options.nvrtc_path),
       .driver_path = text_or_empty(options.driver_path),

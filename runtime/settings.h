@@ -17,7 +17,10 @@ struct Settings {
   std::string cache_root;  // "": compiled kernels are kept in memory only
   std::vector<std::string> read_only_roots;
   std::string runtime_folder;  // of this user on this machine; "": none
-  std::string record_path;     // absolute; "": misses are not recorded
+  std::string remote_url;      // "": there is no server
+  bool remote_read_only = false;
+  std::string hmac_key_file;  // absolute; "": entries carry no tag
+  std::string record_path;    // absolute; "": misses are not recorded
   bool no_compile = false;
   std::string nvrtc_path;                                  // "": the usual places
   std::string driver_path;                                 // "": libcuda.so.1 from the loader's path
@@ -31,7 +34,7 @@ struct Settings {
 const char* get_environment(const char* name);
 
 // Reads the environment for what the host did not choose. Errors: INVALID_ARGUMENT (cpu_threads, no_compile,
-// kernel_template).
+// kernel_template, remote_read_only, remote_url).
 llvm::Expected<Settings> settings_from(const mhcjit_engine_options& options);
 
 }  // namespace mhcjit::runtime

@@ -63,6 +63,13 @@ std::string to_text(const runtime::Findings& found) {
                 .line("folder", cache.root)
                 .line("compiler", cache.recorded_compiler)
                 .str();
+  if (!found.remote.url.empty())
+    text += Section("remote cache", found.remote.problem)
+                .line("url", found.remote.url)
+                .line("use", found.remote.read_only ? "read only" : "read, and sent what is compiled")
+                .str();
+  if (!found.key_file.path.empty())
+    text += Section("key", found.key_file.problem).line("file", found.key_file.path).str();
   return text + fmt::format("ready: {}\n", found.gpu_ready()             ? "kernels can be compiled and run on the GPU"
                                            : found.nvrtc.problem.empty() ? "warmup, and the CPU path (run --device cpu)"
                                                                          : "the CPU path (run --device cpu)");
@@ -103,6 +110,11 @@ llvm::json::Object to_json(const runtime::Findings& found) {
                                                          {"problem", text_or_null(found.nvrtc.problem)}}},
                             {"cache", to_json(found.cache)},
                             {"read_only_caches", std::move(read_only_caches)},
+                            {"remote_cache", llvm::json::Object{{"url", text_or_null(found.remote.url)},
+                                                                {"read_only", found.remote.read_only},
+                                                                {"problem", text_or_null(found.remote.problem)}}},
+                            {"key_file", llvm::json::Object{{"path", text_or_null(found.key_file.path)},
+                                                            {"problem", text_or_null(found.key_file.problem)}}},
                             {"gpu_ready", found.gpu_ready()}};
 }
 

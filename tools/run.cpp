@@ -105,6 +105,7 @@ llvm::Expected<Report> run_run() {
                                    {"compiled", result->counters.misses},
                                    {"hits", result->counters.disk_hits},
                                    {"read_only_hits", result->counters.read_only_hits},
+                                   {"remote_hits", result->counters.remote_hits},
                                    {"prepare_ms", result->prepare_ms}};
   if (check) add_check(check_outputs(*inputs, options, result->outputs), report);
   if (report.exit_code != exit_ok) {

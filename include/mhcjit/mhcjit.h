@@ -153,16 +153,26 @@ typedef struct mhcjit_engine_options {
   const char* kernel_template; /* development: template of the kernels of every problem that it fits, "portable" or
                                   "one_pass"; the others are the library's choice. NULL: $MHCJIT_TEMPLATE; "": the
                                   library's choice for all */
+  const char* remote_url;      /* HTTP server that is asked for what no cache folder has, and sent what is compiled:
+                                  "http://HOST:PORT/PATH" or https, below which an entry is PATH/<digest>; NULL:
+                                  $MHCJIT_CACHE_REMOTE; "": none. A request takes 2 s at most; after a failure, which is a
+                                  warning to the log, the process does not ask it again. Needs libcurl.so.4 */
+  int32_t remote_read_only;    /* 1: nothing is sent; 0: the same when $MHCJIT_CACHE_REMOTE_READ_ONLY is 1 */
+  const char* hmac_key_file;   /* file of a secret key, open to its owner alone: entries of every folder and of the
+                                  server carry an HMAC-SHA256 made with it, and others are not used; NULL:
+                                  $MHCJIT_CACHE_KEY_FILE; "": none. One that cannot be read is a warning to the log, and
+                                  no cache is used */
 } mhcjit_engine_options;
 
-/* Creates an engine. `options` may be NULL: all defaults. Touches neither CUDA nor NVRTC nor the cache folder
- * until something is prepared. Cost: microseconds. On failure *engine is NULL.
- * Errors: INVALID_ARGUMENT (negative cpu_threads; no_compile or $MHCJIT_NO_COMPILE neither 0 nor 1; a template that
- * does not exist), NULL_POINTER (engine), OUT_OF_MEMORY. */
+/* Creates an engine. `options` may be NULL: all defaults. Reads hmac_key_file, and touches neither CUDA nor NVRTC nor
+ * the cache folder nor the network until something is prepared. Cost: microseconds. On failure *engine is NULL.
+ * Errors: INVALID_ARGUMENT (negative cpu_threads; no_compile, remote_read_only or a variable of theirs neither 0 nor 1;
+ * remote_url; a template that does not exist), NULL_POINTER (engine), OUT_OF_MEMORY. */
 MHCJIT_API mhcjit_status mhcjit_engine_create(const mhcjit_engine_options* options, mhcjit_engine** engine);
 
 /* Destroys an engine and the operators it prepared; NULL is allowed. No call that uses them may be running or
- * follow. Kernels already enqueued on a stream are unaffected: loaded modules stay loaded while the process lives. */
+ * follow. Kernels already enqueued on a stream are unaffected: loaded modules stay loaded while the process lives.
+ * Waits for what is being sent to remote_url, 2 s at most. */
 MHCJIT_API void mhcjit_engine_destroy(mhcjit_engine* engine);
 
 /* ---- Problem: what is asked -------------------------------------------------------------------------------- */
@@ -229,14 +239,17 @@ MHCJIT_API mhcjit_status mhcjit_compile(mhcjit_engine* engine, const mhcjit_prob
 typedef struct mhcjit_counters {
   uint64_t memory_hits;      /* prepared operators found ready */
   uint64_t disk_hits;        /* entries read from a cache folder, read-only ones included */
-  uint64_t misses;           /* neither: compiled */
+  uint64_t misses;           /* in no cache: compiled */
   uint64_t corrupt_entries;  /* entries set aside because a check failed */
   uint64_t publish_failures; /* entries that could not be written */
   double compile_ms;         /* total time in NVRTC */
   double load_us;            /* total time in the driver's module loading */
   uint64_t read_only_hits;   /* those of disk_hits that came from a read-only folder */
-  uint64_t promotions;       /* those of read_only_hits that were copied to cache_dir */
+  uint64_t promotions;       /* those of read_only_hits and remote_hits that were copied to cache_dir */
   uint64_t lock_timeouts;    /* compiles beside another process: it took too long, or the file system has no locks */
+  uint64_t remote_hits;      /* entries that remote_url had */
+  uint64_t remote_failures;  /* requests to it that failed, and answers of its that a check refused */
+  uint64_t remote_uploads;   /* entries that were sent to it */
 } mhcjit_counters;
 
 /* Errors: NULL_POINTER. */

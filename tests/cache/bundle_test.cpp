@@ -226,7 +226,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "a plain name"},
         Hostile{"twice", [](const Sample& one) { return member_of(one) + member_of(one); }, "twice"},
         Hostile{"huge", [](const Sample& one) { return forged(member_of(one), 124, "77777777777"); },
-                "a member of 8589934591 bytes, it should be at most 67108864"},
+                "a member of 8589934591 bytes, it should be at most 67108912"},
         Hostile{"huge_binary_size",
                 [](const Sample& one) { return forged(member_of(one), 124, "\x80" + std::string(11, '\x7f')); },
                 "a size that is no octal number"},

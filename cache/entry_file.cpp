@@ -1,0 +1,76 @@
+#include "cache/entry_file.h"
+
+#include <string_view>
+
+#include <llvm/Support/Endian.h>
+
+#include "cache/cubin_check.h"
+#include "cache/hmac.h"
+#include "support/error.h"
+
+namespace mhcjit::cache {
+namespace {
+
+constexpr llvm::StringLiteral tag_magic("MHCJIT-HMAC-256\n");
+static_assert(tag_magic.size() + sizeof(Mac) == tag_bytes);
+
+// Of an entry, the total length is here.
+constexpr std::size_t total_length_offset = 16;
+constexpr std::size_t least_entry_bytes = 64;
+
+llvm::Error check_tag(llvm::StringRef entry, llvm::StringRef tag, llvm::StringRef hmac_key) {
+  if (same_bytes(tag, tag_of(entry, hmac_key))) return llvm::Error::success();
+  return make_error(MHCJIT_ERROR_BAD_FILE, "cache entry: tag is {}, it should be made with the key in use",
+                    tag.empty() ? "absent" : "another key's or another entry's");
+}
+
+// The same rule for what is read and for what is written.
+llvm::Error check_entry(const Entry& entry, const CacheKey& key, llvm::StringRef architecture) {
+  if (entry.key_text != key.text()) {
+    return make_error(MHCJIT_ERROR_BAD_FILE,
+                      "cache entry: key text is another key's ({} bytes), it should be that of {}",
+                      entry.key_text.size(), key.digest());
+  }
+  if (entry.architecture != architecture) {
+    return make_error(MHCJIT_ERROR_BAD_FILE, "cache entry: architecture is '{}', it should be '{}'", entry.architecture,
+                      std::string_view(architecture));
+  }
+  return check_cubin(entry.cubin, architecture);
+}
+
+}  // namespace
+
+llvm::StringRef without_tag(llvm::StringRef file) {
+  if (file.size() < least_entry_bytes + tag_bytes) return file;
+  const llvm::StringRef entry = file.drop_back(tag_bytes);
+  // What an entry says of its own length tells a tag from a cubin that ends like one.
+  const std::uint64_t total = llvm::support::endian::read64le(entry.data() + total_length_offset);
+  return total == entry.size() && file.drop_front(entry.size()).starts_with(tag_magic) ? entry : file;
+}
+
+std::string tag_of(llvm::StringRef entry, llvm::StringRef hmac_key) {
+  const Mac mac = hmac_sha256(hmac_key, entry);
+  return tag_magic.str().append(mac.begin(), mac.end());
+}
+
+llvm::Expected<Entry> read_entry_file(llvm::StringRef file, const CacheKey& key, llvm::StringRef architecture,
+                                      llvm::StringRef hmac_key) {
+  const llvm::StringRef bytes = without_tag(file);
+  if (!hmac_key.empty()) {
+    if (llvm::Error error = check_tag(bytes, file.drop_front(bytes.size()), hmac_key)) return error;
+  }
+  llvm::Expected<Entry> entry = decode(bytes);
+  if (!entry) return entry.takeError();
+  if (llvm::Error error = check_entry(*entry, key, architecture)) return error;
+  return entry;
+}
+
+llvm::Expected<std::string> make_entry_file(const Entry& entry, const CacheKey& key, llvm::StringRef hmac_key) {
+  if (llvm::Error error = check_limits(entry)) return error;
+  if (llvm::Error error = check_entry(entry, key, entry.architecture)) return error;
+  std::string file = encode(entry);
+  if (!hmac_key.empty()) file += tag_of(file, hmac_key);
+  return file;
+}
+
+}  // namespace mhcjit::cache

@@ -1,0 +1,28 @@
+#include "runtime/cache_settings.h"
+
+#include "cache/hmac.h"
+#include "support/error.h"
+
+namespace mhcjit::runtime {
+
+CacheSettings cache_settings(const Settings& settings) {
+  std::string key;
+  if (!settings.hmac_key_file.empty()) {
+    llvm::Expected<std::string> read = cache::read_hmac_key(settings.hmac_key_file);
+    if (!read) {
+      settings.log(MHCJIT_LOG_WARNING,
+                   fmt::format("no cache is used, compiled kernels are kept in memory only: {}; make the key file "
+                               "usable, or name none in MHCJIT_CACHE_KEY_FILE",
+                               take_failure(read.takeError()).text));
+      return {"", {.folders = {.log = settings.log}}};
+    }
+    key = std::move(*read);
+  }
+  return {settings.cache_root,
+          {.folders = {.hmac_key = std::move(key), .log = settings.log},
+           .remote = {.url = settings.remote_url, .read_only = settings.remote_read_only},
+           .read_only_roots = settings.read_only_roots,
+           .runtime_folder = settings.runtime_folder}};
+}
+
+}  // namespace mhcjit::runtime

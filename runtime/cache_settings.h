@@ -1,0 +1,20 @@
+// The cache of an engine, as its settings describe it.
+#pragma once
+
+#include <string>
+
+#include "cache/tiered_cache.h"
+#include "runtime/settings.h"
+
+namespace mhcjit::runtime {
+
+struct CacheSettings {
+  std::string root;
+  cache::TierOptions tiers;
+};
+
+// Reads the key file. Without the key that the host asked for, nothing that is stored can be trusted, and nothing is to
+// be stored for others that have it: there is then one warning, and no folder and no server.
+CacheSettings cache_settings(const Settings& settings);
+
+}  // namespace mhcjit::runtime
