@@ -33,9 +33,10 @@ T value_of(llvm::Expected<T> expected) {
   return T();
 }
 
-Compiled compile(const char* nvrtc_path, const Problem& problem) {
+Compiled compile(const char* nvrtc_path, const Problem& problem,
+                 codegen::KernelTemplate kernel_template = codegen::KernelTemplate::portable) {
   Compiled compiled;
-  compiled.spec = value_of(codegen::choose_spec(problem));
+  compiled.spec = value_of(codegen::choose_spec(problem, kernel_template));
   const NvrtcLocation location = value_of(locate_nvrtc(nvrtc_path, [](const char*) -> const char* { return nullptr; }));
   const Nvrtc* nvrtc = value_of(Nvrtc::load(location));
   const auto templates = value_of(load_templates(""));
@@ -109,6 +110,39 @@ TEST_P(Resources, TheUsualShapeFitsWithTheOlderCompiler) {
   for (const Op op : {Op::pre_forward, Op::pre_backward})
     expect_within_budget(compile(NVRTC_12, {op, 4, 4096, DType::bf16, true, false, architecture()}));
 }
+
+// The shapes of models, other n, both 16-bit types, with and without gamma: of all that nothing is kept in local
+// memory.
+class OnePassResources : public testing::TestWithParam<const char*> {
+ protected:
+  static void expect_one_pass_within_budget(const char* nvrtc, Problem problem) {
+    problem.architecture = value_of(codegen::parse_architecture(GetParam()));
+    expect_within_budget(compile(nvrtc, problem, codegen::KernelTemplate::one_pass));
+  }
+};
+
+TEST_P(OnePassResources, EveryKindOfKernelFits) {
+  struct Shape {
+    int n;
+    std::int64_t d;
+    DType dtype;
+    bool has_gamma;
+  };
+  for (const Shape& shape :
+       {Shape{4, 4096, DType::bf16, true}, Shape{4, 4096, DType::fp16, false}, Shape{4, 7168, DType::bf16, true},
+        Shape{4, 7168, DType::fp16, true}, Shape{4, 5120, DType::bf16, false}, Shape{4, 2560, DType::fp16, true},
+        Shape{4, 1920, DType::bf16, true}, Shape{4, 1280, DType::bf16, false}, Shape{2, 4096, DType::bf16, true},
+        Shape{6, 2560, DType::bf16, true}, Shape{3, 1000, DType::fp16, false}, Shape{1, 512, DType::bf16, true}})
+    expect_one_pass_within_budget(NVRTC_13,
+                                  {Op::pre_forward, shape.n, shape.d, shape.dtype, shape.has_gamma, false, {}});
+}
+
+TEST_P(OnePassResources, TheUsualShapeFitsWithTheOlderCompiler) {
+  expect_one_pass_within_budget(NVRTC_12, {Op::pre_forward, 4, 4096, DType::bf16, true, false, {}});
+}
+
+INSTANTIATE_TEST_SUITE_P(Architectures, OnePassResources, testing::Values("sm_90a", "sm_100a"),
+                         [](const auto& info) { return std::string(info.param); });
 
 INSTANTIATE_TEST_SUITE_P(Architectures, Resources, testing::Values("sm_80", "sm_90a", "sm_100a", "sm_120a"),
                          [](const auto& info) { return std::string(info.param); });

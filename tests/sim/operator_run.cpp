@@ -84,9 +84,6 @@ class Buffers {
   std::vector<GuardedBuffer> workspace_;
 };
 
-// Of a persistent kernel: several, each with several tiles.
-constexpr std::uint32_t clusters_at_once = 2;
-
 // What the runtime encodes of x for the same launch.
 template <typename Args>
 TensorShape shape_of_x(const codegen::KernelSpec& spec, const Args& args) {

@@ -33,6 +33,9 @@ struct RunOptions {
   Tensors previous = {};  // what the outputs that are accumulated into hold before
 };
 
+// How many clusters of a persistent kernel the simulated device runs.
+inline constexpr std::uint32_t clusters_at_once = 2;
+
 // A problem with its spec and its kernels.
 struct Operator {
   codegen::KernelSpec spec;

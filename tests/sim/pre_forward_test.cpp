@@ -9,9 +9,9 @@ namespace {
 
 class PreForward : public ProblemTest<codegen::Op::pre_forward> {
  protected:
-  void expect_matches_oracle(const oracle::RandomOptions& options) {
+  void expect_matches_oracle(const oracle::RandomOptions& options, std::uint64_t seed = 1) {
     const oracle::Inputs inputs = oracle::random_inputs(options);
-    const Outcome outcome = run_forward(op(), options.shape.T, inputs);
+    const Outcome outcome = run_forward(op(), options.shape.T, inputs, {.seed = seed});
     ASSERT_EQ(outcome.fault, "");
     const oracle::Forward reference = oracle::pre_forward(options.shape, inputs);
     expect_close(outcome, "h_in", reference.h_in);
@@ -66,6 +66,15 @@ TEST_P(PreForward, GivesARowTheSameBitsForEveryT) {
     const Tensors alone = run_forward(op(), 1, token_of(inputs, token, 70)).outputs;
     EXPECT_TRUE(rows_of(all, token, 70) == alone) << "token " << token;
   }
+}
+
+// Long enough that every slot of a pipeline is used three times.
+TEST_P(PreForward, MatchesTheOracleBeyondItsPipeline) {
+  const codegen::KernelSpec& spec = op().spec;
+  if (spec.kernel_template != codegen::KernelTemplate::one_pass) GTEST_SKIP() << "has no pipeline";
+  const std::int64_t tokens =
+      (std::int64_t{clusters_at_once} * (2 * spec.pipeline_stages + 1) + 1) * spec.tokens_per_tile + 3;
+  for (const std::uint64_t seed : {1, 2}) expect_matches_oracle(random(tokens), seed);
 }
 
 INSTANTIATE_TEST_SUITE_P(, PreForward, ::testing::ValuesIn(problem_names(codegen::Op::pre_forward)), problem_name);

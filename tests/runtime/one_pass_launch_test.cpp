@@ -1,0 +1,141 @@
+// What reaches the driver of the one-pass kernel: clusters, no more blocks than the device runs at once, and x as a
+// tensor map that is encoded once for tensors that come again.
+#include <cstring>
+#include <thread>
+
+#include "codegen/heuristic.h"
+#include "tests/runtime/fake_gpu.h"
+
+namespace mhcjit::test {
+namespace {
+
+using codegen::KernelTemplate;
+
+class OnePassLaunchTest : public FakeGpuTest {
+ protected:
+  EnginePtr make_engine(const char* kernel_template = "one_pass") {
+    mhcjit_engine_options chosen = options();
+    chosen.kernel_template = kernel_template;
+    mhcjit_engine* engine = nullptr;
+    EXPECT_EQ(mhcjit_engine_create(&chosen, &engine), MHCJIT_SUCCESS) << mhcjit_last_error();
+    return EnginePtr(engine);
+  }
+
+  static codegen::KernelSpec spec() {
+    auto problem = codegen::from_public(forward_problem, {9, 0, 'a'});
+    return llvm::cantFail(codegen::choose_spec(llvm::cantFail(std::move(problem)), KernelTemplate::one_pass));
+  }
+
+  static fake::TensorMapContent content_of(const fake::Launch& launch) {
+    fake::TensorMapContent content;
+    std::memcpy(&content, &launch.tensor_map, sizeof content);
+    return content;
+  }
+
+  static constexpr const char* kernel = "mhcjit_pre_forward_one_pass";
+  void* const stream = reinterpret_cast<void*>(std::uintptr_t{0x5770});
+};
+
+TEST_F(OnePassLaunchTest, LaunchesClustersWithAMapOfX) {
+  driver().clusters_at_once = 3;
+  const EnginePtr engine = make_engine();
+  const mhcjit_operator* op = prepare(engine, forward_problem);
+  const codegen::KernelSpec chosen = spec();
+  EXPECT_EQ(workspace_bytes(op, 1000), 0u);
+  for (const std::int64_t T : {1, 17, 1000}) {
+    const ForwardCall call(forward_problem, T, 0);
+    ASSERT_EQ(mhcjit_pre_forward(op, &call.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
+    const fake::Launch launch = driver().launches().back();
+    EXPECT_EQ(launch.kernel, kernel);
+    EXPECT_EQ(launch.cluster_size, static_cast<unsigned>(chosen.cluster_size));
+    const std::int64_t tiles = (T + chosen.tokens_per_tile - 1) / chosen.tokens_per_tile;
+    EXPECT_EQ(launch.grid[0], static_cast<unsigned>(std::min<std::int64_t>(tiles, 3) * chosen.cluster_size));
+    EXPECT_EQ(launch.block[0], static_cast<unsigned>(chosen.threads_per_block));
+    EXPECT_EQ(launch.stream, stream);
+
+    const fake::TensorMapContent map = content_of(launch);
+    EXPECT_EQ(map.base, call.args.x);
+    EXPECT_EQ(map.sizes[0], 256u);
+    EXPECT_EQ(map.sizes[1], static_cast<std::uint64_t>(T));
+    EXPECT_EQ(map.sizes[2], 4u);
+    EXPECT_EQ(map.strides[0], 4u * 256 * 2);
+    EXPECT_EQ(map.strides[1], 256u * 2);
+    EXPECT_EQ(map.box[0], 64u);
+    EXPECT_EQ(map.box[1], static_cast<std::uint32_t>(chosen.tokens_per_tile));
+    EXPECT_EQ(map.box[2], 4u);
+    EXPECT_EQ(map.type, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16);
+    EXPECT_EQ(map.swizzle, CU_TENSOR_MAP_SWIZZLE_128B);
+  }
+}
+
+TEST_F(OnePassLaunchTest, EncodesAMapOncePerThread) {
+  const EnginePtr engine = make_engine();
+  const mhcjit_operator* op = prepare(engine, forward_problem);
+  std::vector<ForwardCall> layers;
+  for (int layer = 0; layer < 8; ++layer) layers.emplace_back(forward_problem, 16, 0);
+  const int before = driver().calls("cuTensorMapEncodeTiled");
+  for (int step = 0; step < 3; ++step)
+    for (const ForwardCall& layer : layers) {
+      ASSERT_EQ(mhcjit_pre_forward(op, &layer.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
+      EXPECT_EQ(content_of(driver().launches().back()).base, layer.args.x);
+    }
+  // Two layers may share a slot.
+  EXPECT_GE(driver().calls("cuTensorMapEncodeTiled") - before, 8);
+  EXPECT_LT(driver().calls("cuTensorMapEncodeTiled") - before, 24);
+
+  const int first_thread = driver().calls("cuTensorMapEncodeTiled");
+  std::thread([&] {
+    driver().set_current_device(0);
+    EXPECT_EQ(mhcjit_pre_forward(op, &layers[0].args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
+  }).join();
+  EXPECT_EQ(driver().calls("cuTensorMapEncodeTiled") - first_thread, 1);
+}
+
+TEST_F(OnePassLaunchTest, ReportsAMapThatTheDriverRefuses) {
+  const EnginePtr engine = make_engine();
+  const mhcjit_operator* op = prepare(engine, forward_problem);
+  const ForwardCall call(forward_problem, 5, 0);
+  driver().fail("cuTensorMapEncodeTiled", CUDA_ERROR_INVALID_VALUE);
+  expect_failure(mhcjit_pre_forward(op, &call.args, stream), MHCJIT_ERROR_LAUNCH_FAILED,
+                 {"tensor map of x", "T = 5", "CUDA_ERROR_INVALID_VALUE"});
+  EXPECT_TRUE(driver().launches().empty());
+  EXPECT_EQ(mhcjit_pre_forward(op, &call.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
+}
+
+TEST_F(OnePassLaunchTest, RefusesADeviceThatRunsNoCluster) {
+  driver().clusters_at_once = 0;
+  const EnginePtr engine = make_engine();
+  const mhcjit_operator* op = nullptr;
+  expect_failure(mhcjit_prepare(engine.get(), &forward_problem, MHCJIT_DEVICE_GPU, stream, &op),
+                 MHCJIT_ERROR_LOAD_FAILED, {"cluster", "portable template"});
+}
+
+// 16 blocks are more than every device with clusters must run.
+TEST_F(OnePassLaunchTest, AllowsLargeClusters) {
+  const mhcjit_problem wide = {MHCJIT_PRE_FORWARD, 4, 4096, MHCJIT_BF16, 0, 0};
+  const EnginePtr engine = make_engine();
+  prepare(engine, wide);
+  EXPECT_TRUE(driver().allows_large_clusters(kernel));
+}
+
+TEST_F(OnePassLaunchTest, WhereItDoesNotFitTheLibraryChooses) {
+  const mhcjit_problem odd = {MHCJIT_PRE_FORWARD, 4, 127, MHCJIT_BF16, 0, 0};
+  const EnginePtr engine = make_engine();
+  const mhcjit_operator* op = prepare(engine, odd);
+  const ForwardCall call(odd, 3, workspace_bytes(op, 3));
+  ASSERT_EQ(mhcjit_pre_forward(op, &call.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
+  EXPECT_EQ(driver().launches().size(), 2u);
+  prepare(engine, backward_problem);
+}
+
+TEST_F(OnePassLaunchTest, RefusesATemplateThatDoesNotExist) {
+  mhcjit_engine_options wrong = options();
+  wrong.kernel_template = "two_pass";
+  mhcjit_engine* engine = nullptr;
+  expect_failure(mhcjit_engine_create(&wrong, &engine), MHCJIT_ERROR_INVALID_ARGUMENT,
+                 {"kernel_template", "two_pass", "portable, one_pass"});
+  EXPECT_EQ(engine, nullptr);
+}
+
+}  // namespace
+}  // namespace mhcjit::test
