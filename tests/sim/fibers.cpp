@@ -42,17 +42,20 @@ class Cluster {
       Block& block = blocks_.emplace_back(launch);
       for (Warp& warp : block.warps)
         warp.is_slow = static_cast<std::size_t>(rank) == slow_block || (has_slow_warps && order.below(4) == 0);
-      for (int i = 0; i < launch.threads_per_block; ++i)
-        threads_[rank * threads_per_block_ + i].position = {
-            .thread = i,
-            .block_x = static_cast<std::uint32_t>(index % clusters_x * launch.cluster_size + rank),
-            .block_y = static_cast<std::uint32_t>(index / clusters_x),
-            .grid_x = launch.grid_x,
-            .grid_y = launch.grid_y,
-            .cluster_rank = rank,
-            .cluster_size = launch.cluster_size,
-            .shared = block.shared.as<float>(),
-            .shared_bytes = launch.shared_bytes};
+      for (int i = 0; i < launch.threads_per_block; ++i) {
+        Thread& thread = threads_[rank * threads_per_block_ + i];
+        thread.block = &block;
+        thread.warp = &block.warps[i / warp_size];
+        thread.position = {.thread = i,
+                           .block_x = static_cast<std::uint32_t>(index % clusters_x * launch.cluster_size + rank),
+                           .block_y = static_cast<std::uint32_t>(index / clusters_x),
+                           .grid_x = launch.grid_x,
+                           .grid_y = launch.grid_y,
+                           .cluster_rank = rank,
+                           .cluster_size = launch.cluster_size,
+                           .shared = block.shared.as<float>(),
+                           .shared_bytes = launch.shared_bytes};
+      }
     }
     for (std::size_t i = 0; i < threads_.size(); ++i) start_fiber(i, stacks, body);
   }
@@ -171,9 +174,8 @@ class Cluster {
   // Thrown in threads that wait when their cluster has ended.
   struct Abandoned {};
 
-  Block& block_of(std::size_t thread) { return blocks_[thread / threads_per_block_]; }
-  Block& block() { return block_of(current_); }
-  Warp& this_warp() { return block().warps[current_ % threads_per_block_ / warp_size]; }
+  Block& block() { return *threads_[current_].block; }
+  Warp& this_warp() { return *threads_[current_].warp; }
 
   // ---- Fibers -------------------------------------------------------------------------------------------------------
 
@@ -266,8 +268,7 @@ class Cluster {
 
   void make_ready(std::size_t index) {
     threads_[index].waiting.state = State::ready;
-    const Warp& warp = block_of(index).warps[index % threads_per_block_ / warp_size];
-    (warp.is_slow ? slow_ready_ : ready_).push_back(index);
+    (threads_[index].warp->is_slow ? slow_ready_ : ready_).push_back(index);
   }
 
   // Threads that met must have met at one place of the kernel.
@@ -321,7 +322,7 @@ class Cluster {
                                 to_string(transfer.where), transfer.rank));
       Barrier& barrier = check_counts(transfer);
       write(transfer, target.shared.as<std::byte>());
-      if (&block_of(pending.thread) != &target) barrier.from_others[barrier.phase.parity()] = true;
+      if (threads_[pending.thread].block != &target) barrier.from_others[barrier.phase.parity()] = true;
       step_barrier(barrier, transfer.barrier, {.come = static_cast<std::int32_t>(transfer.bytes)}, transfer.where);
     } catch (const Fault& fault) {
       blame(pending.thread, fault.what());
@@ -343,8 +344,7 @@ class Cluster {
   std::string describe_thread(std::size_t index) const {
     const Waiting& waiting = threads_[index].waiting;
     const BarrierPhase* phase = nullptr;
-    if (waiting.state == State::at_barrier)
-      phase = &blocks_[index / threads_per_block_].barriers.at(waiting.barrier).phase;
+    if (waiting.state == State::at_barrier) phase = &threads_[index].block->barriers.at(waiting.barrier).phase;
     return describe(waiting, phase);
   }
 
@@ -376,8 +376,7 @@ class Cluster {
 
   // Threads that wait for the same are named once: those of a block, or of a warp whose lanes wait for each other.
   std::size_t first_of_same(std::size_t thread) const {
-    const Warp& warp = blocks_[thread / threads_per_block_].warps[thread % threads_per_block_ / warp_size];
-    const std::size_t unit = warp.arrived > 0 ? warp_size : threads_per_block_;
+    const std::size_t unit = threads_[thread].warp->arrived > 0 ? warp_size : threads_per_block_;
     const std::string text = describe_thread(thread);
     std::size_t first = thread / unit * unit;
     while (describe_thread(first) != text) ++first;

@@ -18,16 +18,6 @@
 
 namespace mhcjit::sim {
 
-struct Thread {
-  boost::context::fiber fiber;
-  address_sanitizer::Stack stack;
-  Position position;
-  Waiting waiting;
-  std::uint32_t exchanges = 0;        // of its warp, so far
-  bool has_arrived = false;           // at the cluster's barrier, without having waited
-  std::uint32_t arrived_in_turn = 0;  // of the cluster's barrier, then
-};
-
 struct Warp {
   // Two exchanges: a lane that is in one may still read the one before.
   std::array<std::uint32_t, std::size_t{2} * warp_size * max_exchange_words> words;
@@ -54,6 +44,18 @@ struct Block {
   std::unordered_map<std::uint32_t, Barrier> barriers;  // by offset in shared memory
   std::size_t arrived = 0;                              // at the block's barrier
   std::size_t finished = 0;                             // threads
+};
+
+struct Thread {
+  boost::context::fiber fiber;
+  address_sanitizer::Stack stack;
+  Position position;
+  Block* block = nullptr;
+  Warp* warp = nullptr;
+  Waiting waiting;
+  std::uint32_t exchanges = 0;        // of its warp, so far
+  bool has_arrived = false;           // at the cluster's barrier, without having waited
+  std::uint32_t arrived_in_turn = 0;  // of the cluster's barrier, then
 };
 
 struct PendingTransfer {

@@ -1,8 +1,10 @@
-// race_check [--delete FILE:LINE]: runs forward and backward on one tiny problem with a thread for each CUDA thread,
-// and lists the barriers that the kernels reached, a line each. Built with ThreadSanitizer, which ends the process
-// with exit code 66 when it sees a race. Exit code 1: the results are wrong. With --delete the kernels run as if that
-// barrier did not stand in them, and results are not looked at.
+// race_check PROBLEM TOKENS [--delete FILE:LINE]: runs forward on that many tokens, and backward where this program has
+// its kernels, with a thread for each CUDA thread, and lists where the kernels met, arrived or waited, a line each.
+// Built with ThreadSanitizer, which ends the process with exit code 66 when it sees a race. Exit code 67: a fault or a
+// dead lock; 1: the results are wrong; 2: usage. With --delete the kernels run as if nothing stood at that place, and
+// results are not looked at.
 #include <cstdio>
+#include <cstdlib>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -17,8 +19,6 @@ namespace {
 
 using namespace mhcjit;
 
-constexpr std::int64_t tokens = 3;
-
 bool is_close(const sim::Operator& op, const sim::Outcome& outcome, const std::string& name,
               const std::vector<double>& reference) {
   const codegen::Problem& problem = op.spec.problem;
@@ -30,33 +30,54 @@ bool is_close(const sim::Operator& op, const sim::Outcome& outcome, const std::s
   return false;
 }
 
-bool run_both(std::string_view problem) {
-  const sim::Operator forward_op = sim::find_operator(problem, codegen::Op::pre_forward);
-  const sim::Operator backward_op = sim::find_operator(problem, codegen::Op::pre_backward);
-  const oracle::RandomOptions options = {.shape = sim::shape_of(forward_op.spec.problem, tokens),
-                                         .dtype = sim::public_dtype(forward_op.spec.problem)};
+// One thread: the oracle is not what is checked for races.
+constexpr int oracle_threads = 1;
+
+bool run_forward(const sim::Operator& op, const oracle::RandomOptions& options) {
+  const oracle::Inputs inputs = oracle::random_inputs(options);
+  const oracle::Forward forward = oracle::pre_forward(options.shape, inputs, oracle_threads);
+  const sim::Outcome outcome = sim::run_forward(op, options.shape.T, inputs);
+  fmt::print(stderr, "{}", outcome.fault);
+  return outcome.fault.empty() && is_close(op, outcome, "h_in", forward.h_in) &&
+         is_close(op, outcome, "h_res", forward.h_res);
+}
+
+bool run_backward(const sim::Operator& op, const oracle::RandomOptions& options) {
   const oracle::Inputs inputs = oracle::random_inputs(options);
   const oracle::OutputGradients gradients = oracle::random_output_gradients(options);
-  // One thread: the oracle is not what is checked for races.
-  const oracle::Forward forward = oracle::pre_forward(options.shape, inputs, 1);
-  const oracle::Backward backward = oracle::pre_backward(options.shape, inputs, forward, gradients, 1);
+  const oracle::Forward forward = oracle::pre_forward(options.shape, inputs, oracle_threads);
+  const oracle::Backward backward = oracle::pre_backward(options.shape, inputs, forward, gradients, oracle_threads);
+  const sim::Outcome outcome = sim::run_backward(op, options.shape.T, inputs, forward, gradients);
+  fmt::print(stderr, "{}", outcome.fault);
+  return outcome.fault.empty() && is_close(op, outcome, "dx", backward.dx) &&
+         is_close(op, outcome, "dphi", backward.dphi) && is_close(op, outcome, "dgamma", backward.dgamma) &&
+         is_close(op, outcome, "dalpha", backward.dalpha);
+}
 
-  const sim::Outcome first = sim::run_forward(forward_op, tokens, inputs);
-  const sim::Outcome second = sim::run_backward(backward_op, tokens, inputs, forward, gradients);
-  fmt::print(stderr, "{}{}", first.fault, second.fault);
-  return first.fault.empty() && second.fault.empty() && is_close(forward_op, first, "h_in", forward.h_in) &&
-         is_close(forward_op, first, "h_res", forward.h_res) && is_close(backward_op, second, "dx", backward.dx) &&
-         is_close(backward_op, second, "dphi", backward.dphi) &&
-         is_close(backward_op, second, "dgamma", backward.dgamma) &&
-         is_close(backward_op, second, "dalpha", backward.dalpha);
+bool run_all(std::string_view problem, std::int64_t tokens) {
+  bool right = true;
+  for (const sim::Unit* unit : sim::units()) {
+    if (unit->problem != problem) continue;
+    const bool is_forward = unit->op == codegen::to_string(codegen::Op::pre_forward);
+    const sim::Operator op =
+        sim::find_operator(problem, is_forward ? codegen::Op::pre_forward : codegen::Op::pre_backward);
+    const oracle::RandomOptions options = {.shape = sim::shape_of(op.spec.problem, tokens),
+                                           .dtype = sim::public_dtype(op.spec.problem)};
+    right = (is_forward ? run_forward(op, options) : run_backward(op, options)) && right;
+  }
+  return right;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const bool deletes = argc == 3 && std::string_view(argv[1]) == "--delete";
-  if (deletes) mhcjit::sim::delete_barrier(argv[2]);
-  const bool right = run_both(mhcjit::sim::units().front()->problem);
+  const bool deletes = argc == 5 && std::string_view(argv[3]) == "--delete";
+  if (argc != 3 && !deletes) {
+    fmt::print(stderr, "usage: {} PROBLEM TOKENS [--delete FILE:LINE]\n", argv[0]);
+    return 2;
+  }
+  if (deletes) mhcjit::sim::delete_barrier(argv[4]);
+  const bool right = run_all(argv[1], std::strtoll(argv[2], nullptr, 10));
   for (const std::string& name : mhcjit::sim::barriers_reached()) fmt::print("{}\n", name);
   return right || deletes ? 0 : 1;
 }

@@ -8,7 +8,9 @@
 
 namespace mhcjit::test {
 
-Finished run_under_thread_sanitizer(const std::string& program, std::vector<std::string> arguments) {
+Finished run_under_thread_sanitizer(const std::string& program, std::vector<std::string> arguments,
+                                    const std::string& options) {
+  const std::string all_options = "halt_on_error=1 exitcode=66 " + options;
   arguments.insert(arguments.begin(), program);
   std::vector<char*> argv;
   argv.reserve(arguments.size() + 1);
@@ -21,7 +23,7 @@ Finished run_under_thread_sanitizer(const std::string& program, std::vector<std:
   if (child == 0) {
     // ThreadSanitizer's shadow has no room for every address that randomisation may choose.
     personality(ADDR_NO_RANDOMIZE);
-    setenv("TSAN_OPTIONS", "halt_on_error=1 exitcode=66", 1);
+    setenv("TSAN_OPTIONS", all_options.c_str(), 1);
     dup2(ends[1], STDOUT_FILENO);
     dup2(ends[1], STDERR_FILENO);
     close(ends[0]);

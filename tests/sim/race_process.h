@@ -14,7 +14,8 @@ struct Finished {
   std::string output;  // stdout and stderr
 };
 
-// The program ends at its first race.
-Finished run_under_thread_sanitizer(const std::string& program, std::vector<std::string> arguments);
+// The program ends at its first race. `options` are more of ThreadSanitizer's, as TSAN_OPTIONS has them.
+Finished run_under_thread_sanitizer(const std::string& program, std::vector<std::string> arguments,
+                                    const std::string& options = "");
 
 }  // namespace mhcjit::test

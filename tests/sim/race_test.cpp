@@ -1,6 +1,8 @@
-// Missing barriers: ThreadSanitizer finds no race in the kernels, and finds one as soon as any barrier is deleted.
+// Missing barriers, waits and arrivals: ThreadSanitizer finds no race in the kernels; as soon as any of them is deleted
+// it finds one, or the kernel locks or breaks a barrier's rules.
 #include <filesystem>
 #include <fstream>
+#include <regex>
 #include <set>
 #include <sstream>
 #include <string>
@@ -16,8 +18,20 @@ namespace {
 using mhcjit::test::Finished;
 using mhcjit::test::race_exit_code;
 
-Finished race_check(std::vector<std::string> arguments) {
-  return mhcjit::test::run_under_thread_sanitizer(MHCJIT_RACE_CHECK, std::move(arguments));
+constexpr int fault_exit_code = 67;  // of threads.h
+
+// A program that runs kernels on threads, what it is to run, and where the kernels stand.
+struct Program {
+  const char* name;
+  const char* path;
+  std::vector<std::string> arguments;
+  std::vector<std::filesystem::path> kernels;
+};
+
+Finished run(const Program& program, const std::vector<std::string>& more_arguments, const char* sanitizer_options) {
+  std::vector<std::string> arguments = program.arguments;
+  arguments.insert(arguments.end(), more_arguments.begin(), more_arguments.end());
+  return mhcjit::test::run_under_thread_sanitizer(program.path, std::move(arguments), sanitizer_options);
 }
 
 std::set<std::string> lines_of(const std::string& text) {
@@ -27,35 +41,64 @@ std::set<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-// Every block_barrier() of the kernels, "sums.cuh:47".
-std::set<std::string> barriers_in_templates() {
+// "sums.cuh:47": where kernels meet, arrive or wait.
+std::set<std::string> barriers_in(const std::vector<std::filesystem::path>& kernels) {
+  static const std::regex pattern(
+      R"(device::(block_barrier|warp_barrier|barrier_(arrive|arrive_expect|wait|wait_cluster)|cluster_(arrive|wait))\()");
   std::set<std::string> names;
-  for (const auto& file : std::filesystem::directory_iterator(MHCJIT_TEMPLATES)) {
-    if (file.path().extension() != ".cuh" || file.path().filename() == "device.cuh") continue;
-    std::ifstream stream(file.path());
+  for (const std::filesystem::path& file : kernels) {
+    std::ifstream stream(file);
     int number = 0;
     for (std::string line; std::getline(stream, line);) {
       ++number;
-      if (line.find("device::block_barrier()") != std::string::npos)
-        names.insert(file.path().filename().string() + ":" + std::to_string(number));
+      if (std::regex_search(line, pattern)) names.insert(file.filename().string() + ":" + std::to_string(number));
     }
   }
   return names;
 }
 
-TEST(Race, NoneInTheKernels) {
-  const Finished finished = race_check({});
-  EXPECT_EQ(finished.exit_code, 0) << finished.output;
-  // So that the next test deletes every barrier there is.
-  EXPECT_EQ(lines_of(finished.output), barriers_in_templates());
+constexpr const char* one_pass = "pre_forward_one_pass.cuh";
+
+// The templates of the other kernels.
+std::vector<std::filesystem::path> portable_kernels() {
+  std::vector<std::filesystem::path> files;
+  for (const auto& file : std::filesystem::directory_iterator(MHCJIT_TEMPLATES))
+    if (file.path().extension() == ".cuh" && file.path().filename() != one_pass &&
+        !file.path().filename().string().starts_with("device"))
+      files.push_back(file.path());
+  return files;
 }
 
-TEST(Race, FoundWhenAnyBarrierIsDeleted) {
-  for (const std::string& name : barriers_in_templates()) {
-    const Finished finished = race_check({"--delete", name});
-    EXPECT_EQ(finished.exit_code, race_exit_code) << name << "\n" << finished.output;
-    EXPECT_NE(finished.output.find("data race"), std::string::npos) << name;
+std::vector<Program> programs() {
+  return {{"portable", MHCJIT_RACE_CHECK, {"n1_d264_bf16_gamma", "3"}, portable_kernels()},
+          {"one_pass",
+           MHCJIT_RACE_CHECK,
+           {"n1_d128_bf16_gamma_c2_t8", "200"},
+           {std::filesystem::path(MHCJIT_TEMPLATES) / one_pass}},
+          {"ring", MHCJIT_RING_RACE_CHECK, {}, {MHCJIT_RING_KERNEL}}};
+}
+
+class Race : public ::testing::TestWithParam<Program> {};
+
+TEST_P(Race, NoneInTheKernels) {
+  const Finished finished = run(GetParam(), {}, "");
+  EXPECT_EQ(finished.exit_code, 0) << finished.output;
+  // So that the next test deletes every one there is.
+  EXPECT_EQ(lines_of(finished.output), barriers_in(GetParam().kernels));
+}
+
+TEST_P(Race, SeenWhenAnyBarrierWaitOrArrivalIsDeleted) {
+  for (const std::string& name : barriers_in(GetParam().kernels)) {
+    // To name the lines of a race takes longer than to find it.
+    const Finished finished = run(GetParam(), {"--delete", name}, "symbolize=0");
+    if (finished.exit_code == race_exit_code)
+      EXPECT_NE(finished.output.find("data race"), std::string::npos) << name << "\n" << finished.output;
+    else
+      EXPECT_EQ(finished.exit_code, fault_exit_code) << name << "\n" << finished.output;
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(, Race, ::testing::ValuesIn(programs()),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace

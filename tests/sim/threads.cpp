@@ -1,102 +1,188 @@
 #include "threads.h"
 
+#include <algorithm>
 #include <array>
-#include <atomic>
-#include <barrier>
-#include <mutex>
+#include <cstdlib>
+#include <cstring>
 #include <thread>
-#include <vector>
+#include <utility>
 
 #include <fmt/format.h>
 
-#include "guarded_buffer.h"
 #include "random_order.h"
-#include "simulator.h"
+#include "thread_cluster.h"
+#include "transfer_engine.h"
 
 namespace mhcjit::sim {
 namespace {
 
-// A rendezvous of a warp that exchanges values and orders nothing else: a device's shuffle does not make one lane's
-// memory accesses seen by another, so ThreadSanitizer must not believe so. Hence relaxed atomics only: each value
-// carries the number of its shuffle, so that a reader knows it without any other access.
-class WarpExchange {
- public:
-  // `all` receives the words of every lane.
-  void exchange(int lane, std::uint32_t number, std::span<const std::uint32_t> mine, std::uint32_t* all) {
-    for (std::size_t i = 0; i < mine.size(); ++i)
-      word(lane, number, i).store(std::uint64_t{number} << 32 | mine[i], std::memory_order_relaxed);
-    for (int other = 0; other < warp_size; ++other)
-      for (std::size_t i = 0; i < mine.size(); ++i) *all++ = read(word(other, number, i), number);
-  }
-
- private:
-  // Two exchanges: a lane that is in exchange number + 2 has seen all lanes in number + 1, behind their reads here.
-  std::atomic<std::uint64_t>& word(int lane, std::uint32_t number, std::size_t index) {
-    return words_[number % 2][lane][index];
-  }
-
-  static std::uint32_t read(const std::atomic<std::uint64_t>& word, std::uint32_t number) {
-    while (true) {
-      const std::uint64_t content = word.load(std::memory_order_relaxed);
-      if (content >> 32 == number) return static_cast<std::uint32_t>(content);
-      std::this_thread::yield();
-    }
-  }
-
-  std::atomic<std::uint64_t> words_[2][warp_size][max_exchange_words] = {};
-};
-
-struct Block {
-  Block(const Launch& launch, int threads)
-      : barrier(threads), warps(static_cast<std::size_t>(threads) / warp_size), shared(launch.shared_bytes) {}
-
-  std::barrier<> barrier;
-  std::vector<WarpExchange> warps;
-  GuardedBuffer shared;
-};
+// What stands in the 8 bytes of a barrier. Plain memory: a use that is not ordered behind barrier_init is a race.
+constexpr std::uint64_t barrier_mark = 0xba221e20ba221e20;
 
 struct ThisThread {
-  Block* block = nullptr;
+  ThreadCluster* cluster = nullptr;
+  TransferEngine* engine = nullptr;
+  ThreadBlock* block = nullptr;
+  ThreadWarp* warp = nullptr;
+  Activity* activity = nullptr;
   Position position;
+  int lane = 0;
   std::uint32_t exchanges = 0;
   std::array<std::array<std::uint32_t, std::size_t{warp_size} * max_exchange_words>, 2> words;  // of the last two
+  bool has_arrived = false;  // at the cluster's barrier, without having waited
+  int cluster_parity = 0;
 };
 
 thread_local ThisThread this_thread;
 
-std::mutex barriers_mutex;
-std::set<std::string> reached;
-std::string deleted;
+// ---- Places that are reached or deleted
+// ------------------------------------------------------------------------------
+
+// A lock that every thread takes would order their accesses.
+std::array<std::atomic<Place>, 1024> reached = {};
+std::string deleted_file;
+std::uint_least32_t deleted_line = 0;
+
+void remember(const Place& where) {
+  for (std::size_t i = where.line() % reached.size();; i = (i + 1) % reached.size()) {
+    Place present = reached[i].load(std::memory_order_relaxed);
+    if (present.line() == 0 && reached[i].compare_exchange_strong(present, where, std::memory_order_relaxed)) return;
+    if (present.line() == where.line() && file_name(present) == file_name(where)) return;
+  }
+}
+
+bool is_deleted(const Place& where) {
+  remember(where);
+  return where.line() == deleted_line && file_name(where) == deleted_file;
+}
+
+// ---- Waiting
+// ---------------------------------------------------------------------------------------------------------
+
+// While it exists, others see what the thread waits for.
+class Wait {
+ public:
+  explicit Wait(const Waiting& waiting) {
+    Activity& activity = *this_thread.activity;
+    activity.where.store(waiting.where, std::memory_order_relaxed);
+    activity.operation.store(waiting.operation, std::memory_order_relaxed);
+    activity.barrier.store(waiting.barrier, std::memory_order_relaxed);
+    activity.parity.store(waiting.parity, std::memory_order_relaxed);
+    activity.state.store(waiting.state, std::memory_order_relaxed);
+  }
+  ~Wait() {
+    this_thread.activity->state.store(State::ready, std::memory_order_relaxed);
+    this_thread.cluster->progress.fetch_add(1, std::memory_order_relaxed);
+  }
+  Wait(const Wait&) = delete;
+  Wait& operator=(const Wait&) = delete;
+};
+
+template <typename Condition>
+void wait_until(const Waiting& waiting, const Condition& condition) {
+  if (condition()) return;
+  const Wait wait(waiting);
+  // Hundreds of threads wait on a few processors.
+  for (int tries = 0; !condition(); ++tries) {
+    if (tries < 4)
+      std::this_thread::yield();
+    else
+      std::this_thread::sleep_for(std::chrono::microseconds(50 * std::min(tries, 20)));
+  }
+}
+
+void step_barrier(AtomicBarrier& barrier, const BarrierStep& step, const Place& where) {
+  if (const char* wrong = barrier.step(step)) throw Fault(fmt::format("{}: {}", to_string(where), wrong));
+}
+
+void run_thread(const ThisThread& thread, const std::function<void()>& body) {
+  this_thread = thread;
+  try {
+    body();
+    if (this_thread.has_arrived) throw Fault("ended between cluster_arrive and cluster_wait");
+  } catch (const Fault& fault) {
+    const Position& at = thread.position;
+    end_with_fault(thread.cluster->launch,
+                   fmt::format("block ({}, {}): thread {}: {}", at.block_x, at.block_y, at.thread, fault.what()));
+  }
+  thread.block->finished.fetch_add(1, std::memory_order_relaxed);
+  thread.activity->state.store(State::finished, std::memory_order_relaxed);
+}
+
+// Returns the first fault, or "".
+std::string run_cluster(const Launch& launch, std::uint64_t index, const std::function<void()>& body) {
+  const std::uint32_t clusters_x = launch.grid_x / static_cast<std::uint32_t>(launch.cluster_size);
+  ThreadCluster cluster(launch);
+  {
+    TransferEngine engine(cluster, launch.seed + index);
+    std::vector<std::jthread> threads;
+    for (int rank = 0; rank < launch.cluster_size; ++rank) {
+      ThreadBlock& block = cluster.blocks[rank];
+      for (int i = 0; i < launch.threads_per_block; ++i) {
+        ThisThread thread;
+        thread.cluster = &cluster;
+        thread.engine = &engine;
+        thread.block = &block;
+        thread.warp = &block.warps[i / warp_size];
+        thread.activity = &cluster.activities[static_cast<std::size_t>(rank) * launch.threads_per_block + i];
+        thread.lane = i % warp_size;
+        thread.position = {.thread = i,
+                           .block_x = static_cast<std::uint32_t>(index % clusters_x * launch.cluster_size + rank),
+                           .block_y = static_cast<std::uint32_t>(index / clusters_x),
+                           .grid_x = launch.grid_x,
+                           .grid_y = launch.grid_y,
+                           .cluster_rank = rank,
+                           .cluster_size = launch.cluster_size,
+                           .shared = block.shared.as<float>(),
+                           .shared_bytes = launch.shared_bytes};
+        threads.emplace_back([thread, &body] { run_thread(thread, body); });
+      }
+    }
+  }
+  for (int rank = 0; rank < launch.cluster_size; ++rank)
+    if (!cluster.blocks[rank].shared.intact())
+      return fmt::format("block {} of the cluster: wrote outside its {} bytes of shared memory", rank,
+                         launch.shared_bytes);
+  return "";
+}
 
 }  // namespace
 
-std::set<std::string> barriers_reached() { return reached; }
-void delete_barrier(const std::string& name) { deleted = name; }
+std::set<std::string> barriers_reached() {
+  std::set<std::string> names;
+  for (const auto& place : reached)
+    if (place.load(std::memory_order_relaxed).line() != 0)
+      names.insert(to_string(place.load(std::memory_order_relaxed)));
+  return names;
+}
+
+void delete_barrier(const std::string& name) {
+  const std::size_t colon = name.rfind(':');
+  deleted_file = name.substr(0, colon);
+  deleted_line = static_cast<std::uint_least32_t>(std::stoul(name.substr(colon + 1)));
+}
+
+AtomicBarrier& find_barrier(ThreadBlock& block, std::uint32_t offset, const Place& where) {
+  AtomicBarrier& barrier = block.barriers[offset / 8];
+  if (!barrier.exists())
+    throw Fault(fmt::format("{}: byte {} of shared memory holds no barrier", to_string(where), offset));
+  if (std::memcmp(block.shared.as<std::byte>() + offset, &barrier_mark, sizeof(barrier_mark)) != 0)
+    throw Fault(fmt::format("{}: the barrier at byte {} was written over", to_string(where), offset));
+  return barrier;
+}
+
+void end_with_fault(const Launch& launch, const std::string& text) {
+  fmt::print(stderr, "{} {}\n", launch.kernel, text);
+  std::_Exit(fault_exit_code);
+}
 
 std::string run(const Launch& launch, const std::function<void()>& body) {
-  if (const std::string wrong = check(launch); !wrong.empty()) return wrong;
+  if (std::string wrong = check(launch); !wrong.empty()) return wrong;
   RandomOrder order(launch.seed);
-  for (const std::uint64_t index : order.permutation(std::uint64_t{launch.grid_x} * launch.grid_y)) {
-    Block block(launch, launch.threads_per_block);
-    Position position = {.thread = 0,
-                         .block_x = static_cast<std::uint32_t>(index % launch.grid_x),
-                         .block_y = static_cast<std::uint32_t>(index / launch.grid_x),
-                         .grid_x = launch.grid_x,
-                         .grid_y = launch.grid_y,
-                         .shared = block.shared.as<float>(),
-                         .shared_bytes = launch.shared_bytes};
-    {
-      std::vector<std::jthread> threads;
-      for (position.thread = 0; position.thread < launch.threads_per_block; ++position.thread)
-        threads.emplace_back([&block, &body, position] {
-          this_thread = {&block, position, 0, {}};
-          // A Fault ends the process: the other threads could not be freed from their barriers.
-          body();
-        });
-    }
-    if (!block.shared.intact())
-      return fmt::format("{} block ({}, {}): wrote outside its {} bytes of shared memory", launch.kernel,
-                         position.block_x, position.block_y, launch.shared_bytes);
+  const std::uint64_t clusters = std::uint64_t{launch.grid_x} * launch.grid_y / launch.cluster_size;
+  for (const std::uint64_t index : order.permutation(clusters)) {
+    const std::string fault = run_cluster(launch, index, body);
+    if (!fault.empty()) return launch.kernel + " " + fault;
   }
   return "";
 }
@@ -104,22 +190,72 @@ std::string run(const Launch& launch, const std::function<void()>& body) {
 const Position& position() { return this_thread.position; }
 
 void block_barrier(const Place& where) {
-  const std::string name = to_string(where);
-  // One thread of a block speaks for all: a lock that every thread takes would order their accesses.
-  if (this_thread.position.thread == 0) {
-    const std::lock_guard lock(barriers_mutex);
-    reached.insert(name);
-  }
-  if (name != deleted) this_thread.block->barrier.arrive_and_wait();
+  if (is_deleted(where)) return;
+  const Wait wait({.state = State::at_block_barrier, .where = where});
+  this_thread.block->barrier.arrive_and_wait();
 }
 
-std::span<const std::uint32_t> warp_exchange(const char*, std::span<const std::uint32_t> mine, const Place&) {
-  const int thread = this_thread.position.thread;
+void warp_barrier(const Place& where) {
+  if (is_deleted(where)) return;
+  const Wait wait({.state = State::in_warp, .operation = "warp_barrier", .where = where});
+  this_thread.warp->barrier.arrive_and_wait();
+}
+
+std::span<const std::uint32_t> warp_exchange(const char* operation, std::span<const std::uint32_t> mine,
+                                             const Place& where) {
   const std::uint32_t number = ++this_thread.exchanges;
   auto& all = this_thread.words[number % 2];
-  this_thread.block->warps[static_cast<std::size_t>(thread) / warp_size].exchange(thread % warp_size, number, mine,
-                                                                                  all.data());
+  WarpExchange& exchange = this_thread.warp->exchange;
+  exchange.offer(this_thread.lane, number, mine);
+  for (std::size_t i = 0; i < warp_size * mine.size(); ++i)
+    wait_until({.state = State::in_warp, .operation = operation, .where = where},
+               [&] { return exchange.read(static_cast<int>(i / mine.size()), number, i % mine.size(), all[i]); });
   return {all.data(), warp_size * mine.size()};
 }
+
+void barrier_init(std::uint32_t barrier, int arrivals, const Place& where) {
+  if (arrivals < 1 || arrivals > max_barrier_count)
+    throw Fault(fmt::format("barrier_init at {} with {} arrivals, allowed: 1 to 2^20 - 1", to_string(where), arrivals));
+  if (!this_thread.block->barriers[barrier / 8].init(arrivals))
+    throw Fault(fmt::format("barrier_init at {}: byte {} holds a barrier already", to_string(where), barrier));
+  std::memcpy(this_thread.block->shared.as<std::byte>() + barrier, &barrier_mark, sizeof(barrier_mark));
+}
+
+// Fences between kinds of accesses are beyond ThreadSanitizer.
+void barrier_init_fence(const Place&) {}
+
+void barrier_step(std::uint32_t barrier, const BarrierStep& step, const Place& where) {
+  if (is_deleted(where)) return;
+  step_barrier(find_barrier(*this_thread.block, barrier, where), step, where);
+}
+
+void barrier_wait(std::uint32_t barrier, int parity, Scope, const Place& where) {
+  if (is_deleted(where)) return;
+  const AtomicBarrier& waited = find_barrier(*this_thread.block, barrier, where);
+  wait_until({.state = State::at_barrier, .where = where, .barrier = barrier, .parity = parity},
+             [&] { return waited.has_passed(parity); });
+  waited.acquire(parity);
+}
+
+void start(const Transfer& transfer) { this_thread.engine->push(transfer); }
+
+void cluster_arrive(const Place& where) {
+  if (std::exchange(this_thread.has_arrived, true))
+    throw Fault(fmt::format("second cluster_arrive at {} without a cluster_wait between", to_string(where)));
+  if (!is_deleted(where)) step_barrier(this_thread.cluster->barrier, {.arrivals = 1}, where);
+}
+
+void cluster_wait(const Place& where) {
+  if (!std::exchange(this_thread.has_arrived, false))
+    throw Fault(fmt::format("cluster_wait at {} without a cluster_arrive before it", to_string(where)));
+  const int parity = std::exchange(this_thread.cluster_parity, 1 - this_thread.cluster_parity);
+  if (is_deleted(where)) return;
+  const AtomicBarrier& barrier = this_thread.cluster->barrier;
+  wait_until({.state = State::at_cluster_barrier, .where = where}, [&] { return barrier.has_passed(parity); });
+  barrier.acquire(parity);
+}
+
+// Only a device has registers to share.
+void set_registers(int, const Place&) {}
 
 }  // namespace mhcjit::sim

@@ -6,10 +6,13 @@
 
 namespace mhcjit::sim {
 
-// "sums.cuh:47": the barriers that a launch has reached so far in this process.
+// Of a process in which a launch came upon a fault or a dead lock: its threads could not be freed.
+inline constexpr int fault_exit_code = 67;
+
+// "sums.cuh:47": where launches have so far met, arrived or waited in this process.
 std::set<std::string> barriers_reached();
 
-// From now on threads pass this barrier as if it did not stand in the kernel.
+// From now on threads pass this place as if nothing stood there in the kernel.
 void delete_barrier(const std::string& name);
 
 }  // namespace mhcjit::sim

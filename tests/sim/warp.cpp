@@ -20,12 +20,9 @@ float shuffle_xor(float value, int lane_mask, const Place& where) {
                                              static_cast<std::uint32_t>(lane_mask)};
   const auto all = warp_exchange("shuffle", mine, where);
   const auto first = static_cast<int>(all[1]);
-  for (int lane = 0; lane < warp_size; ++lane) {
-    const auto mask = static_cast<int>(all[2 * lane + 1]);
-    if (mask != first || mask < 1 || mask >= warp_size)
-      throw Fault(fmt::format("shuffle {} with mask {} in lane {} and {} in lane 0, allowed: one mask, 1 to 31",
-                              to_string(where), mask, lane, first));
-  }
+  if (lane_mask != first || lane_mask < 1 || lane_mask >= warp_size)
+    throw Fault(fmt::format("shuffle {} with mask {} in lane {} and {} in lane 0, allowed: one mask, 1 to 31",
+                            to_string(where), lane_mask, this_lane(), first));
   return std::bit_cast<float>(all[2 * (this_lane() ^ lane_mask)]);
 }
 

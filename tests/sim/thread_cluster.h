@@ -1,0 +1,91 @@
+// What threads.cpp and its engine of copies keep of a cluster while it runs. Atomics that only carry facts are relaxed:
+// an order between memory accesses comes from the kernel's own operations alone.
+#pragma once
+
+#include <atomic>
+#include <barrier>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "atomic_barrier.h"
+#include "guarded_buffer.h"
+#include "simulator.h"
+#include "waiting.h"
+
+namespace mhcjit::sim {
+
+// A rendezvous of a warp that exchanges values and orders nothing else: a device's shuffle does not make one lane's
+// memory accesses seen by another, so ThreadSanitizer must not believe so. Each word carries the number of its
+// exchange, so that a reader knows it without any other access.
+class WarpExchange {
+ public:
+  void offer(int lane, std::uint32_t number, std::span<const std::uint32_t> mine) {
+    for (std::size_t i = 0; i < mine.size(); ++i)
+      words_[number % 2][lane][i].store(std::uint64_t{number} << 32 | mine[i], std::memory_order_relaxed);
+  }
+
+  // Returns whether the lane has offered the word in this exchange. Two exchanges are kept: a lane that is in number +
+  // 2 has seen all lanes in number + 1, behind their reads here.
+  bool read(int lane, std::uint32_t number, std::size_t index, std::uint32_t& word) const {
+    const std::uint64_t content = words_[number % 2][lane][index].load(std::memory_order_relaxed);
+    word = static_cast<std::uint32_t>(content);
+    return content >> 32 == number;
+  }
+
+ private:
+  std::atomic<std::uint64_t> words_[2][warp_size][max_exchange_words] = {};
+};
+
+struct ThreadWarp {
+  WarpExchange exchange;
+  std::barrier<> barrier{warp_size};
+};
+
+struct ThreadBlock {
+  explicit ThreadBlock(const Launch& launch)
+      : barrier(launch.threads_per_block),
+        warps(static_cast<std::size_t>(launch.threads_per_block) / warp_size),
+        shared(launch.shared_bytes),
+        barriers(std::make_unique<AtomicBarrier[]>(launch.shared_bytes / 8)) {}
+
+  std::barrier<> barrier;
+  std::vector<ThreadWarp> warps;
+  GuardedBuffer shared;
+  std::unique_ptr<AtomicBarrier[]> barriers;  // one for each 8 bytes of shared memory
+  std::atomic<int> finished = 0;              // threads
+};
+
+// What a thread does, for others to look at.
+struct Activity {
+  std::atomic<State> state = State::ready;
+  std::atomic<Place> where = Place();
+  std::atomic<const char*> operation = "";
+  std::atomic<std::uint32_t> barrier = 0;
+  std::atomic<int> parity = 0;
+};
+
+struct ThreadCluster {
+  explicit ThreadCluster(const Launch& launched)
+      : launch(launched), activities(static_cast<std::size_t>(launched.threads_per_block) * launched.cluster_size) {
+    for (int rank = 0; rank < launch.cluster_size; ++rank) blocks.emplace_back(launch);
+    barrier.init(static_cast<int>(activities.size()));
+  }
+
+  const Launch& launch;
+  std::deque<ThreadBlock> blocks;
+  std::deque<Activity> activities;  // block after block
+  AtomicBarrier barrier;            // of the cluster
+  std::atomic<std::uint64_t> progress = 0;
+};
+
+// The barrier whose 8 bytes stand at `offset`. Throws Fault when there is none, or something was written over it.
+AtomicBarrier& find_barrier(ThreadBlock& block, std::uint32_t offset, const Place& where);
+
+// Ends the process: threads that wait could not be freed.
+[[noreturn]] void end_with_fault(const Launch& launch, const std::string& text);
+
+}  // namespace mhcjit::sim
