@@ -78,7 +78,7 @@ llvm::Expected<CompiledUnitPtr> Builder::make(const codegen::Problem& problem, L
     trace("lookup", plan);
     for (const Plan& candidate : *plans)
       if (auto found = find(candidate)) return unit_of(candidate, std::move(found->entry), /*from_disk=*/true);
-    trace("miss", plan, "", watch.milliseconds());
+    trace("miss", plan, "-", watch.milliseconds());
     misses_.add(problem);
     if (no_compile_) return not_in_cache(problem);
   }
@@ -174,7 +174,7 @@ llvm::Expected<cache::Entry> Builder::compile(const Plan& plan) {
   }
   compile_nanoseconds_ += watch.nanoseconds();
   ++compiles_;
-  trace("compile", plan, "", watch.milliseconds());
+  trace("compile", plan, "-", watch.milliseconds());
   if (log_.wants(MHCJIT_LOG_INFO))
     log_(MHCJIT_LOG_INFO, fmt::format("compiled {} in {:.0f} ms, {} bytes, digest {}", problem, watch.milliseconds(),
                                       output->cubin.size(), plan.key.digest()));

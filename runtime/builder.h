@@ -79,7 +79,7 @@ class Builder {
   llvm::Error not_in_cache(const codegen::Problem& problem) const;
   // For each compiler whose kernel may be used, the best first. Not empty.
   llvm::Expected<std::vector<Plan>> plans_for(const codegen::Problem& problem);
-  void trace(std::string_view event, const Plan& plan, std::string_view tier = {},
+  void trace(std::string_view event, const Plan& plan, std::string_view tier = "-",
              std::optional<double> milliseconds = {}) const;
   std::optional<cache::TieredCache::Found> find(const Plan& plan);
   llvm::Expected<cache::Entry> compile(const Plan& plan);

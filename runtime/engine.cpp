@@ -90,7 +90,7 @@ llvm::Expected<Engine::OperatorPtr> Engine::load(const DriverApi& driver, const 
   if (!kernels) return kernels.takeError();
   load_nanoseconds_ += watch.nanoseconds();
   if (settings_.log.wants(MHCJIT_LOG_TRACE))
-    trace(settings_.log, {"load", to_string(*problem), unit->digest, "", watch.milliseconds()});
+    trace(settings_.log, {"load", to_string(*problem), unit->digest, "-", watch.milliseconds()});
   if (settings_.log.wants(MHCJIT_LOG_INFO))
     settings_.log(MHCJIT_LOG_INFO, fmt::format("loaded {} on device {} in {:.0f} us", to_string(*problem), ordinal,
                                                watch.milliseconds() * 1e3));

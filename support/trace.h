@@ -9,17 +9,17 @@
 
 namespace mhcjit {
 
-// A field that is empty is not known, or does not apply.
+// "-" stands for what is not known or does not apply.
 struct TraceEvent {
   std::string_view event;  // a word
-  std::string_view problem = "";
-  std::string_view digest = "";
-  std::string_view tier = "";
+  std::string_view problem = "-";
+  std::string_view digest = "-";
+  std::string_view tier = "-";
   std::optional<double> milliseconds = std::nullopt;
 };
 
 // `event=hit problem="pre_forward n=4 D=4096 bf16 sm_90a" digest=0a1b tier=disk ms=0.031`: always these fields in this
-// order, and "-" for one that is empty.
+// order.
 std::string to_string(const TraceEvent& event);
 
 // Costs a comparison where the log does not want traces; a caller that has to make its fields asks wants() first.

@@ -147,6 +147,7 @@ class Run {
 std::vector<WarmupOutcome> run_warmup(const WarmupRequest& request, const std::atomic<bool>& interrupted) {
   Run run(request, interrupted);
   std::vector<std::thread> threads;
+  threads.reserve(request.jobs);
   for (int job = 0; job < request.jobs; ++job) threads.emplace_back([&run] { run.work(); });
   run.watch(request.jobs);
   for (std::thread& thread : threads) thread.join();

@@ -18,7 +18,7 @@ class TraceTest : public FakeGpuTest {
     mhcjit_engine_options chosen = options();
     chosen.log_level = level;
     chosen.log = [](mhcjit_log_level level, const char* line, void* user) {
-      if (level == MHCJIT_LOG_TRACE) static_cast<std::vector<std::string>*>(user)->push_back(line);
+      if (level == MHCJIT_LOG_TRACE) static_cast<std::vector<std::string>*>(user)->emplace_back(line);
     };
     chosen.log_user = &lines;
     chosen.read_only_cache_dirs = read_only.c_str();
@@ -47,6 +47,7 @@ class TraceTest : public FakeGpuTest {
   // "event/tier" of each.
   static std::vector<std::string> steps(const std::vector<Event>& events) {
     std::vector<std::string> steps;
+    steps.reserve(events.size());
     for (const Event& event : events) steps.push_back(event.event + "/" + event.tier);
     return steps;
   }
