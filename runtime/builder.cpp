@@ -113,7 +113,7 @@ llvm::Error Builder::not_in_cache(const codegen::Problem& problem) const {
                     "{} is in no cache folder ({}), and no_compile or MHCJIT_NO_COMPILE forbids compiling it; compile "
                     "it beforehand: {}",
                     to_string(problem), roots.empty() ? "none is in use" : fmt::format("{}", fmt::join(roots, ", ")),
-                    warmup_command(problem, roots.empty() ? "" : roots.front()));
+                    warmup_command(problem, roots.empty() ? "" : roots.front(), wanted_template_));
 }
 
 llvm::Expected<codegen::KernelSpec> Builder::spec_of(const codegen::Problem& problem) const {

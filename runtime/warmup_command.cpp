@@ -19,9 +19,11 @@ std::string quoted(const std::string& text) {
 
 }  // namespace
 
-std::string warmup_command(const codegen::Problem& problem, const std::string& cache_root) {
-  return fmt::format("mhcjit warmup --n {} --d {} --dtype {}{}{} --arch {}{}", problem.n, problem.d,
-                     to_string(problem.dtype), problem.has_gamma ? " --gamma" : "",
+std::string warmup_command(const codegen::Problem& problem, const std::string& cache_root,
+                           std::optional<codegen::KernelTemplate> wanted_template) {
+  return fmt::format("{}mhcjit warmup --n {} --d {} --dtype {}{}{} --arch {}{}",
+                     wanted_template ? fmt::format("MHCJIT_TEMPLATE={} ", to_string(*wanted_template)) : "", problem.n,
+                     problem.d, to_string(problem.dtype), problem.has_gamma ? " --gamma" : "",
                      problem.batch_invariant ? " --batch-invariant" : "", to_string(problem.architecture),
                      cache_root.empty() ? "" : " --cache-dir " + quoted(cache_root));
 }

@@ -54,6 +54,11 @@ TEST_F(StrictTest, AMissNamesTheProblemAndTheWarmUp) {
   invariant.batch_invariant = 1;
   expect_failure(compile(engine, invariant), MHCJIT_ERROR_NOT_IN_CACHE,
                  {"mhcjit warmup --n 4 --d 256 --dtype bf16 --gamma --batch-invariant --arch sm_90a"});
+  mhcjit_engine_options chosen = options();
+  chosen.no_compile = 1;
+  chosen.kernel_template = "portable";
+  expect_failure(compile(create(chosen), forward_problem), MHCJIT_ERROR_NOT_IN_CACHE,
+                 {" MHCJIT_TEMPLATE=portable mhcjit warmup --n 4 "});
   const mhcjit_operator* op = nullptr;
   expect_failure(mhcjit_prepare(engine.get(), &forward_problem, MHCJIT_DEVICE_GPU, nullptr, &op),
                  MHCJIT_ERROR_NOT_IN_CACHE, {"warmup"});
