@@ -13,7 +13,26 @@
 
 namespace mhcjit::cache {
 
+namespace {
+
 using Clock = std::chrono::steady_clock;
+
+class AllSignalsBlocked {
+ public:
+  AllSignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old_);
+  }
+  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
+  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
+  ~AllSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &old_, nullptr); }
+
+ private:
+  sigset_t old_ = {};
+};
+
+}  // namespace
 
 struct BackgroundQueue::State {
   struct Item {
@@ -23,19 +42,16 @@ struct BackgroundQueue::State {
 
   explicit State(QueueLimits queue_limits) : limits(queue_limits) {}
 
-  // Under the mutex. A thread inherits the signals that are blocked.
+  // Under the mutex. False in a process that is at its limit of threads.
   bool start() {
     if (thread.joinable()) return true;
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
+    const AllSignalsBlocked inherited_by_the_thread;
     try {
       thread = std::thread([this] { run(); });
+      return true;
     } catch (const std::system_error&) {
-      // A process at its limit of threads goes without.
+      return false;
     }
-    pthread_sigmask(SIG_SETMASK, &old, nullptr);
-    return thread.joinable();
   }
 
   void run() {

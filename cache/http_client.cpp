@@ -113,7 +113,7 @@ class Request {
 
   void set_put(llvm::StringRef body) {
     set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
-    set(CURLOPT_POSTFIELDS, body.data());
+    set(CURLOPT_POSTFIELDS, body.begin());
     set(CURLOPT_CUSTOMREQUEST, "PUT");
     add_header("Content-Type: application/octet-stream");
     // No question before the body, whose answer would be waited for.

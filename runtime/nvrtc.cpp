@@ -5,12 +5,11 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <system_error>
 
-#include <llvm/Support/FileSystem.h>
 #include <llvm/Support/Path.h>
-#include <llvm/Support/raw_ostream.h>
 
+#include "cache/checked_file.h"
+#include "cache/replace_file.h"
 #include "support/error.h"
 
 namespace mhcjit::runtime {
@@ -21,21 +20,24 @@ constexpr char program_name[] = "mhcjit.cu";
 
 constexpr char reinstall[] = "reinstall it, or set MHCJIT_NVRTC to another libnvrtc.so of CUDA 12 or 13";
 
+// Only in a folder that nobody else can have prepared: a link there would lead the source over another file.
+llvm::Error write_source(const std::string& path, llvm::StringRef source) {
+  namespace path_of = llvm::sys::path;
+  const std::string folder = path_of::parent_path(path).str(), root = path_of::parent_path(folder).str();
+  cache::FileOps& ops = cache::FileOps::system();
+  if (auto error = cache::check_folder(ops, root, cache::Trust::owner).takeError()) return error;
+  if (auto error = cache::make_folder(ops, folder)) return error;
+  if (auto error = cache::check_folder(ops, folder, cache::Trust::owner).takeError()) return error;
+  return cache::replace_file(ops, folder, path_of::stem(path).str(), path_of::extension(path), source,
+                             /*flush=*/false);
+}
+
 // What became of the source, for the error's text.
 std::string keep_source(const CompileRequest& request) {
   const std::string& path = request.kept_source_path;
   if (path.empty()) return "not kept: there is no cache folder";
-  std::error_code error = llvm::sys::fs::create_directories(llvm::sys::path::parent_path(path));
-  if (!error) {
-    llvm::raw_fd_ostream file(path, error);
-    if (!error) {
-      file << request.source;
-      file.close();
-      error = file.error();
-      file.clear_error();
-    }
-  }
-  return error ? fmt::format("not kept: {} cannot be written: {}", path, error.message()) : path;
+  if (auto error = write_source(path, request.source)) return "not kept: " + take_failure(std::move(error)).text;
+  return path;
 }
 
 class Program {

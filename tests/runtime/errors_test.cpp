@@ -354,6 +354,28 @@ TEST_F(ErrorsTest, CompilationFailed) {
   EXPECT_NE(prepare(engine, forward_problem), nullptr);
 }
 
+// Where others may write, one of them may have put a link in the source's place.
+TEST_F(ErrorsTest, CompilationFailedInAFolderThatOthersMayWrite) {
+  namespace fs = std::filesystem;
+  compiler().result = NVRTC_ERROR_COMPILATION;
+  ASSERT_EQ(mhcjit_compile(engine.get(), &forward_problem, "sm_80", nullptr), MHCJIT_ERROR_COMPILATION_FAILED);
+  const std::string text = mhcjit_last_error();
+  const std::size_t begin = text.find(cache_dir + "/failed/");
+  const std::string kept = text.substr(begin, text.find('\n', begin) - begin);
+  const std::string precious = folder / "precious";
+  write_file(precious, "precious");
+  for (const bool writable_by_others : {true, false}) {
+    fs::remove(kept);
+    fs::create_symlink(precious, kept);
+    fs::permissions(cache_dir, writable_by_others ? fs::perms::all : fs::perms::owner_all);
+    expect_failure(mhcjit_compile(make_engine().get(), &forward_problem, "sm_80", nullptr),
+                   MHCJIT_ERROR_COMPILATION_FAILED,
+                   {writable_by_others ? "source: not kept: '" + cache_dir + "' is writable by other users" : kept});
+    EXPECT_EQ(read_file(precious), "precious");
+    EXPECT_EQ(fs::is_symlink(fs::symlink_status(kept)), writable_by_others) << "a link is replaced, not followed";
+  }
+}
+
 TEST_F(ErrorsTest, CompilationFailedWithoutACacheFolder) {
   cache_dir = "";
   const EnginePtr without = make_engine();
