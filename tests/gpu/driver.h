@@ -44,6 +44,7 @@ namespace mhcjit::gpu {
   F(cuLibraryUnload)             \
   F(cuLibraryGetKernel)          \
   F(cuKernelSetAttribute)        \
+  F(cuTensorMapEncodeTiled)      \
   F(cuLaunchKernelEx)
 
 struct Driver {

@@ -52,6 +52,11 @@ void KernelProgram::launch(const char* entry, const LaunchShape& shape, const vo
   config.blockDimY = 1;
   config.blockDimZ = 1;
   config.sharedMemBytes = static_cast<unsigned>(shape.shared_bytes);
+  CUlaunchAttribute cluster = {};
+  cluster.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+  cluster.value.clusterDim = {shape.cluster_size, 1, 1};
+  config.attrs = &cluster;
+  config.numAttrs = shape.cluster_size > 1 ? 1 : 0;
   void* parameters[] = {const_cast<void*>(args)};
   gpu_.driver.check(
       gpu_.driver.cuLaunchKernelEx(&config, reinterpret_cast<CUfunction>(kernel(entry)), parameters, nullptr), entry);

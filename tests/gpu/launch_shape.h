@@ -10,6 +10,7 @@ struct LaunchShape {
   unsigned grid_y = 1;
   unsigned threads_per_block = 128;
   std::size_t shared_bytes = 0;
+  unsigned cluster_size = 1;  // blocks, side by side in x
 };
 
 }  // namespace mhcjit::gpu

@@ -1,7 +1,9 @@
-// The kernels of vocabulary_kernels.cuh, for the device as text and on the host as functions. Each kernel's entry is
-// "vocabulary_" and its name.
+// The kernels of vocabulary_kernels.cuh and vocabulary_async_kernels.cuh, for the device as text and on the host as
+// functions. Each kernel's entry is "vocabulary_" and its name.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -18,11 +20,33 @@ struct VocabularyPointers {
   std::uint32_t count = 0;
 };
 
+// Laid out as AsyncVocabularyArgs of vocabulary_async_kernels.cuh.
+struct AsyncVocabularyPointers {
+  VocabularyPointers pointers;
+  std::array<std::int32_t, 3> first = {};  // element of the box
+  std::int32_t box_bytes = 0;
+  alignas(64) std::array<std::byte, 128> map = {};
+};
+
+// A tensor of 16-bit elements in three dimensions, the innermost first, of which boxes are copied.
+struct BoxedTensor {
+  std::array<std::uint64_t, 3> sizes = {};
+  std::array<std::uint64_t, 2> strides = {};  // bytes
+  std::array<std::uint32_t, 3> box = {};
+  bool swizzle_128 = false;
+};
+
 inline constexpr unsigned vocabulary_threads = 128;  // block_threads there
 
-extern const char* const vocabulary_source;
+extern const char* const vocabulary_source;        // compute capability 8.0 and newer
+extern const char* const async_vocabulary_source;  // both files; 9.0 and newer
 
-// Runs the kernel in the host simulator on host memory. Returns the fault, or "".
+// Run the kernel in the host simulator on host memory. Return the fault, or "".
 std::string run_on_host(const std::string& kernel, const LaunchShape& shape, const VocabularyPointers& pointers);
+std::string run_async_on_host(const std::string& kernel, const LaunchShape& shape,
+                              const AsyncVocabularyPointers& pointers);
+
+// Writes the tensor's map as the simulator reads it. Returns why it cannot be, or "".
+std::string encode_on_host(const BoxedTensor& tensor, const void* base, std::array<std::byte, 128>& map);
 
 }  // namespace mhcjit::gpu

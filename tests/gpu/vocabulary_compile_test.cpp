@@ -18,29 +18,49 @@ T value_of(llvm::Expected<T> expected) {
   return T();
 }
 
-class VocabularySource : public ::testing::TestWithParam<std::tuple<const char*, const char*>> {};
-
-TEST_P(VocabularySource, Compiles) {
-  const auto [library, architecture] = GetParam();
+// The cubin, "" when there is none.
+std::string compile(const char* library, const char* architecture, const char* source) {
   const auto location = value_of(runtime::locate_nvrtc(library, [](const char*) -> const char* { return nullptr; }));
   const auto* nvrtc = value_of(runtime::Nvrtc::load(location));
   const auto templates = value_of(runtime::load_templates(""));
   const auto identity = value_of(runtime::identify(location));
-  ASSERT_FALSE(HasFailure());
-  const auto output = value_of(
-      nvrtc->compile({vocabulary_source, templates->headers, runtime::compile_options(architecture, identity), ""}));
+  if (::testing::Test::HasFailure()) return "";
+  const auto output =
+      value_of(nvrtc->compile({source, templates->headers, runtime::compile_options(architecture, identity), ""}));
   EXPECT_EQ(output.log.find("warning"), std::string::npos) << output.log;
-  EXPECT_NE(output.cubin.find("vocabulary_shuffle_xor"), std::string::npos);
+  return output.cubin;
+}
+
+using Parameters = std::tuple<const char*, const char*>;
+
+std::string name_of(const ::testing::TestParamInfo<Parameters>& info) {
+  return std::string(std::get<0>(info.param) == std::string(NVRTC_13) ? "NVRTC_13_" : "NVRTC_12_") +
+         std::get<1>(info.param);
+}
+
+class VocabularySource : public ::testing::TestWithParam<Parameters> {};
+
+TEST_P(VocabularySource, Compiles) {
+  const auto [library, architecture] = GetParam();
+  EXPECT_NE(compile(library, architecture, vocabulary_source).find("vocabulary_multiply_add_bf16"), std::string::npos);
 }
 
 INSTANTIATE_TEST_SUITE_P(, VocabularySource,
                          ::testing::Combine(::testing::Values(NVRTC_13, NVRTC_12),
                                             ::testing::Values("sm_80", "sm_90a", "sm_100a", "sm_120a")),
-                         [](const auto& info) {
-                           return std::string(std::get<0>(info.param) == std::string(NVRTC_13) ? "NVRTC_13_"
-                                                                                               : "NVRTC_12_") +
-                                  std::get<1>(info.param);
-                         });
+                         name_of);
+
+class AsyncVocabularySource : public ::testing::TestWithParam<Parameters> {};
+
+TEST_P(AsyncVocabularySource, Compiles) {
+  const auto [library, architecture] = GetParam();
+  EXPECT_NE(compile(library, architecture, async_vocabulary_source).find("vocabulary_copy_box"), std::string::npos);
+}
+
+INSTANTIATE_TEST_SUITE_P(, AsyncVocabularySource,
+                         ::testing::Combine(::testing::Values(NVRTC_13, NVRTC_12),
+                                            ::testing::Values("sm_90a", "sm_100a", "sm_120a")),
+                         name_of);
 
 }  // namespace
 }  // namespace mhcjit::gpu

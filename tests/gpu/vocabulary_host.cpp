@@ -1,41 +1,68 @@
 // The one source of this program that is compiled against the simulator's device.cuh.
+// clang-format off: the second file counts on the first.
 #include "vocabulary_kernels.cuh"
+#include "vocabulary_async_kernels.cuh"
+// clang-format on
 
 #include <cstring>
 #include <map>
 
+#include "tensor_map.h"
 #include "vocabulary.h"
 
 namespace mhcjit::gpu {
 namespace {
 
 static_assert(sizeof(VocabularyArgs) == sizeof(VocabularyPointers));
+static_assert(sizeof(AsyncVocabularyArgs) == sizeof(AsyncVocabularyPointers));
 static_assert(block_threads == vocabulary_threads);
 
-using Entry = void (*)(VocabularyArgs);
-
-const std::map<std::string, Entry>& entries() {
-  static const std::map<std::string, Entry> table = {
 #define MHCJIT_ENTRY(name) {#name, vocabulary_##name},
-      MHCJIT_VOCABULARY_KERNELS(MHCJIT_ENTRY)
-#undef MHCJIT_ENTRY
-  };
+const std::map<std::string, void (*)(VocabularyArgs)>& entries() {
+  static const std::map<std::string, void (*)(VocabularyArgs)> table = {MHCJIT_VOCABULARY_KERNELS(MHCJIT_ENTRY)};
   return table;
 }
 
-}  // namespace
+const std::map<std::string, void (*)(AsyncVocabularyArgs)>& async_entries() {
+  static const std::map<std::string, void (*)(AsyncVocabularyArgs)> table = {
+      MHCJIT_ASYNC_VOCABULARY_KERNELS(MHCJIT_ENTRY)};
+  return table;
+}
+#undef MHCJIT_ENTRY
 
-std::string run_on_host(const std::string& kernel, const LaunchShape& shape, const VocabularyPointers& pointers) {
-  VocabularyArgs args;
+template <typename Args, typename Entry, typename Pointers>
+std::string run(Entry entry, const std::string& kernel, const LaunchShape& shape, const Pointers& pointers) {
+  Args args;
   std::memcpy(&args, &pointers, sizeof(args));
-  const Entry entry = entries().at(kernel);
   sim::Launch launch;
   launch.kernel = kernel;
   launch.grid_x = shape.grid_x;
   launch.grid_y = shape.grid_y;
   launch.threads_per_block = static_cast<int>(shape.threads_per_block);
   launch.shared_bytes = shape.shared_bytes;
+  launch.cluster_size = static_cast<int>(shape.cluster_size);
   return sim::run(launch, [&] { entry(args); });
+}
+
+}  // namespace
+
+std::string run_on_host(const std::string& kernel, const LaunchShape& shape, const VocabularyPointers& pointers) {
+  return run<VocabularyArgs>(entries().at(kernel), kernel, shape, pointers);
+}
+
+std::string run_async_on_host(const std::string& kernel, const LaunchShape& shape,
+                              const AsyncVocabularyPointers& pointers) {
+  return run<AsyncVocabularyArgs>(async_entries().at(kernel), kernel, shape, pointers);
+}
+
+std::string encode_on_host(const BoxedTensor& tensor, const void* base, std::array<std::byte, 128>& map) {
+  return sim::encode({.base = base,
+                      .sizes = tensor.sizes,
+                      .strides = tensor.strides,
+                      .box = tensor.box,
+                      .element_bytes = 2,
+                      .swizzle_128 = tensor.swizzle_128},
+                     map.data());
 }
 
 }  // namespace mhcjit::gpu

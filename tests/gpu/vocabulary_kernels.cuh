@@ -1,6 +1,6 @@
 // One kernel for each function of the device vocabulary. The same text is compiled for the device, where the vocabulary
-// is templates/device.cuh, and for the host, where it is the simulator's.
-#include <device.cuh>
+// is templates/device.cuh and device_matrix.cuh, and for the host, where it is the simulator's.
+#include <device_matrix.cuh>
 
 // Each kernel takes what it needs of this. Floats travel as their bits.
 struct VocabularyArgs {
@@ -120,6 +120,82 @@ MHCJIT_VOCABULARY_KERNEL(position) {
   mine[4] = static_cast<unsigned int>(device::grid_size_y());
 }
 
+// ---- device_matrix.cuh ----------------------------------------------------------------------------------------------
+
+MHCJIT_ELEMENTWISE_KERNEL(pack_bf16, device::pack<device::bf16>(as_float(args.a[i]), as_float(args.b[i])))
+MHCJIT_ELEMENTWISE_KERNEL(pack_fp16, device::pack<device::fp16>(as_float(args.a[i]), as_float(args.b[i])))
+MHCJIT_ELEMENTWISE_KERNEL(low_half_bf16, as_bits(device::low_half<device::bf16>(args.a[i])))
+MHCJIT_ELEMENTWISE_KERNEL(high_half_bf16, as_bits(device::high_half<device::bf16>(args.a[i])))
+MHCJIT_ELEMENTWISE_KERNEL(low_half_fp16, as_bits(device::low_half<device::fp16>(args.a[i])))
+MHCJIT_ELEMENTWISE_KERNEL(high_half_fp16, as_bits(device::high_half<device::fp16>(args.a[i])))
+
+// 32 results for each thread: one for each lane.
+MHCJIT_VOCABULARY_KERNEL(shuffle) {
+  const unsigned int thread = thread_of_grid();
+  const float mine = as_float(args.a[thread]);
+  for (int turn = 0; turn < device::warp_size; ++turn) {
+    const int lane = (device::thread_index() * 11 + turn) % device::warp_size;
+    args.result[thread * 32 + turn] = as_bits(device::shuffle(mine, lane));
+  }
+}
+
+namespace {
+
+// 16 bytes for each thread of the block, in an order that separates neighbours.
+MHCJIT_DEVICE device::SharedAddress place_of(int thread) {
+  return device::shared_base() + static_cast<unsigned int>(thread * 37 % block_threads) * 16;
+}
+
+}  // namespace
+
+// Four words for each thread, stored in each width and loaded in each other. Only lanes of a warp meet.
+MHCJIT_VOCABULARY_KERNEL(shared_memory) {
+  const unsigned int thread = thread_of_grid();
+  const int lane = device::thread_index() % device::warp_size;
+  const device::SharedAddress mine = place_of(device::thread_index());
+  const device::SharedAddress other = place_of(device::thread_index() - lane + (lane + 5) % device::warp_size);
+  device::store_shared_4(mine, {{as_float(args.a[4 * thread]), as_float(args.a[4 * thread + 1]), 0.0f, 0.0f}});
+  device::store_shared(mine + 8, args.a[4 * thread + 2]);
+  device::store_shared(mine + 12, as_float(args.a[4 * thread + 3]));
+  device::warp_barrier();
+  const auto words = device::load_shared_words(other);
+  const auto four = device::load_shared_4(other);
+  const auto two = device::load_shared_2(other + 8);
+  const device::Vector<unsigned int, 4> result = {
+      {words[0], as_bits(four[1]), as_bits(two[0]), as_bits(device::load_shared(other + 12))}};
+  device::store_words(args.result + 4 * thread, result);
+}
+
+// Four words for each thread: its elements of the 8 x 8 matrices whose rows the warp's threads have stored.
+MHCJIT_VOCABULARY_KERNEL(load_matrices) {
+  const unsigned int thread = thread_of_grid();
+  const device::SharedAddress mine = place_of(device::thread_index());
+  for (unsigned int i = 0; i < 4; ++i) device::store_shared(mine + 4 * i, args.a[4 * thread + i]);
+  device::warp_barrier();
+  device::store_words(args.result + 4 * thread, device::load_matrices(mine));
+}
+
+namespace {
+
+// Each thread has four words of a, two of b and four sums in c.
+template <class Element>
+MHCJIT_DEVICE void multiply_add(const VocabularyArgs& args) {
+  const unsigned int thread = thread_of_grid();
+  float sums[4];
+  device::Vector<unsigned int, 4> a;
+  for (unsigned int i = 0; i < 4; ++i) {
+    a[i] = args.a[4 * thread + i];
+    sums[i] = as_float(args.c[4 * thread + i]);
+  }
+  device::multiply_add<Element>(sums, a, args.b[2 * thread], args.b[2 * thread + 1]);
+  for (unsigned int i = 0; i < 4; ++i) args.result[4 * thread + i] = as_bits(sums[i]);
+}
+
+}  // namespace
+
+MHCJIT_VOCABULARY_KERNEL(multiply_add_bf16) { multiply_add<device::bf16>(args); }
+MHCJIT_VOCABULARY_KERNEL(multiply_add_fp16) { multiply_add<device::fp16>(args); }
+
 // Every kernel above.
 #define MHCJIT_VOCABULARY_KERNELS(F) \
   F(bf16_to_float)                   \
@@ -140,4 +216,15 @@ MHCJIT_VOCABULARY_KERNEL(position) {
   F(vectors_of_8_fp16)               \
   F(shuffle_xor)                     \
   F(block_barrier)                   \
-  F(position)
+  F(position)                        \
+  F(pack_bf16)                       \
+  F(pack_fp16)                       \
+  F(low_half_bf16)                   \
+  F(high_half_bf16)                  \
+  F(low_half_fp16)                   \
+  F(high_half_fp16)                  \
+  F(shuffle)                         \
+  F(shared_memory)                   \
+  F(load_matrices)                   \
+  F(multiply_add_bf16)               \
+  F(multiply_add_fp16)

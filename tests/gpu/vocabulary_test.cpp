@@ -1,5 +1,6 @@
 // The device vocabulary on hardware against the simulator's: every simulated result counts on the two being the same.
-// Bit for bit, except where the ISA leaves bits open: the payload of a NaN, and exponential, which has a bound.
+// Bit for bit, except where the ISA leaves bits open: the payload of a NaN, and exponential and multiply_add, which
+// have a bound.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -11,22 +12,16 @@
 
 #include "gpu_test.h"
 #include "kernel_program.h"
-#include "vocabulary.h"
+#include "vocabulary_cases.h"
 
 namespace mhcjit::gpu {
 namespace {
 
-using Words = std::vector<std::uint32_t>;
-
 constexpr LaunchShape elementwise = {64, 1, vocabulary_threads, 0};
 // Of CUDA's documented 2 ulp for expf, doubled nothing: the exact value is rounded here once more.
 constexpr double exponential_ulp = 2.0;
-
-struct Operands {
-  Words a, b, c;
-  std::uint32_t count = 0;  // VocabularyPointers::count
-  std::size_t results = 0;
-};
+// Of the sum of the terms' magnitudes; device_matrix.cuh of the simulator says why.
+constexpr double multiply_add_bound = 0x1p-19;
 
 Operands of(Words a, Words b = {}, Words c = {}) {
   const std::size_t count = a.size();
@@ -61,14 +56,6 @@ Words many_floats() {
     for (const std::uint32_t sign : {0u, 0x80000000u}) words.push_back(sign | special);
   std::mt19937 engine(5);
   for (int i = 0; i < 1 << 20; ++i) words.push_back(static_cast<std::uint32_t>(engine()));
-  return words;
-}
-
-Words random_normals(std::size_t count, std::uint32_t seed) {
-  std::mt19937 engine(seed);
-  std::normal_distribution<float> normal;
-  Words words(count);
-  for (std::uint32_t& word : words) word = std::bit_cast<std::uint32_t>(normal(engine));
   return words;
 }
 
@@ -197,6 +184,31 @@ TEST_F(Vocabulary, ThreadsKnowTheirPlaceAlike) {
   const LaunchShape shape = {11, 7, vocabulary_threads, 0};
   operands.results = std::size_t{11} * 7 * vocabulary_threads * 5;
   expect_same("position", shape, operands);
+}
+
+TEST_F(Vocabulary, MatricesAndPairsAreAlike) {
+  for (const VocabularyCase& item : matrix_cases()) expect_same(item.kernel, item.shape, item.operands, float_infinity);
+}
+
+TEST_F(Vocabulary, MultiplyAddIsWithinItsBound) {
+  for (const std::string kernel : {"multiply_add_bf16", "multiply_add_fp16"}) {
+    double worst = 0.0;
+    for (std::uint32_t seed = 0; seed < 8; ++seed) {
+      const VocabularyCase item = multiply_add_case(kernel, seed);
+      const VocabularyCase magnitudes = magnitudes_of(item);
+      const Words device = on_device(kernel, item.shape, item.operands);
+      const Words host = on_host(kernel, item.shape, item.operands);
+      const Words terms = on_host(kernel, magnitudes.shape, magnitudes.operands);
+      for (std::size_t i = 0; i < host.size(); ++i) {
+        const double difference =
+            static_cast<double>(std::bit_cast<float>(device[i])) - static_cast<double>(std::bit_cast<float>(host[i]));
+        const double error = std::abs(difference) / static_cast<double>(std::bit_cast<float>(terms[i]));
+        worst = error <= worst ? worst : error;
+      }
+    }
+    EXPECT_LE(worst, multiply_add_bound) << kernel;
+    RecordProperty(kernel + " log2 error", fmt::format("{:.2f}", std::log2(worst)));
+  }
 }
 
 }  // namespace

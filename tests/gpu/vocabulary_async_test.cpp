@@ -1,0 +1,65 @@
+// Barriers, asynchronous copies, tensor maps and clusters on hardware against the simulator's, bit for bit.
+#include <cstring>
+
+#include "gpu_test.h"
+#include "kernel_program.h"
+#include "vocabulary_cases.h"
+
+namespace mhcjit::gpu {
+namespace {
+
+class AsyncVocabulary : public GpuTest {
+ protected:
+  void SetUp() override {
+    GpuTest::SetUp();
+    if (IsSkipped()) return;
+    // "sm_90a"
+    if (std::stoi(gpu().architecture.substr(3)) < 90) GTEST_SKIP() << gpu().architecture << " has no clusters";
+    program_ = std::make_unique<KernelProgram>(gpu(), async_vocabulary_source);
+  }
+
+  void encode(const BoxedTensor& tensor, void* base, AsyncVocabularyPointers& args) {
+    constexpr std::array<cuuint32_t, 3> element_strides = {1, 1, 1};
+    CUtensorMap map;
+    static_assert(sizeof(map) == sizeof(args.map));
+    gpu().driver.check(gpu().driver.cuTensorMapEncodeTiled(
+                           &map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, base, tensor.sizes.data(), tensor.strides.data(),
+                           tensor.box.data(), element_strides.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
+                           tensor.swizzle_128 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_NONE,
+                           CU_TENSOR_MAP_L2_PROMOTION_NONE, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+                       "cuTensorMapEncodeTiled");
+    std::memcpy(args.map.data(), &map, sizeof(map));
+  }
+
+  Words on_device(const AsyncCase& item) {
+    const DeviceBuffer a(gpu(), item.operands.a.size() * 4, 16);
+    a.upload(std::as_bytes(std::span(item.operands.a)));
+    const DeviceBuffer result(gpu(), item.operands.results * 4, 16);
+    AsyncVocabularyPointers args = {
+        .pointers = {a.as<std::uint32_t>(), nullptr, nullptr, result.as<std::uint32_t>(), item.operands.count},
+        .first = item.first,
+        .box_bytes = static_cast<std::int32_t>(item.operands.results * 4)};
+    if (item.tensor) encode(*item.tensor, a.as<void>(), args);
+    program_->launch(("vocabulary_" + item.kernel).c_str(), item.shape, &args);
+    gpu().synchronize();
+    EXPECT_TRUE(result.intact()) << item.name;
+    Words words(item.operands.results);
+    const std::vector<std::byte> bytes = result.download();
+    std::memcpy(words.data(), bytes.data(), bytes.size());
+    return words;
+  }
+
+  std::unique_ptr<KernelProgram> program_;
+};
+
+TEST_F(AsyncVocabulary, EveryCaseGivesTheSameBits) {
+  for (const AsyncCase& item : async_cases()) {
+    std::string fault;
+    const Words host = run_case_on_host(item, fault);
+    EXPECT_EQ(fault, "") << item.name;
+    EXPECT_TRUE(on_device(item) == host) << item.name;
+  }
+}
+
+}  // namespace
+}  // namespace mhcjit::gpu

@@ -1,0 +1,90 @@
+// The vocabulary's kernels in the simulator: each computes what it is for. On a device they are compared with this.
+#include <bit>
+
+#include <gtest/gtest.h>
+
+#include "vocabulary_cases.h"
+
+namespace mhcjit::gpu {
+namespace {
+
+Words run_clean(const auto& item) {
+  std::string fault;
+  Words result = run_case_on_host(item, fault);
+  EXPECT_EQ(fault, "");
+  return result;
+}
+
+const AsyncCase& async_case(const std::string& name) {
+  static const std::vector<AsyncCase> cases = async_cases();
+  for (const AsyncCase& item : cases)
+    if (item.name == name) return item;
+  throw std::runtime_error(name);
+}
+
+TEST(VocabularyOnHost, RunsEveryCaseWithoutAFault) {
+  for (const VocabularyCase& item : matrix_cases()) {
+    SCOPED_TRACE(item.kernel);
+    run_clean(item);
+  }
+  for (const AsyncCase& item : async_cases()) {
+    SCOPED_TRACE(item.name);
+    run_clean(item);
+  }
+}
+
+TEST(VocabularyOnHost, SharedMemoryGivesTheValuesOfAnotherLane) {
+  for (const VocabularyCase& item : matrix_cases()) {
+    if (item.kernel != "shared_memory") continue;
+    const Words result = run_clean(item);
+    for (std::size_t thread = 0; thread < result.size() / 4; ++thread) {
+      const std::size_t other = thread / 32 * 32 + (thread + 5) % 32;
+      for (std::size_t word = 0; word < 4; ++word)
+        ASSERT_EQ(result[4 * thread + word], item.operands.a[4 * other + word]) << thread;
+    }
+  }
+}
+
+// All terms are equal, so that every sum is 16 times one of them and the sum before.
+TEST(VocabularyOnHost, MultiplyAddSumsAllTerms) {
+  for (const char* kernel : {"multiply_add_bf16", "multiply_add_fp16"}) {
+    VocabularyCase item = multiply_add_case(kernel, 1);
+    const bool is_bf16 = item.kernel == "multiply_add_bf16";
+    for (std::uint32_t& word : item.operands.a) word = is_bf16 ? 0x40404040u : 0x42004200u;  // 3
+    for (std::uint32_t& word : item.operands.b) word = is_bf16 ? 0x3f003f00u : 0x38003800u;  // 0.5
+    for (std::uint32_t& word : item.operands.c) word = std::bit_cast<std::uint32_t>(1.0f);
+    for (const std::uint32_t word : run_clean(item)) ASSERT_EQ(std::bit_cast<float>(word), 25.0f);
+  }
+}
+
+TEST(VocabularyOnHost, CopyBytesKeepsTheWords) {
+  const AsyncCase& item = async_case("copy_bytes");
+  EXPECT_EQ(run_clean(item), item.operands.a);
+}
+
+TEST(VocabularyOnHost, BarriersPassValuesOn) {
+  const AsyncCase& item = async_case("barrier_arrive");
+  Words expected = item.operands.a;
+  for (std::size_t first = 0; first < expected.size(); first += vocabulary_threads) {
+    for (std::size_t round = 0; round < 64; ++round) {
+      const Words before(expected.begin() + static_cast<std::ptrdiff_t>(first),
+                         expected.begin() + static_cast<std::ptrdiff_t>(first + vocabulary_threads));
+      for (std::size_t i = 0; i < vocabulary_threads; ++i)
+        expected[first + i] = before[(i * 37 + round) % vocabulary_threads];
+    }
+  }
+  EXPECT_EQ(run_clean(item), expected);
+}
+
+TEST(VocabularyOnHost, SwizzleMovesChunksOfARow) {
+  const Words plain = run_clean(async_case("copy_box of 200 at 64 8 1"));
+  const Words swizzled = run_clean(async_case("copy_box of 200 at 64 8 1, swizzled"));
+  // Element (64, 8, 1) is the first, its index in the tensor's memory its value.
+  EXPECT_EQ(plain[0] & 0xffffu, (64u + 208 * (8 + 21) + 1) % 0x10000);
+  for (std::size_t row = 0; row < 16; ++row)
+    for (std::size_t chunk = 0; chunk < 8; ++chunk)
+      ASSERT_EQ(swizzled[row * 32 + (chunk ^ row % 8) * 4], plain[row * 32 + chunk * 4]);
+}
+
+}  // namespace
+}  // namespace mhcjit::gpu
