@@ -1,9 +1,13 @@
 // engine_race_check FOLDER [--without mutex|rwlock]: many threads prepare, compile and ask the same problems of engines
-// on the fake driver and compiler, from a cold and from a warm cache folder. Built with ThreadSanitizer, which ends the
-// process with exit code 66 when it sees a race. Exit code 1: a call failed, or something was compiled twice. With
-// --without the engines run as if the locks of that kind were not taken: a race is planted.
+// on the fake driver and compiler, from a cold and from a warm cache folder and with an HTTP server below. Built with
+// ThreadSanitizer, which ends the process with exit code 66 when it sees a race. Exit code 1: a call failed, or
+// something was compiled twice. With --without the engines run as if the locks of that kind were not taken: a race is
+// planted.
 #include <dlfcn.h>
+#include <netinet/in.h>
 #include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <barrier>
@@ -93,6 +97,53 @@ void add_line(mhcjit_log_level, const char* line, void* user) {
   to.lines.emplace_back(line);
 }
 
+// An HTTP server that has nothing and takes everything, for as long as the process lives.
+class Server {
+ public:
+  Server() {
+    listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    auto* const generic = reinterpret_cast<sockaddr*>(&address);
+    if (listener_ < 0 || ::bind(listener_, generic, size) != 0 || ::listen(listener_, 64) != 0 ||
+        ::getsockname(listener_, generic, &size) != 0)
+      std::exit(1);
+    url_ = "http://127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+    std::thread([listener = listener_] {
+      for (;;) answer(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
+    }).detach();
+  }
+
+  const std::string& url() const { return url_; }
+  static int replies() { return replies_; }
+
+ private:
+  static void answer(int connection) {
+    std::string text;
+    std::size_t head = std::string::npos, body = 0;
+    char buffer[65536];
+    while (head == std::string::npos || text.size() < head + 4 + body) {
+      const ssize_t got = ::read(connection, buffer, sizeof buffer);
+      if (got <= 0) break;
+      text.append(buffer, static_cast<std::size_t>(got));
+      if (head != std::string::npos) continue;
+      head = text.find("\r\n\r\n");
+      if (const std::size_t length = text.find("Content-Length: "); head != std::string::npos && length < head)
+        body = std::strtoul(text.c_str() + length + 16, nullptr, 10);
+    }
+    const std::string status = text.starts_with("PUT ") ? "201 Created" : "404 Not Found";
+    const std::string reply = "HTTP/1.1 " + status + "\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    if (::write(connection, reply.data(), reply.size()) > 0) ++replies_;
+    ::close(connection);
+  }
+
+  static inline std::atomic<int> replies_ = 0;
+  int listener_ = -1;
+  std::string url_;
+};
+
 std::atomic<bool> failed = false;
 
 void check(mhcjit_status status) {
@@ -117,7 +168,8 @@ void use(mhcjit_engine* engine, int thread) {
 }
 
 // All threads on one engine; what it compiled.
-std::uint64_t run_round(const std::string& folder, const std::string& record, fake::Driver& driver) {
+std::uint64_t run_round(const std::string& folder, const std::string& remote_url, fake::Driver& driver) {
+  const std::string record = folder + ".jsonl";
   Lines lines;
   mhcjit_engine_options options = {};
   options.cache_dir = folder.c_str();
@@ -125,6 +177,7 @@ std::uint64_t run_round(const std::string& folder, const std::string& record, fa
   options.nvrtc_path = FAKE_NVRTC;
   options.read_only_cache_dirs = "";
   options.record_path = record.c_str();
+  options.remote_url = remote_url.c_str();
   options.log = add_line;
   options.log_user = &lines;
   options.log_level = MHCJIT_LOG_TRACE;
@@ -156,15 +209,23 @@ int main(int argc, char** argv) {
   auto& compiler = state_of<fake::Compiler>(FAKE_NVRTC, "fake_compiler");
   compiler.duration = std::chrono::milliseconds(2);
 
+  // Its threads wait for mutexes in the C++ library, which does not know of those that are not taken.
+  const Server server;
+  const std::string url = without.empty() ? server.url() : "";
+
   planted = without == "mutex" ? Lock::mutex : without == "rwlock" ? Lock::rwlock : Lock::none;
   for (int round = 0; round < rounds; ++round) {
     const std::string folder = root + "/" + std::to_string(round);
     // Four problems for two architectures.
-    if (run_round(folder, folder + ".jsonl", driver) != 8 || run_round(folder, folder + ".jsonl", driver) != 0) {
+    if (run_round(folder, url, driver) != 8 || run_round(folder, url, driver) != 0) {
       std::fprintf(stderr, "round %d: compiled twice, or found what is not there\n", round);
       failed = true;
     }
   }
   planted = Lock::none;
+  if (!url.empty() && Server::replies() == 0) {
+    std::fprintf(stderr, "the server was not asked\n");
+    failed = true;
+  }
   return failed ? 1 : 0;
 }
