@@ -1,6 +1,7 @@
 #include "bench/launch_cost.h"
 
 #include <chrono>
+#include <memory>
 #include <stdexcept>
 
 #include "bench/timing.h"
@@ -33,12 +34,33 @@ double host_nanoseconds(const Gpu& gpu, const Body& body) {
   return quantile(samples, 0.5);
 }
 
+// The launches made here are those of the portable template, whatever the environment asks for.
+class PortableEngine {
+ public:
+  PortableEngine() {
+    mhcjit_engine_options options = {};
+    options.cache_dir = "";
+    options.kernel_template = "portable";
+    mhcjit_engine* made = nullptr;
+    require(mhcjit_engine_create(&options, &made), "mhcjit_engine_create");
+    engine_.reset(made);
+  }
+  const mhcjit_operator* prepare(const mhcjit_problem& problem) const {
+    const mhcjit_operator* op = nullptr;
+    require(mhcjit_prepare(engine_.get(), &problem, MHCJIT_DEVICE_GPU, nullptr, &op), "mhcjit_prepare");
+    return op;
+  }
+
+ private:
+  std::unique_ptr<mhcjit_engine, decltype(&mhcjit_engine_destroy)> engine_{nullptr, mhcjit_engine_destroy};
+};
+
 codegen::KernelSpec spec_of(const Gpu& gpu, const mhcjit_problem& problem) {
   auto architecture = codegen::parse_architecture(gpu.architecture);
   if (!architecture) throw std::runtime_error(take_failure(architecture.takeError()).text);
   auto asked = codegen::from_public(problem, *architecture);
   if (!asked) throw std::runtime_error(take_failure(asked.takeError()).text);
-  auto spec = codegen::choose_spec(*asked);
+  auto spec = codegen::choose_spec(*asked, codegen::KernelTemplate::portable);
   if (!spec) throw std::runtime_error(take_failure(spec.takeError()).text);
   return *spec;
 }
@@ -48,7 +70,8 @@ codegen::KernelSpec spec_of(const Gpu& gpu, const mhcjit_problem& problem) {
 LaunchCost bench_launch_cost(const Gpu& gpu) {
   const Case item = {{{1, 4, 1280, false}, MHCJIT_BF16, 51}};
   const mhcjit_problem problem = problem_of(item, MHCJIT_PRE_FORWARD);
-  const ForwardCall call(gpu, item, prepare(problem), oracle::random_inputs(item.random));
+  const PortableEngine engine;
+  const ForwardCall call(gpu, item, engine.prepare(problem), oracle::random_inputs(item.random));
 
   const codegen::KernelSpec spec = spec_of(gpu, problem);
   const KernelProgram program(gpu, codegen::emit_unit(spec));
@@ -87,7 +110,7 @@ LaunchCost bench_launch_cost(const Gpu& gpu) {
           gpu.driver.cuLaunchKernelEx(&raw.config, reinterpret_cast<CUfunction>(raw.kernel), parameters, nullptr),
           "cuLaunchKernelEx");
   });
-  cost.prepare_ns = host_nanoseconds(gpu, [&] { prepare(problem); });
+  cost.prepare_ns = host_nanoseconds(gpu, [&] { engine.prepare(problem); });
   return cost;
 }
 
