@@ -43,7 +43,7 @@ std::vector<std::pair<std::string, std::int64_t>> constants(const KernelSpec& sp
          {"gemm_warps", spec.gemm_warps},
          {"apply_warps", spec.apply_warps},
          {"k_steps_per_warp", spec.k_steps_per_warp},
-         {"phi_register_tiles", spec.phi_register_tiles},
+         {"phi_register_operands", spec.phi_register_operands},
          {"gemm_registers", spec.gemm_registers},
          {"apply_registers", spec.apply_registers},
          {"helper_registers", spec.helper_registers}});

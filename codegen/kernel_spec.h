@@ -60,15 +60,16 @@ struct KernelSpec {
   int max_token_splits = 0;     // ranges of tokens that are summed apart for dphi
 
   // one_pass
-  int cluster_size = 0;        // blocks that share a tile of tokens, each a slice of the columns of every stream
-  int tokens_per_tile = 0;     // 8 or 16
-  int pipeline_stages = 0;     // tiles of x that a block holds
-  int panels_per_stream = 0;   // of 64 columns, in a slice
-  int gemm_warps = 0;          // warps that multiply x with phi
-  int apply_warps = 0;         // warps that make h_in
-  int k_steps_per_warp = 0;    // steps of 16 columns that a gemm warp multiplies
-  int phi_register_tiles = 0;  // of a step's 16 x 16 tiles of phi, those held in registers; the others in shared memory
-  int gemm_registers = 0;      // of each thread of a role; 0: as many as it is launched with
+  int cluster_size = 0;       // blocks that share a tile of tokens, each a slice of the columns of every stream
+  int tokens_per_tile = 0;    // 8 or 16
+  int pipeline_stages = 0;    // tiles of x that a block holds
+  int panels_per_stream = 0;  // of 64 columns, in a slice
+  int gemm_warps = 0;         // warps that multiply x with phi
+  int apply_warps = 0;        // warps that make h_in
+  int k_steps_per_warp = 0;   // steps of 16 columns that a gemm warp multiplies
+  int phi_register_operands =
+      0;                   // of a gemm warp's 16 x 16 operands of phi, those in registers; the others in shared memory
+  int gemm_registers = 0;  // of each thread of a role; 0: as many as it is launched with
   int apply_registers = 0;
   int helper_registers = 0;
 

@@ -16,7 +16,8 @@ constexpr int max_smem_bytes = 227 * 1024;
 constexpr int max_stages = 8;
 constexpr int registers_per_multiprocessor = 65536;
 
-// How a block's warps share out the work, and the registers. The sums over the warps are what a multiprocessor has.
+// How a block's warps share out the work, and the registers. Over all warps these are no more than the block is
+// launched with: raising them beyond would wait for ever.
 struct Roles {
   int gemm_warps;
   int apply_warps;
@@ -31,9 +32,9 @@ constexpr std::array<Roles, 8> roles = {{
     {8, 4, 168, 112, 56},
     {9, 3, 152, 152, 56},
     {10, 2, 152, 152, 56},
-    {12, 4, 112, 96, 80},
-    {14, 2, 112, 112, 64},
-    {16, 4, 88, 80, 80},
+    {12, 4, 104, 96, 72},
+    {14, 2, 104, 104, 64},
+    {16, 4, 0, 0, 0},
 }};
 
 std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
@@ -54,18 +55,27 @@ int registers_at_launch(const KernelSpec& spec) {
   return std::min(255, registers_per_multiprocessor / spec.threads_per_block / 8 * 8);
 }
 
-// Registers that a thread of a gemm warp needs: phi, the sums, and what the loop itself uses, as the assembler reports
-// them. Operands from shared memory are under way while others are used; steps that do not begin with a panel have
-// addresses of their own.
-int needed_gemm_registers(const KernelSpec& spec) {
-  const int tiles = row_blocks(spec.problem);
-  const int steps = spec.k_steps_per_warp;
-  const int sums = (tiles * spec.tokens_per_tile / 8 + 1) * 4;
-  const int from_shared = spec.phi_register_tiles < tiles ? steps / 2 : 0;
-  const int addresses = steps % 4 == 0 ? 0 : steps;
-  const int scales = spec.problem.dtype == DType::fp16 ? tiles : 0;
+// Operands of phi that a gemm warp multiplies with.
+int phi_operands(const KernelSpec& spec) { return row_blocks(spec.problem) * spec.k_steps_per_warp; }
+int shared_phi_bytes(const KernelSpec& spec) {
+  return spec.gemm_warps * (phi_operands(spec) - spec.phi_register_operands) * warp_size * 16;
+}
+
+// Operands of phi that a gemm warp's registers hold beside the sums and what the loop itself uses, as the assembler
+// reports it. Steps that do not begin with a panel have addresses of their own. Where some operands are in shared
+// memory, the assembler keeps about as many words more as there are steps, and two operands under way.
+int operands_in_registers(const KernelSpec& spec) {
+  constexpr int slack = 8;
   constexpr int loop = 24;
-  return spec.phi_register_tiles * steps * 4 + sums + from_shared + addresses + scales + loop;
+  constexpr int operand = 4;
+  const int available = spec.gemm_registers != 0 ? spec.gemm_registers : registers_at_launch(spec) - slack;
+  const int tiles = row_blocks(spec.problem);
+  const int sums = (tiles * spec.tokens_per_tile / 8 + 1) * 4;
+  const int addresses = spec.k_steps_per_warp % 4 == 0 ? 0 : spec.k_steps_per_warp;
+  const int scales = spec.problem.dtype == DType::fp16 ? tiles : 0;
+  const int left = available - sums - scales - loop;
+  if (left - addresses >= phi_operands(spec) * operand) return phi_operands(spec);
+  return (left - spec.k_steps_per_warp) / operand - 2;
 }
 
 // Multiprocessors of a device that clusters of this size keep busy, out of 132 in groups of 18, 16 and 12 that a
@@ -87,21 +97,18 @@ std::string unsupported(const Problem& problem) {
   return "";
 }
 
-// The largest values of what only has to fit, or why nothing does.
+// The most of phi in registers, then the most stages; "" or why that does not fit.
 std::string fit(KernelSpec& spec) {
-  constexpr int slack = 8;
-  const int available = spec.gemm_registers != 0 ? spec.gemm_registers : registers_at_launch(spec) - slack;
-  std::string reason = fmt::format("a gemm warp's registers do not hold even the sums of {} rows", spec.problem.rows());
-  for (int in_registers = row_blocks(spec.problem); in_registers >= 0; --in_registers) {
-    spec.phi_register_tiles = in_registers;
-    if (needed_gemm_registers(spec) > available) continue;
-    for (spec.pipeline_stages = max_stages; spec.pipeline_stages >= 3; --spec.pipeline_stages)
-      if (one_pass_smem_bytes(spec) <= max_smem_bytes) return "";
-    return fmt::format("3 stages need {} bytes of shared memory beside {} of {} tiles of phi, a block has {}",
-                       one_pass_smem_bytes(spec) + stage_bytes(spec), row_blocks(spec.problem) - in_registers,
-                       row_blocks(spec.problem), max_smem_bytes);
-  }
-  return reason;
+  constexpr int fewest_stages = 3;
+  spec.phi_register_operands = operands_in_registers(spec);
+  if (spec.phi_register_operands < 0)
+    return fmt::format("{} registers of a gemm warp do not hold even the sums of {} rows",
+                       spec.gemm_registers != 0 ? spec.gemm_registers : registers_at_launch(spec), spec.problem.rows());
+  for (spec.pipeline_stages = max_stages; spec.pipeline_stages >= fewest_stages; --spec.pipeline_stages)
+    if (one_pass_smem_bytes(spec) <= max_smem_bytes) return "";
+  spec.pipeline_stages = fewest_stages;
+  return fmt::format("{} stages need {} bytes of shared memory with {} bytes of phi, a block has {}", fewest_stages,
+                     one_pass_smem_bytes(spec), shared_phi_bytes(spec), max_smem_bytes);
 }
 
 Candidate candidate(const Problem& problem, int cluster_size, int tokens_per_tile, const Roles& role) {
@@ -149,8 +156,7 @@ int one_pass_smem_bytes(const KernelSpec& spec) {
   const int h_bytes = spec.tokens_per_tile * static_cast<int>(divide_up(spec.problem.n, 4)) * 16;
   const int barrier_bytes = (6 * spec.pipeline_stages + 2) * 8;
   return spec.pipeline_stages * (stage_bytes(spec) + owned * spec.cluster_size * token_sum_bytes + h_bytes) +
-         k_steps(spec) * (blocks - spec.phi_register_tiles) * warp_size * 16 + std::max(partial_bytes, gamma_bytes) +
-         barrier_bytes;
+         shared_phi_bytes(spec) + std::max(partial_bytes, gamma_bytes) + barrier_bytes;
 }
 
 double one_pass_cost(const KernelSpec& spec) {
@@ -165,7 +171,7 @@ double one_pass_cost(const KernelSpec& spec) {
   const double memory = bytes * (1.0 + 1.0 / spec.problem.n) * multiprocessors_used(spec) / device_bytes_per_clock;
   const double products =
       (tiles + 1.0) * groups * spec.k_steps_per_warp * divide_up(spec.gemm_warps, 4) * clocks_per_product;
-  const double shared = (2.0 * bytes + k_steps(spec) * (tiles - spec.phi_register_tiles) * 512.0 +
+  const double shared = (2.0 * bytes + shared_phi_bytes(spec) +
                          2.0 * spec.gemm_warps * spec.tokens_per_tile * (tiles * 8.0 + 4.0) * 4.0) /
                         shared_bytes_per_clock;
   // From asking for a tile to giving its stage back: memory's latency, the products, the exchange in the cluster, h_in.

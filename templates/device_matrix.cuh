@@ -134,6 +134,13 @@ MHCJIT_DEVICE void multiply_add<fp16>(float (&sums)[4], const Vector<u32, 4>& a,
 // ---- A warp together
 // -------------------------------------------------------------------------------------------------
 
+// The lane, read anew from the machine: for uses so rare that a register kept for them is wasted.
+MHCJIT_DEVICE int lane_index() {
+  int lane;
+  asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));
+  return lane;
+}
+
 // Every lane arrives; memory accesses before it are seen after it by the lanes of the warp.
 MHCJIT_DEVICE void warp_barrier() { __syncwarp(); }
 

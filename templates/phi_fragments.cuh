@@ -5,8 +5,8 @@
 // consecutive blocks are one 16 x 16 A operand. There are as many operands as blocks of eight rows. Of fp16, whose
 // range is narrow, each row is first scaled by a power of two.
 //
-// A warp owns k_steps_per_warp steps of 16 columns, for all rows. The first phi_register_tiles operands of each step
-// stay in registers, the others in shared memory.
+// A warp owns k_steps_per_warp steps of 16 columns, for all rows. Counted tile by tile, its first phi_register_operands
+// operands stay in registers, the others in shared memory, which so serves every step alike.
 #pragma once
 
 #include <device_async.cuh>
@@ -18,19 +18,20 @@ struct PhiFragments {
 
   static constexpr int row_blocks = (Spec::rows + 7) / 8;
   static constexpr int tiles = row_blocks;  // A operands of a step: two terms for every two blocks
-  static constexpr int register_tiles = Spec::phi_register_tiles;
   static constexpr int steps = Spec::k_steps_per_warp;
-  static constexpr int shared_bytes_per_step = (tiles - register_tiles) * device::warp_size * 16;
+  static constexpr int register_operands = Spec::phi_register_operands;
+  static constexpr int operand_bytes = device::warp_size * 16;
+  static constexpr int shared_bytes_per_warp = (tiles * steps - register_operands) * operand_bytes;
   static constexpr bool scaled = Spec::scales_phi;
 
-  Words in_registers[steps][register_tiles == 0 ? 1 : register_tiles];
+  Words in_registers[register_operands == 0 ? 1 : register_operands];
   float inverse_scale[scaled ? row_blocks : 1];
-  device::SharedAddress in_shared;  // of this lane and the warp's first step
+  device::SharedAddress in_shared;  // of this lane and the warp's first operand there
 
   MHCJIT_DEVICE Words operand(int step, int tile) const {
-    if (tile < register_tiles) return in_registers[step][tile];
-    return device::load_shared_words(in_shared + step * shared_bytes_per_step +
-                                     (tile - register_tiles) * device::warp_size * 16);
+    const int number = tile * steps + step;
+    if (number < register_operands) return in_registers[number];
+    return device::load_shared_words(in_shared + (number - register_operands) * operand_bytes);
   }
 
   // Takes columns 2q, 2q + 1 (k_half 0) or 2q + 8, 2q + 9 (k_half 1) of a step and of this lane's row of `block`.
@@ -44,14 +45,12 @@ struct PhiFragments {
 
  private:
   MHCJIT_DEVICE void set_word(int step, int stacked_block, int k_half, device::u32 word) {
-    const int tile = stacked_block / 2;
+    const int number = stacked_block / 2 * steps + step;
     const int index = stacked_block % 2 + 2 * k_half;
-    if (tile < register_tiles)
-      in_registers[step][tile][index] = word;
+    if (number < register_operands)
+      in_registers[number][index] = word;
     else
-      device::store_shared(
-          in_shared + step * shared_bytes_per_step + (tile - register_tiles) * device::warp_size * 16 + index * 4,
-          word);
+      device::store_shared(in_shared + (number - register_operands) * operand_bytes + index * 4, word);
   }
 };
 

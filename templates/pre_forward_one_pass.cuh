@@ -82,7 +82,7 @@ struct PreForwardOnePass {
   static constexpr int max_owned = (tokens + Spec::cluster_size - 1) / Spec::cluster_size;
 
   static constexpr int phi_offset = stages * stage_bytes;
-  static constexpr int partials_offset = phi_offset + k_steps * Phi::shared_bytes_per_step;
+  static constexpr int partials_offset = phi_offset + Spec::gemm_warps * Phi::shared_bytes_per_warp;
   static constexpr int partials_bytes = Spec::gemm_warps * tokens * token_sum_bytes;
   static constexpr int gamma_bytes = Spec::has_gamma ? Spec::n * slice * 4 : 0;
   static constexpr int received_offset =
@@ -103,21 +103,23 @@ struct PreForwardOnePass {
   // Where things stand, and which tiles this cluster works on.
   device::SharedAddress base;
   int rank;
-  device::i64 cluster;
-  device::i64 clusters;
+  int cluster;
+  int clusters;
   int tiles;
 
   MHCJIT_DEVICE explicit PreForwardOnePass(device::i64 all_tokens)
       : base(device::shared_base()),
         rank(device::cluster_rank()),
-        cluster(device::block_index_x() / Spec::cluster_size),
-        clusters(device::grid_size_x() / Spec::cluster_size) {
-    const device::i64 all_tiles = (all_tokens + tokens - 1) / tokens;
-    tiles = static_cast<int>((all_tiles - cluster + clusters - 1) / clusters);
+        cluster(static_cast<int>(device::block_index_x()) / Spec::cluster_size),
+        clusters(static_cast<int>(device::grid_size_x()) / Spec::cluster_size) {
+    // T is less than 2^31, so that tiles are few enough for 32 bits.
+    const auto all_tiles = static_cast<device::u32>((all_tokens + tokens - 1) / tokens);
+    tiles = static_cast<int>((all_tiles - static_cast<device::u32>(cluster) + static_cast<device::u32>(clusters) - 1) /
+                             static_cast<device::u32>(clusters));
   }
 
   // The first token of tile `i` of this cluster.
-  MHCJIT_DEVICE device::i64 first_token(int i) const { return (cluster + i * clusters) * tokens; }
+  MHCJIT_DEVICE device::i64 first_token(int i) const { return device::i64{cluster + i * clusters} * tokens; }
   MHCJIT_DEVICE int first_column() const { return rank * slice; }
   MHCJIT_DEVICE int owned() const { return (tokens - rank + Spec::cluster_size - 1) / Spec::cluster_size; }
 
@@ -191,7 +193,7 @@ MHCJIT_DEVICE void take_phi(const PreForwardOnePass<Spec>& plan, int warp, int l
   using Phi = PhiFragments<Spec>;
   const int row = lane / 4;
   const int pair = lane % 4;
-  phi.in_shared = plan.base + Plan::phi_offset + warp * Spec::k_steps_per_warp * Phi::shared_bytes_per_step + lane * 16;
+  phi.in_shared = plan.base + Plan::phi_offset + warp * Phi::shared_bytes_per_warp + lane * 16;
 
 #pragma unroll
   for (int block = 0; block < Phi::row_blocks; ++block) {
@@ -262,10 +264,6 @@ MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp,
   const int chunk = groups == 2 ? lane / 8 % 2 : lane / 8;
   const device::SharedAddress lane_offset =
       row * 128 + (chunk ^ (row % 8)) * 16 + (Plan::whole_panels ? Plan::panel_of(warp, 0) * Plan::panel_bytes : 0);
-  const int result_row = lane / 4;
-  const int result_pair = lane % 4;
-  const device::SharedAddress result =
-      plan.partials(warp, 2 * result_pair) + result_row * 4;  // of the first token and row of this lane
 
   RingPosition<Plan::stages> ring = {Plan::first_stage, Plan::first_parity};
 #pragma unroll 1
@@ -303,6 +301,11 @@ MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp,
     }
 
     if (i > 0) device::barrier_wait(plan.partials_empty(), (i - 1) & 1);
+    // Nothing that depends on the lane is kept in registers over the products.
+    const int lane_now = device::lane_index();
+    const int result_row = lane_now / 4;
+    const int result_pair = lane_now % 4;
+    const device::SharedAddress result = plan.partials(warp, 2 * result_pair) + result_row * 4;
 #pragma unroll
     for (int group = 0; group < groups; ++group) {
 #pragma unroll
@@ -320,7 +323,7 @@ MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp,
         device::store_shared(plan.partials(warp, group * 8 + result_row) + Plan::squares_index * 4, square);
     }
     device::warp_barrier();
-    if (lane == 0) device::barrier_arrive(plan.partials_full());
+    if (lane_now == 0) device::barrier_arrive(plan.partials_full());
     ring.advance();
   }
 }

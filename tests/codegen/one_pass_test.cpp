@@ -46,7 +46,8 @@ TEST(OnePass, LegalSpecsFitTheDeviceAndCoverTheProblem) {
         EXPECT_LE(spec.threads_per_block, 1024);
         const int registers =
             spec.gemm_warps * spec.gemm_registers + spec.apply_warps * spec.apply_registers + 4 * spec.helper_registers;
-        EXPECT_LE(registers * 32, 65536);
+        const int at_launch = 65536 / spec.threads_per_block / 8 * 8;
+        EXPECT_LE(registers * 32, at_launch * spec.threads_per_block) << "raising registers would wait for ever";
         // A warp group moves registers together.
         if (spec.gemm_registers != spec.apply_registers) {
           EXPECT_EQ(spec.gemm_warps % 4, 0);

@@ -98,6 +98,8 @@ void multiply_add(float (&sums)[4], const Vector<u32, 4>& a, u32 b0, u32 b1, con
 
 // ---- A warp together ------------------------------------------------------------------------------------------------
 
+inline int lane_index() { return thread_index() % warp_size; }
+
 inline void warp_barrier(const Place& where = Place::current()) { mhcjit::sim::warp_barrier(where); }
 
 inline float shuffle(float value, int lane, const Place& where = Place::current()) {

@@ -19,7 +19,7 @@ struct Spec {
   static constexpr int gemm_warps = 8;
   static constexpr int apply_warps = 4;
   static constexpr int k_steps_per_warp = 8;
-  static constexpr int phi_register_tiles = 3;
+  static constexpr int phi_register_operands = 24;
   static constexpr int gemm_registers = 168;
   static constexpr int apply_registers = 112;
   static constexpr int helper_registers = 56;
