@@ -93,7 +93,7 @@ struct StagePlan {
   std::string plan;  // the template's plan struct
   int min_blocks_per_multiprocessor = 1;
   int dynamic_smem_bytes = 0;
-  int cluster_size = 1;           // blocks of x that are launched together
+  int cluster_size = 0;           // blocks of x that are launched together; 0: each by itself
   bool is_persistent = false;     // no more blocks than the device runs at once: each steps through the tokens
   bool takes_tensor_map = false;  // of x, as a second argument
 

@@ -17,7 +17,7 @@ class LaunchConfig {
     config_.blockDimZ = 1;
     config_.sharedMemBytes = loaded.dynamic_smem_bytes;
     config_.hStream = stream;
-    if (loaded.cluster_size == 1) return;
+    if (loaded.cluster_size == 0) return;
     cluster_.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
     cluster_.value.clusterDim.x = loaded.cluster_size;
     cluster_.value.clusterDim.y = 1;

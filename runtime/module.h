@@ -16,8 +16,8 @@ struct LoadedKernel {
   codegen::Stage stage;
   CUkernel kernel;
   std::uint32_t dynamic_smem_bytes;
-  std::uint32_t cluster_size = 1;
-  std::uint32_t max_blocks = 0;  // of a persistent kernel, as many as the device runs at once; 0: no limit
+  std::uint32_t cluster_size = 0;  // 0: not launched as clusters
+  std::uint32_t max_blocks = 0;    // of a persistent kernel, as many as the device runs at once; 0: no limit
   bool takes_tensor_map = false;
 };
 

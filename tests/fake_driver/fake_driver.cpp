@@ -196,17 +196,20 @@ CUresult kernel_set_attribute(CUfunction_attribute attribute, int value, CUkerne
 unsigned cluster_size_of(const CUlaunchConfig& config) {
   for (unsigned i = 0; i < config.numAttrs; ++i)
     if (config.attrs[i].id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION) return config.attrs[i].value.clusterDim.x;
-  return 1;
+  return 0;
 }
 
 bool is_possible(const CUlaunchConfig& config, const std::string& kernel) {
   const unsigned cluster = cluster_size_of(config);
-  return config.gridDimX % cluster == 0 && (cluster <= 8 || state().large_clusters.count(kernel) != 0);
+  return (cluster == 0 || config.gridDimX % cluster == 0) &&
+         (cluster <= 8 || state().large_clusters.count(kernel) != 0);
 }
 
 CUresult occupancy_max_active_clusters(int* clusters, CUfunction function, const CUlaunchConfig* config) {
   FAKE_ENTER(cuOccupancyMaxActiveClusters, initialised | context);
-  if (!is_possible(*config, reinterpret_cast<Kernel*>(function)->name)) return CUDA_ERROR_INVALID_VALUE;
+  const bool asks_for_clusters = cluster_size_of(*config) != 0;
+  if (!asks_for_clusters || !is_possible(*config, reinterpret_cast<Kernel*>(function)->name))
+    return CUDA_ERROR_INVALID_VALUE;
   *clusters = state().clusters_at_once;
   return CUDA_SUCCESS;
 }

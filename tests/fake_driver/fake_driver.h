@@ -25,7 +25,7 @@ struct Launch {
   void* stream;
   int device;                          // of the context that was current
   std::vector<std::uint8_t> argument;  // the kernel's argument struct
-  unsigned cluster_size;               // 1 without the attribute
+  unsigned cluster_size;               // 0 without the attribute
   CUtensorMap tensor_map;              // of a kernel that takes one
 };
 

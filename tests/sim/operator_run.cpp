@@ -118,7 +118,7 @@ std::string launch(const Operator& op, const Args& args, std::uint64_t seed) {
                            .threads_per_block = op.spec.threads_per_block,
                            .shared_bytes = static_cast<std::size_t>(stage.dynamic_smem_bytes),
                            .seed = seed,
-                           .cluster_size = stage.cluster_size};
+                           .cluster_size = std::max(1, stage.cluster_size)};
     alignas(64) std::array<std::byte, tensor_map_bytes> map = {};
     if (stage.takes_tensor_map) {
       std::string refused = encode(shape_of_x(op.spec, args), map.data());
