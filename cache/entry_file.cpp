@@ -18,12 +18,6 @@ static_assert(tag_magic.size() + sizeof(Mac) == tag_bytes);
 constexpr std::size_t total_length_offset = 16;
 constexpr std::size_t least_entry_bytes = 64;
 
-llvm::Error check_tag(llvm::StringRef entry, llvm::StringRef tag, llvm::StringRef hmac_key) {
-  if (same_bytes(tag, tag_of(entry, hmac_key))) return llvm::Error::success();
-  return make_error(MHCJIT_ERROR_BAD_FILE, "cache entry: tag is {}, it should be made with the key in use",
-                    tag.empty() ? "absent" : "another key's or another entry's");
-}
-
 // The same rule for what is read and for what is written.
 llvm::Error check_entry(const Entry& entry, const CacheKey& key, llvm::StringRef architecture) {
   if (entry.key_text != key.text()) {
@@ -53,13 +47,19 @@ std::string tag_of(llvm::StringRef entry, llvm::StringRef hmac_key) {
   return tag_magic.str().append(mac.begin(), mac.end());
 }
 
+llvm::Error check_tag(llvm::StringRef file, llvm::StringRef hmac_key) {
+  if (hmac_key.empty()) return llvm::Error::success();
+  const llvm::StringRef entry = without_tag(file);
+  const llvm::StringRef tag = file.drop_front(entry.size());
+  if (same_bytes(tag, tag_of(entry, hmac_key))) return llvm::Error::success();
+  return make_error(MHCJIT_ERROR_BAD_FILE, "cache entry: tag is {}, it should be made with the key in use",
+                    tag.empty() ? "absent" : "another key's or another entry's");
+}
+
 llvm::Expected<Entry> read_entry_file(llvm::StringRef file, const CacheKey& key, llvm::StringRef architecture,
                                       llvm::StringRef hmac_key) {
-  const llvm::StringRef bytes = without_tag(file);
-  if (!hmac_key.empty()) {
-    if (llvm::Error error = check_tag(bytes, file.drop_front(bytes.size()), hmac_key)) return error;
-  }
-  llvm::Expected<Entry> entry = decode(bytes);
+  if (llvm::Error error = check_tag(file, hmac_key)) return error;
+  llvm::Expected<Entry> entry = decode(without_tag(file));
   if (!entry) return entry.takeError();
   if (llvm::Error error = check_entry(*entry, key, architecture)) return error;
   return entry;

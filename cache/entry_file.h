@@ -21,6 +21,9 @@ llvm::StringRef without_tag(llvm::StringRef file);
 // The tag of an entry's bytes, which follows them.
 std::string tag_of(llvm::StringRef entry, llvm::StringRef hmac_key);
 
+// Success when `hmac_key` is "", or the file's tag is made with it. Reads any bytes safely. Errors: BAD_FILE.
+llvm::Error check_tag(llvm::StringRef file, llvm::StringRef hmac_key);
+
 // The file's entry, after every check: that of the tag, when `hmac_key` is not ""; the format; that it is this key's
 // and for this architecture; the cubin's tables. Reads any bytes safely. Without a key a tag is not looked at. Cost:
 // about 10 us for 100 KB, 300 us with a key. Errors: BAD_FILE with the field, what it holds and what it should hold.

@@ -46,11 +46,13 @@ llvm::Expected<StoredEntry> check_stored_entry(std::string bytes, llvm::StringRe
   return StoredEntry{std::move(bytes), std::move(*entry), std::move(*fields)};
 }
 
-llvm::Expected<std::optional<StoredEntry>> read_stored_entry(const std::string& root, llvm::StringRef digest) {
+llvm::Expected<std::optional<StoredEntry>> read_stored_entry(const std::string& root, llvm::StringRef digest,
+                                                             llvm::StringRef hmac_key) {
   const std::string path = fmt::format("{}/{}{}", root, digest.str(), entry_extension.str());
   auto bytes = read_file(FileOps::system(), path, max_entry_file_bytes, Trust::owner);
   if (!bytes) return bytes.takeError();
   if (!*bytes) return std::nullopt;
+  if (llvm::Error error = check_tag(**bytes, hmac_key)) return error;
   llvm::Expected<StoredEntry> entry = check_stored_entry(std::move(**bytes), digest);
   if (!entry) return entry.takeError();
   return std::move(*entry);

@@ -30,7 +30,8 @@ struct StoredEntry {
 llvm::Expected<StoredEntry> check_stored_entry(std::string bytes, llvm::StringRef digest);
 
 // The entry of this digest in the folder `root`, or nothing when there is none. Errors: BAD_FILE as above, and when it
-// is a link, no regular file or not to be trusted; IO.
-llvm::Expected<std::optional<StoredEntry>> read_stored_entry(const std::string& root, llvm::StringRef digest);
+// is a link, no regular file or not to be trusted, or when `hmac_key` is not "" and its tag is not made with it; IO.
+llvm::Expected<std::optional<StoredEntry>> read_stored_entry(const std::string& root, llvm::StringRef digest,
+                                                             llvm::StringRef hmac_key = "");
 
 }  // namespace mhcjit::cache

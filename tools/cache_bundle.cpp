@@ -15,11 +15,13 @@ struct Exported {
 };
 
 llvm::Error fill(const std::string& root, const EntryMatch& matches, cache::BundleWriter& writer, Exported& exported) {
+  auto key = hmac_key();
+  if (!key) return key.takeError();
   auto scan = cache::scan_store(root);
   if (!scan) return scan.takeError();
   if (const auto compiler = cache::read_compiler_record(root)) writer.add_compiler(*compiler);
   for_each_match(
-      root, scan->entries, matches,
+      root, scan->entries, matches, *key,
       [&](const std::string& digest, const cache::StoredEntry& entry, const cache::StoredFile&) {
         writer.add(digest, entry);
         exported.digests.push_back(digest);

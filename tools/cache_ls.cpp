@@ -36,11 +36,13 @@ llvm::Expected<Listing> list(llvm::StringRef terms) {
   if (!matches) return matches.takeError();
   auto root = folder();
   if (!root) return root.takeError();
+  auto key = hmac_key();
+  if (!key) return key.takeError();
   auto scan = cache::scan_store(*root);
   if (!scan) return scan.takeError();
   Listing listing = {*root, {}, {}, std::move(*scan)};
   for_each_match(
-      *root, listing.scan.entries, *matches,
+      *root, listing.scan.entries, *matches, *key,
       [&](const std::string& digest, const cache::StoredEntry& stored, const cache::StoredFile& file) {
         listing.lines.push_back(describe(digest, stored, file));
       },
@@ -192,7 +194,8 @@ const Command& cache_verify_command() {
   static const Command command = {
       verify, "[--cache-dir DIR] [--json]",
       "Reads every entry and makes every check that a launch makes: format, checksum, digest of the key, the\n"
-      "cubin's tables. The exit code is 1 when an entry is bad. A bad entry does no harm: it is compiled again.",
+      "cubin's tables, and the tag where MHCJIT_CACHE_KEY_FILE names a key. The exit code is 1 when an entry is\n"
+      "bad. A bad entry does no harm: it is compiled again.",
       "  mhcjit cache verify\n"
       "  mhcjit cache verify --json",
       run_verify};

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 
+#include "cache/hmac.h"
 #include "tools/options.h"
 
 namespace mhcjit::tools::cache_options {
@@ -40,6 +42,12 @@ cl::opt<std::string> output("o", cl::desc("bundle to write"), cl::value_desc("FI
 cl::list<std::string> bundles(cl::Positional, cl::desc("bundles"), cl::sub(import_bundle));
 
 llvm::Expected<std::string> folder() { return cache_folder(cache_dir); }
+
+llvm::Expected<std::string> hmac_key() {
+  const char* path = std::getenv("MHCJIT_CACHE_KEY_FILE");
+  if (path == nullptr || path[0] == '\0') return "";
+  return cache::read_hmac_key(path);
+}
 
 std::int64_t unix_seconds_now() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();

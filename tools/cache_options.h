@@ -25,6 +25,9 @@ extern llvm::cl::list<std::string> bundles;     // import, positional
 // --cache-dir, else the default folder. Errors: INVALID_ARGUMENT when there is neither.
 llvm::Expected<std::string> folder();
 
+// The key in the file that $MHCJIT_CACHE_KEY_FILE names; "" when it names none. Errors: BAD_FILE, IO.
+llvm::Expected<std::string> hmac_key();
+
 std::int64_t unix_seconds_now();
 
 // "1.5 MiB".

@@ -45,7 +45,7 @@ llvm::Expected<Report> run_clear() {
 
   std::vector<cache::StoredFile> chosen;
   for_each_match(
-      *root, scan->entries, *matches,
+      *root, scan->entries, *matches, /*hmac_key=*/"",
       [&](const std::string&, const cache::StoredEntry&, const cache::StoredFile& file) { chosen.push_back(file); },
       [&](const std::string& name, const std::string& reason) {
         say(fmt::format("{} stays, it cannot be told what it is: {}", name, reason));

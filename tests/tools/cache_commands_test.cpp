@@ -73,7 +73,7 @@ class CliCache : public testing::Test {
                                            of_problem("pre_backward n=4 D=4096 bf16 gamma", "sm_90a"),
                                            of_problem("pre_forward n=2 D=40960 fp32", "sm_80"),
                                            of_problem("pre_forward n=4 D=4096 bf16 batch_invariant", "sm_80")};
-  const Cli cli_;
+  Cli cli_;
 };
 
 TEST_F(CliCache, LsShowsWhatIsThere) {
@@ -168,6 +168,28 @@ TEST_F(CliCache, VerifyFindsWhatIsBad) {
   ASSERT_EQ(object.getArray("bad")->size(), 2u) << bad.out;
   for (const std::size_t entry : {0u, 2u}) EXPECT_NE(bad.err.find(digest(entry)), std::string::npos) << bad.err;
   EXPECT_TRUE(has(0) && has(2)) << "verify only looks";
+}
+
+TEST_F(CliCache, VerifyAndExportLookAtTheTagWhereThereIsAKey) {
+  const std::string key = "0123456789abcdef0123456789abcdef", file = cli_.file("key");
+  write_file(file, key);
+  cache::Options tagged;
+  tagged.hmac_key = key;
+  EXPECT_TRUE(cache::DiskCache(cli_.cache(), tagged).publish(all_[1].key, all_[1].entry));
+  EXPECT_EQ(cli_("cache verify").exit_code, 0) << "without a key the tags are passed over";
+
+  cli_.environment["MHCJIT_CACHE_KEY_FILE"] = file;
+  ASSERT_EQ(::chmod(file.c_str(), 0644), 0);
+  const CliResult open_key = cli_("cache verify");
+  ASSERT_EQ(::chmod(file.c_str(), 0600), 0);
+  const CliResult bad = cli_("cache verify");
+  const CliResult exported = cli_({"cache", "export", "--json", "-o", cli_.file("tagged.tar")});
+  EXPECT_EQ(open_key.exit_code, 1);
+  EXPECT_NE(open_key.err.find("chmod 600"), std::string::npos) << open_key.err;
+  EXPECT_EQ(bad.exit_code, 1);
+  EXPECT_NE(bad.out.find("1 sound, 3 bad"), std::string::npos) << bad.out;
+  EXPECT_NE(bad.err.find("tag is absent"), std::string::npos) << bad.err;
+  EXPECT_EQ(json_of(exported).getArray("exported")->size(), 1u) << exported.out;
 }
 
 TEST_F(CliCache, PruneTrimsToTheLimits) {
