@@ -48,7 +48,7 @@ int tile_bytes(const KernelSpec& spec) { return panels(spec) * spec.tokens_per_t
 int stage_bytes(const KernelSpec& spec) {
   constexpr int padding = 32;
   const int phi_row_bytes = panels(spec) * panel_columns * 4 + padding;
-  return static_cast<int>(divide_up(spec.tokens_per_tile / 2 * phi_row_bytes, 1024)) * 1024;
+  return static_cast<int>(divide_up(std::int64_t{spec.tokens_per_tile / 2} * phi_row_bytes, 1024)) * 1024;
 }
 
 int registers_at_launch(const KernelSpec& spec) {
@@ -169,8 +169,8 @@ double one_pass_cost(const KernelSpec& spec) {
   constexpr double clocks_per_product = 7.3;
   constexpr double shared_bytes_per_clock = 128.0;
   const double memory = bytes * (1.0 + 1.0 / spec.problem.n) * multiprocessors_used(spec) / device_bytes_per_clock;
-  const double products =
-      (tiles + 1.0) * groups * spec.k_steps_per_warp * divide_up(spec.gemm_warps, 4) * clocks_per_product;
+  const double products = (tiles + 1.0) * groups * spec.k_steps_per_warp *
+                          static_cast<double>(divide_up(spec.gemm_warps, 4)) * clocks_per_product;
   const double shared = (2.0 * bytes + shared_phi_bytes(spec) +
                          2.0 * spec.gemm_warps * spec.tokens_per_tile * (tiles * 8.0 + 4.0) * 4.0) /
                         shared_bytes_per_clock;

@@ -72,6 +72,7 @@ TEST_F(OnePassLaunchTest, EncodesAMapOncePerThread) {
   const EnginePtr engine = make_engine();
   const mhcjit_operator* op = prepare(engine, forward_problem);
   std::vector<ForwardCall> layers;
+  layers.reserve(8);
   for (int layer = 0; layer < 8; ++layer) layers.emplace_back(forward_problem, 16, 0);
   const int before = driver().calls("cuTensorMapEncodeTiled");
   for (int step = 0; step < 3; ++step)
