@@ -63,10 +63,11 @@ std::string size_text(std::uint64_t bytes) {
 
 std::string age_text(std::int64_t then_unix_seconds, std::int64_t now_unix_seconds) {
   const std::int64_t seconds = then_unix_seconds > now_unix_seconds ? 0 : now_unix_seconds - then_unix_seconds;
-  if (seconds < 60) return fmt::format("{}s", seconds);
-  if (seconds < 60 * 60) return fmt::format("{}m", seconds / 60);
-  if (seconds < 48 * 60 * 60) return fmt::format("{}h", seconds / (60 * 60));
-  return fmt::format("{}d", seconds / (24 * 60 * 60));
+  constexpr std::int64_t minute = 60, hour = 60 * minute, day = 24 * hour;
+  if (seconds < minute) return fmt::format("{}s", seconds);
+  if (seconds < hour) return fmt::format("{}m", seconds / minute);
+  if (seconds < 2 * day) return fmt::format("{}h", seconds / hour);
+  return fmt::format("{}d", seconds / day);
 }
 
 std::string problem_of(const cache::StoredEntry& entry) {

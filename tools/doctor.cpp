@@ -13,7 +13,7 @@ cl::opt<bool> json("json", cl::desc("print one JSON object on stdout"), cl::sub(
 // Lines of "  label   value"; what was not found has none.
 class Section {
  public:
-  Section(std::string title, const std::string& problem) : text_(title + "\n"), problem_(problem) {}
+  Section(const std::string& title, const std::string& problem) : text_(title + "\n"), problem_(problem) {}
 
   Section& line(const char* label, const std::string& value) {
     if (!value.empty()) text_ += fmt::format("  {:<12}{}\n", label, value);

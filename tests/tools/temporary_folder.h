@@ -30,7 +30,8 @@ class TemporaryFolder {
 
   int file_count() const {
     int count = 0;
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(path_)) count += entry.is_regular_file();
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(path_))
+      count += entry.is_regular_file() ? 1 : 0;
     return count;
   }
 
