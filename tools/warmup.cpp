@@ -86,6 +86,7 @@ struct Totals {
   std::int64_t skipped = 0;
   llvm::json::Array kernels;
   llvm::json::Array errors;
+  std::string said;  // of the last failure
 };
 
 // Adds one problem's outcome to the totals; a failure goes to stderr too.
@@ -95,7 +96,9 @@ void add(Totals& totals, const codegen::Problem& problem, const WarmupOutcome& o
   switch (outcome.kind) {
     case WarmupOutcome::Kind::skipped: ++totals.skipped; return;
     case WarmupOutcome::Kind::failed:
-      say(fmt::format("failed: {}: {}", name, outcome.failure.text));
+      // What stands in the way of all, such as no NVRTC, is said once.
+      say(fmt::format("failed: {}: {}", name, outcome.failure.text == totals.said ? "the same" : outcome.failure.text));
+      totals.said = outcome.failure.text;
       totals.errors.push_back(llvm::json::Object{
           {"problem", name}, {"code", mhcjit_status_name(outcome.failure.status)}, {"text", outcome.failure.text}});
       return;
