@@ -36,7 +36,10 @@ TEST(CliWarmup, SecondRunCompilesNothing) {
   }
   EXPECT_EQ((*cold.getArray("kernels"))[3].getAsObject()->getString("problem"),
             "pre_backward n=2 D=64 bf16 gamma sm_90a");
-  EXPECT_EQ(first.err, "") << "a short run that succeeds has nothing to say";
+  // A run of 10 s says how far it is.
+  if (cold.getNumber("ms").value() < 9000) {
+    EXPECT_EQ(first.err, "") << "a short run that succeeds has nothing to say";
+  }
 
   const CliResult second = cli(command);
   ASSERT_EQ(second.exit_code, 0) << second.err;
