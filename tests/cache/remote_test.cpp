@@ -104,7 +104,7 @@ TEST_F(Remote, HangsBeforeTheConnection) {
   std::vector<int> waiting;
   for (int i = 0; i < 4; ++i) {
     waiting.push_back(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    ::connect(waiting.back(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+    static_cast<void>(::connect(waiting.back(), reinterpret_cast<const sockaddr*>(&address), sizeof address));
   }
   RemoteStore store(options(fmt::format("http://127.0.0.1:{}/x", port)));
   const Clock::time_point start = Clock::now();
@@ -263,6 +263,7 @@ TEST_F(Remote, ManyThreadsMeetOneFailureAtATime) {
   TestServer server(answers(response(500, "")));
   RemoteStore store(options(server.url()));
   std::vector<std::thread> threads;
+  threads.reserve(8);
   for (int i = 0; i < 8; ++i) threads.emplace_back([&] { EXPECT_FALSE(store.find(made.key, "sm_90a")); });
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(warnings.lines().size(), 1u);

@@ -38,6 +38,10 @@ bool eventually(Condition&& condition) {
 // A socket on a port of 127.0.0.1 that nobody else has.
 inline int loopback_socket(int& port) {
   const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) {
+    ADD_FAILURE() << std::strerror(errno);
+    return fd;
+  }
   sockaddr_in address = {};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
