@@ -8,6 +8,9 @@ namespace mhcjit::sim {
 // The ISA's range of arrivals, and of bytes in both directions.
 inline constexpr int max_barrier_count = (1 << 20) - 1;
 
+// What stands in the 8 bytes of a barrier: whoever writes there is seen at the barrier's next use.
+inline constexpr std::uint64_t barrier_mark = 0xba221e20ba221e20;
+
 struct BarrierPhase {
   std::uint32_t number = 0;
   std::int32_t arrivals = 0;  // that are still to come

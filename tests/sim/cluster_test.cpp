@@ -89,7 +89,7 @@ TEST(ClusterBarrier, ReportsABlockThatDoesNotCome) {
   const std::string fault = run(example(32, 0, 2), [] {
     if (device::cluster_rank() == 0) meet();
   });
-  EXPECT_TRUE(contains(fault, "dead lock: thread 0 waits for the cluster at cluster_test.cpp:")) << fault;
+  EXPECT_TRUE(contains(fault, "dead lock: block (0, 0) thread 0 waits for the cluster at cluster_test.cpp:")) << fault;
   EXPECT_TRUE(contains(fault, "block (1, 0) thread 0 has finished (as 31 others)")) << fault;
 }
 

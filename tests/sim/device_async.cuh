@@ -17,6 +17,7 @@ inline u32 barrier_offset(const char* operation, SharedAddress barrier, const Pl
 }
 
 inline void barrier_init(SharedAddress barrier, int arrivals, const Place& where = Place::current()) {
+  mhcjit::sim::check_arrivals(arrivals, where);
   mhcjit::sim::barrier_init(barrier_offset("barrier_init", barrier, where), arrivals, where);
 }
 inline void barrier_init_fence(const Place& where = Place::current()) { mhcjit::sim::barrier_init_fence(where); }
@@ -28,9 +29,11 @@ inline void barrier_arrive_expect(SharedAddress barrier, int bytes, const Place&
                             where);
 }
 inline void barrier_wait(SharedAddress barrier, int parity, const Place& where = Place::current()) {
+  mhcjit::sim::check_parity(parity, where);
   mhcjit::sim::barrier_wait(barrier_offset("barrier_wait", barrier, where), parity, mhcjit::sim::Scope::block, where);
 }
 inline void barrier_wait_cluster(SharedAddress barrier, int parity, const Place& where = Place::current()) {
+  mhcjit::sim::check_parity(parity, where);
   mhcjit::sim::barrier_wait(barrier_offset("barrier_wait_cluster", barrier, where), parity, mhcjit::sim::Scope::cluster,
                             where);
 }

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -62,5 +63,19 @@ struct PendingTransfer {
   Transfer transfer;
   std::size_t thread;  // that asked for it
 };
+
+// ---- What went wrong, in words
+// ---------------------------------------------------------------------------------------
+
+// "block (2, 0)"
+std::string name_block(const Thread& thread);
+
+std::string describe_thread(const Thread& thread);
+
+// When all threads of the block have finished; "" when nothing is wrong.
+std::string fault_at_end(const Block& block);
+
+// Who waits for what, when nothing goes on; `threads` are those of the cluster, block after block.
+std::string describe_dead_lock(const std::vector<Thread>& threads, std::size_t threads_per_block);
 
 }  // namespace mhcjit::sim

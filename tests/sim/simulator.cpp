@@ -18,4 +18,14 @@ std::string check(const Launch& launch) {
   return "";
 }
 
+void check_arrivals(int arrivals, const Place& where) {
+  if (arrivals < 1 || arrivals > max_barrier_count)
+    throw Fault(fmt::format("barrier_init at {} with {} arrivals, allowed: 1 to 2^20 - 1", to_string(where), arrivals));
+}
+
+void check_parity(int parity, const Place& where) {
+  if (parity != 0 && parity != 1)
+    throw Fault(fmt::format("wait at {} for parity {}, allowed: 0 and 1", to_string(where), parity));
+}
+
 }  // namespace mhcjit::sim

@@ -68,12 +68,16 @@ std::span<const std::uint32_t> warp_exchange(const char* operation, std::span<co
                                              const Place& where);
 void warp_barrier(const Place& where);
 
-// A barrier's offset in the block's shared memory is its name; device_async.cuh has checked it.
+// A barrier's offset in the block's shared memory is its name; device_async.cuh has checked it and the other operands.
 void barrier_init(std::uint32_t barrier, int arrivals, const Place& where);
 void barrier_init_fence(const Place& where);
 void barrier_step(std::uint32_t barrier, const BarrierStep& step, const Place& where);
 enum class Scope { block, cluster };
 void barrier_wait(std::uint32_t barrier, int parity, Scope scope, const Place& where);
+
+// What both implementations refuse; device_async.cuh asks.
+void check_arrivals(int arrivals, const Place& where);
+void check_parity(int parity, const Place& where);
 
 // Happens later.
 struct Transfer;

@@ -16,9 +16,6 @@
 namespace mhcjit::sim {
 namespace {
 
-// What stands in the 8 bytes of a barrier. Plain memory: a use that is not ordered behind barrier_init is a race.
-constexpr std::uint64_t barrier_mark = 0xba221e20ba221e20;
-
 struct ThisThread {
   ThreadCluster* cluster = nullptr;
   TransferEngine* engine = nullptr;
@@ -214,10 +211,9 @@ std::span<const std::uint32_t> warp_exchange(const char* operation, std::span<co
 }
 
 void barrier_init(std::uint32_t barrier, int arrivals, const Place& where) {
-  if (arrivals < 1 || arrivals > max_barrier_count)
-    throw Fault(fmt::format("barrier_init at {} with {} arrivals, allowed: 1 to 2^20 - 1", to_string(where), arrivals));
   if (!this_thread.block->barriers[barrier / 8].init(arrivals))
     throw Fault(fmt::format("barrier_init at {}: byte {} holds a barrier already", to_string(where), barrier));
+  // Plain memory: a use that is not ordered behind this is a race.
   std::memcpy(this_thread.block->shared.as<std::byte>() + barrier, &barrier_mark, sizeof(barrier_mark));
 }
 
