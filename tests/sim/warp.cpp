@@ -11,7 +11,7 @@
 namespace mhcjit::sim {
 namespace {
 
-int this_lane() { return position().thread % warp_size; }
+std::size_t this_lane() { return static_cast<std::size_t>(position().thread) % warp_size; }
 
 }  // namespace
 
@@ -23,7 +23,7 @@ float shuffle_xor(float value, int lane_mask, const Place& where) {
   if (lane_mask != first || lane_mask < 1 || lane_mask >= warp_size)
     throw Fault(fmt::format("shuffle {} with mask {} in lane {} and {} in lane 0, allowed: one mask, 1 to 31",
                             to_string(where), lane_mask, this_lane(), first));
-  return std::bit_cast<float>(all[2 * (this_lane() ^ lane_mask)]);
+  return std::bit_cast<float>(all[2 * (this_lane() ^ static_cast<std::size_t>(lane_mask))]);
 }
 
 float shuffle(float value, int lane, const Place& where) {
@@ -38,7 +38,7 @@ std::array<std::uint32_t, 4> load_matrices(std::uint32_t row, const Place& where
   const std::array<std::uint32_t, 1> mine = {row};
   const auto all = warp_exchange("load_matrices", mine, where);
   std::array<std::uint32_t, 4> words;
-  for (int matrix = 0; matrix < 4; ++matrix) {
+  for (std::size_t matrix = 0; matrix < 4; ++matrix) {
     const std::uint32_t address = all[8 * matrix + this_lane() / 4];
     const std::byte* from = shared_memory("load_matrices", address, 16, 16, where);
     std::memcpy(&words[matrix], from + this_lane() % 4 * 4, 4);
@@ -50,13 +50,13 @@ Fragments exchange_fragments(const std::array<std::uint32_t, 4>& a, std::uint32_
                              const Place& where) {
   const std::array<std::uint32_t, 6> mine = {a[0], a[1], a[2], a[3], b0, b1};
   const auto all = warp_exchange("multiply_add", mine, where);
-  const int g = this_lane() / 4;
-  const int q = this_lane() % 4;
+  const std::size_t g = this_lane() / 4;
+  const std::size_t q = this_lane() % 4;
   Fragments fragments;
-  for (int word = 0; word < 8; ++word) {
-    const int half = word / 4;  // of the 16 columns of the first matrix, of the 16 rows of the second
-    const auto of_lane = [&](int lane, int index) { return all[lane * mine.size() + index]; };
-    for (int i = 0; i < 2; ++i) {
+  for (std::size_t word = 0; word < 8; ++word) {
+    const std::size_t half = word / 4;  // of the 16 columns of the first matrix, of the 16 rows of the second
+    const auto of_lane = [&](std::size_t lane, std::size_t index) { return all[lane * mine.size() + index]; };
+    for (std::size_t i = 0; i < 2; ++i) {
       fragments.rows[i][word] = of_lane(4 * g + word % 4, i + 2 * half);
       fragments.columns[i][word] = of_lane(4 * (2 * q + i) + word % 4, 4 + half);
     }
