@@ -541,6 +541,8 @@ MHCJIT_DEVICE void finalise_tiles(const PreForwardOnePass<Spec>& plan, const Pre
                                         args.hc_eps);
 
       const int token = mine * Spec::cluster_size + plan.rank;
+      // h_pre lets the other blocks reuse the slot that every lane has read.
+      device::warp_barrier();
 #pragma unroll
       for (int first = 0; first < Plan::h_floats; first += 4) {
         device::Vector<float, 4> four;

@@ -94,6 +94,14 @@ TEST_P(Race, SeenWhenAnyBarrierWaitOrArrivalIsDeleted) {
   }
 }
 
+// Deleting each of its barriers in turn takes minutes, so that only its own clean run stands here: phi, the products,
+// the exchange in a cluster and h_in of a few tiles.
+TEST(OnePassRace, NoneInTheKernel) {
+  const Finished finished =
+      run({"one_pass", MHCJIT_RACE_CHECK, {"n1_d128_bf16_gamma_c2_t8", "20"}, {}}, {}, "symbolize=0");
+  EXPECT_EQ(finished.exit_code, 0) << finished.output;
+}
+
 INSTANTIATE_TEST_SUITE_P(, Race, ::testing::ValuesIn(programs()),
                          [](const auto& info) { return std::string(info.param.name); });
 
