@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <string_view>
 
 #include "templates/pre_args.cuh"
@@ -31,6 +32,13 @@ struct Kernel {
 };
 
 Driver& state() { return *fake_driver(); }
+
+// Like a driver, for ever; and where a leak detector sees that they are meant to stay. The caller holds the mutex.
+template <typename Object>
+Object* keep(Object object) {
+  static auto& kept = *new std::deque<Object>;
+  return &kept.emplace_back(std::move(object));
+}
 
 enum Needs : unsigned { nothing = 0, initialised = 1, context = 2, no_capture = 4 };
 
@@ -166,14 +174,14 @@ CUresult context_get_device(CUdevice* device) {
   FAKE_ENTER(cuLibraryLoadData, initialised | context | no_capture);
   std::string bytes = cubin_bytes(code);
   if (bytes.empty()) return CUDA_ERROR_INVALID_IMAGE;
-  *library = reinterpret_cast<CUlibrary>(new Library{std::move(bytes)});
+  *library = reinterpret_cast<CUlibrary>(keep<Library>({std::move(bytes)}));
   return CUDA_SUCCESS;
 }
 
 CUresult library_get_kernel(CUkernel* kernel, CUlibrary library, const char* name) {
   FAKE_ENTER(cuLibraryGetKernel, initialised);
   if (reinterpret_cast<Library*>(library)->bytes.find(name) == std::string::npos) return CUDA_ERROR_NOT_FOUND;
-  *kernel = reinterpret_cast<CUkernel>(new Kernel{name});
+  *kernel = reinterpret_cast<CUkernel>(keep<Kernel>({name}));
   return CUDA_SUCCESS;
 }
 
