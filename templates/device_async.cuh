@@ -7,7 +7,7 @@
 
 namespace device {
 
-// ---- Barriers in shared memory: 8 bytes, aligned to 8 ---------------------------------------------------------------
+// ---- Barriers in shared memory: 8 bytes, aligned to 8 -------------------------------------------------------------
 //
 // A barrier's phase ends when `arrivals` threads have arrived and every byte that was expected has come; the next phase
 // begins at once. The first phase has parity 0, the next 1, then 0 again. Bytes may come before they are expected.
@@ -61,8 +61,9 @@ MHCJIT_DEVICE void barrier_wait_cluster(SharedAddress barrier, int parity) {
       : "memory");
 }
 
-// ---- Copies from global to shared memory. One thread issues each; its bytes count on `barrier`
-// -----------------------
+// ---- Copies from global to shared memory --------------------------------------------------------------------------
+//
+// One thread issues each; its bytes count on `barrier`.
 
 // What the driver encodes of a tensor for the copies below; an argument of the kernel, by value.
 struct alignas(64) TensorMap {
@@ -90,8 +91,7 @@ MHCJIT_DEVICE void copy_bytes(SharedAddress to, const void* from, int bytes, Sha
 // whoever learns of it.
 MHCJIT_DEVICE void copy_fence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
-// ---- Clusters: blocks that run at the same time and reach each other's shared memory
-// ---------------------------------
+// ---- Clusters: blocks that run at the same time and reach each other's shared memory ------------------------------
 
 MHCJIT_DEVICE int cluster_rank() {
   u32 rank;
@@ -124,8 +124,7 @@ MHCJIT_DEVICE void send(ClusterAddress to, const Vector<float, 4>& value, Cluste
       : "memory");
 }
 
-// ---- Registers
-// ---------------------------------------------------------------------------------------------------------
+// ---- Registers ----------------------------------------------------------------------------------------------------
 
 // Sets the registers of each thread, a multiple of 8 from 24 to 256. The four warps of a warp group (warps 4 g to
 // 4 g + 3) all do it. Raising waits until others have given back what is needed.

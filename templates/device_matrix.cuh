@@ -20,7 +20,7 @@ MHCJIT_DEVICE SharedAddress shared_base() {
   return base;
 }
 
-// ---- Loads and stores of 4, 8 and 16 bytes; the address is aligned to their size ------------------------------------
+// ---- Loads and stores of 4, 8 and 16 bytes; the address is aligned to their size ----------------------------------
 
 MHCJIT_DEVICE float load_shared(SharedAddress address) {
   float value;
@@ -67,7 +67,7 @@ MHCJIT_DEVICE void store_words(void* address, const Vector<u32, 4>& value) {
                : "memory");
 }
 
-// ---- Pairs of 16-bit elements in a word: the element of the lower column stands in the lower half -------------------
+// ---- Pairs of 16-bit elements in a word: the element of the lower column stands in the lower half -----------------
 
 template <class Element>
 MHCJIT_DEVICE u32 pack(float low, float high);
@@ -97,7 +97,7 @@ MHCJIT_DEVICE float high_half<bf16>(u32 pair) {
   return __uint_as_float(pair & 0xffff0000u);
 }
 
-// ---- Tensor cores. Every lane of the warp takes part in each -------------------------------------------------------
+// ---- Tensor cores. Every lane of the warp takes part in each ------------------------------------------------------
 
 // Four 8 x 8 matrices of 16-bit elements. Lane 8 m + r gives the address of row r of matrix m (16 bytes, aligned);
 // lane l receives in word m elements 2 (l % 4) and 2 (l % 4) + 1 of row l / 4 of matrix m.
@@ -131,8 +131,7 @@ MHCJIT_DEVICE void multiply_add<fp16>(float (&sums)[4], const Vector<u32, 4>& a,
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// ---- A warp together
-// -------------------------------------------------------------------------------------------------
+// ---- A warp together ----------------------------------------------------------------------------------------------
 
 // The lane, read anew from the machine: for uses so rare that a register kept for them is wasted.
 MHCJIT_DEVICE int lane_index() {

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <gtest/gtest.h>
 #include <llvm/ADT/SmallVector.h>
 #include <llvm/ADT/StringRef.h>
 
@@ -90,6 +91,20 @@ std::string error_code_of(const CliResult& result) {
   EXPECT_FALSE(text.empty());
   EXPECT_NE(result.err.find(text), std::string::npos) << "stderr lacks the error's text: " << result.err;
   return error->getString("code").value_or("").str();
+}
+
+void expect_examples_run(const Cli& cli, const std::string& command) {
+  const std::string help = cli(command + " --help").out;
+  const std::size_t start = help.find("\nexamples:\n");
+  ASSERT_NE(start, std::string::npos) << help;
+  llvm::SmallVector<llvm::StringRef> lines;
+  llvm::StringRef(help).substr(start + 11).split(lines, '\n', -1, false);
+  ASSERT_GE(lines.size(), 2u);
+  for (const llvm::StringRef line : lines) {
+    ASSERT_TRUE(line.starts_with("  mhcjit ")) << line.str();
+    const CliResult result = cli.shell(line.str());
+    EXPECT_EQ(result.exit_code, 0) << line.str() << "\n" << result.err;
+  }
 }
 
 }  // namespace mhcjit::test

@@ -55,17 +55,7 @@ class CliExamples : public testing::TestWithParam<std::string> {};
 TEST_P(CliExamples, Run) {
   const Cli cli;
   write_file(cli.file("shapes.json"), R"({"n": 2, "d": [64, 128], "dtype": "bf16", "ops": "pre_forward"})");
-  const std::string help = cli(GetParam() + " --help").out;
-  const std::size_t start = help.find("\nexamples:\n");
-  ASSERT_NE(start, std::string::npos) << help;
-  llvm::SmallVector<llvm::StringRef> lines;
-  llvm::StringRef(help).substr(start + 11).split(lines, '\n', -1, false);
-  ASSERT_GE(lines.size(), 2u);
-  for (const llvm::StringRef line : lines) {
-    ASSERT_TRUE(line.starts_with("  mhcjit ")) << line.str();
-    const CliResult result = cli.shell(line.str());
-    EXPECT_EQ(result.exit_code, 0) << line.str() << "\n" << result.err;
-  }
+  expect_examples_run(cli, GetParam());
 }
 
 INSTANTIATE_TEST_SUITE_P(CliUsage, CliExamples, testing::ValuesIn(all_commands), [](const auto& info) {
