@@ -9,6 +9,17 @@
 
 namespace mhcjit::gpu {
 
+namespace {
+
+std::vector<double> values_in(const Case& item, const std::string& tensor, const Tensors& tensors) {
+  const std::vector<std::byte>& storage = tensors.at(tensor);
+  const mhcjit_dtype dtype = dtype_of(tensor, item.random.dtype);
+  const auto count = static_cast<std::int64_t>(storage.size() / oracle::bytes_of(dtype));
+  return oracle::from_storage(storage.data(), count, dtype);
+}
+
+}  // namespace
+
 void GpuTest::SetUp() {
   gpu_ = find_gpu();
   if (gpu_ == nullptr) GTEST_SKIP() << "NOT RUN, NO GPU: " << missing_gpu();
@@ -32,8 +43,14 @@ void GpuTest::expect_matches_oracle(const Case& item) {
   expect_close(item, "h_mix", reference.h_mix, values);
   expect_close(item, "h_pre", reference.h_pre, values);
 
+  // Backward is a function of what forward saved, as it was saved.
+  oracle::Forward saved = reference;
+  saved.inv_rms = values_in(item, "inv_rms", values);
+  saved.h_mix = values_in(item, "h_mix", values);
+  saved.h_pre = values_in(item, "h_pre", values);
+  saved.h_post = values_in(item, "h_post", values);
   const oracle::OutputGradients gradients = oracle::random_output_gradients(item.random);
-  const oracle::Backward expected = oracle::pre_backward(item.shape(), inputs, reference, gradients);
+  const oracle::Backward expected = oracle::pre_backward(item.shape(), inputs, saved, gradients);
   const BackwardCall backward(forward, gpu(), item, prepare(problem_of(item, MHCJIT_PRE_BACKWARD)), gradients);
   ASSERT_EQ(backward.run(), MHCJIT_SUCCESS) << mhcjit_last_error();
   const Tensors slopes = backward.outputs();
@@ -57,10 +74,7 @@ void GpuTest::expect_close(const Case& item, const std::string& tensor, std::spa
 
 void GpuTest::expect_close(const Case& item, const std::string& tensor, std::span<const double> reference,
                            const Tensors& tensors) {
-  const std::vector<std::byte>& storage = tensors.at(tensor);
-  const mhcjit_dtype dtype = dtype_of(tensor, item.random.dtype);
-  const auto count = static_cast<std::int64_t>(storage.size() / oracle::bytes_of(dtype));
-  expect_close(item, tensor, reference, oracle::from_storage(storage.data(), count, dtype));
+  expect_close(item, tensor, reference, values_in(item, tensor, tensors));
 }
 
 std::vector<mhcjit_problem> problems_of(std::span<const Case> cases) {

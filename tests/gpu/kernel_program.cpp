@@ -56,7 +56,7 @@ void KernelProgram::launch(const char* entry, const LaunchShape& shape, const vo
   cluster.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
   cluster.value.clusterDim = {shape.cluster_size, 1, 1};
   config.attrs = &cluster;
-  config.numAttrs = shape.cluster_size > 1 ? 1 : 0;
+  config.numAttrs = shape.cluster_size == 0 ? 0 : 1;
   void* parameters[] = {const_cast<void*>(args)};
   gpu_.driver.check(
       gpu_.driver.cuLaunchKernelEx(&config, reinterpret_cast<CUfunction>(kernel(entry)), parameters, nullptr), entry);

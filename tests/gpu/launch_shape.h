@@ -10,7 +10,7 @@ struct LaunchShape {
   unsigned grid_y = 1;
   unsigned threads_per_block = 128;
   std::size_t shared_bytes = 0;
-  unsigned cluster_size = 1;  // blocks, side by side in x
+  unsigned cluster_size = 0;  // blocks, side by side in x; 0: not launched as clusters
 };
 
 }  // namespace mhcjit::gpu

@@ -4,6 +4,7 @@
 #include "vocabulary_async_kernels.cuh"
 // clang-format on
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 
@@ -40,7 +41,7 @@ std::string run(Entry entry, const std::string& kernel, const LaunchShape& shape
   launch.grid_y = shape.grid_y;
   launch.threads_per_block = static_cast<int>(shape.threads_per_block);
   launch.shared_bytes = shape.shared_bytes;
-  launch.cluster_size = static_cast<int>(shape.cluster_size);
+  launch.cluster_size = std::max(1, static_cast<int>(shape.cluster_size));
   return sim::run(launch, [&] { entry(args); });
 }
 

@@ -73,8 +73,9 @@ MHCJIT_ELEMENTWISE_KERNEL(float_to_bf16, device::from_float<device::bf16>(as_flo
 MHCJIT_ELEMENTWISE_KERNEL(float_to_fp16, device::from_float<device::fp16>(as_float(args.a[i])).bits)
 MHCJIT_ELEMENTWISE_KERNEL(fused_multiply_add,
                           as_bits(device::fma(as_float(args.a[i]), as_float(args.b[i]), as_float(args.c[i]))))
-MHCJIT_ELEMENTWISE_KERNEL(square_root, as_bits(device::square_root(as_float(args.a[i]))))
 MHCJIT_ELEMENTWISE_KERNEL(exponential, as_bits(device::exponential(as_float(args.a[i]))))
+MHCJIT_ELEMENTWISE_KERNEL(reciprocal, as_bits(device::reciprocal(as_float(args.a[i]))))
+MHCJIT_ELEMENTWISE_KERNEL(reciprocal_square_root, as_bits(device::reciprocal_square_root(as_float(args.a[i]))))
 
 MHCJIT_VOCABULARY_KERNEL(vectors_of_1_float) { reverse_vectors<float, 1>(args); }
 MHCJIT_VOCABULARY_KERNEL(vectors_of_2_float) { reverse_vectors<float, 2>(args); }
@@ -204,8 +205,9 @@ MHCJIT_VOCABULARY_KERNEL(multiply_add_fp16) { multiply_add<device::fp16>(args); 
   F(float_to_bf16)                   \
   F(float_to_fp16)                   \
   F(fused_multiply_add)              \
-  F(square_root)                     \
   F(exponential)                     \
+  F(reciprocal)                      \
+  F(reciprocal_square_root)          \
   F(vectors_of_1_float)              \
   F(vectors_of_2_float)              \
   F(vectors_of_4_float)              \

@@ -1,6 +1,6 @@
 // The device vocabulary on hardware against the simulator's: every simulated result counts on the two being the same.
-// Bit for bit, except where the ISA leaves bits open: the payload of a NaN, and exponential and multiply_add, which
-// have a bound.
+// Bit for bit, except where the ISA leaves bits open: the payload of a NaN, and exponential, reciprocal,
+// reciprocal_square_root and multiply_add, which have a bound.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -20,6 +20,9 @@ namespace {
 constexpr LaunchShape elementwise = {64, 1, vocabulary_threads, 0};
 // Of CUDA's documented 2 ulp for expf, doubled nothing: the exact value is rounded here once more.
 constexpr double exponential_ulp = 2.0;
+constexpr double reciprocal_ulp = 1.0;
+// 2^-22.9 of a value just below a power of two.
+constexpr double reciprocal_square_root_ulp = 2.2;
 // Of the sum of the terms' magnitudes; device_matrix.cuh of the simulator says why.
 constexpr double multiply_add_bound = 0x1p-19;
 
@@ -65,6 +68,8 @@ class Vocabulary : public GpuTest {
     GpuTest::SetUp();
     if (!IsSkipped()) program_ = std::make_unique<KernelProgram>(gpu(), vocabulary_source);
   }
+
+  void expect_within(const char* kernel, Words inputs, double (*exact)(double), double bound_ulp);
 
   Words on_device(const std::string& kernel, const LaunchShape& shape, const Operands& operands) {
     const auto upload = [&](const Words& words) {
@@ -127,7 +132,6 @@ TEST_F(Vocabulary, FloatsAreRoundedAlike) {
 }
 
 TEST_F(Vocabulary, ArithmeticIsRoundedAlike) {
-  expect_same("square_root", elementwise, of(many_floats()), float_infinity);
   Words a = many_floats(), b = many_floats(), c = many_floats();
   std::mt19937 engine(6);
   std::ranges::shuffle(b, engine);
@@ -138,29 +142,37 @@ TEST_F(Vocabulary, ArithmeticIsRoundedAlike) {
               of(random_normals(1 << 18, 1), random_normals(1 << 18, 2), random_normals(1 << 18, 3)), float_infinity);
 }
 
-TEST_F(Vocabulary, ExponentialIsWithinItsBound) {
-  Operands operands = of(many_floats());
-  for (int i = -110 * 512; i < 95 * 512; ++i)
-    operands.a.push_back(std::bit_cast<std::uint32_t>(static_cast<float>(i) / 512.0f));
-  operands = of(std::move(operands.a));
-  const Words device = on_device("exponential", elementwise, operands);
+// `kernel` against `exact` over all magnitudes, in units of the last place.
+void Vocabulary::expect_within(const char* kernel, Words inputs, double (*exact)(double), double bound_ulp) {
+  const Operands operands = of(std::move(inputs));
+  const Words device = on_device(kernel, elementwise, operands);
   double worst = 0.0;
   for (std::size_t i = 0; i < device.size(); ++i) {
     const auto value = std::bit_cast<float>(device[i]);
-    const double exact = std::exp(static_cast<double>(std::bit_cast<float>(operands.a[i])));
-    const auto rounded = static_cast<float>(exact);
-    if (std::isnan(exact) || std::isinf(rounded)) {
-      const bool alike = std::isnan(exact) ? std::isnan(value) : value == rounded;
-      EXPECT_TRUE(alike) << fmt::format("exponential of {:#x} is {:#x}", operands.a[i], device[i]);
+    const double wanted = exact(static_cast<double>(std::bit_cast<float>(operands.a[i])));
+    const auto rounded = static_cast<float>(wanted);
+    if (std::isnan(wanted) || std::isinf(rounded)) {
+      const bool alike = std::isnan(wanted) ? std::isnan(value) : value == rounded;
+      EXPECT_TRUE(alike) << fmt::format("{} of {:#x} is {:#x}", kernel, operands.a[i], device[i]);
       continue;
     }
-    const double ulp = static_cast<double>(std::nextafter(rounded, std::numeric_limits<float>::infinity())) -
-                       static_cast<double>(rounded);
-    const double error = std::abs(static_cast<double>(value) - exact) / (std::isfinite(ulp) ? ulp : 0x1p104);
+    const double ulp = std::abs(static_cast<double>(std::nextafter(rounded, std::numeric_limits<float>::infinity())) -
+                                static_cast<double>(rounded));
+    const double error = std::abs(static_cast<double>(value) - wanted) / (std::isfinite(ulp) ? ulp : 0x1p104);
     worst = error <= worst ? worst : error;
   }
-  EXPECT_LE(worst, exponential_ulp);
-  RecordProperty("exponential ulp", fmt::format("{:.3f}", worst));
+  EXPECT_LE(worst, bound_ulp) << kernel;
+  RecordProperty(fmt::format("{} ulp", kernel), fmt::format("{:.3f}", worst));
+}
+
+TEST_F(Vocabulary, ApproximationsAreWithinTheirBounds) {
+  Words exponents = many_floats();
+  for (int i = -110 * 512; i < 95 * 512; ++i)
+    exponents.push_back(std::bit_cast<std::uint32_t>(static_cast<float>(i) / 512.0f));
+  expect_within("exponential", std::move(exponents), [](double x) { return std::exp(x); }, exponential_ulp);
+  expect_within("reciprocal", many_floats(), [](double x) { return 1.0 / x; }, reciprocal_ulp);
+  expect_within("reciprocal_square_root", many_floats(), [](double x) { return 1.0 / std::sqrt(x); },
+               reciprocal_square_root_ulp);
 }
 
 TEST_F(Vocabulary, VectorsKeepTheirOrder) {
