@@ -9,7 +9,7 @@ namespace mhcjit::codegen {
 namespace {
 
 constexpr int warp_size = 32;
-constexpr int helper_warps = 4;  // producer, finaliser, two reducers
+constexpr int helper_warps = 4;  // producer, reducer, two finalisers
 constexpr int panel_columns = 64;
 constexpr int max_cluster_size = 16;
 constexpr int max_smem_bytes = 227 * 1024;
@@ -29,9 +29,9 @@ struct Roles {
 constexpr std::array<Roles, 8> roles = {{
     {2, 2, 0, 0, 0},
     {4, 4, 0, 0, 0},
-    {8, 4, 168, 112, 56},
-    {9, 3, 152, 152, 56},
-    {10, 2, 152, 152, 56},
+    {8, 4, 168, 112, 64},
+    {9, 3, 144, 144, 80},
+    {10, 2, 144, 144, 80},
     {12, 4, 104, 96, 72},
     {14, 2, 104, 104, 64},
     {16, 4, 0, 0, 0},

@@ -96,8 +96,20 @@ MHCJIT_DEVICE float* shared_floats() {
 
 // ---- Arithmetic ----------------------------------------------------------------------------------------------------
 
+MHCJIT_DEVICE i64 multiply_wide(u32 a, u32 b) { return static_cast<i64>(static_cast<unsigned long long>(a) * b); }
 MHCJIT_DEVICE float fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
-MHCJIT_DEVICE float square_root(float value) { return __fsqrt_rn(value); }
 MHCJIT_DEVICE float exponential(float value) { return expf(value); }
+
+// 1 / value and 1 / sqrt(value), each one instruction: within 1 ulp, and within 2^-22.9 of the value.
+MHCJIT_DEVICE float reciprocal(float value) {
+  float result;
+  asm("rcp.approx.f32 %0, %1;" : "=f"(result) : "f"(value));
+  return result;
+}
+MHCJIT_DEVICE float reciprocal_square_root(float value) {
+  float result;
+  asm("rsqrt.approx.f32 %0, %1;" : "=f"(result) : "f"(value));
+  return result;
+}
 
 }  // namespace device

@@ -4,7 +4,7 @@
 #include <device.cuh>
 #include <pre_args.cuh>
 
-MHCJIT_DEVICE float sigmoid(float value) { return 1.0f / (1.0f + device::exponential(-value)); }
+MHCJIT_DEVICE float sigmoid(float value) { return device::reciprocal(1.0f + device::exponential(-value)); }
 
 // Which of alpha's three values scales a row.
 template <class Spec>
@@ -15,27 +15,47 @@ MHCJIT_DEVICE int alpha_index(int row) {
 // 1 / sqrt(mean(X^2) + norm_eps), from the sum of squares.
 template <class Spec>
 MHCJIT_DEVICE float inverse_rms(float sum_of_squares, float norm_eps) {
-  const float mean = sum_of_squares / static_cast<float>(Spec::columns);
-  return 1.0f / device::square_root(mean + norm_eps);
+  constexpr float inverse_columns = 1.0f / static_cast<float>(Spec::columns);
+  return device::reciprocal_square_root(device::fma(sum_of_squares, inverse_columns, norm_eps));
 }
 
-// h_pre, h_post or h_res of a row, from u = h_mix * inv_rms.
+// h_pre, h_post or h_res of a row, from u = h_mix * inv_rms. Without branches: a warp has rows of each kind.
 template <class Spec>
 MHCJIT_DEVICE float coefficient(int row, float u, float alpha, float bias, float hc_eps) {
   const float logit = device::fma(alpha, u, bias);
-  if (row < Spec::n) return sigmoid(logit) + hc_eps;
-  return row < 2 * Spec::n ? 2.0f * sigmoid(logit) : logit;
+  const float gate = sigmoid(logit);
+  const float mixed = row < 2 * Spec::n ? 2.0f * gate : logit;
+  return row < Spec::n ? gate + hc_eps : mixed;
 }
 
-template <class Spec>
-MHCJIT_DEVICE void store_coefficient(const PreForwardArgs& args, device::i64 token, int row, float h_mix, float value) {
+// Stores `count` consecutive rows of a token: h_mix, and the coefficients where they belong. Rows of different kinds
+// are stored one by one.
+template <class Spec, int count>
+MHCJIT_DEVICE void store_coefficients(const PreForwardArgs& args, device::i64 token, int row, const float (&h_mix)[count],
+                                      const float (&value)[count]) {
   constexpr int n = Spec::n;
-  if (args.h_mix != nullptr) args.h_mix[token * Spec::rows + row] = h_mix;
-  if (row < n) {
-    if (args.h_pre != nullptr) args.h_pre[token * n + row] = value;
-  } else if (row < 2 * n) {
-    args.h_post[token * n + row - n] = value;
-  } else {
-    args.h_res[token * n * n + row - 2 * n] = value;
+  // Rows that are all of one kind, and all below M or all beyond it.
+  constexpr int run = n % count == 0 ? count : 1;
+  // One multiplication gives the offset in 64 bits.
+  const auto t = static_cast<device::u32>(token);
+#pragma unroll
+  for (int first = 0; first < count; first += run) {
+    const int first_row = row + first;
+    if (first_row >= Spec::rows) return;
+    const bool is_pre = first_row < n;
+    const bool is_post = !is_pre && first_row < 2 * n;
+    float* to = is_pre ? args.h_pre : is_post ? args.h_post : args.h_res;
+    const auto stride = static_cast<device::u32>(is_pre || is_post ? n : n * n);
+    const int skipped = is_pre ? 0 : is_post ? n : 2 * n;
+    if (to != nullptr) {
+      to += device::multiply_wide(t, stride) + (first_row - skipped);
+#pragma unroll
+      for (int e = 0; e < run; ++e) to[e] = value[first + e];
+    }
+    if (args.h_mix != nullptr) {
+      float* mix = args.h_mix + device::multiply_wide(t, Spec::rows) + first_row;
+#pragma unroll
+      for (int e = 0; e < run; ++e) mix[e] = h_mix[first + e];
+    }
   }
 }

@@ -50,7 +50,7 @@ MHCJIT_DEVICE void pre_forward_apply(const PreForwardArgs& args) {
       const float value =
           coefficient<Spec>(row, sums[row] * inv_rms, args.alpha[alpha_index<Spec>(row)], args.bias[row], args.hc_eps);
       if (row < n) h_pre[row] = value;
-      store_coefficient<Spec>(args, token, row, sums[row], value);
+      store_coefficients<Spec, 1>(args, token, row, {sums[row]}, {value});
     }
   }
   device::block_barrier();

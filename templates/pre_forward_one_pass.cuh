@@ -11,8 +11,9 @@
 // Block:  gemm_warps      products of x with phi, and the sums of squares, of the block's columns
 //         apply_warps     h_in of the block's columns; before that phi * gamma
 //         1 producer      copies phi, then tiles of x, into a ring of stages
-//         1 finaliser     for the tokens that this block owns: adds the cluster's partial sums, makes the coefficients
-//         2 reducers      add the gemm warps' partial sums, send them to the tokens' owners
+//         2 finalisers    in turn a tile each, for the tokens that this block owns: add the cluster's partial sums, make
+//                         the coefficients
+//         1 reducer       adds the gemm warps' partial sums, sends them to the tokens' owners
 // Shared: stages, each a tile of x as panels (64 columns of one stream, a row of 128 bytes for each token, in
 //         the 128-byte swizzle) or, at the start, a few rows of phi | the part of phi that registers do not hold |
 //         partial sums of the gemm warps, at the start gamma | partial sums received, h_pre received: `stages` slots
@@ -32,11 +33,11 @@ struct PreForwardOnePass {
   static constexpr int stages = Spec::pipeline_stages;
   static constexpr int tokens = Spec::tokens_per_tile;
   static constexpr int token_groups = tokens / 8;  // columns of B operands
-  static constexpr int reducer_warps = 2;
+  static constexpr int finaliser_warps = 2;
   static constexpr int producer_warp = Spec::gemm_warps + Spec::apply_warps;
-  static constexpr int finaliser_warp = producer_warp + 1;
-  static constexpr int first_reducer_warp = finaliser_warp + 1;
-  static constexpr int threads = (first_reducer_warp + reducer_warps) * device::warp_size;
+  static constexpr int reducer_warp = producer_warp + 1;
+  static constexpr int first_finaliser_warp = reducer_warp + 1;
+  static constexpr int threads = (first_finaliser_warp + finaliser_warps) * device::warp_size;
 
   using Phi = PhiFragments<Spec>;
   static constexpr int panel_columns = 64;
@@ -77,9 +78,13 @@ struct PreForwardOnePass {
   static constexpr int squares_index = Phi::row_blocks * 8;
   static constexpr int token_sums = squares_index + 4;
   static constexpr int token_sum_bytes = token_sums * 4;
+  static constexpr int token_chunks = token_sums / 4;
   static constexpr int h_floats = (Spec::n + 3) / 4 * 4;
   // Token m of a tile belongs to block m % cluster_size.
   static constexpr int max_owned = (tokens + Spec::cluster_size - 1) / Spec::cluster_size;
+  // Tokens that the finaliser has lanes for.
+  static constexpr int tokens_at_once =
+      device::warp_size / token_chunks < max_owned ? device::warp_size / token_chunks : max_owned;
 
   static constexpr int phi_offset = stages * stage_bytes;
   static constexpr int partials_offset = phi_offset + Spec::gemm_warps * Phi::shared_bytes_per_warp;
@@ -95,6 +100,8 @@ struct PreForwardOnePass {
   static constexpr int shared_floats = (barriers_offset + barriers * 8) / 4;
 
   static_assert(tokens == 8 || tokens == 16);
+  static_assert(token_chunks <= device::warp_size);
+  static_assert(stages >= finaliser_warps);
   static_assert(k_steps == Spec::gemm_warps * Spec::k_steps_per_warp);
   static_assert(Spec::k_steps_per_warp % (2 / token_groups) == 0);
   static_assert(threads == Spec::threads_per_block);
@@ -163,7 +170,7 @@ struct PreForwardOnePass {
       device::barrier_init(h_received(stage), 1);
     }
     device::barrier_init(partials_full(), Spec::gemm_warps);
-    device::barrier_init(partials_empty(), reducer_warps);
+    device::barrier_init(partials_empty(), 1);
     device::barrier_init_fence();
     for (int slot = 0; slot < stages; ++slot) {
       arm_sums_received(slot);
@@ -178,9 +185,10 @@ struct RingPosition {
   int index = 0;
   int parity = 0;
 
-  MHCJIT_DEVICE void advance() {
-    if (++index == size) {
-      index = 0;
+  MHCJIT_DEVICE void advance(int by = 1) {
+    index += by;
+    if (index >= size) {
+      index -= size;
       parity ^= 1;
     }
   }
@@ -467,21 +475,20 @@ MHCJIT_DEVICE void produce_tiles(const PreForwardOnePass<Spec>& plan, const PreF
 }
 
 template <class Spec>
-MHCJIT_DEVICE void reduce_tiles(const PreForwardOnePass<Spec>& plan, int thread) {
+MHCJIT_DEVICE void reduce_tiles(const PreForwardOnePass<Spec>& plan, int lane) {
   using Plan = PreForwardOnePass<Spec>;
-  constexpr int chunks = Plan::token_sums / 4;
-  constexpr int threads = Plan::reducer_warps * device::warp_size;
+  constexpr int chunks = Plan::token_chunks;
   device::cluster_wait();
 
   RingPosition<Plan::stages> slot;
 #pragma unroll 1
   for (int i = 0; i < plan.tiles; ++i) {
     device::barrier_wait(plan.partials_full(), i & 1);
-#pragma unroll
-    for (int item = 0; item < Plan::tokens * chunks; item += threads) {
-      const int token = (item + thread) / chunks;
-      const int offset = (item + thread) % chunks * 16;
-      if (item + thread >= Plan::tokens * chunks) continue;
+#pragma unroll 2
+    for (int item = 0; item < Plan::tokens * chunks; item += device::warp_size) {
+      const int token = (item + lane) / chunks;
+      const int offset = (item + lane) % chunks * 16;
+      if (item + lane >= Plan::tokens * chunks) continue;
       auto sum = device::load_shared_4(plan.partials(0, token) + offset);
 #pragma unroll
       for (int warp = 1; warp < Spec::gemm_warps; ++warp) {
@@ -494,75 +501,94 @@ MHCJIT_DEVICE void reduce_tiles(const PreForwardOnePass<Spec>& plan, int thread)
                    sum, device::in_block(plan.sums_received(slot.index), owner));
     }
     device::warp_barrier();
-    if (thread % device::warp_size == 0) device::barrier_arrive(plan.partials_empty());
+    if (lane == 0) device::barrier_arrive(plan.partials_empty());
     slot.advance();
   }
 }
 
+// A lane works on four consecutive sums of one token, as many tokens at a time as a warp has lanes for: what a token
+// costs is the latency of one chain of steps, whatever the number of tokens that the block owns.
 template <class Spec>
-MHCJIT_DEVICE void finalise_tiles(const PreForwardOnePass<Spec>& plan, const PreForwardArgs& args, int lane) {
+MHCJIT_DEVICE void finalise_tiles(const PreForwardOnePass<Spec>& plan, const PreForwardArgs& args, int finaliser,
+                                  int lane) {
   using Plan = PreForwardOnePass<Spec>;
-  constexpr int steps = (Plan::squares_index + 1 + device::warp_size - 1) / device::warp_size;
-  float alpha[steps];
-  float bias[steps];
+  constexpr int chunks = Plan::token_chunks;
+  constexpr int tokens_at_once = Plan::tokens_at_once;
+  constexpr int sends = tokens_at_once * Spec::cluster_size;  // of each four values of h_pre
+  const int place = lane / chunks;
+  const int first_row = lane % chunks * 4;
+  float alpha[4];
+  float bias[4];
 #pragma unroll
-  for (int step = 0; step < steps; ++step) {
-    const int row = step * device::warp_size + lane;
-    alpha[step] = row < Spec::rows ? args.alpha[alpha_index<Spec>(row)] : 0.0f;
-    bias[step] = row < Spec::rows ? args.bias[row] : 0.0f;
+  for (int e = 0; e < 4; ++e) {
+    const int row = first_row + e;
+    alpha[e] = row < Spec::rows ? args.alpha[alpha_index<Spec>(row)] : 0.0f;
+    bias[e] = row < Spec::rows ? args.bias[row] : 0.0f;
   }
   device::cluster_wait();
 
   const int owned = plan.owned();
-  RingPosition<Plan::stages> slot;
+  RingPosition<Plan::stages> slot = {finaliser};
 #pragma unroll 1
-  for (int i = 0; i < plan.tiles && owned > 0; ++i) {
+  for (int i = finaliser; i < plan.tiles && owned > 0; i += Plan::finaliser_warps) {
     device::barrier_wait_cluster(plan.sums_received(slot.index), slot.parity);
     if (lane == 0) plan.arm_sums_received(slot.index);
 #pragma unroll 1
-    for (int mine = 0; mine < owned; ++mine) {
-      float h_mix[steps];
+    for (int first = 0; first < owned; first += tokens_at_once) {
+      const int mine = first + place;
+      const bool works = place < tokens_at_once && mine < owned;
+      float sum[4] = {};
+      if (works) {
+        const device::SharedAddress received = plan.received(slot.index, mine, 0) + first_row * 4;
+        // Four loads under way at a time.
 #pragma unroll
-      for (int step = 0; step < steps; ++step) {
-        const int index = step * device::warp_size + lane;
-        h_mix[step] = 0.0f;
-        if (index > Plan::squares_index) continue;
+        for (int source = 0; source < Spec::cluster_size; source += 4) {
+          device::Vector<float, 4> parts[4] = {};
 #pragma unroll
-        for (int source = 0; source < Spec::cluster_size; ++source)
-          h_mix[step] += device::load_shared(plan.received(slot.index, mine, source) + index * 4);
+          for (int i = 0; i < 4; ++i)
+            if (source + i < Spec::cluster_size)
+              parts[i] = device::load_shared_4(received + (source + i) * Plan::token_sum_bytes);
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+#pragma unroll
+            for (int e = 0; e < 4; ++e)
+              if (source + i < Spec::cluster_size) sum[e] += parts[i][e];
+          }
+        }
       }
-      constexpr int squares_step = Plan::squares_index / device::warp_size;
-      const float squares = device::shuffle(h_mix[squares_step], Plan::squares_index % device::warp_size);
+      const float squares = device::shuffle(sum[0], (works ? place : 0) * chunks + chunks - 1);
       const float inv_rms = inverse_rms<Spec>(squares, args.norm_eps);
-      float value[steps];
+      float value[4];
 #pragma unroll
-      for (int step = 0; step < steps; ++step)
-        value[step] = coefficient<Spec>(step * device::warp_size + lane, h_mix[step] * inv_rms, alpha[step], bias[step],
-                                        args.hc_eps);
+      for (int e = 0; e < 4; ++e)
+        value[e] = coefficient<Spec>(first_row + e, sum[e] * inv_rms, alpha[e], bias[e], args.hc_eps);
 
-      const int token = mine * Spec::cluster_size + plan.rank;
       // h_pre lets the other blocks reuse the slot that every lane has read.
       device::warp_barrier();
 #pragma unroll
-      for (int first = 0; first < Plan::h_floats; first += 4) {
-        device::Vector<float, 4> four;
+      for (int part = 0; part < Plan::h_floats / 4; ++part) {
+#pragma unroll 1
+        for (int item = 0; item < sends; item += device::warp_size) {
+          const int number = (item + lane) / Spec::cluster_size;
+          const int receiver = (item + lane) % Spec::cluster_size;
+          const bool exists = item + lane < sends && first + number < owned;
+          device::Vector<float, 4> four;
 #pragma unroll
-        for (int e = 0; e < 4; ++e) four[e] = device::shuffle(value[0], first + e);
-        if (lane < Spec::cluster_size)
-          device::send(device::in_block(plan.h(slot.index, token) + first * 4, lane), four,
-                       device::in_block(plan.h_received(slot.index), lane));
-      }
-      const device::i64 t = plan.first_token(i) + token;
-      if (t < args.tokens) {
-        if (lane == 0 && args.inv_rms != nullptr) args.inv_rms[t] = inv_rms;
-#pragma unroll
-        for (int step = 0; step < steps; ++step) {
-          const int row = step * device::warp_size + lane;
-          if (row < Spec::rows) store_coefficient<Spec>(args, t, row, h_mix[step], value[step]);
+          for (int e = 0; e < 4; ++e) four[e] = device::shuffle(value[e], (exists ? number : 0) * chunks + part);
+          const int token = (first + number) * Spec::cluster_size + plan.rank;
+          if (exists)
+            device::send(device::in_block(plan.h(slot.index, token) + part * 16, receiver), four,
+                         device::in_block(plan.h_received(slot.index), receiver));
         }
       }
+      const device::i64 t = plan.first_token(i) + mine * Spec::cluster_size + plan.rank;
+      if (works && t < args.tokens) {
+        if (first_row == Plan::squares_index && args.inv_rms != nullptr) args.inv_rms[t] = inv_rms;
+        // Read anew, so that no register is kept for where the rows go.
+        store_coefficients<Spec>(args, t, device::lane_index() % chunks * 4, sum, value);
+      }
     }
-    slot.advance();
+    slot.advance(Plan::finaliser_warps);
   }
 }
 
@@ -599,10 +625,10 @@ MHCJIT_DEVICE void pre_forward_one_pass(const PreForwardArgs& args, const device
     set_registers<Spec::helper_registers, registers>();
     if (warp == Plan::producer_warp)
       produce_tiles(plan, args, x, lane);
-    else if (warp == Plan::finaliser_warp)
-      finalise_tiles(plan, args, lane);
+    else if (warp == Plan::reducer_warp)
+      reduce_tiles(plan, lane);
     else
-      reduce_tiles(plan, device::thread_index() - Plan::first_reducer_warp * device::warp_size);
+      finalise_tiles(plan, args, warp - Plan::first_finaliser_warp, lane);
   }
 
   // No block leaves while another may still send to it.

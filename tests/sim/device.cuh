@@ -1,7 +1,7 @@
 // Device vocabulary, on the host: the names of templates/device.cuh for the same kernels under a host compiler. The
 // meaning of each name stands there.
 //
-// Conformance: to_float, from_float, Vector, load, store, fma, square_root and exponential are plain functions, which a
+// Conformance: to_float, from_float, Vector, load, store, fma, exponential, reciprocal and reciprocal_square_root are plain functions, which a
 // test may call directly and compare with what a device returns for the same bits. All agree bit for bit, except
 // exponential (a device's is within 2 ulp) and the payload of a NaN. Names that say where a thread is or make threads
 // meet work inside mhcjit::sim::run() only.
@@ -95,8 +95,10 @@ inline float shuffle_xor(float value, int lane_mask, const Place& where = Place:
 }
 inline float* shared_floats() { return mhcjit::sim::position().shared; }
 
+inline i64 multiply_wide(u32 a, u32 b) { return static_cast<i64>(a) * static_cast<i64>(b); }
 inline float fma(float a, float b, float c) { return std::fma(a, b, c); }
-inline float square_root(float value) { return std::sqrt(value); }
 inline float exponential(float value) { return std::exp(value); }
+inline float reciprocal(float value) { return 1.0f / value; }
+inline float reciprocal_square_root(float value) { return 1.0f / std::sqrt(value); }
 
 }  // namespace device

@@ -22,7 +22,7 @@ struct Spec {
   static constexpr int phi_register_operands = 24;
   static constexpr int gemm_registers = 168;
   static constexpr int apply_registers = 112;
-  static constexpr int helper_registers = 56;
+  static constexpr int helper_registers = 64;
 };
 
 }  // namespace
