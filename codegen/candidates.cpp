@@ -4,27 +4,16 @@
 #include <bit>
 
 #include "codegen/one_pass.h"
+#include "codegen/two_pass.h"
+#include "codegen/vectors.h"
 #include "support/error.h"
 
 namespace mhcjit::codegen {
 namespace {
 
 constexpr int threads_per_block = 256;
-constexpr int warp_size = 32;
 // What a block may have on every architecture without asking the driver for more.
 constexpr int max_smem_bytes = 48 * 1024;
-
-// Elements of x in one load: up to 16 bytes, and no load crosses from one stream into the next.
-int vec_size_of(const Problem& problem) {
-  const std::int64_t widest = 16 / bytes_of(problem.dtype);
-  return static_cast<int>(std::min(widest, problem.d & -problem.d));
-}
-
-// Threads that work on one token: one for each vector of a stream, in whole warps.
-int threads_per_token_of(const Problem& problem, int vec_size) {
-  const auto vectors = static_cast<std::uint64_t>(problem.d / vec_size);
-  return static_cast<int>(std::clamp<std::uint64_t>(std::bit_ceil(vectors), warp_size, threads_per_block));
-}
 
 void choose_forward_constants(KernelSpec& spec) {
   // About 2048 columns a split: enough blocks for a small T, while the partial sums stay near 2 % of x's bytes.
@@ -65,7 +54,7 @@ Candidate candidate(const Problem& problem, int rows_per_thread, int row_warps) 
   spec.rows_per_thread = rows_per_thread;
   spec.row_warps = row_warps;
   spec.row_blocks = (problem.rows() + spec.rows_per_block() - 1) / spec.rows_per_block();
-  spec.threads_per_token = threads_per_token_of(problem, spec.vec_size);
+  spec.threads_per_token = threads_per_token_of(problem, spec.vec_size, threads_per_block);
   if (problem.op == Op::pre_forward)
     choose_forward_constants(spec);
   else
@@ -86,6 +75,7 @@ Candidate candidate(const Problem& problem, int rows_per_thread, int row_warps) 
 
 std::vector<Candidate> candidates(const Problem& problem, KernelTemplate kernel_template) {
   if (kernel_template == KernelTemplate::one_pass) return one_pass_candidates(problem);
+  if (kernel_template == KernelTemplate::two_pass) return two_pass_candidates(problem);
   // Multiples of 4: the gradients of the logits are read four rows at a time.
   std::vector<Candidate> list;
   for (const int rows_per_thread : {12, 8, 4})

@@ -40,7 +40,7 @@ std::string emit_unit(const KernelSpec& spec) {
   text += "\nnamespace {\n\nstruct Spec {\n";
   fmt::format_to(out, "  using Element = {};\n", element_type(spec.problem.dtype));
   fmt::format_to(out, "  static constexpr bool has_gamma = {};\n", spec.problem.has_gamma);
-  if (spec.kernel_template == KernelTemplate::one_pass)
+  if (spec.kernel_template != KernelTemplate::portable)
     fmt::format_to(out, "  static constexpr bool scales_phi = {};\n", spec.problem.dtype == DType::fp16);
   for (const auto& [name, value] : constants(spec))
     fmt::format_to(out, "  static constexpr int {} = {};\n", name, value);

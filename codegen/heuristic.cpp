@@ -1,6 +1,7 @@
 #include "codegen/heuristic.h"
 
 #include "codegen/one_pass.h"
+#include "codegen/two_pass.h"
 #include "support/error.h"
 
 namespace mhcjit::codegen {
@@ -20,7 +21,12 @@ double portable_cost(const KernelSpec& spec) {
 }  // namespace
 
 double estimated_cost(const KernelSpec& spec) {
-  return spec.kernel_template == KernelTemplate::one_pass ? one_pass_cost(spec) : portable_cost(spec);
+  switch (spec.kernel_template) {
+    case KernelTemplate::portable: return portable_cost(spec);
+    case KernelTemplate::one_pass: return one_pass_cost(spec);
+    case KernelTemplate::two_pass: return two_pass_cost(spec);
+  }
+  return 0.0;
 }
 
 llvm::Expected<KernelSpec> choose_spec(const Problem& problem, std::optional<KernelTemplate> wanted) {

@@ -9,8 +9,8 @@
 
 namespace mhcjit::codegen {
 
-// Estimated cost of a legal spec: of a portable one in fused multiply-adds for each element of x, of a one-pass one in
-// the time that its bytes take. Comparable for one problem and one template only.
+// Estimated cost of a legal spec: of a portable one in fused multiply-adds for each element of x, of the others in the
+// time that the bytes take which must move. Comparable for one problem and, where one is portable, one template only.
 double estimated_cost(const KernelSpec& spec);
 
 // The legal candidate of least estimated cost. The one function that decides what is compiled: dispatch, warm-up and

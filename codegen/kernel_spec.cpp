@@ -4,6 +4,7 @@
 #include <array>
 
 #include "codegen/one_pass.h"
+#include "codegen/two_pass.h"
 #include "codegen/workspace.h"
 #include "support/error.h"
 
@@ -14,7 +15,7 @@ std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by
 
 Grid grid(std::int64_t x, std::int64_t y = 1) { return {static_cast<std::uint32_t>(x), static_cast<std::uint32_t>(y)}; }
 
-constexpr std::array<std::string_view, 2> template_names = {"portable", "one_pass"};
+constexpr std::array<std::string_view, 3> template_names = {"portable", "one_pass", "two_pass"};
 
 constexpr int warp_size = 32;
 constexpr int float_bytes = 4;
@@ -47,6 +48,17 @@ std::vector<std::pair<std::string, std::int64_t>> constants(const KernelSpec& sp
          {"gemm_registers", spec.gemm_registers},
          {"apply_registers", spec.apply_registers},
          {"helper_registers", spec.helper_registers}});
+    return list;
+  }
+  if (spec.kernel_template == KernelTemplate::two_pass) {
+    add({{"vec_size", spec.vec_size},
+         {"threads_per_block", spec.threads_per_block},
+         {"tokens_per_warp", spec.tokens_per_warp},
+         {"row_tiles", spec.row_tiles},
+         {"row_blocks", spec.row_blocks},
+         {"k_splits", spec.k_splits},
+         {"columns_per_split", spec.columns_per_split},
+         {"threads_per_token", spec.threads_per_token}});
     return list;
   }
   add({{"vec_size", spec.vec_size},
@@ -94,12 +106,17 @@ std::vector<StagePlan> stages(const KernelSpec& spec) {
     plan.takes_tensor_map = true;
     return {plan};
   }
+  const StagePlan apply = {Stage::apply, "pre_forward_apply", "PreForwardApply", 2,
+                           spec.tokens_per_group_block() * (problem.rows() + 1 + problem.n) * float_bytes};
+  if (spec.kernel_template == KernelTemplate::two_pass)
+    return {{Stage::project_mma, "pre_forward_project_mma", "PreForwardProjectMma", spec.blocks_per_multiprocessor,
+             two_pass_smem_bytes(spec)},
+            apply};
   if (problem.op == Op::pre_forward) {
     return {
         {Stage::project, "pre_forward_project", "PreForwardProject", 1,
          spec.rows_per_block() * project_chunk_columns * float_bytes},
-        {Stage::apply, "pre_forward_apply", "PreForwardApply", 2,
-         spec.tokens_per_group_block() * (problem.rows() + 1 + problem.n) * float_bytes},
+        apply,
     };
   }
   const int phi_columns_per_block = warp_size * std::min(spec.vec_size, 4);
@@ -123,6 +140,8 @@ Grid grid_of(const KernelSpec& spec, Stage stage, std::int64_t tokens) {
       return grid(divide_up(tokens, std::int64_t{column_warps()} * spec.tokens_per_warp),
                   spec.k_splits * spec.row_blocks);
     case Stage::one_pass: return grid(divide_up(tokens, spec.tokens_per_tile) * spec.cluster_size);
+    case Stage::project_mma:
+      return grid(divide_up(tokens, std::int64_t{warps} * spec.tokens_per_warp) * spec.row_blocks, spec.k_splits);
     case Stage::apply: return grid(divide_up(tokens, spec.tokens_per_group_block()));
     case Stage::coefficients: return grid(bias_slots(spec, tokens) / spec.tokens_per_group_block());
     case Stage::dx: {

@@ -18,6 +18,8 @@ enum class Stage {
   apply,
   // pre_forward, one pass
   one_pass,
+  // pre_forward, two passes; then apply
+  project_mma,
   // pre_backward
   coefficients,
   dx,
@@ -27,8 +29,9 @@ enum class Stage {
 };
 
 // The kernels that an operator is made of. Portable: every problem on every architecture. One pass: pre_forward of
-// 16-bit x on devices with clusters.
-enum class KernelTemplate { portable, one_pass };
+// 16-bit x on devices with clusters. Two passes: pre_forward of 16-bit x on every architecture, products on the tensor
+// cores.
+enum class KernelTemplate { portable, one_pass, two_pass };
 
 std::string_view to_string(KernelTemplate kernel_template);
 llvm::Expected<KernelTemplate> parse_kernel_template(std::string_view text);
@@ -40,14 +43,14 @@ struct KernelSpec {
 
   int threads_per_block = 0;
 
-  // portable
+  // portable, two_pass
   int vec_size = 0;           // elements of x in one load: at most 16 bytes, divides D
   int rows_per_thread = 0;    // rows of phi that a thread keeps sums for
   int row_warps = 0;          // warps of a block that share out rows
   int row_blocks = 0;         // blocks that share out rows
   int threads_per_token = 0;  // where a group of threads works on one token
 
-  // portable pre_forward
+  // portable pre_forward, two_pass
   int tokens_per_warp = 0;
   int k_splits = 0;  // ranges of columns that are summed apart
   int columns_per_split = 0;
@@ -58,6 +61,10 @@ struct KernelSpec {
   int max_dx_token_blocks = 0;  // blocks that step through the tokens together
   int max_bias_slots = 0;       // groups of tokens that are summed apart for dbias and dalpha
   int max_token_splits = 0;     // ranges of tokens that are summed apart for dphi
+
+  // two_pass
+  int row_tiles = 0;                  // of eight rows of phi that a warp keeps sums for
+  int blocks_per_multiprocessor = 0;  // of the first kernel, at once
 
   // one_pass
   int cluster_size = 0;       // blocks that share a tile of tokens, each a slice of the columns of every stream

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <device_async.cuh>
+#include <two_terms.cuh>
 
 template <class Spec>
 struct PhiFragments {
@@ -36,11 +37,9 @@ struct PhiFragments {
 
   // Takes columns 2q, 2q + 1 (k_half 0) or 2q + 8, 2q + 9 (k_half 1) of a step and of this lane's row of `block`.
   MHCJIT_DEVICE void set(int step, int block, int k_half, float first, float second) {
-    const device::u32 high = device::pack<Element>(first, second);
-    const device::u32 low =
-        device::pack<Element>(first - device::low_half<Element>(high), second - device::high_half<Element>(high));
-    set_word(step, block, k_half, high);
-    set_word(step, row_blocks + block, k_half, low);
+    const auto terms = two_terms<Element>(first, second);
+    set_word(step, block, k_half, terms.high);
+    set_word(step, row_blocks + block, k_half, terms.low);
   }
 
  private:
@@ -53,19 +52,3 @@ struct PhiFragments {
       device::store_shared(in_shared + (number - register_operands) * operand_bytes + index * 4, word);
   }
 };
-
-// The larger of `largest` >= 0 and |value|.
-MHCJIT_DEVICE float larger_magnitude(float largest, float value) {
-  const float magnitude = value < 0.0f ? -value : value;
-  return magnitude > largest ? magnitude : largest;
-}
-
-// A power of two that brings `largest` >= 0 near 2^14, and its inverse. Infinity and NaN stay what they are.
-MHCJIT_DEVICE float power_of_two_scale(float largest, float& inverse) {
-  const int exponent = device::from_float<device::bf16>(largest).bits >> 7;
-  // 2^14 has the exponent 141; both factors stay normal numbers.
-  const int wanted = 141 - exponent + 127;
-  const int limited = wanted < 1 ? 1 : wanted > 253 ? 253 : wanted;
-  inverse = device::to_float(device::bf16{static_cast<device::u16>((254 - limited) << 7)});
-  return device::to_float(device::bf16{static_cast<device::u16>(limited << 7)});
-}

@@ -11,7 +11,8 @@ namespace mhcjit::sim {
 namespace {
 
 llvm::Error bad_name(std::string_view name) {
-  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "problem is '{}', allowed: nN_dD_DTYPE[_gamma][_cC_tT]", name);
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "problem is '{}', allowed: nN_dD_DTYPE[_gamma][_cC_tT|_wW_rR]",
+                    name);
 }
 
 llvm::Expected<codegen::KernelSpec> one_pass_spec(codegen::Problem problem, int cluster_size, int tokens_per_tile) {
@@ -22,6 +23,16 @@ llvm::Expected<codegen::KernelSpec> one_pass_spec(codegen::Problem problem, int 
       return candidate.spec;
   return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no one-pass spec with clusters of {} and tiles of {} tokens",
                     to_string(problem), cluster_size, tokens_per_tile);
+}
+
+llvm::Expected<codegen::KernelSpec> two_pass_spec(const codegen::Problem& problem, int tokens_per_warp,
+                                                  int row_blocks) {
+  for (const codegen::Candidate& candidate : candidates(problem, codegen::KernelTemplate::two_pass))
+    if (candidate.legal() && candidate.spec.tokens_per_warp == tokens_per_warp &&
+        candidate.spec.row_blocks == row_blocks)
+      return candidate.spec;
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no two-pass spec with {} tokens a warp and {} blocks of rows",
+                    to_string(problem), tokens_per_warp, row_blocks);
 }
 
 }  // namespace
@@ -52,6 +63,12 @@ llvm::Expected<codegen::KernelSpec> parse_spec(std::string_view name, codegen::O
   if (auto error = codegen::check(problem)) return error;
   if (parts.empty()) return codegen::choose_spec(problem);
 
+  int tokens_per_warp = 0;
+  int row_blocks = 0;
+  if (take_number("w", tokens_per_warp)) {
+    if (!take_number("r", row_blocks) || !parts.empty()) return bad_name(name);
+    return two_pass_spec(problem, tokens_per_warp, row_blocks);
+  }
   int cluster_size = 0;
   int tokens_per_tile = 0;
   if (!take_number("c", cluster_size) || !take_number("t", tokens_per_tile) || !parts.empty()) return bad_name(name);

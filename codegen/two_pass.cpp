@@ -1,0 +1,156 @@
+#include "codegen/two_pass.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "codegen/vectors.h"
+#include "support/error.h"
+
+namespace mhcjit::codegen {
+namespace {
+
+constexpr int warp_size = 32;
+constexpr int threads_per_block = 256;
+constexpr int warps = threads_per_block / warp_size;
+constexpr int chunk_columns = 64;
+constexpr int steps_per_chunk = 4;
+constexpr int registers_per_multiprocessor = 65536;
+
+// What the shares of work are laid out for: a large device, and as many tokens as a usual step of training has. Results
+// do not depend on either.
+constexpr int multiprocessors = 132;
+constexpr std::int64_t usual_tokens = 8192;
+
+std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
+
+int tiles_of(const Problem& problem) { return static_cast<int>(divide_up(problem.rows(), 8)); }
+int tokens_per_block(const KernelSpec& spec) { return warps * spec.tokens_per_warp; }
+
+// Shared memory that the blocks on a multiprocessor have together; each takes 1 KB more than it asks for.
+int smem_bytes_of_multiprocessor(const Architecture& architecture) {
+  const bool is_small =
+      (architecture.major == 8 && architecture.minor != 0 && architecture.minor != 7) || architecture.major == 12;
+  if (is_small) return 100 * 1024;
+  return (architecture.major == 8 ? 164 : 228) * 1024;
+}
+
+// Registers of a thread of the first kernel: sums, a chunk of x, parts of phi, of gamma, scales, and what the loop
+// itself uses, as the assembler reports it.
+int registers_needed(const KernelSpec& spec) {
+  constexpr int loop = 25;
+  const int groups = spec.tokens_per_warp / 8;
+  const int items = static_cast<int>(divide_up(std::int64_t{spec.row_tiles} * 8, std::int64_t{2} * warps));
+  const int gamma = spec.problem.has_gamma ? 4 : 0;
+  const int scales = spec.problem.dtype == DType::fp16 ? items : 0;
+  return spec.row_tiles * groups * 4 + groups * 9 + items * 4 + gamma + scales + loop;
+}
+
+int registers_available(const KernelSpec& spec) {
+  return std::min(255, registers_per_multiprocessor / threads_per_block / spec.blocks_per_multiprocessor / 8 * 8);
+}
+
+// Ranges of columns such that the blocks of the usual T fill the device at once, none of them short.
+void split_columns(KernelSpec& spec) {
+  constexpr std::int64_t fewest_columns = 1024;
+  const std::int64_t columns = spec.problem.columns();
+  const std::int64_t chunks = divide_up(columns, chunk_columns);
+  const std::int64_t blocks = divide_up(usual_tokens, tokens_per_block(spec)) * spec.row_blocks;
+  const std::int64_t at_once = std::int64_t{multiprocessors} * spec.blocks_per_multiprocessor;
+  const std::int64_t most = std::max<std::int64_t>(1, columns / fewest_columns);
+  const std::int64_t wanted = std::clamp<std::int64_t>(at_once / blocks, 1, most);
+  const std::int64_t chunks_per_split = divide_up(chunks, wanted);
+  spec.columns_per_split = static_cast<int>(chunks_per_split * chunk_columns);
+  spec.k_splits = static_cast<int>(divide_up(chunks, chunks_per_split));
+}
+
+// "" or why the template does not serve the problem.
+std::string unsupported(const Problem& problem) {
+  if (problem.op != Op::pre_forward) return "it is a template of pre_forward";
+  if (problem.dtype == DType::fp32) return "x in fp32 has no exact product on the tensor cores";
+  return "";
+}
+
+Candidate candidate(const Problem& problem, int tokens_per_warp, int row_blocks, int blocks_per_multiprocessor) {
+  Candidate result;
+  KernelSpec& spec = result.spec;
+  spec.problem = problem;
+  spec.kernel_template = KernelTemplate::two_pass;
+  spec.threads_per_block = threads_per_block;
+  spec.vec_size = vec_size_of(problem);
+  spec.threads_per_token = threads_per_token_of(problem, spec.vec_size, threads_per_block);
+  spec.tokens_per_warp = tokens_per_warp;
+  spec.row_tiles = static_cast<int>(divide_up(tiles_of(problem), row_blocks));
+  spec.row_blocks = row_blocks;
+  spec.blocks_per_multiprocessor = blocks_per_multiprocessor;
+  split_columns(spec);
+
+  constexpr int reserved_smem_bytes = 1024;
+  const int smem = two_pass_smem_bytes(spec) + reserved_smem_bytes;
+  result.rejected = unsupported(problem);
+  if (!result.rejected.empty()) return result;
+  if ((row_blocks - 1) * spec.row_tiles >= tiles_of(problem))
+    result.rejected = fmt::format("{} blocks of {} rows leave the last without any of {}", row_blocks,
+                                  spec.row_tiles * 8, problem.rows());
+  else if (registers_needed(spec) > registers_available(spec))
+    result.rejected = fmt::format(
+        "{} tokens by {} rows need {} registers a thread, {} blocks a multiprocessor leave {}", tokens_per_warp,
+        spec.row_tiles * 8, registers_needed(spec), blocks_per_multiprocessor, registers_available(spec));
+  else if (smem * blocks_per_multiprocessor > smem_bytes_of_multiprocessor(problem.architecture))
+    result.rejected =
+        fmt::format("{} blocks of {} bytes of shared memory, a multiprocessor of {} has {}", blocks_per_multiprocessor,
+                    smem, to_string(problem.architecture), smem_bytes_of_multiprocessor(problem.architecture));
+  return result;
+}
+
+}  // namespace
+
+int two_pass_smem_bytes(const KernelSpec& spec) {
+  const int operand_bytes = steps_per_chunk * spec.row_tiles * warp_size * 16;
+  const int factor_bytes = spec.problem.dtype == DType::fp16 ? spec.row_tiles * 8 * 4 : 0;
+  return 2 * (operand_bytes + factor_bytes);
+}
+
+double two_pass_cost(const KernelSpec& spec) {
+  // Clocks of each multiprocessor for the usual tokens, where all have work.
+  constexpr double device_bytes_per_clock = 2370.0;
+  constexpr double l2_bytes_per_clock = 3100.0;
+  constexpr double clocks_per_product = 7.3;
+  constexpr double schedulers = 4.0 * multiprocessors;
+  const Problem& problem = spec.problem;
+  const double tokens = usual_tokens;
+  const double columns = static_cast<double>(problem.columns());
+  const double x_bytes = tokens * columns * bytes_of(problem.dtype);
+  const double h_in_bytes = x_bytes / problem.n;
+  const double phi_bytes = 4.0 * problem.rows() * columns;
+  const double partial_bytes = 4.0 * tokens * spec.k_splits * (problem.rows() + 1);
+  const double token_blocks = static_cast<double>(divide_up(usual_tokens, tokens_per_block(spec)));
+  const double blocks = token_blocks * spec.row_blocks * spec.k_splits;
+  const double at_once = static_cast<double>(multiprocessors) * spec.blocks_per_multiprocessor;
+
+  // The first pass: x from memory; from the L2 cache phi for each block of tokens and x for each block of rows; the
+  // products. Blocks that do not fill the device's last turn leave multiprocessors idle.
+  const double memory = (x_bytes + partial_bytes) / device_bytes_per_clock;
+  const double l2 = (token_blocks * phi_bytes + x_bytes * spec.row_blocks + partial_bytes) / l2_bytes_per_clock;
+  const double products =
+      tokens / 8.0 * (columns / 16.0) * spec.row_tiles * spec.row_blocks * clocks_per_product / schedulers;
+  const double turns = std::ceil(blocks / at_once) * at_once / blocks;
+  // A block's first chunk and its results have nothing to overlap with where it is alone.
+  constexpr double ends_of_a_block = 6000.0;
+  const double ends = ends_of_a_block * std::ceil(blocks / at_once) / spec.blocks_per_multiprocessor;
+  const double first = std::max({memory, l2, products}) * turns + ends;
+  const double second = (x_bytes + h_in_bytes + partial_bytes) / device_bytes_per_clock;
+  const double floor = (x_bytes + h_in_bytes + phi_bytes) / device_bytes_per_clock;
+  return (first + second) / floor;
+}
+
+std::vector<Candidate> two_pass_candidates(const Problem& problem) {
+  constexpr int most_row_blocks = 9;
+  std::vector<Candidate> list;
+  for (const int tokens_per_warp : {32, 24, 16, 8})
+    for (int row_blocks = 1; row_blocks <= most_row_blocks; ++row_blocks)
+      for (const int blocks_per_multiprocessor : {2, 1})
+        list.push_back(candidate(problem, tokens_per_warp, row_blocks, blocks_per_multiprocessor));
+  return list;
+}
+
+}  // namespace mhcjit::codegen
