@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "codegen/few_tokens.h"
 #include "codegen/one_pass.h"
 #include "codegen/two_pass.h"
 #include "codegen/vectors.h"
@@ -74,6 +75,7 @@ Candidate candidate(const Problem& problem, int rows_per_thread, int row_warps) 
 }  // namespace
 
 std::vector<Candidate> candidates(const Problem& problem, KernelTemplate kernel_template) {
+  if (kernel_template == KernelTemplate::few_tokens) return few_tokens_candidates(problem);
   if (kernel_template == KernelTemplate::one_pass) return one_pass_candidates(problem);
   if (kernel_template == KernelTemplate::two_pass) return two_pass_candidates(problem);
   // Multiples of 4: the gradients of the logits are read four rows at a time.

@@ -58,7 +58,7 @@ std::string emit_unit(const KernelSpec& spec) {
                    "{}(const __grid_constant__ {} args{}) {{\n"
                    "  {}<Spec>(args{});\n"
                    "}}\n",
-                   spec.threads_per_block, plan.min_blocks_per_multiprocessor, plan.entry(), args.name,
+                   plan.threads_per_block, plan.min_blocks_per_multiprocessor, plan.entry(), args.name,
                    plan.takes_tensor_map ? ", const __grid_constant__ device::TensorMap x" : "", plan.name,
                    plan.takes_tensor_map ? ", x" : "");
   return text;

@@ -1,5 +1,6 @@
 #include "codegen/heuristic.h"
 
+#include "codegen/few_tokens.h"
 #include "codegen/one_pass.h"
 #include "codegen/two_pass.h"
 #include "support/error.h"
@@ -25,26 +26,37 @@ double estimated_cost(const KernelSpec& spec) {
     case KernelTemplate::portable: return portable_cost(spec);
     case KernelTemplate::one_pass: return one_pass_cost(spec);
     case KernelTemplate::two_pass: return two_pass_cost(spec);
+    case KernelTemplate::few_tokens: return few_tokens_cost(spec);
   }
   return 0.0;
 }
 
+namespace {
+
+// The legal candidate of least cost, or no value and the reason why the last one was rejected.
+std::optional<KernelSpec> best_of(const Problem& problem, KernelTemplate kernel_template, std::string& reason) {
+  std::optional<KernelSpec> best;
+  for (const Candidate& candidate : candidates(problem, kernel_template)) {
+    if (!candidate.legal())
+      reason = candidate.rejected;
+    else if (!best || estimated_cost(candidate.spec) < estimated_cost(*best))
+      best = candidate.spec;
+  }
+  return best;
+}
+
+}  // namespace
+
 llvm::Expected<KernelSpec> choose_spec(const Problem& problem, std::optional<KernelTemplate> wanted) {
   if (auto error = check(problem)) return error;
-  const KernelTemplate kernel_template = wanted.value_or(KernelTemplate::portable);
-  const KernelSpec* best = nullptr;
-  std::string reasons;
-  const std::vector<Candidate> list = candidates(problem, kernel_template);
-  for (const Candidate& candidate : list) {
-    if (!candidate.legal())
-      reasons = candidate.rejected;
-    else if (best == nullptr || estimated_cost(candidate.spec) < estimated_cost(*best))
-      best = &candidate.spec;
-  }
-  if (best == nullptr)
+  std::string reason;
+  if (wanted) {
+    auto best = best_of(problem, *wanted, reason);
+    if (best) return *best;
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no kernel of template {} fits: {}", to_string(problem),
-                      to_string(kernel_template), reasons);
-  return *best;
+                      to_string(*wanted), reason);
+  }
+  return *best_of(problem, KernelTemplate::portable, reason);
 }
 
 }  // namespace mhcjit::codegen

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "codegen/few_tokens.h"
 #include "codegen/one_pass.h"
 #include "codegen/two_pass.h"
 #include "codegen/workspace.h"
@@ -15,7 +16,7 @@ std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by
 
 Grid grid(std::int64_t x, std::int64_t y = 1) { return {static_cast<std::uint32_t>(x), static_cast<std::uint32_t>(y)}; }
 
-constexpr std::array<std::string_view, 3> template_names = {"portable", "one_pass", "two_pass"};
+constexpr std::array<std::string_view, 4> template_names = {"portable", "one_pass", "two_pass", "few_tokens"};
 
 constexpr int warp_size = 32;
 constexpr int float_bytes = 4;
@@ -24,14 +25,11 @@ constexpr int project_chunk_columns = 256;
 
 }  // namespace
 
-std::vector<std::pair<std::string, std::int64_t>> constants(const KernelSpec& spec) {
-  const Problem& problem = spec.problem;
-  std::vector<std::pair<std::string, std::int64_t>> list = {
-      {"n", problem.n},
-      {"d", problem.d},
-      {"rows", problem.rows()},
-      {"columns", problem.columns()},
-  };
+namespace {
+
+using Constants = std::vector<std::pair<std::string, std::int64_t>>;
+
+void add_main_constants(const KernelSpec& spec, Constants& list) {
   const auto add = [&](std::initializer_list<std::pair<std::string, std::int64_t>> more) {
     list.insert(list.end(), more);
   };
@@ -48,7 +46,7 @@ std::vector<std::pair<std::string, std::int64_t>> constants(const KernelSpec& sp
          {"gemm_registers", spec.gemm_registers},
          {"apply_registers", spec.apply_registers},
          {"helper_registers", spec.helper_registers}});
-    return list;
+    return;
   }
   if (spec.kernel_template == KernelTemplate::two_pass) {
     add({{"vec_size", spec.vec_size},
@@ -59,7 +57,7 @@ std::vector<std::pair<std::string, std::int64_t>> constants(const KernelSpec& sp
          {"k_splits", spec.k_splits},
          {"columns_per_split", spec.columns_per_split},
          {"threads_per_token", spec.threads_per_token}});
-    return list;
+    return;
   }
   add({{"vec_size", spec.vec_size},
        {"threads_per_block", spec.threads_per_block},
@@ -67,7 +65,7 @@ std::vector<std::pair<std::string, std::int64_t>> constants(const KernelSpec& sp
        {"row_warps", spec.row_warps},
        {"row_blocks", spec.row_blocks},
        {"threads_per_token", spec.threads_per_token}});
-  if (problem.op == Op::pre_forward)
+  if (spec.problem.op == Op::pre_forward)
     add({{"tokens_per_warp", spec.tokens_per_warp},
          {"k_splits", spec.k_splits},
          {"columns_per_split", spec.columns_per_split}});
@@ -75,6 +73,23 @@ std::vector<std::pair<std::string, std::int64_t>> constants(const KernelSpec& sp
     add({{"padded_rows", spec.padded_rows()},
          {"dx_columns_per_block", spec.dx_columns_per_block},
          {"dx_tokens_per_thread", spec.dx_tokens_per_thread}});
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::int64_t>> constants(const KernelSpec& spec) {
+  const Problem& problem = spec.problem;
+  Constants list = {
+      {"n", problem.n},
+      {"d", problem.d},
+      {"rows", problem.rows()},
+      {"columns", problem.columns()},
+  };
+  if (spec.kernel_template != KernelTemplate::few_tokens) add_main_constants(spec, list);
+  if (spec.few_max_tokens > 0)
+    list.insert(list.end(), {{"few_cluster_size", spec.few_cluster_size},
+                             {"few_gemm_warps", spec.few_gemm_warps},
+                             {"few_chunks_per_warp", spec.few_chunks_per_warp}});
   return list;
 }
 
@@ -84,6 +99,7 @@ std::string to_string(const KernelSpec& spec) {
   if (spec.problem.op == Op::pre_backward)
     text += fmt::format(" max_dx_token_blocks={} max_bias_slots={} max_token_splits={}", spec.max_dx_token_blocks,
                         spec.max_bias_slots, spec.max_token_splits);
+  if (spec.few_max_tokens > 0) text += fmt::format(" few_max_tokens={}", spec.few_max_tokens);
   return text;
 }
 
@@ -96,7 +112,10 @@ llvm::Expected<KernelTemplate> parse_kernel_template(std::string_view text) {
                     fmt::join(template_names, ", "));
 }
 
-std::vector<StagePlan> stages(const KernelSpec& spec) {
+namespace {
+
+// Of the template that the spec names.
+std::vector<StagePlan> main_stages(const KernelSpec& spec) {
   const Problem& problem = spec.problem;
   const int warps = spec.threads_per_block / warp_size;
   if (spec.kernel_template == KernelTemplate::one_pass) {
@@ -131,6 +150,27 @@ std::vector<StagePlan> stages(const KernelSpec& spec) {
   };
 }
 
+StagePlan few_tokens_stage(const KernelSpec& spec) {
+  StagePlan plan = {Stage::few_tokens, "pre_forward_few_tokens", "PreForwardFewTokens", 1, few_tokens_smem_bytes(spec)};
+  plan.threads_per_block = few_tokens_threads(spec);
+  plan.cluster_size = spec.few_cluster_size;
+  plan.max_tokens = spec.few_max_tokens;
+  return plan;
+}
+
+}  // namespace
+
+std::vector<StagePlan> stages(const KernelSpec& spec) {
+  if (spec.kernel_template == KernelTemplate::few_tokens) return {few_tokens_stage(spec)};
+  std::vector<StagePlan> list = main_stages(spec);
+  for (StagePlan& plan : list) {
+    plan.threads_per_block = spec.threads_per_block;
+    if (spec.few_max_tokens > 0) plan.min_tokens = spec.few_max_tokens + 1;
+  }
+  if (spec.few_max_tokens > 0) list.push_back(few_tokens_stage(spec));
+  return list;
+}
+
 Grid grid_of(const KernelSpec& spec, Stage stage, std::int64_t tokens) {
   const Problem& problem = spec.problem;
   const int warps = spec.threads_per_block / warp_size;
@@ -139,6 +179,7 @@ Grid grid_of(const KernelSpec& spec, Stage stage, std::int64_t tokens) {
     case Stage::project:
       return grid(divide_up(tokens, std::int64_t{column_warps()} * spec.tokens_per_warp),
                   spec.k_splits * spec.row_blocks);
+    case Stage::few_tokens: return grid(few_tokens_groups(spec, tokens) * spec.few_cluster_size);
     case Stage::one_pass: return grid(divide_up(tokens, spec.tokens_per_tile) * spec.cluster_size);
     case Stage::project_mma:
       return grid(divide_up(tokens, std::int64_t{warps} * spec.tokens_per_warp) * spec.row_blocks, spec.k_splits);

@@ -18,6 +18,8 @@ enum class Stage {
   apply,
   // pre_forward, one pass
   one_pass,
+  // pre_forward, few tokens: beside any of the others
+  few_tokens,
   // pre_forward, two passes; then apply
   project_mma,
   // pre_backward
@@ -30,8 +32,9 @@ enum class Stage {
 
 // The kernels that an operator is made of. Portable: every problem on every architecture. One pass: pre_forward of
 // 16-bit x on devices with clusters. Two passes: pre_forward of 16-bit x on every architecture, products on the tensor
-// cores.
-enum class KernelTemplate { portable, one_pass, two_pass };
+// cores. Few tokens: pre_forward of 16-bit x on devices with clusters, fast where the launch is most of the time; right
+// for any number of tokens, and mostly a part of a spec of another template.
+enum class KernelTemplate { portable, one_pass, two_pass, few_tokens };
 
 std::string_view to_string(KernelTemplate kernel_template);
 llvm::Expected<KernelTemplate> parse_kernel_template(std::string_view text);
@@ -80,6 +83,12 @@ struct KernelSpec {
   int apply_registers = 0;
   int helper_registers = 0;
 
+  // few_tokens, alone or beside another template
+  std::int64_t few_max_tokens = 0;  // calls with no more tokens are its own; 0: it is not there
+  int few_cluster_size = 0;         // blocks that share a group of tokens, each a slice of the columns of every stream
+  int few_gemm_warps = 0;           // of a block
+  int few_chunks_per_warp = 0;      // of 16 columns
+
   int rows_per_block() const { return rows_per_thread * row_warps; }
   int padded_rows() const { return rows_per_block() * row_blocks; }
   int tokens_per_group_block() const { return threads_per_block / threads_per_token; }
@@ -100,9 +109,13 @@ struct StagePlan {
   std::string plan;  // the template's plan struct
   int min_blocks_per_multiprocessor = 1;
   int dynamic_smem_bytes = 0;
+  int threads_per_block = 0;
   int cluster_size = 0;           // blocks of x that are launched together; 0: each by itself
   bool is_persistent = false;     // no more blocks than the device runs at once: each steps through the tokens
   bool takes_tensor_map = false;  // of x, as a second argument
+  // Numbers of tokens that it serves.
+  std::int64_t min_tokens = 0;
+  std::int64_t max_tokens = codegen::max_tokens;
 
   std::string entry() const { return "mhcjit_" + name; }
 };

@@ -38,7 +38,7 @@ int bias_slots(const KernelSpec& spec, std::int64_t tokens) {
 }
 
 PreForwardWorkspace pre_forward_workspace(const KernelSpec& spec, std::int64_t tokens) {
-  if (spec.kernel_template == KernelTemplate::one_pass) return {};
+  if (spec.kernel_template == KernelTemplate::one_pass || tokens <= spec.few_max_tokens) return {};
   Regions regions;
   PreForwardWorkspace workspace;
   workspace.partial_sums = regions.add(tokens * spec.k_splits * (spec.problem.rows() + 1));

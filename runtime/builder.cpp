@@ -181,7 +181,9 @@ llvm::Expected<cache::Entry> Builder::compile(const Plan& plan) {
 
   cache::Entry entry = {plan.key.text(), plan.architecture, parse_ptxas_log(output->log), unix_seconds_now(),
                         std::move(output->cubin)};
-  for (cache::KernelResources& kernel : entry.kernels) kernel.max_threads_per_block = plan.spec.threads_per_block;
+  for (cache::KernelResources& kernel : entry.kernels)
+    for (const codegen::StagePlan& stage : codegen::stages(plan.spec))
+      if (stage.entry() == kernel.name) kernel.max_threads_per_block = stage.threads_per_block;
   // Right for this process, but not what its key says.
   if (output->compiler != plan.compiler) {
     if (withheld_++ == 0)

@@ -102,7 +102,7 @@ llvm::Expected<std::vector<LoadedKernel>> Engine::load_unit(const DriverApi& dri
   const std::string problem = to_string(unit->spec.problem);
   auto kernels = [&] {
     const ProfilerRange range("load", problem);
-    return load_kernels(driver, ordinal, unit->entry.cubin, codegen::stages(unit->spec), unit->spec.threads_per_block);
+    return load_kernels(driver, ordinal, unit->entry.cubin, codegen::stages(unit->spec));
   }();
   if (kernels) return kernels;
   const Failure failure = take_failure(kernels.takeError());

@@ -41,7 +41,7 @@ llvm::Error GpuOperator::launch_stages(const Args& args, CUstream stream) const 
   const ProfilerRange range("launch", name());
   auto kernel_args = kernel_arguments(spec_, args);
   for (const LoadedKernel& loaded : kernels_) {
-    if (!is_needed(loaded.stage, args)) continue;
+    if (args.T < loaded.min_tokens || args.T > loaded.max_tokens || !is_needed(loaded.stage, args)) continue;
     const CUtensorMap* x = nullptr;
     if (loaded.takes_tensor_map) {
       auto map = tensor_map_of_x(driver_, spec_, args.x, args.T);
@@ -51,7 +51,7 @@ llvm::Error GpuOperator::launch_stages(const Args& args, CUstream stream) const 
     void* parameters[] = {&kernel_args, const_cast<CUtensorMap*>(x)};
     codegen::Grid grid = codegen::grid_of(spec_, loaded.stage, args.T);
     if (loaded.max_blocks != 0) grid.x = std::min(grid.x, loaded.max_blocks);
-    const LaunchConfig config(loaded, grid, spec_.threads_per_block, stream);
+    const LaunchConfig config(loaded, grid, stream);
     // A CUkernel in place of a CUfunction is launched in the context that is current.
     const CUresult result =
         driver_.cuLaunchKernelEx(config.get(), reinterpret_cast<CUfunction>(loaded.kernel), parameters, nullptr);
@@ -59,7 +59,7 @@ llvm::Error GpuOperator::launch_stages(const Args& args, CUstream stream) const 
                                    "{}: launch {} of {} with T = {} (grid {} x {}, {} threads a block, {} bytes of "
                                    "dynamic shared memory)",
                                    name(), &loaded - kernels_.data() + 1, kernels_.size(), args.T, grid.x, grid.y,
-                                   spec_.threads_per_block, loaded.dynamic_smem_bytes))
+                                   loaded.threads_per_block, loaded.dynamic_smem_bytes))
       return error;
   }
   return llvm::Error::success();

@@ -8,11 +8,11 @@ namespace mhcjit::runtime {
 // Points into itself: neither copied nor moved.
 class LaunchConfig {
  public:
-  LaunchConfig(const LoadedKernel& loaded, codegen::Grid grid, int threads_per_block, CUstream stream) {
+  LaunchConfig(const LoadedKernel& loaded, codegen::Grid grid, CUstream stream) {
     config_.gridDimX = grid.x;
     config_.gridDimY = grid.y;
     config_.gridDimZ = 1;
-    config_.blockDimX = static_cast<unsigned>(threads_per_block);
+    config_.blockDimX = loaded.threads_per_block;
     config_.blockDimY = 1;
     config_.blockDimZ = 1;
     config_.sharedMemBytes = loaded.dynamic_smem_bytes;

@@ -24,16 +24,19 @@ class RelaxedCapture {
 };
 
 llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice device, CUlibrary library,
-                                         const codegen::StagePlan& plan, int threads_per_block) {
+                                         const codegen::StagePlan& plan) {
   const auto check = [&](CUresult result, std::string_view step) {
     return driver.check(result, MHCJIT_ERROR_LOAD_FAILED, "{} kernel {}", step, plan.entry());
   };
   LoadedKernel loaded = {.stage = plan.stage,
                          .kernel = nullptr,
                          .dynamic_smem_bytes = static_cast<std::uint32_t>(plan.dynamic_smem_bytes),
+                         .threads_per_block = static_cast<std::uint32_t>(plan.threads_per_block),
                          .cluster_size = static_cast<std::uint32_t>(plan.cluster_size),
                          .max_blocks = 0,
-                         .takes_tensor_map = plan.takes_tensor_map};
+                         .takes_tensor_map = plan.takes_tensor_map,
+                         .min_tokens = plan.min_tokens,
+                         .max_tokens = plan.max_tokens};
   if (auto error = check(driver.cuLibraryGetKernel(&loaded.kernel, library, plan.entry().c_str()), "finding"))
     return error;
   if (plan.dynamic_smem_bytes > 0) {
@@ -53,7 +56,7 @@ llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice devic
   if (auto error = check(driver.cuKernelGetFunction(&function, loaded.kernel), "loading")) return error;
   if (!plan.is_persistent) return loaded;
 
-  LaunchConfig launch(loaded, {loaded.cluster_size, 1}, threads_per_block, nullptr);
+  LaunchConfig launch(loaded, {loaded.cluster_size, 1}, nullptr);
   int clusters = 0;
   if (auto error = check(driver.cuOccupancyMaxActiveClusters(&clusters, function, launch.get()),
                          "asking how many clusters the device runs at once of"))
@@ -62,7 +65,7 @@ llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice devic
     return make_error(MHCJIT_ERROR_LOAD_FAILED,
                       "kernel {}: the device cannot run a cluster of {} blocks of {} threads with {} bytes of shared "
                       "memory; use the whole device, or the portable template",
-                      plan.entry(), plan.cluster_size, threads_per_block, plan.dynamic_smem_bytes);
+                      plan.entry(), plan.cluster_size, plan.threads_per_block, plan.dynamic_smem_bytes);
   loaded.max_blocks = static_cast<std::uint32_t>(clusters * plan.cluster_size);
   return loaded;
 }
@@ -70,8 +73,7 @@ llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice devic
 }  // namespace
 
 llvm::Expected<std::vector<LoadedKernel>> load_kernels(const DriverApi& driver, CUdevice device, llvm::StringRef cubin,
-                                                       const std::vector<codegen::StagePlan>& plans,
-                                                       int threads_per_block) {
+                                                       const std::vector<codegen::StagePlan>& plans) {
   const RelaxedCapture relaxed(driver);
   CUlibrary library = nullptr;
   if (auto error =
@@ -80,7 +82,7 @@ llvm::Expected<std::vector<LoadedKernel>> load_kernels(const DriverApi& driver, 
     return error;
   std::vector<LoadedKernel> kernels;
   for (const codegen::StagePlan& plan : plans) {
-    auto kernel = load_kernel(driver, device, library, plan, threads_per_block);
+    auto kernel = load_kernel(driver, device, library, plan);
     if (!kernel) return kernel.takeError();
     kernels.push_back(*kernel);
   }

@@ -16,17 +16,19 @@ struct LoadedKernel {
   codegen::Stage stage;
   CUkernel kernel;
   std::uint32_t dynamic_smem_bytes;
+  std::uint32_t threads_per_block;
   std::uint32_t cluster_size = 0;  // 0: not launched as clusters
   std::uint32_t max_blocks = 0;    // of a persistent kernel, as many as the device runs at once; 0: no limit
   bool takes_tensor_map = false;
+  // Numbers of tokens that it serves.
+  std::int64_t min_tokens = 0;
+  std::int64_t max_tokens = codegen::max_tokens;
 };
 
-// Loads `cubin` and every kernel of `plans`, of blocks of `threads_per_block` threads, into the current context too, so
-// that the first launch has nothing left to do. Cost: milliseconds. Does not disturb a capture that another thread or
-// stream is in. Errors: LOAD_FAILED (the driver refuses the cubin, it lacks a kernel, or no cluster of it fits the
-// device), OUT_OF_MEMORY, NO_DEVICE.
+// Loads `cubin` and every kernel of `plans`, into the current context too, so that the first launch has nothing left to
+// do. Cost: milliseconds. Does not disturb a capture that another thread or stream is in. Errors: LOAD_FAILED (the
+// driver refuses the cubin, it lacks a kernel, or no cluster of it fits the device), OUT_OF_MEMORY, NO_DEVICE.
 llvm::Expected<std::vector<LoadedKernel>> load_kernels(const DriverApi& driver, CUdevice device, llvm::StringRef cubin,
-                                                       const std::vector<codegen::StagePlan>& plans,
-                                                       int threads_per_block);
+                                                       const std::vector<codegen::StagePlan>& plans);
 
 }  // namespace mhcjit::runtime

@@ -11,7 +11,8 @@
 // Block:  gemm_warps      products of x with phi, and the sums of squares, of the block's columns
 //         apply_warps     h_in of the block's columns; before that phi * gamma
 //         1 producer      copies phi, then tiles of x, into a ring of stages
-//         2 finalisers    in turn a tile each, for the tokens that this block owns: add the cluster's partial sums, make
+//         2 finalisers    in turn a tile each, for the tokens that this block owns: add the cluster's partial sums,
+//         make
 //                         the coefficients
 //         1 reducer       adds the gemm warps' partial sums, sends them to the tokens' owners
 // Shared: stages, each a tile of x as panels (64 columns of one stream, a row of 128 bytes for each token, in
@@ -23,6 +24,7 @@
 // used h_pre of tile i, which its owner sent after it had read all that it received for tile i.
 #pragma once
 
+#include <cluster_sums.cuh>
 #include <device_async.cuh>
 #include <phi_fragments.cuh>
 #include <pre_args.cuh>
@@ -538,24 +540,8 @@ MHCJIT_DEVICE void finalise_tiles(const PreForwardOnePass<Spec>& plan, const Pre
       const int mine = first + place;
       const bool works = place < tokens_at_once && mine < owned;
       float sum[4] = {};
-      if (works) {
-        const device::SharedAddress received = plan.received(slot.index, mine, 0) + first_row * 4;
-        // Four loads under way at a time.
-#pragma unroll
-        for (int source = 0; source < Spec::cluster_size; source += 4) {
-          device::Vector<float, 4> parts[4] = {};
-#pragma unroll
-          for (int i = 0; i < 4; ++i)
-            if (source + i < Spec::cluster_size)
-              parts[i] = device::load_shared_4(received + (source + i) * Plan::token_sum_bytes);
-#pragma unroll
-          for (int i = 0; i < 4; ++i) {
-#pragma unroll
-            for (int e = 0; e < 4; ++e)
-              if (source + i < Spec::cluster_size) sum[e] += parts[i][e];
-          }
-        }
-      }
+      if (works)
+        add_blocks<Spec::cluster_size>(sum, plan.received(slot.index, mine, 0) + first_row * 4, Plan::token_sum_bytes);
       const float squares = device::shuffle(sum[0], (works ? place : 0) * chunks + chunks - 1);
       const float inv_rms = inverse_rms<Spec>(squares, args.norm_eps);
       float value[4];

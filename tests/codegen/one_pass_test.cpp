@@ -113,9 +113,10 @@ TEST(OnePass, LaunchesOneKernelWithAClusterForEachTile) {
 TEST(KernelTemplate, IsParsedByName) {
   for (const KernelTemplate one : {KernelTemplate::portable, KernelTemplate::one_pass})
     EXPECT_EQ(llvm::cantFail(parse_kernel_template(to_string(one))), one);
-  auto wrong = parse_kernel_template("two_pass");
+  auto wrong = parse_kernel_template("three_pass");
   ASSERT_FALSE(static_cast<bool>(wrong));
-  EXPECT_EQ(take_failure(wrong.takeError()).text, "template is 'two_pass', allowed: portable, one_pass");
+  EXPECT_EQ(take_failure(wrong.takeError()).text,
+            "template is 'three_pass', allowed: portable, one_pass, two_pass, few_tokens");
 }
 
 }  // namespace

@@ -131,10 +131,10 @@ TEST_F(OnePassLaunchTest, WhereItDoesNotFitTheLibraryChooses) {
 
 TEST_F(OnePassLaunchTest, RefusesATemplateThatDoesNotExist) {
   mhcjit_engine_options wrong = options();
-  wrong.kernel_template = "two_pass";
+  wrong.kernel_template = "three_pass";
   mhcjit_engine* engine = nullptr;
   expect_failure(mhcjit_engine_create(&wrong, &engine), MHCJIT_ERROR_INVALID_ARGUMENT,
-                 {"kernel_template", "two_pass", "portable, one_pass"});
+                 {"kernel_template", "three_pass", "portable, one_pass, two_pass, few_tokens"});
   EXPECT_EQ(engine, nullptr);
 }
 

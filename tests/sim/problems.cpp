@@ -11,8 +11,8 @@ namespace mhcjit::sim {
 namespace {
 
 llvm::Error bad_name(std::string_view name) {
-  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "problem is '{}', allowed: nN_dD_DTYPE[_gamma][_cC_tT|_wW_rR]",
-                    name);
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
+                    "problem is '{}', allowed: nN_dD_DTYPE[_gamma][_cC_tT|_wW_rR|_fC_kK]", name);
 }
 
 llvm::Expected<codegen::KernelSpec> one_pass_spec(codegen::Problem problem, int cluster_size, int tokens_per_tile) {
@@ -33,6 +33,17 @@ llvm::Expected<codegen::KernelSpec> two_pass_spec(const codegen::Problem& proble
       return candidate.spec;
   return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no two-pass spec with {} tokens a warp and {} blocks of rows",
                     to_string(problem), tokens_per_warp, row_blocks);
+}
+
+llvm::Expected<codegen::KernelSpec> few_tokens_spec(codegen::Problem problem, int cluster_size, int chunks_per_warp) {
+  problem.architecture = {9, 0, 'a'};
+  for (const codegen::Candidate& candidate : candidates(problem, codegen::KernelTemplate::few_tokens))
+    if (candidate.legal() && candidate.spec.few_cluster_size == cluster_size &&
+        candidate.spec.few_chunks_per_warp == chunks_per_warp)
+      return candidate.spec;
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
+                    "{}: no spec for few tokens with clusters of {} and {} chunks a warp", to_string(problem),
+                    cluster_size, chunks_per_warp);
 }
 
 }  // namespace
@@ -70,6 +81,11 @@ llvm::Expected<codegen::KernelSpec> parse_spec(std::string_view name, codegen::O
     return two_pass_spec(problem, tokens_per_warp, row_blocks);
   }
   int cluster_size = 0;
+  int chunks_per_warp = 0;
+  if (take_number("f", cluster_size)) {
+    if (!take_number("k", chunks_per_warp) || !parts.empty()) return bad_name(name);
+    return few_tokens_spec(problem, cluster_size, chunks_per_warp);
+  }
   int tokens_per_tile = 0;
   if (!take_number("c", cluster_size) || !take_number("t", tokens_per_tile) || !parts.empty()) return bad_name(name);
   return one_pass_spec(problem, cluster_size, tokens_per_tile);
