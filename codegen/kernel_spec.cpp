@@ -125,7 +125,9 @@ std::vector<StagePlan> main_stages(const KernelSpec& spec) {
     plan.takes_tensor_map = true;
     return {plan};
   }
-  const StagePlan apply = {Stage::apply, "pre_forward_apply", "PreForwardApply", 2,
+  // Enough loads of x under way; of more than eight streams a thread keeps twice as many registers.
+  const int apply_blocks = problem.n <= 8 ? 4 : 2;
+  const StagePlan apply = {Stage::apply, "pre_forward_apply", "PreForwardApply", apply_blocks,
                            spec.tokens_per_group_block() * (problem.rows() + 1 + problem.n) * float_bytes};
   if (spec.kernel_template == KernelTemplate::two_pass)
     return {{Stage::project_mma, "pre_forward_project_mma", "PreForwardProjectMma", spec.blocks_per_multiprocessor,

@@ -34,15 +34,16 @@ int smem_bytes_of_multiprocessor(const Architecture& architecture) {
   return (architecture.major == 8 ? 164 : 228) * 1024;
 }
 
-// Registers of a thread of the first kernel: sums, a chunk of x, parts of phi, of gamma, scales, and what the loop
-// itself uses, as the assembler reports it.
+// Registers of a thread of the first kernel, as the assembler reports them at most: sums, a chunk of x and its squares,
+// a batch of parts of phi, gamma, and what the loop itself uses; of fp16 also scales and factors.
 int registers_needed(const KernelSpec& spec) {
-  constexpr int loop = 25;
+  constexpr int loop = 40;
+  constexpr int scaling = 15;
   const int groups = spec.tokens_per_warp / 8;
   const int items = static_cast<int>(divide_up(std::int64_t{spec.row_tiles} * 8, std::int64_t{2} * warps));
   const int gamma = spec.problem.has_gamma ? 4 : 0;
-  const int scales = spec.problem.dtype == DType::fp16 ? items : 0;
-  return spec.row_tiles * groups * 4 + groups * 9 + items * 4 + gamma + scales + loop;
+  const int scales = spec.problem.dtype == DType::fp16 ? items + scaling : 0;
+  return spec.row_tiles * groups * 4 + groups * 9 + (items + 1) / 2 * 5 + gamma + scales + loop;
 }
 
 int registers_available(const KernelSpec& spec) {
@@ -131,13 +132,18 @@ double two_pass_cost(const KernelSpec& spec) {
   // products. Blocks that do not fill the device's last turn leave multiprocessors idle.
   const double memory = (x_bytes + partial_bytes) / device_bytes_per_clock;
   const double l2 = (token_blocks * phi_bytes + x_bytes * spec.row_blocks + partial_bytes) / l2_bytes_per_clock;
+  // A chunk of x is under way while one is multiplied.
+  constexpr double memory_latency = 1800.0;
+  const double under_way = static_cast<double>(spec.blocks_per_multiprocessor) * tokens_per_block(spec) *
+                           chunk_columns * bytes_of(problem.dtype);
+  const double latency = x_bytes * spec.row_blocks / multiprocessors / under_way * memory_latency;
   const double products =
       tokens / 8.0 * (columns / 16.0) * spec.row_tiles * spec.row_blocks * clocks_per_product / schedulers;
   const double turns = std::ceil(blocks / at_once) * at_once / blocks;
   // A block's first chunk and its results have nothing to overlap with where it is alone.
   constexpr double ends_of_a_block = 6000.0;
   const double ends = ends_of_a_block * std::ceil(blocks / at_once) / spec.blocks_per_multiprocessor;
-  const double first = std::max({memory, l2, products}) * turns + ends;
+  const double first = std::max({memory, l2, products, latency}) * turns + ends;
   const double second = (x_bytes + h_in_bytes + partial_bytes) / device_bytes_per_clock;
   const double floor = (x_bytes + h_in_bytes + phi_bytes) / device_bytes_per_clock;
   return (first + second) / floor;
@@ -146,7 +152,7 @@ double two_pass_cost(const KernelSpec& spec) {
 std::vector<Candidate> two_pass_candidates(const Problem& problem) {
   constexpr int most_row_blocks = 9;
   std::vector<Candidate> list;
-  for (const int tokens_per_warp : {32, 24, 16, 8})
+  for (const int tokens_per_warp : {32, 24, 16})
     for (int row_blocks = 1; row_blocks <= most_row_blocks; ++row_blocks)
       for (const int blocks_per_multiprocessor : {2, 1})
         list.push_back(candidate(problem, tokens_per_warp, row_blocks, blocks_per_multiprocessor));

@@ -11,9 +11,23 @@ int vec_size_of(const Problem& problem) {
 }
 
 int threads_per_token_of(const Problem& problem, int vec_size, int threads_per_block) {
-  constexpr std::uint64_t warp_size = 32;
-  const auto vectors = static_cast<std::uint64_t>(problem.d / vec_size);
-  return static_cast<int>(std::clamp<std::uint64_t>(std::bit_ceil(vectors), warp_size, threads_per_block));
+  constexpr std::int64_t warp_size = 32;
+  const std::int64_t vectors = problem.d / vec_size;
+  const auto one_each = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(vectors)));
+  const std::int64_t most = std::clamp<std::int64_t>(one_each, warp_size, threads_per_block);
+  // pre_backward shares out its slots by tokens of a block: more of them are fewer blocks.
+  if (problem.op == Op::pre_backward) return static_cast<int>(most);
+  // Threads that the last step through a stream leaves idle cost more than the smaller group: 64 threads for 320
+  // vectors, not 256.
+  const auto busy = [&](std::int64_t threads) {
+    const std::int64_t steps = (vectors + threads - 1) / threads;
+    return static_cast<double>(vectors) / static_cast<double>(steps * threads);
+  };
+  constexpr double worth_it = 1.1;
+  std::int64_t best = most;
+  for (std::int64_t threads = most / 2; threads >= warp_size; threads /= 2)
+    if (busy(threads) > worth_it * busy(best)) best = threads;
+  return static_cast<int>(best);
 }
 
 }  // namespace mhcjit::codegen

@@ -94,6 +94,12 @@ MHCJIT_DEVICE float* shared_floats() {
   return mhcjit_shared;
 }
 
+// The same value, of which the compiler knows nothing: what is computed from it is computed behind this place.
+MHCJIT_DEVICE u32 opaque(u32 value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
+
 // ---- Arithmetic ----------------------------------------------------------------------------------------------------
 
 MHCJIT_DEVICE i64 multiply_wide(u32 a, u32 b) { return static_cast<i64>(static_cast<unsigned long long>(a) * b); }

@@ -42,16 +42,16 @@ struct PhiStream {
   const float* phi;    // the part of the first item, in chunk 0
   const float* gamma;  // likewise
   float* shared;
-  int row;     // of the first item, in the block
-  int exists;  // rows of the block that phi has
-  int column;  // of the parts, in a chunk
+  int row;       // of the first item, in the block
+  int phi_rows;  // that are left of phi where the block begins
+  int column;    // of the parts, in a chunk
   int lane;
   Part values[batch_items];
   Part scales;  // gamma
   float row_scale[scaled ? items : 1];
 
   MHCJIT_DEVICE PhiStream(const PreForwardArgs& args, int first_row, float* shared)
-      : shared(shared), exists(Spec::rows - first_row) {
+      : shared(shared), phi_rows(Spec::rows - first_row) {
     const int thread = device::thread_index();
     lane = thread % device::warp_size;
     row = thread / device::warp_size * 2 + lane / 4 % 2;
@@ -73,7 +73,7 @@ struct PhiStream {
 #pragma unroll
     for (int i = 0; i < batch_items; ++i) {
       const int item = batch * batch_items + i;
-      if (item < items && row + item * rows_per_item < (exists < rows ? exists : rows))
+      if (item < items && is_in_phi(item))
         values[i] = part(phi + device::i64{item} * rows_per_item * Spec::columns + chunk, chunk);
     }
   }
@@ -83,7 +83,7 @@ struct PhiStream {
 #pragma unroll
     for (int i = 0; i < batch_items; ++i) {
       const int item = batch * batch_items + i;
-      if (item < items && row + item * rows_per_item < rows) store_item(item, buffer, values[i]);
+      if (item < items && is_in_block(item)) store_item(item, buffer, values[i]);
     }
   }
 
@@ -97,12 +97,20 @@ struct PhiStream {
   MHCJIT_DEVICE void store_final_factors() {
 #pragma unroll
     for (int item = 0; item < items; ++item)
-      if (column == 0 && row + item * rows_per_item < rows)
+      if (column == 0 && is_in_block(item))
         factors(0)[row + item * rows_per_item] = inverse_power_of_two(row_scale[item]);
     device::block_barrier();
   }
 
  private:
+  // Whether the block has this thread's row of an item, and whether phi has it. Known without a look where all have.
+  MHCJIT_DEVICE bool is_in_block(int item) const {
+    return (item + 1) * rows_per_item <= rows || row + item * rows_per_item < rows;
+  }
+  MHCJIT_DEVICE bool is_in_phi(int item) const {
+    return is_in_block(item) && (Spec::rows == rows * Spec::row_blocks || row + item * rows_per_item < phi_rows);
+  }
+
   MHCJIT_DEVICE void store_item(int item, int buffer, Part products) {
     if constexpr (Spec::has_gamma) {
 #pragma unroll

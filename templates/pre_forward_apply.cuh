@@ -5,10 +5,13 @@
 //
 // Grid:   x = tiles of threads_per_block / threads_per_token tokens.
 // Block:  threads_per_token threads work on one token.
+//         A thread's first loads of x are under way while the coefficients are made, and the next ones while it works
+//         on those before.
 // Shared: for each token of the block, M + 1 sums and n values of h_pre.
 #pragma once
 
 #include <device.cuh>
+#include <packed.cuh>
 #include <pre_args.cuh>
 #include <pre_coefficients.cuh>
 
@@ -32,11 +35,20 @@ MHCJIT_DEVICE void pre_forward_apply(const PreForwardArgs& args) {
   float* sums = device::shared_floats() + group * Plan::token_floats;
   float* h_pre = sums + Spec::rows + 1;
 
+  const Element* x = static_cast<const Element*>(args.x) + token * Spec::columns;
+  Packed<Element, Spec::vec_size> values[n];
+  const auto load_streams = [&](int d) {
+    if (!exists || d >= Spec::d) return;
+#pragma unroll
+    for (int stream = 0; stream < n; ++stream) values[stream].load(x + device::i64{stream} * Spec::d + d);
+  };
+  load_streams(member * Spec::vec_size);
+
   if (exists) {
     const float* partial = args.partial_sums + token * Spec::k_splits * (Spec::rows + 1);
     for (int row = member; row < Spec::rows + 1; row += Spec::threads_per_token) {
       float sum = partial[row];
-#pragma unroll 4
+#pragma unroll 8
       for (int split = 1; split < Spec::k_splits; ++split) sum += partial[split * (Spec::rows + 1) + row];
       sums[row] = sum;
     }
@@ -56,18 +68,19 @@ MHCJIT_DEVICE void pre_forward_apply(const PreForwardArgs& args) {
   device::block_barrier();
   if (!exists) return;
 
-  const Element* x = static_cast<const Element*>(args.x) + token * Spec::columns;
   Element* h_in = static_cast<Element*>(args.h_in) + token * Spec::d;
-  for (int d = member * Spec::vec_size; d < Spec::d; d += Spec::threads_per_token * Spec::vec_size) {
+  constexpr int stride = Spec::threads_per_token * Spec::vec_size;
+  for (int d = member * Spec::vec_size; d < Spec::d; d += stride) {
     float sums_of_streams[Spec::vec_size] = {};
 #pragma unroll
     for (int stream = 0; stream < n; ++stream) {
-      const auto values = device::load<Spec::vec_size>(x + device::i64{stream} * Spec::d + d);
       const float weight = h_pre[stream];
+      float floats[Spec::vec_size];
+      values[stream].unpack(floats);
 #pragma unroll
-      for (int e = 0; e < Spec::vec_size; ++e)
-        sums_of_streams[e] = device::fma(weight, device::to_float(values[e]), sums_of_streams[e]);
+      for (int e = 0; e < Spec::vec_size; ++e) sums_of_streams[e] = device::fma(weight, floats[e], sums_of_streams[e]);
     }
+    load_streams(d + stride);
     device::Vector<Element, Spec::vec_size> rounded;
 #pragma unroll
     for (int e = 0; e < Spec::vec_size; ++e) rounded[e] = device::from_float<Element>(sums_of_streams[e]);

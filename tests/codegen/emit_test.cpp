@@ -31,6 +31,8 @@ TEST(Emit, MatchesGoldenText) {
   const Problem problem = {Op::pre_forward, 4, 4096, DType::bf16, true, false, hopper};
   EXPECT_EQ(emit_unit(llvm::cantFail(choose_spec(problem, KernelTemplate::one_pass))),
             golden("pre_forward_n4_d4096_bf16_gamma_one_pass"));
+  EXPECT_EQ(emit_unit(llvm::cantFail(choose_spec(problem, KernelTemplate::two_pass))),
+            golden("pre_forward_n4_d4096_bf16_gamma_two_pass"));
 }
 
 TEST(Emit, EveryPartOfTheProblemChangesTheText) {

@@ -111,7 +111,7 @@ TEST(OnePass, LaunchesOneKernelWithAClusterForEachTile) {
 }
 
 TEST(KernelTemplate, IsParsedByName) {
-  for (const KernelTemplate one : {KernelTemplate::portable, KernelTemplate::one_pass})
+  for (const KernelTemplate one : {KernelTemplate::portable, KernelTemplate::one_pass, KernelTemplate::two_pass})
     EXPECT_EQ(llvm::cantFail(parse_kernel_template(to_string(one))), one);
   auto wrong = parse_kernel_template("three_pass");
   ASSERT_FALSE(static_cast<bool>(wrong));

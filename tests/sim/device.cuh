@@ -96,6 +96,8 @@ inline float shuffle_xor(float value, int lane_mask, const Place& where = Place:
 inline float* shared_floats() { return mhcjit::sim::position().shared; }
 
 inline i64 multiply_wide(u32 a, u32 b) { return static_cast<i64>(a) * static_cast<i64>(b); }
+inline u32 opaque(u32 value) { return value; }
+
 inline float fma(float a, float b, float c) { return std::fma(a, b, c); }
 inline float exponential(float value) { return std::exp(value); }
 inline float reciprocal(float value) { return 1.0f / value; }

@@ -58,19 +58,30 @@ std::set<std::string> barriers_in(const std::vector<std::filesystem::path>& kern
 }
 
 constexpr const char* one_pass = "pre_forward_one_pass.cuh";
+const std::set<std::string> two_pass = {"phi_stream.cuh", "pre_forward_project_mma.cuh"};
 
-// The templates, less the one whose kernel race_check does not run.
+// The templates, less those of other kernels than the portable ones.
 std::vector<std::filesystem::path> portable_kernels() {
   std::vector<std::filesystem::path> files;
-  for (const auto& file : std::filesystem::directory_iterator(MHCJIT_TEMPLATES))
-    if (file.path().extension() == ".cuh" && file.path().filename() != one_pass &&
-        !file.path().filename().string().starts_with("device"))
+  for (const auto& file : std::filesystem::directory_iterator(MHCJIT_TEMPLATES)) {
+    const std::string name = file.path().filename().string();
+    if (file.path().extension() == ".cuh" && name != one_pass && !two_pass.contains(name) &&
+        !name.starts_with("device"))
       files.push_back(file.path());
+  }
+  return files;
+}
+
+std::vector<std::filesystem::path> two_pass_kernels() {
+  const std::filesystem::path folder = MHCJIT_TEMPLATES;
+  std::vector<std::filesystem::path> files = {folder / "pre_forward_apply.cuh"};
+  for (const std::string& name : two_pass) files.push_back(folder / name);
   return files;
 }
 
 std::vector<Program> programs() {
   return {{"portable", MHCJIT_RACE_CHECK, {"n1_d264_bf16_gamma", "3"}, portable_kernels()},
+          {"two_pass", MHCJIT_RACE_CHECK, {"n1_d264_fp16_gamma_w16_r1", "20"}, two_pass_kernels()},
           {"ring", MHCJIT_RING_RACE_CHECK, {}, {MHCJIT_RING_KERNEL}}};
 }
 

@@ -33,7 +33,7 @@ mhcjit_pre_forward_project(const __grid_constant__ PreForwardArgs args) {
   pre_forward_project<Spec>(args);
 }
 
-extern "C" __global__ void __launch_bounds__(256, 2)
+extern "C" __global__ void __launch_bounds__(256, 4)
 mhcjit_pre_forward_apply(const __grid_constant__ PreForwardArgs args) {
   pre_forward_apply<Spec>(args);
 }
