@@ -125,8 +125,8 @@ std::vector<StagePlan> main_stages(const KernelSpec& spec) {
     plan.takes_tensor_map = true;
     return {plan};
   }
-  // Enough loads of x under way; of more than eight streams a thread keeps twice as many registers.
-  const int apply_blocks = problem.n <= 8 ? 4 : 2;
+  // Enough loads of x under way. Of more than eight streams, and of fp32, a thread holds more registers of them.
+  const int apply_blocks = problem.n <= 8 && problem.dtype != DType::fp32 ? 4 : 2;
   const StagePlan apply = {Stage::apply, "pre_forward_apply", "PreForwardApply", apply_blocks,
                            spec.tokens_per_group_block() * (problem.rows() + 1 + problem.n) * float_bytes};
   if (spec.kernel_template == KernelTemplate::two_pass)

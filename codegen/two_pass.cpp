@@ -37,7 +37,7 @@ int smem_bytes_of_multiprocessor(const Architecture& architecture) {
 // Registers of a thread of the first kernel, as the assembler reports them at most: sums, a chunk of x and its squares,
 // a batch of parts of phi, gamma, and what the loop itself uses; of fp16 also scales and factors.
 int registers_needed(const KernelSpec& spec) {
-  constexpr int loop = 40;
+  const int loop = spec.problem.architecture.major == 8 ? 44 : 40;
   constexpr int scaling = 15;
   const int groups = spec.tokens_per_warp / 8;
   const int items = static_cast<int>(divide_up(std::int64_t{spec.row_tiles} * 8, std::int64_t{2} * warps));
@@ -50,15 +50,17 @@ int registers_available(const KernelSpec& spec) {
   return std::min(255, registers_per_multiprocessor / threads_per_block / spec.blocks_per_multiprocessor / 8 * 8);
 }
 
-// Ranges of columns such that the blocks of the usual T fill the device at once, none of them short.
+// Ranges of columns such that the blocks of the usual T fill the device at once: neither so short that the first chunk
+// and the results weigh, nor so long that a few tokens take for ever.
 void split_columns(KernelSpec& spec) {
   constexpr std::int64_t fewest_columns = 1024;
+  constexpr std::int64_t most_columns = 8192;
   const std::int64_t columns = spec.problem.columns();
   const std::int64_t chunks = divide_up(columns, chunk_columns);
   const std::int64_t blocks = divide_up(usual_tokens, tokens_per_block(spec)) * spec.row_blocks;
   const std::int64_t at_once = std::int64_t{multiprocessors} * spec.blocks_per_multiprocessor;
   const std::int64_t most = std::max<std::int64_t>(1, columns / fewest_columns);
-  const std::int64_t wanted = std::clamp<std::int64_t>(at_once / blocks, 1, most);
+  const std::int64_t wanted = std::clamp<std::int64_t>(at_once / blocks, divide_up(columns, most_columns), most);
   const std::int64_t chunks_per_split = divide_up(chunks, wanted);
   spec.columns_per_split = static_cast<int>(chunks_per_split * chunk_columns);
   spec.k_splits = static_cast<int>(divide_up(chunks, chunks_per_split));

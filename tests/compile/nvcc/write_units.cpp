@@ -1,5 +1,5 @@
-// Writes the emitted units of a few problems as FOLDER/ARCHITECTURE_OPERATOR.cu, one line of stdout a file: between
-// them every template, both values of has_gamma, two element types and an odd D.
+// Writes the emitted units of a few problems as FOLDER/ARCHITECTURE_OPERATOR_TEMPLATE.cu, one line of stdout a file:
+// between them every kernel but the one-pass one, both values of has_gamma, every element type and an odd D.
 #include <cstdio>
 #include <fstream>
 #include <string>
@@ -11,17 +11,18 @@ namespace {
 
 using mhcjit::codegen::Architecture;
 using mhcjit::codegen::DType;
+using mhcjit::codegen::KernelTemplate;
 using mhcjit::codegen::Op;
 using mhcjit::codegen::Problem;
 
-bool write(const std::string& folder, const Problem& problem) {
-  auto spec = mhcjit::codegen::choose_spec(problem);
+bool write(const std::string& folder, const Problem& problem, KernelTemplate kernel_template) {
+  auto spec = mhcjit::codegen::choose_spec(problem, kernel_template);
   if (!spec) {
     std::fprintf(stderr, "%s\n", llvm::toString(spec.takeError()).c_str());
     return false;
   }
-  const std::string path =
-      folder + "/" + to_string(problem.architecture) + "_" + std::string(to_string(problem.op)) + ".cu";
+  const std::string path = folder + "/" + to_string(problem.architecture) + "_" + std::string(to_string(problem.op)) +
+                           "_" + std::string(to_string(kernel_template)) + ".cu";
   std::ofstream file(path);
   file << mhcjit::codegen::emit_unit(*spec);
   if (!file.flush()) {
@@ -41,8 +42,12 @@ int main(int argc, char** argv) {
   }
   bool ok = true;
   for (const Op op : {Op::pre_forward, Op::pre_backward}) {
-    ok &= write(argv[1], {op, 4, 4096, DType::bf16, true, false, Architecture{9, 0, 'a'}});
-    ok &= write(argv[1], {op, 3, 127, DType::fp32, false, true, Architecture{8, 0, 0}});
+    ok &= write(argv[1], {op, 4, 4096, DType::bf16, true, false, Architecture{9, 0, 'a'}}, KernelTemplate::portable);
+    ok &= write(argv[1], {op, 3, 127, DType::fp32, false, true, Architecture{8, 0, 0}}, KernelTemplate::portable);
   }
+  ok &= write(argv[1], {Op::pre_forward, 4, 4096, DType::bf16, true, false, Architecture{9, 0, 'a'}},
+              KernelTemplate::two_pass);
+  ok &= write(argv[1], {Op::pre_forward, 3, 127, DType::fp16, false, true, Architecture{8, 0, 0}},
+              KernelTemplate::two_pass);
   return ok ? 0 : 1;
 }
