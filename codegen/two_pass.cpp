@@ -88,12 +88,16 @@ Candidate candidate(const Problem& problem, int tokens_per_warp, int row_blocks,
   split_columns(spec);
 
   constexpr int reserved_smem_bytes = 1024;
+  // Of more the assembler keeps some in local memory, however few the sums.
+  constexpr int most_scaled_tiles = 10;
   const int smem = two_pass_smem_bytes(spec) + reserved_smem_bytes;
   result.rejected = unsupported(problem);
   if (!result.rejected.empty()) return result;
   if ((row_blocks - 1) * spec.row_tiles >= tiles_of(problem))
     result.rejected = fmt::format("{} blocks of {} rows leave the last without any of {}", row_blocks,
                                   spec.row_tiles * 8, problem.rows());
+  else if (problem.dtype == DType::fp16 && spec.row_tiles > most_scaled_tiles)
+    result.rejected = fmt::format("{} rows have more scales than registers hold beside their sums", spec.row_tiles * 8);
   else if (registers_needed(spec) > registers_available(spec))
     result.rejected = fmt::format(
         "{} tokens by {} rows need {} registers a thread, {} blocks a multiprocessor leave {}", tokens_per_warp,
