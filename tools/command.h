@@ -34,6 +34,7 @@ const Command& emit_command();
 const Command& warmup_command();
 const Command& run_command();
 const Command& make_inputs_command();
+const Command& bench_command();
 const Command& cache_ls_command();
 const Command& cache_stats_command();
 const Command& cache_verify_command();

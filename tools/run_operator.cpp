@@ -1,31 +1,25 @@
 #include "tools/run_operator.h"
 
 #include <chrono>
-#include <memory>
 #include <optional>
 
 #include "tools/command.h"
+#include "tools/engine.h"
 #include "tools/tensor_names.h"
 
 namespace mhcjit::tools {
 namespace {
-
-struct DestroyEngine {
-  void operator()(mhcjit_engine* engine) const { mhcjit_engine_destroy(engine); }
-};
 
 // The engine and the tensors of one run. The first failure sticks: what follows it does nothing, and finish() returns
 // it, so that a call's arguments can be listed without a check after each.
 class Session {
  public:
   Session(const RunInputs& inputs, const RunOptions& options) : inputs_(inputs), options_(options) {
-    mhcjit_engine_options engine_options = {};
-    engine_options.cache_dir = options.cache_dir.empty() ? nullptr : options.cache_dir.c_str();
-    engine_options.log = log_to_stderr;
-    engine_options.log_level = log_level().value_or(MHCJIT_LOG_WARNING);
-    mhcjit_engine* engine = nullptr;
-    check(mhcjit_engine_create(&engine_options, &engine));
-    engine_.reset(engine);
+    llvm::Expected<EnginePtr> engine = open_engine(options.cache_dir);
+    if (engine)
+      engine_ = std::move(*engine);
+    else
+      failure_ = take_failure(engine.takeError());
   }
 
   bool failed() const { return failure_.has_value(); }
@@ -110,7 +104,7 @@ class Session {
   const RunInputs& inputs_;
   const RunOptions& options_;
   std::optional<Failure> failure_;
-  std::unique_ptr<mhcjit_engine, DestroyEngine> engine_;
+  EnginePtr engine_;
   std::vector<DeviceTensor> tensors_;
   std::vector<Output> outputs_;
 };

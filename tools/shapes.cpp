@@ -56,6 +56,8 @@ std::optional<T> name_of(const Value& value) {
 
 const Rule<std::int64_t> n_rule = {integer_up_to<codegen::max_n>, "an integer of 1 to 16, or a list of them"};
 const Rule<std::int64_t> d_rule = {integer_up_to<codegen::max_d>, "an integer of 1 to 16777216, or a list of them"};
+const Rule<std::int64_t> t_rule = {integer_up_to<codegen::max_tokens>,
+                                   "an integer of 1 to 2147483647, or a list of them"};
 const Rule<codegen::DType> dtype_rule = {name_of<codegen::DType, codegen::parse_dtype>,
                                          "bf16, fp16, fp32, or a list of them"};
 const Rule<codegen::Op> ops_rule = {name_of<codegen::Op, codegen::parse_op>,
@@ -118,9 +120,11 @@ class Shape {
   std::string fault_;
 };
 
+enum class Tokens { passed_over, required };
+
 class Problems {
  public:
-  explicit Problems(llvm::StringRef file) : file_(file.str()) {}
+  Problems(llvm::StringRef file, Tokens tokens) : file_(file.str()), tokens_(tokens) {}
 
   llvm::Error add_shape(const std::string& where, const Value& value) {
     const llvm::json::Object* object = value.getAsObject();
@@ -131,32 +135,38 @@ class Problems {
     const auto dtypes = shape.values("dtype", dtype_rule);
     const auto ops = shape.values("ops", ops_rule, {codegen::Op::pre_forward, codegen::Op::pre_backward});
     const bool gamma = shape.flag("gamma"), batch_invariant = shape.flag("batch_invariant");
-    shape.allow_only({"n", "d", "dtype", "gamma", "batch_invariant", "ops"});
+    auto ts = shape.values("t", t_rule, tokens_ == Tokens::required ? std::vector<std::int64_t>{} : no_tokens);
+    if (tokens_ == Tokens::passed_over) ts = no_tokens;
+    shape.allow_only({"n", "d", "t", "dtype", "gamma", "batch_invariant", "ops"});
     if (auto error = shape.take_fault()) return error;
     for (const auto n : ns)
       for (const auto d : ds)
         for (const auto dtype : dtypes)
           for (const auto op : ops)
-            if (auto error = add({op, static_cast<int>(n), d, dtype, gamma, batch_invariant, {}})) return error;
+            for (const auto t : ts)
+              if (auto error = add({{op, static_cast<int>(n), d, dtype, gamma, batch_invariant, {}}, t})) return error;
     return llvm::Error::success();
   }
 
-  llvm::Expected<std::vector<Problem>> take() {
+  llvm::Expected<std::vector<SizedProblem>> take() {
     if (list_.empty()) return bad_shape(file_, "holds no shape, allowed: one or more");
     return std::move(list_);
   }
 
  private:
-  llvm::Error add(const Problem& problem) {
+  llvm::Error add(const SizedProblem& problem) {
     if (!seen_.insert(problem).second) return llvm::Error::success();
     list_.push_back(problem);
     if (list_.size() <= max_problems) return llvm::Error::success();
     return bad_shape(file_, fmt::format("names more than {} problems, allowed: that many", max_problems));
   }
 
+  static inline const std::vector<std::int64_t> no_tokens = {0};
+
   const std::string file_;
-  std::vector<Problem> list_;
-  std::set<Problem> seen_;
+  const Tokens tokens_;
+  std::vector<SizedProblem> list_;
+  std::set<SizedProblem> seen_;
 };
 
 llvm::Error add_list(Problems& problems, llvm::StringRef file, const Value& value) {
@@ -187,10 +197,8 @@ bool is_json_lines(llvm::StringRef text) {
   return first.starts_with("{") && first.ends_with("}");
 }
 
-}  // namespace
-
-llvm::Expected<std::vector<Problem>> parse_shapes(llvm::StringRef file, llvm::StringRef text) {
-  Problems problems(file);
+llvm::Expected<std::vector<SizedProblem>> parse(llvm::StringRef file, llvm::StringRef text, Tokens tokens) {
+  Problems problems(file, tokens);
   if (text.trim().empty()) return problems.take();
   if (is_json_lines(text)) {
     if (auto error = add_lines(problems, file, text)) return error;
@@ -202,7 +210,7 @@ llvm::Expected<std::vector<Problem>> parse_shapes(llvm::StringRef file, llvm::St
   return problems.take();
 }
 
-llvm::Expected<std::vector<Problem>> read_shapes(const std::string& path) {
+llvm::Expected<std::vector<SizedProblem>> read(const std::string& path, Tokens tokens) {
   // Read as a stream: the file may be a pipe, and a history may grow meanwhile.
   auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false,
                                             /*IsVolatile=*/true);
@@ -211,7 +219,32 @@ llvm::Expected<std::vector<Problem>> read_shapes(const std::string& path) {
   const llvm::StringRef text = (*buffer)->getBuffer();
   if (text.size() > max_file_bytes)
     return bad_shape(path, fmt::format("is {} bytes long, allowed: at most {}", text.size(), max_file_bytes));
-  return parse_shapes(path, text);
+  return parse(path, text, tokens);
+}
+
+llvm::Expected<std::vector<Problem>> without_tokens(llvm::Expected<std::vector<SizedProblem>> sized) {
+  if (!sized) return sized.takeError();
+  std::vector<Problem> problems;
+  for (const SizedProblem& each : *sized) problems.push_back(each.problem);
+  return problems;
+}
+
+}  // namespace
+
+llvm::Expected<std::vector<Problem>> parse_shapes(llvm::StringRef file, llvm::StringRef text) {
+  return without_tokens(parse(file, text, Tokens::passed_over));
+}
+
+llvm::Expected<std::vector<Problem>> read_shapes(const std::string& path) {
+  return without_tokens(read(path, Tokens::passed_over));
+}
+
+llvm::Expected<std::vector<SizedProblem>> parse_sized_shapes(llvm::StringRef file, llvm::StringRef text) {
+  return parse(file, text, Tokens::required);
+}
+
+llvm::Expected<std::vector<SizedProblem>> read_sized_shapes(const std::string& path) {
+  return read(path, Tokens::required);
 }
 
 }  // namespace mhcjit::tools

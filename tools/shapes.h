@@ -11,12 +11,28 @@
 
 namespace mhcjit::tools {
 
-// The problems that `text` names, each once, in the order of the text and checked; `architecture` is left empty.
-// `file` is what errors call it. Reads any bytes safely. Errors: BAD_FILE with the shape, its field, what it holds and
-// what is allowed; one wrong shape refuses the whole file, because a warm-up that passes it over would miss it.
+// The problems that `text` names, each once, in the order of the text and checked; `architecture` is left empty, and
+// numbers of tokens are passed over. `file` is what errors call it. Reads any bytes safely. Errors: BAD_FILE with the
+// shape, its field, what it holds and what is allowed; one wrong shape refuses the whole file, because a warm-up that
+// passes it over would miss it.
 llvm::Expected<std::vector<codegen::Problem>> parse_shapes(llvm::StringRef file, llvm::StringRef text);
 
 // Those of the file at `path`. Errors: IO when it cannot be read, BAD_FILE as above.
 llvm::Expected<std::vector<codegen::Problem>> read_shapes(const std::string& path);
+
+// A problem with a number of tokens.
+struct SizedProblem {
+  codegen::Problem problem;
+  std::int64_t tokens = 0;
+
+  auto operator<=>(const SizedProblem&) const = default;
+};
+
+// The same for whoever runs the problems: a shape without numbers of tokens is BAD_FILE too.
+llvm::Expected<std::vector<SizedProblem>> parse_sized_shapes(llvm::StringRef file, llvm::StringRef text);
+llvm::Expected<std::vector<SizedProblem>> read_sized_shapes(const std::string& path);
+
+// bench/shapes.json, a file of sized shapes: what the operators are measured on by default.
+extern const char default_bench_shapes[];
 
 }  // namespace mhcjit::tools

@@ -1,11 +1,10 @@
 #include <algorithm>
-#include <atomic>
 #include <chrono>
-#include <csignal>
 #include <cstdlib>
 #include <thread>
 
 #include "tools/command.h"
+#include "tools/interrupt.h"
 #include "tools/options.h"
 #include "tools/shapes.h"
 #include "tools/warmup_jobs.h"
@@ -34,16 +33,6 @@ cl::opt<std::string> jobs("jobs", cl::desc("compiles at a time; default one a co
 cl::opt<std::string> cache_dir("cache-dir", cl::desc("folder of compiled kernels"), cl::value_desc("DIR"),
                                cl::sub(warmup));
 cl::opt<bool> json("json", cl::desc("print one JSON object on stdout"), cl::sub(warmup));
-
-std::atomic<bool> interrupted = false;
-
-// Ctrl-C ends the run after the current compiles; a second one ends the process.
-void stop_on_interrupt() {
-  struct sigaction action = {};
-  action.sa_handler = [](int) { interrupted = true; };
-  action.sa_flags = static_cast<int>(SA_RESETHAND);
-  ::sigaction(SIGINT, &action, nullptr);
-}
 
 // The problems of the shapes file for each architecture.
 llvm::Expected<std::vector<codegen::Problem>> problems_of_file() {
@@ -123,7 +112,7 @@ llvm::Expected<Report> run() {
 
   // The variable is for the programs that run afterwards: compiling is what a warm-up is for.
   ::unsetenv("MHCJIT_NO_COMPILE");
-  stop_on_interrupt();
+  const std::atomic<bool>& interrupted = stop_on_interrupt();
   const WarmupRequest request = {std::move(*problems), *folder, *job_number};
   const auto start = std::chrono::steady_clock::now();
   const std::vector<WarmupOutcome> outcomes = run_warmup(request, interrupted);

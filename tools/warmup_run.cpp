@@ -3,13 +3,13 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
-#include <memory>
 #include <mutex>
 #include <thread>
 
 #include <unistd.h>
 
 #include "tools/command.h"
+#include "tools/engine.h"
 #include "tools/warmup_progress.h"
 
 namespace mhcjit::tools {
@@ -22,10 +22,6 @@ void take_line(mhcjit_log_level level, const char* line, void* user) {
   if (level == MHCJIT_LOG_WARNING) *static_cast<std::string*>(user) = line;
   if (log_level()) log_to_stderr(level, line, nullptr);
 }
-
-struct DestroyEngine {
-  void operator()(mhcjit_engine* engine) const { mhcjit_engine_destroy(engine); }
-};
 
 // One thread's compiler. The engine is its own, so that its counters speak of this thread's compiles alone.
 class Worker {
@@ -80,7 +76,7 @@ class Worker {
   const std::string& folder_;
   std::string warning_;  // outlives the engine
   std::uint64_t publish_failures_ = 0;
-  std::unique_ptr<mhcjit_engine, DestroyEngine> engine_;
+  EnginePtr engine_;
 };
 
 // What the threads share.

@@ -8,7 +8,8 @@
 
 #include <gtest/gtest.h>
 
-#include "calls.h"
+#include "bench/gpu/calls.h"
+#include "engine.h"
 
 namespace mhcjit::gpu {
 

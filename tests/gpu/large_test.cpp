@@ -11,7 +11,7 @@
 
 #include <fmt/format.h>
 
-#include "fast_random.h"
+#include "bench/gpu/fast_random.h"
 #include "gpu_test.h"
 #include "oracle/parallel.h"
 #include "oracle/storage.h"

@@ -9,7 +9,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "gpu.h"
+#include "bench/gpu/gpu.h"
 #include "warm_cache.h"
 
 namespace {

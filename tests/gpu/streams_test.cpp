@@ -4,8 +4,8 @@
 #include <string>
 #include <thread>
 
+#include "bench/gpu/stream.h"
 #include "gpu_test.h"
-#include "stream.h"
 
 namespace mhcjit::gpu {
 namespace {

@@ -7,6 +7,7 @@
 namespace mhcjit::test {
 namespace {
 
+// Those whose examples run on any machine.
 const std::vector<std::string> all_commands = {"doctor", "emit", "warmup", "run", "make-inputs"};
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
@@ -23,6 +24,7 @@ TEST(CliUsage, HelpNamesEveryCommandAndExitCode) {
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_EQ(result.err, "");
   for (const std::string& command : all_commands) EXPECT_TRUE(has(result.out, command)) << command;
+  EXPECT_TRUE(has(result.out, "bench"));
   for (const std::string code : {"0 success", "1 failed", "2 wrong usage", "3 no usable GPU"})
     EXPECT_TRUE(has(result.out, code)) << code;
 }
@@ -37,6 +39,7 @@ TEST(CliUsage, HelpOfACommandNamesItsDocumentedOptions) {
       {"run",
        {"--inputs", "--outputs", "--device", "--backward", "--check", "--json", "--norm-eps", "--hc-eps",
         "--cache-dir"}},
+      {"bench", {"--op", "--shapes", "--quick", "--results", "--commit", "--cache-dir", "--json"}},
       {"make-inputs", {"--t", "--n", "--d", "--dtype", "--seed", "--std", "--gamma", "-o"}},
   };
   const Cli cli;
@@ -87,7 +90,7 @@ const std::string warm = "warmup --arch sm_90a ";
 INSTANTIATE_TEST_SUITE_P(
     CliUsage, CliWrongUsage,
     testing::Values(
-        Wrong{"nothing", "", "allowed: doctor, emit, warmup, run, make-inputs"},
+        Wrong{"nothing", "", "allowed: doctor, emit, warmup, run, make-inputs, bench"},
         Wrong{"command", "compile", "command is 'compile', allowed: doctor, emit, warmup, run, make-inputs"},
         Wrong{"option", "run --input in.safetensors", "--backward, --cache-dir, --check, --device, --hc-eps, --inputs"},
         Wrong{"positional", "doctor now", "options of doctor: --json"},
@@ -121,6 +124,9 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"warmup_both_flags", warm + "--shapes shapes.json --batch-invariant",
               "--batch-invariant is given with --shapes, allowed: one of the two"},
         Wrong{"warmup_shapes_no_arch", "warmup --shapes shapes.json", "--arch is missing"},
+        Wrong{"bench_no_op", "bench", "--op is missing"},
+        Wrong{"bench_op", "bench --op post", "op is 'post', allowed: pre_forward, pre_backward"},
+        Wrong{"bench_option", "bench --op pre_forward --shape a", "--op, --quick, --results, --shapes"},
         Wrong{"emit_no_op", "emit --n 4 --d 8 --arch sm_80", "--op is missing"},
         Wrong{"emit_op", "emit --op post --n 4 --d 8 --arch sm_80", "op is 'post', allowed: pre_forward, pre_backward"},
         Wrong{"emit_n", "emit --op pre_forward --n 0 --d 8 --arch sm_80", "--n is '0', allowed: an integer of 1 to 16"},

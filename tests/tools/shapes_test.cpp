@@ -75,6 +75,38 @@ TEST(Shapes, ManyRandomShapesGiveEachProblemOnce) {
   EXPECT_EQ(std::set<Problem>(problems.begin(), problems.end()), expected);
 }
 
+TEST(Shapes, NumbersOfTokensArePassedOver) {
+  const auto problems = parse(R"({"n":4,"d":[8,16],"dtype":"bf16","ops":"pre_forward"})");
+  EXPECT_EQ(parse(R"({"n":4,"d":[8,16],"t":[1,64],"dtype":"bf16","ops":"pre_forward"})"), problems);
+  EXPECT_EQ(parse(R"({"n":4,"d":[8,16],"t":7,"dtype":"bf16","ops":"pre_forward"})"), problems);
+}
+
+TEST(SizedShapes, AreEveryProblemWithEveryNumberOfTokens) {
+  const Problem narrow = {Op::pre_forward, 4, 8, DType::bf16, false, false, {}};
+  const Problem wide = {Op::pre_forward, 4, 16, DType::bf16, false, false, {}};
+  auto sized = parse_sized_shapes("shapes.json", R"([{"n":4,"d":[8,16],"t":[64,1],"dtype":"bf16","ops":"pre_forward"},
+                                                     {"n":4,"d":8,"t":[1,2],"dtype":"bf16","ops":"pre_forward"}])");
+  ASSERT_TRUE(static_cast<bool>(sized)) << llvm::toString(sized.takeError());
+  EXPECT_EQ(*sized, (std::vector<SizedProblem>{{narrow, 64}, {narrow, 1}, {wide, 64}, {wide, 1}, {narrow, 2}}));
+}
+
+TEST(SizedShapes, WithoutTokensAreRefused) {
+  auto sized = parse_sized_shapes("shapes.json", R"({"n":4,"d":8,"dtype":"bf16"})");
+  ASSERT_FALSE(static_cast<bool>(sized));
+  EXPECT_EQ(take_failure(sized.takeError()).text,
+            "shapes.json: line 1: t is missing, allowed: an integer of 1 to 2147483647, or a list of them");
+}
+
+TEST(SizedShapes, TheDefaultIsAFileOfBothOperators) {
+  auto sized = parse_sized_shapes("default", default_bench_shapes);
+  ASSERT_TRUE(static_cast<bool>(sized)) << llvm::toString(sized.takeError());
+  const auto of = [&](Op op) {
+    return std::count_if(sized->begin(), sized->end(), [&](const SizedProblem& each) { return each.problem.op == op; });
+  };
+  EXPECT_EQ(of(Op::pre_forward), 22);
+  EXPECT_EQ(of(Op::pre_backward), 7);
+}
+
 struct Wrong {
   const char* name;
   std::string text;
@@ -121,6 +153,12 @@ INSTANTIATE_TEST_SUITE_P(
               "shapes.json: line 1: d is 4294967304, allowed: an integer"},
         Wrong{"d_negative", R"({"n":4,"d":-8,"dtype":"bf16"})",
               "shapes.json: line 1: d is -8, allowed: an integer of 1"},
+        Wrong{"t_0", R"({"n":4,"d":8,"t":0,"dtype":"bf16"})",
+              "shapes.json: line 1: t is 0, allowed: an integer of 1 to 2147483647"},
+        Wrong{"t_huge", R"({"n":4,"d":8,"t":[1,2147483648],"dtype":"bf16"})",
+              "shapes.json: line 1: t is 2147483648, allowed: an integer of 1 to"},
+        Wrong{"t_list_empty", R"({"n":4,"d":8,"t":[],"dtype":"bf16"})",
+              "shapes.json: line 1: t is [], allowed: an integer of 1 to"},
         Wrong{"dtype_name", R"({"n":4,"d":8,"dtype":"f32"})",
               "shapes.json: line 1: dtype is 'f32', allowed: bf16, fp16"},
         Wrong{"gamma_number", R"({"n":4,"d":8,"dtype":"bf16","gamma":1})",
@@ -130,7 +168,8 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"op_name", R"({"n":4,"d":8,"dtype":"bf16","ops":["pre_forward","post"]})",
               "shapes.json: line 1: ops is 'post', allowed: pre_forward, pre_backward, or a list of them"},
         Wrong{"misspelt", R"({"n":4,"d":8,"dtype":"bf16","gama":true})",
-              "shapes.json: line 1: 'gama' is no field of a shape, allowed: n, d, dtype, gamma, batch_invariant, ops"},
+              "shapes.json: line 1: 'gama' is no field of a shape, allowed: n, d, t, dtype, gamma, batch_invariant, "
+              "ops"},
         Wrong{"twice", R"({"n":4,"d":8,"dtype":"bf16","n":2})",
               "shapes.json: line 1 has the name 'n' twice, allowed: once"},
         Wrong{"second_line", good + "\n\n{\"n\":4}", "shapes.json: line 3: d is missing"}),

@@ -1,4 +1,4 @@
-#include "device_buffer.h"
+#include "bench/gpu/device_buffer.h"
 
 #include <algorithm>
 #include <utility>
@@ -53,6 +53,10 @@ std::vector<std::byte> DeviceBuffer::download(std::size_t offset, std::size_t by
   std::vector<std::byte> content(bytes);
   if (bytes > 0) gpu_.driver.check(gpu_.driver.cuMemcpyDtoH(content.data(), address_ + offset, bytes), "cuMemcpyDtoH");
   return content;
+}
+
+void DeviceBuffer::copy_from(const DeviceBuffer& from, CUstream stream) const {
+  gpu_.driver.check(gpu_.driver.cuMemcpyDtoDAsync(address_, from.address_, bytes_, stream), "cuMemcpyDtoDAsync");
 }
 
 bool DeviceBuffer::intact() const {

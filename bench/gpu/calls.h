@@ -1,5 +1,4 @@
-// One forward or backward call with all its tensors on the device, each between guard words and aligned to no more than
-// the interface asks.
+// One forward or backward call with all its tensors on the device, each between guard words.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "device_buffer.h"
+#include "bench/gpu/device_buffer.h"
 #include "mhcjit/mhcjit.h"
 #include "oracle/pre.h"
 #include "oracle/random_inputs.h"
@@ -24,6 +23,8 @@ using Tensors = std::map<std::string, std::vector<std::byte>, std::less<>>;
 struct Case {
   oracle::RandomOptions random;
   bool batch_invariant = false;
+  // Of every tensor, where it is more than the interface asks for; an allocator gives 256.
+  std::size_t least_alignment = 1;
 
   const oracle::Shape& shape() const { return random.shape; }
 };
@@ -42,10 +43,9 @@ class Call {
 
   const DeviceBuffer& buffer(std::string_view tensor) const { return buffers_.at(std::string(tensor)); }
   bool has(std::string_view tensor) const { return buffers_.contains(tensor); }
-  // Bytes of all tensors, the workspace left out: each is read or written once at least.
-  std::size_t tensor_bytes() const;
   // The values of these tokens, in the order given, of a tensor that has a row for each token.
   std::vector<double> rows_of(std::string_view tensor, std::span<const std::int64_t> tokens) const;
+  std::vector<double> values_of(std::string_view tensor) const;
 
  protected:
   Call(const Gpu& gpu, const Case& item, const mhcjit_operator* op) : gpu_(gpu), case_(item), op_(op) {}
@@ -60,6 +60,8 @@ class Call {
   const mhcjit_operator* const op_;
 
  private:
+  std::vector<double> values_in(std::string_view tensor, std::size_t offset, std::size_t bytes) const;
+
   std::map<std::string, DeviceBuffer, std::less<>> buffers_;
   std::map<std::string, Use, std::less<>> uses_;
 };

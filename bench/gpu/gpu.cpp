@@ -1,6 +1,5 @@
-#include "gpu.h"
+#include "bench/gpu/gpu.h"
 
-#include <cstdlib>
 #include <optional>
 #include <stdexcept>
 
@@ -79,27 +78,15 @@ void require(mhcjit_status status, const char* what) {
     throw std::runtime_error(fmt::format("{}: {}: {}", what, mhcjit_status_name(status), mhcjit_last_error()));
 }
 
-mhcjit_engine* engine() {
-  static mhcjit_engine* const shared = [] {
-    mhcjit_engine_options options = {};
-    options.cache_dir = std::getenv("MHCJIT_CACHE_DIR") != nullptr ? nullptr : "";
-    mhcjit_engine* made = nullptr;
-    require(mhcjit_engine_create(&options, &made), "mhcjit_engine_create");
-    return made;
-  }();
-  return shared;
-}
-
-const mhcjit_operator* prepare(const mhcjit_problem& problem) {
+const mhcjit_operator* prepare(mhcjit_engine* engine, const mhcjit_problem& problem) {
   const mhcjit_operator* op = nullptr;
-  require(mhcjit_prepare(engine(), &problem, MHCJIT_DEVICE_GPU, nullptr, &op), "mhcjit_prepare");
+  require(mhcjit_prepare(engine, &problem, MHCJIT_DEVICE_GPU, nullptr, &op), "mhcjit_prepare");
   return op;
 }
 
-void compile_all(const Gpu& gpu, std::span<const mhcjit_problem> problems) {
-  // A failure is reported by the test that needs the kernel.
+void compile_all(mhcjit_engine* engine, const Gpu& gpu, std::span<const mhcjit_problem> problems) {
   oracle::parallel_for(static_cast<std::int64_t>(problems.size()), 0, [&](std::int64_t i) {
-    mhcjit_compile(engine(), &problems[static_cast<std::size_t>(i)], gpu.architecture.c_str(), nullptr);
+    mhcjit_compile(engine, &problems[static_cast<std::size_t>(i)], gpu.architecture.c_str(), nullptr);
   });
 }
 

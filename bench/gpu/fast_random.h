@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "device_buffer.h"
+#include "bench/gpu/device_buffer.h"
 #include "mhcjit/mhcjit.h"
 
 namespace mhcjit::gpu {
@@ -23,6 +23,9 @@ void write_token(const TokenTensor& tensor, std::int64_t token, std::span<std::b
 
 // The tokens' values, in the order given.
 std::vector<double> values_of(const TokenTensor& tensor, std::span<const std::int64_t> tokens);
+
+// Makes these tokens and uploads each to its row.
+void upload_rows(const TokenTensor& tensor, std::span<const std::int64_t> tokens, const DeviceBuffer& buffer);
 
 // Makes tokens [0, tokens) on all processors and uploads them in pieces.
 void upload_tokens(const TokenTensor& tensor, std::int64_t tokens, const DeviceBuffer& buffer);

@@ -4,21 +4,23 @@
 #include <cmath>
 #include <vector>
 
-#include "stream.h"
+#include "bench/gpu/device_buffer.h"
+#include "bench/gpu/stream.h"
+#include "bench/statistics.h"
 
-namespace mhcjit::gpu {
+namespace mhcjit::bench {
 namespace {
 
 constexpr int warm_up_launches = 10;
-// A sample is long against the resolution of an event, half a microsecond.
-constexpr double sample_us = 200.0;
-constexpr int max_launches_per_sample = 100;
+// A sample is long against the resolution of an event and against the gap between two graphs, microseconds both.
+constexpr double sample_us = 1000.0;
+constexpr int max_launches_per_sample = 200;
 constexpr int min_samples = 15;
 constexpr int max_samples = 300;
 
 class Events {
  public:
-  Events(const Gpu& gpu, int count) : gpu_(gpu), events_(static_cast<std::size_t>(count)) {
+  Events(const gpu::Gpu& gpu, int count) : gpu_(gpu), events_(static_cast<std::size_t>(count)) {
     for (CUevent& event : events_)
       gpu.driver.check(gpu.driver.cuEventCreate(&event, CU_EVENT_DEFAULT), "cuEventCreate");
   }
@@ -40,11 +42,11 @@ class Events {
   }
 
  private:
-  const Gpu& gpu_;
+  const gpu::Gpu& gpu_;
   std::vector<CUevent> events_;
 };
 
-double estimate_us(const Gpu& gpu, const Enqueue& enqueue, CUstream stream) {
+double estimate_us(const gpu::Gpu& gpu, const Enqueue& enqueue, CUstream stream) {
   const Events events(gpu, 2);
   for (int i = 0; i < warm_up_launches; ++i) enqueue(stream, i);
   events.record(0, stream);
@@ -58,14 +60,14 @@ int launches_per_sample(double launch_us) {
   return std::clamp(static_cast<int>(std::ceil(sample_us / launch_us)), 1, max_launches_per_sample);
 }
 
-Timing sample(const Gpu& gpu, CUstream stream, double launch_us, int launches, double seconds,
+Timing sample(const gpu::Gpu& gpu, CUstream stream, double launch_us, int launches, double seconds,
               const std::function<void(int)>& enqueue_sample) {
   const int samples = std::clamp(static_cast<int>(seconds * 1e6 / (launch_us * launches)), min_samples, max_samples);
   const Events events(gpu, samples + 1);
   enqueue_sample(0);
   events.record(0, stream);
   for (int i = 0; i < samples; ++i) {
-    enqueue_sample(i);
+    enqueue_sample(i + 1);
     events.record(i + 1, stream);
   }
   gpu.synchronize(stream);
@@ -76,8 +78,8 @@ Timing sample(const Gpu& gpu, CUstream stream, double launch_us, int launches, d
 
 }  // namespace
 
-Timing time_launches(const Gpu& gpu, const Enqueue& enqueue, double seconds) {
-  const Stream stream(gpu);
+Timing time_launches(const gpu::Gpu& gpu, const Enqueue& enqueue, double seconds) {
+  const gpu::Stream stream(gpu);
   const double launch_us = estimate_us(gpu, enqueue, stream);
   const int launches = launches_per_sample(launch_us);
   return sample(gpu, stream, launch_us, launches, seconds, [&](int number) {
@@ -85,20 +87,22 @@ Timing time_launches(const Gpu& gpu, const Enqueue& enqueue, double seconds) {
   });
 }
 
-Timing time_graph(const Gpu& gpu, const Enqueue& enqueue, double seconds) {
-  const Stream stream(gpu);
+Timing time_graph(const gpu::Gpu& gpu, const Enqueue& enqueue, int period, double seconds) {
+  const gpu::Stream stream(gpu);
   const double launch_us = estimate_us(gpu, enqueue, stream);
-  const int launches = launches_per_sample(launch_us);
-  const Graph graph(gpu, [&](CUstream captured) {
+  const int launches = (launches_per_sample(launch_us) + period - 1) / period * period;
+  const gpu::Graph graph(gpu, [&](CUstream captured) {
     for (int i = 0; i < launches; ++i) enqueue(captured, i);
   });
   return sample(gpu, stream, launch_us, launches, seconds, [&](int) { graph.launch(stream); });
 }
 
-double quantile(std::vector<double> values, double fraction) {
-  const auto at = values.begin() + static_cast<std::ptrdiff_t>(fraction * static_cast<double>(values.size() - 1) + 0.5);
-  std::ranges::nth_element(values, at);
-  return *at;
+double copy_gigabytes_per_second(const gpu::Gpu& gpu, double seconds) {
+  constexpr std::size_t gibibyte = std::size_t{1} << 30;
+  const std::size_t bytes = std::min(gibibyte, gpu.free_bytes() / 4);
+  const gpu::DeviceBuffer from(gpu, bytes, 256), to(gpu, bytes, 256);
+  const Timing timing = time_launches(gpu, [&](CUstream stream, int) { to.copy_from(from, stream); }, seconds);
+  return 2.0 * static_cast<double>(bytes) / timing.median_us * 1e-3;
 }
 
-}  // namespace mhcjit::gpu
+}  // namespace mhcjit::bench

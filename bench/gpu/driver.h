@@ -1,4 +1,4 @@
-// The CUDA driver functions that tests and benchmarks call themselves: memory, streams, events, graphs. Opened at run
+// The CUDA driver functions that benchmarks and tests call themselves: memory, streams, events, graphs. Opened at run
 // time, like the library's own table, so that the programs start on a machine without a driver.
 #pragma once
 

@@ -1,4 +1,4 @@
-#include "driver.h"
+#include "bench/gpu/driver.h"
 
 #include <dlfcn.h>
 

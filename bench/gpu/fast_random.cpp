@@ -1,4 +1,4 @@
-#include "fast_random.h"
+#include "bench/gpu/fast_random.h"
 
 #include <algorithm>
 #include <cmath>
@@ -52,6 +52,14 @@ std::vector<double> values_of(const TokenTensor& tensor, std::span<const std::in
     values.insert(values.end(), part.begin(), part.end());
   }
   return values;
+}
+
+void upload_rows(const TokenTensor& tensor, std::span<const std::int64_t> tokens, const DeviceBuffer& buffer) {
+  std::vector<std::byte> row(static_cast<std::size_t>(tensor.columns) * oracle::bytes_of(tensor.dtype));
+  for (const std::int64_t token : tokens) {
+    write_token(tensor, token, row);
+    buffer.upload(row, static_cast<std::size_t>(token) * row.size());
+  }
 }
 
 void upload_tokens(const TokenTensor& tensor, std::int64_t tokens, const DeviceBuffer& buffer) {

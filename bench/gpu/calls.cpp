@@ -1,4 +1,4 @@
-#include "calls.h"
+#include "bench/gpu/calls.h"
 
 #include <algorithm>
 
@@ -14,13 +14,17 @@ bool is_element(std::string_view tensor) {
 }
 
 // What mhcjit.h asks of a pointer.
-std::size_t alignment_of(std::string_view tensor, const Case& item) {
+std::size_t required_alignment(std::string_view tensor, const Case& item) {
   if (tensor == "workspace") return 16;
   const bool is_row_of_phi = tensor == "phi" || tensor == "gamma" || tensor == "dphi" || tensor == "dgamma";
   if (!is_element(tensor) && !is_row_of_phi) return 4;
   const auto row_bytes =
       static_cast<std::size_t>(item.shape().D) * oracle::bytes_of(dtype_of(tensor, item.random.dtype));
   return std::min<std::size_t>(row_bytes & (~row_bytes + 1), 16);
+}
+
+std::size_t alignment_of(std::string_view tensor, const Case& item) {
+  return std::max(required_alignment(tensor, item), item.least_alignment);
 }
 
 }  // namespace
@@ -60,25 +64,24 @@ std::string Call::damaged() const {
   return "";
 }
 
-std::size_t Call::tensor_bytes() const {
-  std::size_t bytes = 0;
-  for (const auto& [tensor, buffer] : buffers_)
-    if (uses_.at(tensor) != Use::workspace) bytes += buffer.size();
-  return bytes;
-}
-
 std::vector<double> Call::rows_of(std::string_view tensor, std::span<const std::int64_t> tokens) const {
-  const DeviceBuffer& all = buffer(tensor);
-  const std::size_t row_bytes = all.size() / static_cast<std::size_t>(case_.shape().T);
-  const mhcjit_dtype dtype = dtype_of(tensor, case_.random.dtype);
+  const std::size_t row_bytes = buffer(tensor).size() / static_cast<std::size_t>(case_.shape().T);
   std::vector<double> values;
   for (const std::int64_t token : tokens) {
-    const std::vector<std::byte> row = all.download(static_cast<std::size_t>(token) * row_bytes, row_bytes);
-    const auto count = static_cast<std::int64_t>(row_bytes / oracle::bytes_of(dtype));
-    const std::vector<double> part = oracle::from_storage(row.data(), count, dtype);
-    values.insert(values.end(), part.begin(), part.end());
+    const std::vector<double> row = values_in(tensor, static_cast<std::size_t>(token) * row_bytes, row_bytes);
+    values.insert(values.end(), row.begin(), row.end());
   }
   return values;
+}
+
+std::vector<double> Call::values_of(std::string_view tensor) const {
+  return values_in(tensor, 0, buffer(tensor).size());
+}
+
+std::vector<double> Call::values_in(std::string_view tensor, std::size_t offset, std::size_t bytes) const {
+  const mhcjit_dtype dtype = dtype_of(tensor, case_.random.dtype);
+  const std::vector<std::byte> storage = buffer(tensor).download(offset, bytes);
+  return oracle::from_storage(storage.data(), static_cast<std::int64_t>(bytes / oracle::bytes_of(dtype)), dtype);
 }
 
 void* Call::add(const char* tensor, std::int64_t count, Use use) {

@@ -1,7 +1,7 @@
-// A stream of one test's own.
+// A stream of one's own, and graphs.
 #pragma once
 
-#include "gpu.h"
+#include "bench/gpu/gpu.h"
 
 namespace mhcjit::gpu {
 

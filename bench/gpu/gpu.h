@@ -1,11 +1,11 @@
-// Device 0 as tests and benchmarks use it, and the engine whose kernels they run.
+// Device 0 as benchmarks and the tests on hardware use it.
 #pragma once
 
 #include <cstddef>
 #include <span>
 #include <string>
 
-#include "driver.h"
+#include "bench/gpu/driver.h"
 #include "mhcjit/mhcjit.h"
 
 namespace mhcjit::gpu {
@@ -32,12 +32,10 @@ const std::string& missing_gpu();
 // Throws std::runtime_error with mhcjit_last_error() unless `status` is success.
 void require(mhcjit_status status, const char* what);
 
-// The engine of this process. Its cache is $MHCJIT_CACHE_DIR, or memory alone when that is not set.
-mhcjit_engine* engine();
+const mhcjit_operator* prepare(mhcjit_engine* engine, const mhcjit_problem& problem);
 
-const mhcjit_operator* prepare(const mhcjit_problem& problem);
-
-// Compiles the problems for `gpu` on all processors, so that the tests that follow find them ready.
-void compile_all(const Gpu& gpu, std::span<const mhcjit_problem> problems);
+// Compiles the problems for `gpu` on all processors, so that what follows finds them ready. A failure is reported by
+// whoever prepares the problem.
+void compile_all(mhcjit_engine* engine, const Gpu& gpu, std::span<const mhcjit_problem> problems);
 
 }  // namespace mhcjit::gpu

@@ -5,11 +5,11 @@
 #include <span>
 #include <vector>
 
-#include "gpu.h"
+#include "bench/gpu/gpu.h"
 
 namespace mhcjit::gpu {
 
-// Copies and fills go through the default stream and are complete when the call returns.
+// Uploads, downloads and fills go through the default stream and are complete when the call returns.
 class DeviceBuffer {
  public:
   // address() is aligned to `alignment`, a power of two up to 256, and to no more: a kernel that counts on more faults.
@@ -30,6 +30,9 @@ class DeviceBuffer {
   void upload(std::span<const std::byte> content, std::size_t offset = 0) const;
   std::vector<std::byte> download() const { return download(0, bytes_); }
   std::vector<std::byte> download(std::size_t offset, std::size_t bytes) const;
+
+  // Enqueues a copy of `from`, which is of the same size.
+  void copy_from(const DeviceBuffer& from, CUstream stream = nullptr) const;
 
   // Whether nothing was written outside the buffer.
   bool intact() const;

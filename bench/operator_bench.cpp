@@ -1,0 +1,23 @@
+#include "bench/operator_bench.h"
+
+#include "bench/floor.h"
+
+namespace mhcjit::bench {
+
+OperatorResult bench_operator(const Run& run, const codegen::Problem& problem, std::int64_t tokens) {
+  const InputSets sets(run.gpu, run.engine, problem, tokens);
+  const Enqueue rotating = [&](CUstream stream, int i) { sets.run(i % sets.count(), stream); };
+  const Enqueue on_one = [&](CUstream stream, int) { sets.run(0, stream); };
+  OperatorResult result;
+  result.bytes = floor_bytes(problem, tokens);
+  result.floor_us = static_cast<double>(result.bytes) / run.copy_gigabytes_per_second * 1e-3;
+  result.input_sets = sets.count();
+  result.stream = time_launches(run.gpu, rotating, run.seconds);
+  result.graph = time_graph(run.gpu, rotating, sets.count(), run.seconds);
+  result.stream_warm = time_launches(run.gpu, on_one, run.seconds / 2);
+  result.graph_warm = time_graph(run.gpu, on_one, 1, run.seconds / 2);
+  result.errors = check_accuracy(sets);
+  return result;
+}
+
+}  // namespace mhcjit::bench
