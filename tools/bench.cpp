@@ -128,7 +128,7 @@ llvm::Expected<Report> measure_all() {
   say(fmt::format("compiling for {} shapes", asked->size()));
   compile_all(shared, *asked);
   shared.copy_gigabytes_per_second = bench::copy_gigabytes_per_second(**gpu, shared.seconds);
-  (*header)["copy_gigabytes_per_second"] = shared.copy_gigabytes_per_second;
+  (*header)["copy_gigabytes_per_second"] = number(shared.copy_gigabytes_per_second);
 
   Report report;
   report.json = std::move(*header);

@@ -1,6 +1,8 @@
 #include "tools/bench_rows.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include <fmt/format.h>
 
@@ -14,11 +16,11 @@ double gigabytes_per_second(const BenchRow& row, const bench::Timing& timing) {
 }
 
 llvm::json::Object json_of(const BenchRow& row, const bench::Timing& timing) {
-  return llvm::json::Object{{"median_us", timing.median_us},
-                            {"p10_us", timing.p10_us},
-                            {"p90_us", timing.p90_us},
-                            {"floor_ratio", timing.median_us / row.result.floor_us},
-                            {"gigabytes_per_second", gigabytes_per_second(row, timing)},
+  return llvm::json::Object{{"median_us", number(timing.median_us)},
+                            {"p10_us", number(timing.p10_us)},
+                            {"p90_us", number(timing.p90_us)},
+                            {"floor_ratio", number(timing.median_us / row.result.floor_us)},
+                            {"gigabytes_per_second", number(gigabytes_per_second(row, timing))},
                             {"samples", timing.samples},
                             {"launches_per_sample", timing.launches_per_sample}};
 }
@@ -26,7 +28,7 @@ llvm::json::Object json_of(const BenchRow& row, const bench::Timing& timing) {
 llvm::json::Object json_of(const bench::Errors& errors) {
   llvm::json::Object tensors;
   for (const auto& [tensor, error] : errors)
-    tensors[tensor] = llvm::json::Object{{"error", number(error.error)}, {"bound", error.bound}};
+    tensors[tensor] = llvm::json::Object{{"error", number(error.error)}, {"bound", number(error.bound)}};
   return tensors;
 }
 
@@ -44,7 +46,8 @@ std::string worst_of(const bench::Errors& errors) {
 }  // namespace
 
 llvm::json::Value number(double value) {
-  return std::isfinite(value) ? llvm::json::Value(value) : llvm::json::Value(nullptr);
+  if (!std::isfinite(value)) return nullptr;
+  return std::strtod(fmt::format("{:.5g}", value).c_str(), nullptr);
 }
 
 std::string name_of(const SizedProblem& problem) {
@@ -68,7 +71,7 @@ llvm::json::Object json_of(const BenchRow& row) {
   }
   const bench::OperatorResult& result = row.result;
   json["bytes"] = static_cast<std::int64_t>(result.bytes);
-  json["floor_us"] = result.floor_us;
+  json["floor_us"] = number(result.floor_us);
   json["input_sets"] = result.input_sets;
   json["stream"] = json_of(row, result.stream);
   json["graph"] = json_of(row, result.graph);

@@ -29,7 +29,7 @@ llvm::json::Object json_of(const BenchRow& row);
 std::string text_of(const BenchRow& row);
 std::string bench_heading();
 
-// JSON has no NaN and no infinity: null stands for both.
+// To five digits, which is more than a measurement has. JSON has no NaN and no infinity: null stands for both.
 llvm::json::Value number(double value);
 
 }  // namespace mhcjit::tools

@@ -38,7 +38,6 @@ namespace mhcjit::gpu {
   F(cuEventCreate)               \
   F(cuEventDestroy)              \
   F(cuEventRecord)               \
-  F(cuEventSynchronize)          \
   F(cuEventElapsedTime)          \
   F(cuLibraryLoadData)           \
   F(cuLibraryUnload)             \

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "templates/pre_args.cuh"
+#include "tests/fake_driver/fake_calls.h"
 
 // Its state and the names of the kernels that it handed out stay for ever, as a driver's do.
 fake::Driver* fake_driver() {
@@ -24,26 +25,9 @@ thread_local int current_device = -1;
 thread_local CUstreamCaptureMode capture_mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
 pid_t initialised_by = 0;
 
-struct Library {
-  std::string bytes;
-};
-struct Kernel {
-  std::string name;
-};
+}  // namespace
 
-Driver& state() { return *fake_driver(); }
-
-// Like a driver, for ever; and where a leak detector sees that they are meant to stay. The caller holds the mutex.
-template <typename Object>
-Object* keep(Object object) {
-  static auto& kept = *new std::deque<Object>;
-  return &kept.emplace_back(std::move(object));
-}
-
-enum Needs : unsigned { nothing = 0, initialised = 1, context = 2, no_capture = 4 };
-
-// Counts the call, and says whether it fails before it does anything.
-CUresult enter(const char* function, unsigned needs = initialised) {
+CUresult enter(const char* function, unsigned needs) {
   Driver& driver = state();
   ++driver.call_counts[function];
   if (needs != nothing && initialised_by != getpid()) return CUDA_ERROR_NOT_INITIALIZED;
@@ -59,9 +43,21 @@ CUresult enter(const char* function, unsigned needs = initialised) {
   return code;
 }
 
-#define FAKE_ENTER(function, needs)          \
-  const std::lock_guard lock(state().mutex); \
-  if (const CUresult failed = enter(#function, needs)) return failed
+namespace {
+
+struct Library {
+  std::string bytes;
+};
+struct Kernel {
+  std::string name;
+};
+
+// Like a driver, for ever; and where a leak detector sees that they are meant to stay. The caller holds the mutex.
+template <typename Object>
+Object* keep(Object object) {
+  static auto& kept = *new std::deque<Object>;
+  return &kept.emplace_back(std::move(object));
+}
 
 // A cubin does not come with its size: it ends where its last section does.
 std::string cubin_bytes(const void* code) {
@@ -128,6 +124,12 @@ CUresult device_get_count(int* count) {
   return CUDA_SUCCESS;
 }
 
+CUresult device_get(CUdevice* device, int ordinal) {
+  FAKE_ENTER(cuDeviceGet, initialised);
+  *device = ordinal;
+  return CUDA_SUCCESS;
+}
+
 CUresult device_get_name(char* name, int length, CUdevice device) {
   FAKE_ENTER(cuDeviceGetName, initialised);
   std::strncpy(name, ("Fake GPU " + std::to_string(device)).c_str(), length);
@@ -147,6 +149,7 @@ CUresult device_get_attribute(int* value, CUdevice_attribute attribute, CUdevice
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *value = state().major; return CUDA_SUCCESS;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *value = state().minor; return CUDA_SUCCESS;
     case CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS: *value = state().pageable_memory_access; return CUDA_SUCCESS;
+    case CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE: *value = 1 << 20; return CUDA_SUCCESS;
     default: return CUDA_ERROR_INVALID_VALUE;
   }
 }
@@ -175,6 +178,11 @@ CUresult context_get_device(CUdevice* device) {
   std::string bytes = cubin_bytes(code);
   if (bytes.empty()) return CUDA_ERROR_INVALID_IMAGE;
   *library = reinterpret_cast<CUlibrary>(keep<Library>({std::move(bytes)}));
+  return CUDA_SUCCESS;
+}
+
+CUresult library_unload(CUlibrary) {
+  FAKE_ENTER(cuLibraryUnload, initialised);
   return CUDA_SUCCESS;
 }
 
@@ -331,22 +339,13 @@ CUresult copy_to_host(void* host, CUdeviceptr device, std::size_t bytes) {
   return CUDA_SUCCESS;
 }
 
-struct Function {
-  std::string_view name;
-  void* address;
-};
-
-template <typename Type>
-void* address(Type* function) {
-  return reinterpret_cast<void*>(function);
-}
-
-const Function functions[] = {
+const Function functions_here[] = {
     {"cuInit", address(init)},
     {"cuDriverGetVersion", address(driver_get_version)},
     {"cuGetErrorName", address(get_error_name)},
     {"cuGetErrorString", address(get_error_string)},
     {"cuDeviceGetCount", address(device_get_count)},
+    {"cuDeviceGet", address(device_get)},
     {"cuDeviceGetName", address(device_get_name)},
     {"cuDeviceGetAttribute", address(device_get_attribute)},
     {"cuDeviceTotalMem", address(device_total_mem)},
@@ -356,6 +355,7 @@ const Function functions[] = {
 #ifndef FAKE_DRIVER_WITHOUT_LIBRARIES
     {"cuLibraryLoadData", address(library_load_data)},
 #endif
+    {"cuLibraryUnload", address(library_unload)},
     {"cuLibraryGetKernel", address(library_get_kernel)},
     {"cuKernelGetFunction", address(kernel_get_function)},
     {"cuKernelSetAttribute", address(kernel_set_attribute)},
@@ -452,11 +452,14 @@ bool Driver::allows_large_clusters(const std::string& kernel) {
 extern "C" __attribute__((visibility("default"))) CUresult cuGetProcAddress_v2(const char* name, void** address, int,
                                                                                cuuint64_t,
                                                                                CUdriverProcAddressQueryResult* found) {
-  for (const fake::Function& function : fake::functions) {
-    if (function.name != name) continue;
-    *address = function.address;
-    *found = CU_GET_PROC_ADDRESS_SUCCESS;
-    return CUDA_SUCCESS;
+  for (const std::span<const fake::Function> functions :
+       {std::span<const fake::Function>(fake::functions_here), fake::stream_functions()}) {
+    for (const fake::Function& function : functions) {
+      if (function.name != name) continue;
+      *address = function.address;
+      *found = CU_GET_PROC_ADDRESS_SUCCESS;
+      return CUDA_SUCCESS;
+    }
   }
   *address = nullptr;
   *found = CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;

@@ -1,0 +1,123 @@
+// `mhcjit bench` on a driver that runs no kernel: what it prints, writes and returns. Every result is wrong there, so
+// every measured shape is a failure that must be told.
+#include <gtest/gtest.h>
+
+#include "tests/tools/cli.h"
+
+namespace mhcjit::test {
+namespace {
+
+class CliBench : public testing::Test {
+ protected:
+  CliBench() {
+    cli.environment["LD_LIBRARY_PATH"] = FAKE_DRIVER_FOLDER;
+    cli.environment["MHCJIT_NVRTC"] = FAKE_NVRTC;
+    write_file(cli.file("shapes.json"), R"({"n": 2, "d": [64, 63], "t": [1, 16], "dtype": "bf16", "gamma": true})");
+  }
+
+  Cli cli;
+};
+
+const llvm::json::Object& row_of(const llvm::json::Object& report, std::size_t index) {
+  static const llvm::json::Object none;
+  const llvm::json::Array* rows = report.getArray("operators");
+  if (rows == nullptr || index >= rows->size()) {
+    ADD_FAILURE() << "there is no operator " << index;
+    return none;
+  }
+  return *(*rows)[index].getAsObject();
+}
+
+TEST(CliBenchWithoutGpu, IsExitCode3AndSaysWhatIsMissing) {
+  Cli cli;
+  cli.environment["CUDA_VISIBLE_DEVICES"] = "";
+  const CliResult result = cli("bench --op pre_forward --json --results bench.json");
+  EXPECT_EQ(result.exit_code, 3) << result.err;
+  EXPECT_EQ(error_code_of(result), "MHCJIT_ERROR_NO_DEVICE");
+  EXPECT_NE(result.err.find("there is no usable GPU to measure on: "), std::string::npos) << result.err;
+  EXPECT_EQ(cli.folder().file_count(), 0) << "something was written";
+}
+
+TEST_F(CliBench, JsonHasTheMachineAndEachShape) {
+  const CliResult result = cli("bench --op pre_forward --shapes shapes.json --quick --commit abc --json");
+  EXPECT_EQ(result.exit_code, 1) << "results that are wrong were accepted";
+  const llvm::json::Object report = json_of(result);
+  EXPECT_EQ(report.getString("device"), "Fake GPU 0");
+  EXPECT_EQ(report.getString("architecture"), "sm_90a");
+  EXPECT_EQ(report.getString("driver"), "13.0");
+  EXPECT_EQ(report.getString("commit"), "abc");
+  EXPECT_EQ(report.getString("nvrtc_path"), FAKE_NVRTC);
+  EXPECT_EQ(report.getInteger("l2_bytes"), 1 << 20);
+  EXPECT_GT(report.getNumber("copy_gigabytes_per_second").value_or(0), 0);
+  ASSERT_EQ(report.getArray("operators")->size(), 4u);
+  const llvm::json::Object& row = row_of(report, 1);
+  EXPECT_EQ(row.getString("op"), "pre_forward");
+  EXPECT_EQ(row.getInteger("n"), 2);
+  EXPECT_EQ(row.getInteger("D"), 64);
+  EXPECT_EQ(row.getInteger("T"), 16);
+  EXPECT_EQ(row.getBoolean("gamma"), true);
+  EXPECT_NE(row.getString("spec")->find("pre_forward n=2 D=64 bf16 gamma sm_90a: "), llvm::StringRef::npos);
+  for (const char* timing : {"stream", "graph", "stream_warm", "graph_warm"}) {
+    const llvm::json::Object* times = row.getObject(timing);
+    ASSERT_NE(times, nullptr) << timing;
+    for (const char* field : {"median_us", "p10_us", "p90_us", "floor_ratio", "gigabytes_per_second"})
+      EXPECT_GT(times->getNumber(field).value_or(0), 0) << timing << " " << field;
+  }
+  EXPECT_EQ(row.getObject("errors")->size(), 6u);
+  EXPECT_EQ(row.getBoolean("within_bounds"), false);
+}
+
+TEST_F(CliBench, BackwardIsComparedInEveryGradient) {
+  const llvm::json::Object report = json_of(cli("bench --op pre_backward --shapes shapes.json --quick --json"));
+  const llvm::json::Object* errors = row_of(report, 0).getObject("errors");
+  ASSERT_NE(errors, nullptr);
+  for (const char* tensor : {"dx", "dphi", "dgamma", "dalpha", "dbias"})
+    EXPECT_NE(errors->getObject(tensor), nullptr) << tensor;
+}
+
+TEST_F(CliBench, ResultsAreTheJson) {
+  const CliResult result = cli("bench --op pre_forward --shapes shapes.json --quick --json --results bench.json");
+  EXPECT_EQ(read_file(cli.file("bench.json")), result.out);
+}
+
+TEST_F(CliBench, ResultsThatCannotBeWrittenAreKnownBeforeAnythingIsMeasured) {
+  const CliResult result = cli("bench --op pre_forward --shapes shapes.json --results absent/bench.json");
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_NE(result.err.find("results file 'absent/bench.json' cannot be written: "), std::string::npos) << result.err;
+  EXPECT_EQ(result.err.find("1 of 4"), std::string::npos) << result.err;
+}
+
+TEST_F(CliBench, AFileWithoutTheOperatorIsRefused) {
+  write_file(cli.file("shapes.json"), R"({"n": 2, "d": 64, "t": 1, "dtype": "bf16", "ops": "pre_forward"})");
+  const CliResult result = cli("bench --op pre_backward --shapes shapes.json");
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_NE(result.err.find("shapes.json: holds no shape of pre_backward, allowed: one or more"), std::string::npos)
+      << result.err;
+}
+
+TEST_F(CliBench, AShapeThatFailsLeavesTheOthers) {
+  // More workspace and tensors than the fake device has.
+  write_file(cli.file("shapes.json"),
+             R"({"n": 2, "d": 4096, "t": [100000, 1], "dtype": "bf16", "ops": "pre_forward"})");
+  const CliResult result = cli("bench --op pre_forward --shapes shapes.json --quick --json");
+  EXPECT_EQ(result.exit_code, 1);
+  const llvm::json::Object report = json_of(result);
+  EXPECT_NE(row_of(report, 0).getString("failure").value_or("").find("OUT_OF_MEMORY"), llvm::StringRef::npos);
+  EXPECT_EQ(row_of(report, 1).getString("failure"), std::nullopt);
+}
+
+TEST_F(CliBench, InterruptedItSaysWhatIsMeasuredSoFar) {
+  std::string shapes = R"({"n": 2, "d": 64, "dtype": "bf16", "ops": "pre_forward", "t": [1)";
+  for (int t = 2; t < 5000; ++t) shapes += "," + std::to_string(t);
+  write_file(cli.file("shapes.json"), shapes + "]}");
+  const CliResult result = cli.shell(
+      "timeout --foreground --preserve-status -s INT 1 mhcjit bench --op pre_forward --shapes shapes.json --quick "
+      "--json");
+  EXPECT_EQ(result.exit_code, 130);
+  const llvm::json::Object report = json_of(result);
+  EXPECT_NE(report.getString("device"), std::nullopt);
+  EXPECT_NE(result.err.find("interrupted: what is measured so far stays"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace mhcjit::test
