@@ -9,7 +9,7 @@
 namespace mhcjit::bench {
 
 struct TensorError {
-  double error = 0.0;  // normalised, the largest of all runs; NaN when one holds a NaN or an infinity
+  double error = 0.0;  // normalised, the largest of all comparisons; NaN when one met a NaN or an infinity
   double bound = 0.0;
 };
 
@@ -17,8 +17,30 @@ using Errors = std::map<std::string, TensorError>;
 
 bool within_bounds(const Errors& errors);
 
+// Tokens spread over all of T, the first and the last among them, and what the oracle computes for them.
+class Sample {
+ public:
+  Sample(const InputSets& sets, double x_std);
+
+  std::span<const std::int64_t> tokens() const { return tokens_; }
+
+  // Compares what set 0 holds in these tokens.
+  void compare_tokens(Errors& errors) const;
+  // Compares sums over all tokens, of which no other has gradients; none of pre_forward.
+  void compare_sums(Errors& errors) const;
+
+ private:
+  void compare(Errors& errors, const char* tensor, const std::vector<double>& reference,
+               const std::vector<double>& values) const;
+
+  const InputSets& sets_;
+  std::vector<std::int64_t> tokens_;
+  oracle::Forward forward_;
+  oracle::Backward backward_;
+};
+
 // Of set 0: what the calls so far have left there, then one more call each with x of standard deviation 0.05, 1 and 20
-// in the sampled tokens. Sums over tokens are compared in these alone.
+// in the sampled tokens.
 Errors check_accuracy(const InputSets& sets);
 
 }  // namespace mhcjit::bench

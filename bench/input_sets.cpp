@@ -17,7 +17,9 @@ gpu::Case case_of(const codegen::Problem& problem, std::int64_t tokens) {
           alignment};
 }
 
-TokenTensor x_of(const gpu::Case& item, double x_std) { return {item.shape().columns(), item.random.dtype, 42, x_std}; }
+TokenTensor x_of(const gpu::Case& item, double deviation) {
+  return {item.shape().columns(), item.random.dtype, 42, deviation};
+}
 
 struct GradientTensor {
   const char* name;
@@ -53,7 +55,7 @@ void InputSets::add_set(const gpu::Gpu& gpu, const mhcjit_operator* forward_op, 
   const gpu::ForwardCall& added = forward_.emplace_back(gpu, case_, forward_op, parameters_);
   const bool is_first = count() == 1;
   if (is_first)
-    gpu::upload_tokens(x_of(case_, 1.0), tokens, added.buffer("x"));
+    gpu::upload_tokens(x_of(case_, x_std), tokens, added.buffer("x"));
   else
     added.buffer("x").copy_from(forward(0).buffer("x"));
   if (is_forward()) return;
@@ -79,8 +81,8 @@ void InputSets::run(int set, CUstream stream) const {
     gpu::require(backward(set).run(stream), "mhcjit_pre_backward");
 }
 
-void InputSets::run_sample(std::span<const std::int64_t> tokens, double x_std) const {
-  gpu::upload_rows(x_of(case_, x_std), tokens, forward(0).buffer("x"));
+void InputSets::run_sample(std::span<const std::int64_t> tokens, double deviation) const {
+  gpu::upload_rows(x_of(case_, deviation), tokens, forward(0).buffer("x"));
   forward(0).poison();
   gpu::require(forward(0).run(), "mhcjit_pre_forward");
   if (is_forward()) return;
@@ -98,9 +100,9 @@ oracle::Shape InputSets::sample_shape(std::span<const std::int64_t> tokens) cons
   return shape;
 }
 
-oracle::Inputs InputSets::sample_inputs(std::span<const std::int64_t> tokens, double x_std) const {
+oracle::Inputs InputSets::sample_inputs(std::span<const std::int64_t> tokens, double deviation) const {
   oracle::Inputs inputs = parameters_;
-  inputs.x = gpu::values_of(x_of(case_, x_std), tokens);
+  inputs.x = gpu::values_of(x_of(case_, deviation), tokens);
   return inputs;
 }
 

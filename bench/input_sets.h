@@ -13,7 +13,9 @@ namespace mhcjit::bench {
 
 class InputSets {
  public:
-  // All sets have the same values, x with standard deviation 1. All outputs are written, the saved intermediates among
+  static constexpr double x_std = 1.0;  // standard deviation of x
+
+  // All sets have the same values. All outputs are written, the saved intermediates among
   // them. Throws std::runtime_error when memory runs out or the operator cannot be prepared.
   InputSets(const gpu::Gpu& gpu, mhcjit_engine* engine, const codegen::Problem& problem, std::int64_t tokens);
 
@@ -21,12 +23,12 @@ class InputSets {
   // Enqueues the operator on a set.
   void run(int set, CUstream stream = nullptr) const;
 
-  // Gives `tokens` of set 0 new values of x, with standard deviation `x_std`; for pre_backward also gradients, and all
+  // Gives `tokens` of set 0 new values of x, with this standard deviation; for pre_backward also gradients, and all
   // other tokens none, so that sums over all tokens are sums over these. Poisons the outputs and runs what is needed.
-  void run_sample(std::span<const std::int64_t> tokens, double x_std) const;
+  void run_sample(std::span<const std::int64_t> tokens, double deviation) const;
   // What the oracle computes for these tokens is asked for with these.
   oracle::Shape sample_shape(std::span<const std::int64_t> tokens) const;
-  oracle::Inputs sample_inputs(std::span<const std::int64_t> tokens, double x_std) const;
+  oracle::Inputs sample_inputs(std::span<const std::int64_t> tokens, double deviation) const;
   oracle::OutputGradients sample_gradients(std::span<const std::int64_t> tokens) const;
 
   const codegen::Problem& problem() const { return problem_; }

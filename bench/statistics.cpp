@@ -1,12 +1,12 @@
 #include "bench/statistics.h"
 
 #include <algorithm>
-#include <cstddef>
+#include <cmath>
 
 namespace mhcjit::bench {
 
 double quantile(std::vector<double> values, double fraction) {
-  const auto at = values.begin() + static_cast<std::ptrdiff_t>(fraction * static_cast<double>(values.size() - 1) + 0.5);
+  const auto at = values.begin() + std::lround(fraction * static_cast<double>(values.size() - 1));
   std::nth_element(values.begin(), at, values.end());
   return *at;
 }

@@ -72,6 +72,7 @@ Timing sample(const gpu::Gpu& gpu, CUstream stream, double launch_us, int launch
   }
   gpu.synchronize(stream);
   std::vector<double> values;
+  values.reserve(static_cast<std::size_t>(samples));
   for (int i = 0; i < samples; ++i) values.push_back(events.microseconds(i) / launches);
   return {quantile(values, 0.5), quantile(values, 0.1), quantile(values, 0.9), samples, launches};
 }

@@ -3,9 +3,8 @@
 #include <fmt/chrono.h>
 #include <llvm/Support/raw_ostream.h>
 
-#include "bench/spec.h"
 #include "runtime/doctor.h"
-#include "tools/bench_rows.h"
+#include "tools/bench_candidates.h"
 #include "tools/command.h"
 #include "tools/engine.h"
 #include "tools/interrupt.h"
@@ -20,6 +19,9 @@ cl::SubCommand bench_options("bench", "measure the operators on device 0");
 cl::opt<std::string> op("op", cl::desc("pre_forward or pre_backward"), cl::value_desc("OP"), cl::sub(bench_options));
 cl::opt<std::string> shapes("shapes", cl::desc("file of shapes with numbers of tokens; default: a list of its own"),
                             cl::value_desc("FILE"), cl::init("default"), cl::sub(bench_options));
+cl::opt<bool> candidates("candidates",
+                         cl::desc("measure each candidate of the one-pass template in place of the choice"),
+                         cl::sub(bench_options));
 cl::opt<bool> quick("quick", cl::desc("fewer samples"), cl::sub(bench_options));
 cl::opt<std::string> results("results", cl::desc("file for the JSON, written after each shape"), cl::value_desc("FILE"),
                              cl::sub(bench_options));
@@ -35,6 +37,9 @@ llvm::Expected<std::vector<SizedProblem>> asked_shapes() {
   if (!name) return name.takeError();
   llvm::Expected<codegen::Op> asked = codegen::parse_op(*name);
   if (!asked) return asked.takeError();
+  if (candidates && *asked != codegen::Op::pre_forward)
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--candidates is given with --op {}, allowed: --op pre_forward",
+                      *name);
   auto all = shapes == "default" ? parse_sized_shapes("default", default_bench_shapes) : read_sized_shapes(shapes);
   if (!all) return all.takeError();
   std::vector<SizedProblem> wanted;
@@ -79,22 +84,6 @@ llvm::Error write_results(const llvm::json::Object& report) {
   return make_error(MHCJIT_ERROR_IO, "results file '{}' cannot be written: {}", results.getValue(), error.message());
 }
 
-BenchRow measure(const bench::Run& run, const SizedProblem& shape) {
-  BenchRow row = {shape, {}, {}, ""};
-  auto spec = bench::spec_of(shape.problem);
-  if (!spec) {
-    row.failure = take_failure(spec.takeError()).text;
-    return row;
-  }
-  row.spec = *spec;
-  try {
-    row.result = bench::bench_operator(run, shape.problem, shape.tokens);
-  } catch (const std::exception& failure) {
-    row.failure = failure.what();
-  }
-  return row;
-}
-
 void compile_all(const bench::Run& run, const std::vector<SizedProblem>& shapes) {
   std::vector<mhcjit_problem> problems;
   for (const SizedProblem& shape : shapes)
@@ -124,7 +113,8 @@ llvm::Expected<Report> measure_all() {
   if (auto error = write_results(*header)) return error;
 
   const std::atomic<bool>& interrupted = stop_on_interrupt();
-  bench::Run shared = {**gpu, engine->get(), 0.0, quick ? 0.05 : 0.2};
+  // Of a candidate only as much as tells it from others.
+  bench::Run shared = {**gpu, engine->get(), 0.0, candidates ? 0.02 : quick ? 0.05 : 0.2};
   say(fmt::format("compiling for {} shapes", asked->size()));
   compile_all(shared, *asked);
   shared.copy_gigabytes_per_second = bench::copy_gigabytes_per_second(**gpu, shared.seconds);
@@ -133,18 +123,20 @@ llvm::Expected<Report> measure_all() {
   Report report;
   report.json = std::move(*header);
   report.text = fmt::format("{}, {}, commit {}; a plain copy: {:.0f} GB/s read plus written\n{}", (*gpu)->name,
-                            (*gpu)->architecture, commit.getValue(), shared.copy_gigabytes_per_second, bench_heading());
+                            (*gpu)->architecture, commit.getValue(), shared.copy_gigabytes_per_second,
+                            candidates ? "" : bench_heading());
+  CandidateSweep sweep(shared);
   llvm::json::Array rows;
   for (const SizedProblem& shape : *asked) {
     if (interrupted) break;
     // A kernel that hangs is the one of the last line.
     say(fmt::format("{} of {}: {}", rows.size() + 1, asked->size(), name_of(shape)));
-    const BenchRow row = measure(shared, shape);
-    say(llvm::StringRef(text_of(row)).rtrim().str());
-    report.text += text_of(row);
-    rows.push_back(json_of(row));
-    report.json["operators"] = llvm::json::Array(rows);
-    if (!row.ok()) report.exit_code = exit_failed;
+    BenchRow row = candidates ? sweep.measure(shape) : measure_operator(shared, shape);
+    say(llvm::StringRef(row.text).rtrim().str());
+    report.text += row.text;
+    rows.push_back(std::move(row.json));
+    report.json[candidates ? "candidates" : "operators"] = llvm::json::Array(rows);
+    if (!row.ok) report.exit_code = exit_failed;
     if (auto error = write_results(report.json)) return error;
   }
   if (rows.size() < asked->size()) {
@@ -166,15 +158,19 @@ llvm::Expected<Report> run() {
 
 const Command& bench_command() {
   static const Command command = {
-      bench_options, "--op OP [--shapes FILE] [--quick] [--results FILE] [--commit COMMIT] [--cache-dir DIR] [--json]",
+      bench_options,
+      "--op OP [--shapes FILE] [--candidates] [--quick] [--results FILE] [--commit COMMIT] [--cache-dir DIR] [--json]",
       "Measures an operator on each shape of the file (docs/shapes.md), or of a list of its own: ordinary launches\n"
       "and launches replayed from a graph, with the L2 cache cold and warm, beside the floor: the time that a plain\n"
       "copy of the same run takes to move what the operator must move. Every output is written, and compared with\n"
       "a float64 reference on a sample of tokens. Progress goes to stderr. After Ctrl-C what is measured so far is\n"
-      "printed, and the exit code is 130. Exit code 1: a shape failed, or a result is wrong.",
+      "printed, and the exit code is 130. Exit code 1: a shape failed, or a result is wrong.\n"
+      "--candidates measures, in place of the kernels that the library chooses, every legal candidate of the\n"
+      "one-pass template, and says by how much the heuristic's is slower than the fastest.",
       "  mhcjit bench --op pre_forward\n"
       "  mhcjit bench --op pre_backward --quick --json\n"
-      "  mhcjit bench --op pre_forward --shapes shapes.json --results bench.json",
+      "  mhcjit bench --op pre_forward --shapes shapes.json --results bench.json\n"
+      "  mhcjit bench --op pre_forward --candidates --json > candidates.json",
       run};
   return command;
 }

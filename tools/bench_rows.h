@@ -6,28 +6,31 @@
 #include <llvm/Support/JSON.h>
 
 #include "bench/operator_bench.h"
-#include "codegen/kernel_spec.h"
 #include "tools/shapes.h"
 
 namespace mhcjit::tools {
 
 struct BenchRow {
-  SizedProblem asked;
-  codegen::KernelSpec spec;
-  bench::OperatorResult result;
-  std::string failure;  // "": measured
-
-  bool ok() const { return failure.empty() && bench::within_bounds(result.errors); }
+  llvm::json::Object json;
+  std::string text;  // a line of the table
+  bool ok = false;   // measured, and right
 };
 
-// "pre_forward n=4 D=4096 bf16 sm_90a T=8192"
-std::string name_of(const SizedProblem& problem);
-
-llvm::json::Object json_of(const BenchRow& row);
-
-// A line of a table, and the line above it.
-std::string text_of(const BenchRow& row);
+// The line above the table.
 std::string bench_heading();
+
+BenchRow measure_operator(const bench::Run& run, const SizedProblem& shape);
+
+// Of a shape that could not be measured.
+BenchRow failed_row(const SizedProblem& shape, const std::string& failure);
+
+// "pre_forward n=4 D=4096 bf16 sm_90a T=8192"
+std::string name_of(const SizedProblem& shape);
+
+// The fields that every row begins with.
+llvm::json::Object json_of(const SizedProblem& shape);
+
+llvm::json::Object json_of(const bench::Errors& errors);
 
 // To five digits, which is more than a measurement has. JSON has no NaN and no infinity: null stands for both.
 llvm::json::Value number(double value);

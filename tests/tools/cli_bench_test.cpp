@@ -75,6 +75,32 @@ TEST_F(CliBench, BackwardIsComparedInEveryGradient) {
     EXPECT_NE(errors->getObject(tensor), nullptr) << tensor;
 }
 
+TEST_F(CliBench, CandidatesAreMeasuredBesideTheirEstimate) {
+  write_file(cli.file("shapes.json"), R"([{"n": 4, "d": 512, "t": [1, 16], "dtype": "bf16"},
+                                          {"n": 4, "d": 511, "t": 1, "dtype": "bf16"}])");
+  const CliResult result = cli("bench --op pre_forward --candidates --shapes shapes.json --json");
+  EXPECT_EQ(result.exit_code, 1);
+  const llvm::json::Object report = json_of(result);
+  EXPECT_EQ(report.getArray("operators"), nullptr);
+  const llvm::json::Array* rows = report.getArray("candidates");
+  ASSERT_NE(rows, nullptr);
+  ASSERT_EQ(rows->size(), 3u);
+  const llvm::json::Array& candidates = *(*rows)[1].getAsObject()->getArray("candidates");
+  ASSERT_GT(candidates.size(), 1u);
+  int chosen = 0;
+  for (const llvm::json::Value& each : candidates) {
+    const llvm::json::Object& candidate = *each.getAsObject();
+    chosen += candidate.getBoolean("is_chosen").value_or(false) ? 1 : 0;
+    EXPECT_GT(candidate.getNumber("estimated_cost").value_or(0), 0);
+    EXPECT_GT(candidate.getNumber("median_us").value_or(0), 0);
+    EXPECT_EQ(candidate.getBoolean("within_bounds"), false);
+    const std::string spec = candidate.getString("spec")->str();
+    EXPECT_NE(result.err.find(": " + spec + "\n"), std::string::npos) << "launched unannounced: " << spec;
+  }
+  EXPECT_EQ(chosen, 1);
+  EXPECT_TRUE((*rows)[2].getAsObject()->getArray("candidates")->empty()) << "D is no multiple of 8";
+}
+
 TEST_F(CliBench, ResultsAreTheJson) {
   const CliResult result = cli("bench --op pre_forward --shapes shapes.json --quick --json --results bench.json");
   EXPECT_EQ(read_file(cli.file("bench.json")), result.out);

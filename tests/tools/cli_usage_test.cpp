@@ -39,7 +39,7 @@ TEST(CliUsage, HelpOfACommandNamesItsDocumentedOptions) {
       {"run",
        {"--inputs", "--outputs", "--device", "--backward", "--check", "--json", "--norm-eps", "--hc-eps",
         "--cache-dir"}},
-      {"bench", {"--op", "--shapes", "--quick", "--results", "--commit", "--cache-dir", "--json"}},
+      {"bench", {"--op", "--shapes", "--candidates", "--quick", "--results", "--commit", "--cache-dir", "--json"}},
       {"make-inputs", {"--t", "--n", "--d", "--dtype", "--seed", "--std", "--gamma", "-o"}},
   };
   const Cli cli;
@@ -126,6 +126,8 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"warmup_shapes_no_arch", "warmup --shapes shapes.json", "--arch is missing"},
         Wrong{"bench_no_op", "bench", "--op is missing"},
         Wrong{"bench_op", "bench --op post", "op is 'post', allowed: pre_forward, pre_backward"},
+        Wrong{"bench_candidates", "bench --op pre_backward --candidates",
+              "--candidates is given with --op pre_backward, allowed: --op pre_forward"},
         Wrong{"bench_option", "bench --op pre_forward --shape a", "--op, --quick, --results, --shapes"},
         Wrong{"emit_no_op", "emit --n 4 --d 8 --arch sm_80", "--op is missing"},
         Wrong{"emit_op", "emit --op post --n 4 --d 8 --arch sm_80", "op is 'post', allowed: pre_forward, pre_backward"},

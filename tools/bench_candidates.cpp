@@ -1,0 +1,109 @@
+#include "tools/bench_candidates.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <thread>
+
+#include "tools/command.h"
+#include "tools/warmup_jobs.h"
+
+namespace mhcjit::tools {
+namespace {
+
+using bench::CandidateResult;
+
+int spill_bytes(const CandidateResult& candidate) {
+  int bytes = 0;
+  for (const cache::KernelResources& kernel : candidate.kernels)
+    bytes += kernel.spill_store_bytes + kernel.spill_load_bytes;
+  return bytes;
+}
+
+llvm::json::Object candidate_json(const CandidateResult& candidate, double floor_us) {
+  llvm::json::Object json{{"spec", codegen::to_string(candidate.spec)},
+                          {"estimated_cost", number(candidate.estimated_cost)},
+                          {"is_chosen", candidate.is_chosen},
+                          {"spill_bytes", spill_bytes(candidate)}};
+  for (const auto& [name, value] : codegen::constants(candidate.spec)) json[name] = value;
+  if (!candidate.failure.empty()) {
+    json["failure"] = candidate.failure;
+    return json;
+  }
+  json["median_us"] = number(candidate.graph.median_us);
+  json["p10_us"] = number(candidate.graph.p10_us);
+  json["p90_us"] = number(candidate.graph.p90_us);
+  json["floor_ratio"] = number(candidate.graph.median_us / floor_us);
+  json["within_bounds"] = bench::within_bounds(candidate.errors);
+  if (!bench::within_bounds(candidate.errors)) json["errors"] = json_of(candidate.errors);
+  return json;
+}
+
+// The fastest of those that are right; nullptr where none is.
+const CandidateResult* best_of(const std::vector<CandidateResult>& candidates) {
+  const CandidateResult* best = nullptr;
+  for (const CandidateResult& candidate : candidates)
+    if (candidate.ok() && (best == nullptr || candidate.graph.median_us < best->graph.median_us)) best = &candidate;
+  return best;
+}
+
+BenchRow row_of(const SizedProblem& shape, const bench::CandidateResults& results) {
+  const std::vector<CandidateResult>& all = results.candidates;
+  const auto chosen = std::find_if(all.begin(), all.end(), [](const auto& each) { return each.is_chosen; });
+  const CandidateResult* best = best_of(all);
+  const auto right = std::count_if(all.begin(), all.end(), [](const auto& each) { return each.ok(); });
+  BenchRow row = {json_of(shape), "", right == static_cast<std::ptrdiff_t>(all.size())};
+  row.json["floor_us"] = number(results.floor_us);
+  row.json["right"] = right;
+  row.text = fmt::format("{}: {} of {} candidates right", name_of(shape), right, all.size());
+  if (best != nullptr) {
+    const double least = best->graph.median_us;
+    row.json["best"] = candidate_json(*best, results.floor_us);
+    row.text += fmt::format("; best {:.2f} us, {:.2f} of the floor: {}", least, least / results.floor_us,
+                            codegen::to_string(best->spec));
+    if (chosen->ok()) {
+      row.json["chosen_over_best"] = number(chosen->graph.median_us / least);
+      row.text += fmt::format("; chosen {:.2f} us, {:.3f} of the best: {}", chosen->graph.median_us,
+                              chosen->graph.median_us / least, codegen::to_string(chosen->spec));
+    }
+  }
+  row.text += "\n";
+  llvm::json::Array candidates;
+  for (const CandidateResult& each : all) {
+    candidates.push_back(candidate_json(each, results.floor_us));
+    if (each.ok()) continue;
+    row.text += fmt::format("  {}: {}\n", each.failure.empty() ? "WRONG" : "FAILED: " + each.failure,
+                            codegen::to_string(each.spec));
+  }
+  row.json["candidates"] = std::move(candidates);
+  return row;
+}
+
+}  // namespace
+
+BenchRow CandidateSweep::measure(const SizedProblem& shape) {
+  const std::vector<bench::CompiledSpec>& specs = compiled(shape.problem);
+  if (specs.empty()) {
+    BenchRow row = {json_of(shape), name_of(shape) + ": the one-pass template has no legal candidate\n", true};
+    row.json["candidates"] = llvm::json::Array();
+    return row;
+  }
+  std::size_t number = 0;
+  const auto announce = [&](const codegen::KernelSpec& spec) {
+    say(fmt::format("candidate {} of {}: {}", ++number, specs.size(), codegen::to_string(spec)));
+  };
+  try {
+    return row_of(shape, bench::bench_candidates(run_, shape.problem, shape.tokens, specs, announce));
+  } catch (const std::runtime_error& failure) {
+    return failed_row(shape, failure.what());
+  }
+}
+
+const std::vector<bench::CompiledSpec>& CandidateSweep::compiled(const codegen::Problem& problem) {
+  if (const auto found = compiled_.find(problem); found != compiled_.end()) return found->second;
+  const std::vector<codegen::KernelSpec> specs = bench::legal_candidates(problem);
+  say(fmt::format("compiling {} candidates of {}", specs.size(), codegen::to_string(problem)));
+  const int jobs = default_jobs(std::thread::hardware_concurrency(), available_memory_bytes());
+  return compiled_[problem] = bench::compile_specs(specs, static_cast<unsigned>(jobs));
+}
+
+}  // namespace mhcjit::tools
