@@ -1,27 +1,16 @@
 #include "bench/candidates.h"
 
 #include <optional>
-#include <stdexcept>
 
 #include "bench/floor.h"
+#include "bench/value_or_throw.h"
 #include "codegen/candidates.h"
 #include "codegen/heuristic.h"
-#include "support/error.h"
 
 namespace mhcjit::bench {
 namespace {
 
 constexpr auto kernel_template = codegen::KernelTemplate::one_pass;
-
-void check(llvm::Error error) {
-  if (error) throw std::runtime_error(take_failure(std::move(error)).text);
-}
-
-template <typename T>
-T value_or_throw(llvm::Expected<T> expected) {
-  if (!expected) check(expected.takeError());
-  return std::move(*expected);
-}
 
 // The calls of `sets` with the kernels of a candidate.
 class CandidateCalls {
@@ -37,7 +26,7 @@ class CandidateCalls {
     mhcjit_pre_forward_args args = sets_.forward(set).args;
     args.workspace = workspace_->as();
     args.workspace_bytes = workspace_bytes_;
-    check(operator_->pre_forward(args, stream));
+    throw_if(operator_->pre_forward(args, stream));
   }
 
  private:

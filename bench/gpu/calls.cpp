@@ -39,7 +39,12 @@ std::string to_string(const Case& item) {
 }
 
 mhcjit_problem problem_of(const Case& item, mhcjit_op op) {
-  return {op, item.shape().n, item.shape().D, item.random.dtype, item.shape().has_gamma, item.batch_invariant};
+  return {op,
+          item.shape().n,
+          item.shape().D,
+          item.random.dtype,
+          item.shape().has_gamma ? 1 : 0,
+          item.batch_invariant ? 1 : 0};
 }
 
 mhcjit_dtype dtype_of(std::string_view tensor, mhcjit_dtype x_dtype) {
@@ -152,8 +157,8 @@ BackwardCall::BackwardCall(const ForwardCall& forward, const Gpu& gpu, const Cas
   args.dh_res = gradient("dh_res", gradients.dh_res, shape.T * shape.n * shape.n);
   args.T = shape.T;
   args.hc_eps = forward.args.hc_eps;
-  args.accumulate_dx = options.accumulate_dx;
-  args.accumulate_parameters = options.accumulate_parameters;
+  args.accumulate_dx = options.accumulate_dx ? 1 : 0;
+  args.accumulate_parameters = options.accumulate_parameters ? 1 : 0;
   args.dx = add("dx", shape.T * shape.columns(), options.accumulate_dx ? Use::accumulated : Use::output);
   args.dphi = parameter("dphi", shape.rows() * shape.columns());
   if (shape.has_gamma) args.dgamma = parameter("dgamma", shape.columns());

@@ -1,8 +1,8 @@
 #include "bench/gpu/fast_random.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
+#include <numbers>
 
 #include "oracle/parallel.h"
 #include "oracle/storage.h"
@@ -24,7 +24,7 @@ template <typename Element, typename Encode>
 void write_row(const TokenTensor& tensor, std::int64_t token, std::byte* row, Encode encode) {
   const std::uint64_t stream = mix(mix(tensor.seed) + static_cast<std::uint64_t>(token));
   // The sum of four uniform numbers of 16 bits has this deviation.
-  const auto scale = static_cast<float>(tensor.deviation / (65536.0 / std::sqrt(3.0)));
+  const auto scale = static_cast<float>(tensor.deviation / (65536.0 / std::numbers::sqrt3));
   for (std::int64_t k = 0; k < tensor.columns; ++k) {
     const std::uint64_t bits = mix(stream + static_cast<std::uint64_t>(k) * 0x9e3779b97f4a7c15u);
     const auto sum = static_cast<int>((bits & 0xffff) + (bits >> 16 & 0xffff) + (bits >> 32 & 0xffff) + (bits >> 48));

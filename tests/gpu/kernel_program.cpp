@@ -26,8 +26,6 @@ KernelProgram::KernelProgram(const Gpu& gpu, const std::string& source) : gpu_(g
   const auto* nvrtc = value_or_throw(runtime::Nvrtc::load(location));
   const auto templates = value_or_throw(runtime::load_templates(""));
   const auto identity = value_or_throw(runtime::identify(location));
-  nvrtc_version_ = nvrtc->version();
-  nvrtc_path_ = location.library;
   const auto output = value_or_throw(
       nvrtc->compile({source, templates->headers, runtime::compile_options(gpu.architecture, identity), ""}));
   gpu.driver.check(

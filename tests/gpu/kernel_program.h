@@ -22,14 +22,8 @@ class KernelProgram {
   // Enqueues on the default stream. `args` is the kernel's only parameter.
   void launch(const char* entry, const LaunchShape& shape, const void* args) const;
 
-  // "13.0", and where the compiler was found.
-  const std::string& nvrtc_version() const { return nvrtc_version_; }
-  const std::string& nvrtc_path() const { return nvrtc_path_; }
-
  private:
   const Gpu& gpu_;
-  std::string nvrtc_version_;
-  std::string nvrtc_path_;
   CUlibrary library_ = nullptr;
 };
 

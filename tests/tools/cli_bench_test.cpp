@@ -35,6 +35,7 @@ TEST(CliBenchWithoutGpu, IsExitCode3AndSaysWhatIsMissing) {
   EXPECT_EQ(result.exit_code, 3) << result.err;
   EXPECT_EQ(error_code_of(result), "MHCJIT_ERROR_NO_DEVICE");
   EXPECT_NE(result.err.find("there is no usable GPU to measure on: "), std::string::npos) << result.err;
+  EXPECT_EQ(error_code_of(cli("bench --host --json")), "MHCJIT_ERROR_NO_DEVICE");
   EXPECT_EQ(cli.folder().file_count(), 0) << "something was written";
 }
 
@@ -99,6 +100,42 @@ TEST_F(CliBench, CandidatesAreMeasuredBesideTheirEstimate) {
   }
   EXPECT_EQ(chosen, 1);
   EXPECT_TRUE((*rows)[2].getAsObject()->getArray("candidates")->empty()) << "D is no multiple of 8";
+}
+
+TEST_F(CliBench, TheHostsPartStandsAloneOrBesideAnOperator) {
+  const CliResult alone = cli("bench --host --quick --json");
+  EXPECT_EQ(alone.exit_code, 0) << alone.err;
+  const llvm::json::Object report = json_of(alone);
+  EXPECT_EQ(report.getArray("operators"), nullptr);
+  const llvm::json::Object* host = report.getObject("host");
+  ASSERT_NE(host, nullptr);
+  for (const char* field : {"kernels", "call_us", "raw_launch_us", "prepare_us"})
+    EXPECT_GT(host->getObject("launch")->getNumber(field).value_or(0), 0) << field;
+  EXPECT_GT(host->getObject("load")->getNumber("load_us").value_or(0), 0);
+  const llvm::json::Object* first_call = host->getObject("first_call");
+  ASSERT_NE(first_call, nullptr);
+  for (const char* cache : {"cold_cache", "warm_cache"}) {
+    const llvm::json::Object* calls = first_call->getObject(cache);
+    ASSERT_NE(calls, nullptr) << cache;
+    EXPECT_EQ(calls->getInteger("processes"), 1);
+    EXPECT_GT(calls->getNumber("first_call_ms").value_or(0), 0);
+    EXPECT_EQ(calls->getNumber("compile_ms").value_or(-1) > 0, cache == std::string("cold_cache")) << cache;
+  }
+
+  const llvm::json::Object both = json_of(cli("bench --host --op pre_forward --shapes shapes.json --quick --json"));
+  EXPECT_NE(both.getObject("host"), nullptr);
+  EXPECT_EQ(both.getArray("operators")->size(), 4u);
+}
+
+TEST_F(CliBench, WithoutACompilerTheHostsPartSaysSo) {
+  cli.environment["MHCJIT_NVRTC"] = "/absent/libnvrtc.so";
+  const CliResult result = cli("bench --host --quick --json");
+  EXPECT_EQ(result.exit_code, 1);
+  const llvm::json::Object report = json_of(result);
+  for (const char* part : {"first_call", "launch"})
+    EXPECT_NE(report.getObject("host")->getObject(part)->getString("failure").value_or("").find("/absent"),
+              llvm::StringRef::npos)
+        << part;
 }
 
 TEST_F(CliBench, ResultsAreTheJson) {

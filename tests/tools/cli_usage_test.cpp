@@ -39,7 +39,8 @@ TEST(CliUsage, HelpOfACommandNamesItsDocumentedOptions) {
       {"run",
        {"--inputs", "--outputs", "--device", "--backward", "--check", "--json", "--norm-eps", "--hc-eps",
         "--cache-dir"}},
-      {"bench", {"--op", "--shapes", "--candidates", "--quick", "--results", "--commit", "--cache-dir", "--json"}},
+      {"bench",
+       {"--op", "--shapes", "--candidates", "--host", "--quick", "--results", "--commit", "--cache-dir", "--json"}},
       {"make-inputs", {"--t", "--n", "--d", "--dtype", "--seed", "--std", "--gamma", "-o"}},
   };
   const Cli cli;
@@ -128,7 +129,7 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"bench_op", "bench --op post", "op is 'post', allowed: pre_forward, pre_backward"},
         Wrong{"bench_candidates", "bench --op pre_backward --candidates",
               "--candidates is given with --op pre_backward, allowed: --op pre_forward"},
-        Wrong{"bench_option", "bench --op pre_forward --shape a", "--op, --quick, --results, --shapes"},
+        Wrong{"bench_option", "bench --op pre_forward --shape a", "--host, --json, --op, --quick, --results, --shapes"},
         Wrong{"emit_no_op", "emit --n 4 --d 8 --arch sm_80", "--op is missing"},
         Wrong{"emit_op", "emit --op post --n 4 --d 8 --arch sm_80", "op is 'post', allowed: pre_forward, pre_backward"},
         Wrong{"emit_n", "emit --op pre_forward --n 0 --d 8 --arch sm_80", "--n is '0', allowed: an integer of 1 to 16"},

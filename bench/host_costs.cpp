@@ -1,0 +1,97 @@
+#include "bench/host_costs.h"
+
+#include <deque>
+
+#include "bench/compiled_spec.h"
+#include "bench/gpu/calls.h"
+#include "bench/spec.h"
+#include "bench/statistics.h"
+#include "bench/value_or_throw.h"
+#include "runtime/kernel_arguments.h"
+#include "runtime/launch_config.h"
+#include "runtime/stopwatch.h"
+#include "runtime/tensor_map.h"
+
+namespace mhcjit::bench {
+namespace {
+
+// So few that the device's queue never fills and makes the host wait.
+constexpr int calls_per_batch = 100;
+constexpr int batches = 100;
+// Nothing unloads them.
+constexpr int loads = 20;
+
+// Median over batches of one call's time on the host. The device catches up between batches, untimed.
+template <typename Body>
+double host_us(const gpu::Gpu& gpu, const Body& body) {
+  std::vector<double> samples(batches);
+  for (double& sample : samples) {
+    gpu.synchronize();
+    const runtime::Stopwatch watch;
+    for (int call = 0; call < calls_per_batch; ++call) body();
+    sample = static_cast<double>(watch.nanoseconds()) * 1e-3 / calls_per_batch;
+  }
+  gpu.synchronize();
+  return quantile(std::move(samples), 0.5);
+}
+
+// The launches of one call, with all that can be made beforehand made.
+class RawLaunches {
+ public:
+  RawLaunches(const codegen::KernelSpec& spec, const LoadedSpec& loaded, const mhcjit_pre_forward_args& args)
+      : driver_(loaded.driver), args_(runtime::kernel_arguments(spec, args)) {
+    for (const runtime::LoadedKernel& kernel : loaded.kernels) {
+      if (kernel.takes_tensor_map) map_ = *value_or_throw(runtime::tensor_map_of_x(driver_, spec, args.x, args.T));
+      codegen::Grid grid = codegen::grid_of(spec, kernel.stage, args.T);
+      if (kernel.max_blocks != 0) grid.x = std::min(grid.x, kernel.max_blocks);
+      configs_.emplace_back(kernel, grid, spec.threads_per_block, nullptr);
+      kernels_.push_back(kernel.kernel);
+    }
+  }
+
+  void run() {
+    void* parameters[] = {&args_, &map_};
+    for (std::size_t i = 0; i < kernels_.size(); ++i)
+      throw_if(driver_.check(
+          driver_.cuLaunchKernelEx(configs_[i].get(), reinterpret_cast<CUfunction>(kernels_[i]), parameters, nullptr),
+          MHCJIT_ERROR_LAUNCH_FAILED, "launching kernel {} bare", i));
+  }
+
+ private:
+  const runtime::DriverApi& driver_;
+  PreForwardArgs args_;
+  CUtensorMap map_ = {};
+  std::deque<runtime::LaunchConfig> configs_;
+  std::vector<CUkernel> kernels_;
+};
+
+}  // namespace
+
+HostCosts bench_host_costs(const gpu::Gpu& gpu, mhcjit_engine* engine, codegen::Problem problem) {
+  problem.architecture = value_or_throw(codegen::parse_architecture(gpu.architecture));
+  gpu::Case item = {{{1, problem.n, problem.d, problem.has_gamma}, static_cast<mhcjit_dtype>(problem.dtype), 51}};
+  const mhcjit_problem asked = gpu::problem_of(item, MHCJIT_PRE_FORWARD);
+  const gpu::ForwardCall call(gpu, item, gpu::prepare(engine, asked), oracle::random_inputs(item.random));
+
+  const codegen::KernelSpec spec = value_or_throw(spec_of(problem));
+  const CompiledSpec compiled = compile_specs({&spec, 1}, 1).front();
+  if (!compiled.failure.empty()) throw std::runtime_error(compiled.failure);
+  std::vector<double> load_us(loads);
+  for (double& sample : load_us) {
+    const runtime::Stopwatch watch;
+    value_or_throw(load_spec(spec, compiled.cubin));
+    sample = static_cast<double>(watch.nanoseconds()) * 1e-3;
+  }
+  RawLaunches raw(spec, value_or_throw(load_spec(spec, compiled.cubin)), call.args);
+
+  HostCosts costs;
+  costs.kernels = static_cast<int>(codegen::stages(spec).size());
+  costs.cubin_bytes = compiled.cubin.size();
+  costs.call_us = host_us(gpu, [&] { gpu::require(call.run(), "mhcjit_pre_forward"); });
+  costs.raw_launch_us = host_us(gpu, [&] { raw.run(); });
+  costs.prepare_us = host_us(gpu, [&] { gpu::prepare(engine, asked); });
+  costs.load_us = quantile(std::move(load_us), 0.5);
+  return costs;
+}
+
+}  // namespace mhcjit::bench

@@ -1,0 +1,21 @@
+// What the host pays for a call, for finding a prepared operator and for loading kernels, in microseconds.
+#pragma once
+
+#include "bench/gpu/gpu.h"
+#include "codegen/problem.h"
+
+namespace mhcjit::bench {
+
+struct HostCosts {
+  int kernels = 0;  // of one call
+  std::size_t cubin_bytes = 0;
+  double call_us = 0.0;        // mhcjit_pre_forward
+  double raw_launch_us = 0.0;  // as many cuLaunchKernelEx, of the same kernels with the same arguments
+  double prepare_us = 0.0;     // mhcjit_prepare of a problem that is ready
+  double load_us = 0.0;        // a cubin in memory to kernels in the current context
+};
+
+// Of a pre_forward of one token, for this device's architecture. Throws std::runtime_error with what failed.
+HostCosts bench_host_costs(const gpu::Gpu& gpu, mhcjit_engine* engine, codegen::Problem problem);
+
+}  // namespace mhcjit::bench

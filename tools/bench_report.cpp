@@ -1,0 +1,74 @@
+#include "tools/bench_report.h"
+
+#include <ctime>
+
+#include <fmt/chrono.h>
+#include <llvm/Support/raw_ostream.h>
+
+#include "runtime/doctor.h"
+
+namespace mhcjit::tools {
+
+llvm::Error BenchReport::begin(const std::string& commit, bool quick) {
+  auto found = runtime::find_out({});
+  if (!found) return found.takeError();
+  report_.json = llvm::json::Object{{"device", gpu_.name},
+                                    {"architecture", gpu_.architecture},
+                                    {"driver", found->driver.version},
+                                    {"nvrtc", found->nvrtc.version},
+                                    {"nvrtc_path", found->nvrtc.path},
+                                    {"mhcjit", found->library_version},
+                                    {"commit", commit},
+                                    {"date", fmt::format("{:%FT%TZ}", fmt::gmtime(std::time(nullptr)))},
+                                    {"l2_bytes", gpu_.l2_bytes},
+                                    {"quick", quick}};
+  report_.text = fmt::format("{}, {}, driver of CUDA {}, NVRTC {}, commit {}\n", gpu_.name, gpu_.architecture,
+                             found->driver.version, found->nvrtc.version, commit);
+  return write();
+}
+
+llvm::Error BenchReport::add_copy_rate(double gigabytes_per_second, const std::string& heading) {
+  report_.json["copy_gigabytes_per_second"] = number(gigabytes_per_second);
+  report_.text += fmt::format("a plain copy: {:.0f} GB/s read plus written\n{}", gigabytes_per_second, heading);
+  return write();
+}
+
+llvm::Error BenchReport::add(llvm::StringRef field, BenchRow row) {
+  take_text(row);
+  report_.json[field] = std::move(row.json);
+  return write();
+}
+
+llvm::Error BenchReport::add_to(llvm::StringRef list, BenchRow row) {
+  take_text(row);
+  rows_.push_back(std::move(row.json));
+  report_.json[list] = llvm::json::Array(rows_);
+  return write();
+}
+
+void BenchReport::interrupt() {
+  say("interrupted: what is measured so far stays");
+  report_.exit_code = exit_interrupted;
+}
+
+void BenchReport::take_text(const BenchRow& row) {
+  say(llvm::StringRef(row.text).rtrim().str());
+  report_.text += row.text;
+  if (!row.ok) report_.exit_code = exit_failed;
+}
+
+llvm::Error BenchReport::write() const {
+  if (file_.empty()) return llvm::Error::success();
+  std::error_code error;
+  llvm::raw_fd_ostream file(file_, error);
+  if (!error) {
+    file << llvm::formatv("{0:2}\n", llvm::json::Value(llvm::json::Object(report_.json)));
+    file.close();
+    error = file.error();
+    file.clear_error();
+  }
+  if (!error) return llvm::Error::success();
+  return make_error(MHCJIT_ERROR_IO, "results file '{}' cannot be written: {}", file_, error.message());
+}
+
+}  // namespace mhcjit::tools
