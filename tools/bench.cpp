@@ -32,7 +32,7 @@ cl::opt<bool> json("json", cl::desc("print one JSON object on stdout"), cl::sub(
 // The shapes of the operator, for any architecture; none where only the host's part is asked for.
 llvm::Expected<std::vector<SizedProblem>> asked_shapes() {
   std::vector<SizedProblem> wanted;
-  if (host && op.empty()) return wanted;
+  if (host && op.empty() && !candidates) return wanted;
   llvm::Expected<std::string> name = required("--op", op);
   if (!name) return name.takeError();
   llvm::Expected<codegen::Op> asked = codegen::parse_op(*name);

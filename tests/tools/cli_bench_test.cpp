@@ -143,6 +143,23 @@ TEST_F(CliBench, ResultsAreTheJson) {
   EXPECT_EQ(read_file(cli.file("bench.json")), result.out);
 }
 
+TEST_F(CliBench, ResultsThatAreWrongMakeNoTable) {
+  const std::string table = "python3 " BENCH_TABLE " ";
+  cli("bench --op pre_forward --shapes shapes.json --quick --results wrong.json");
+  const CliResult refused = cli.shell(table + "wrong.json");
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_EQ(refused.out, "");
+  EXPECT_EQ(refused.err, "wrong.json has 4 operators that failed or are wrong, expected 0\n");
+
+  // As a device would have them.
+  const CliResult printed = cli.shell(
+      "sed 's/\"within_bounds\": false/\"within_bounds\": true/' wrong.json > right.json; " + table + "right.json");
+  EXPECT_EQ(printed.exit_code, 0) << printed.err;
+  EXPECT_TRUE(printed.out.starts_with("Fake GPU 0, driver of CUDA 13.0, NVRTC 13.0, commit unknown, ")) << printed.out;
+  EXPECT_NE(printed.out.find("\n| pre_forward | 2 | 63 | 16 | bf16, gamma | portable | "), std::string::npos)
+      << printed.out;
+}
+
 TEST_F(CliBench, ResultsThatCannotBeWrittenAreKnownBeforeAnythingIsMeasured) {
   const CliResult result = cli("bench --op pre_forward --shapes shapes.json --results absent/bench.json");
   EXPECT_EQ(result.exit_code, 1);
