@@ -47,7 +47,7 @@ llvm::Expected<LoadedSpec> load_spec(const codegen::KernelSpec& spec, const std:
   if (!ordinal) return ordinal.takeError();
   auto device = runtime::inspect_device(**driver, *ordinal);
   if (!device) return device.takeError();
-  auto kernels = runtime::load_kernels(**driver, *ordinal, cubin, codegen::stages(spec), spec.threads_per_block);
+  auto kernels = runtime::load_kernels(**driver, *ordinal, cubin, codegen::stages(spec));
   if (!kernels) return kernels.takeError();
   return LoadedSpec{**driver, *device, std::move(*kernels)};
 }

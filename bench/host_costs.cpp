@@ -41,13 +41,16 @@ class RawLaunches {
   RawLaunches(const codegen::KernelSpec& spec, const LoadedSpec& loaded, const mhcjit_pre_forward_args& args)
       : driver_(loaded.driver), args_(runtime::kernel_arguments(spec, args)) {
     for (const runtime::LoadedKernel& kernel : loaded.kernels) {
+      if (!kernel.serves(args.T)) continue;
       if (kernel.takes_tensor_map) map_ = *value_or_throw(runtime::tensor_map_of_x(driver_, spec, args.x, args.T));
       codegen::Grid grid = codegen::grid_of(spec, kernel.stage, args.T);
       if (kernel.max_blocks != 0) grid.x = std::min(grid.x, kernel.max_blocks);
-      configs_.emplace_back(kernel, grid, spec.threads_per_block, nullptr);
+      configs_.emplace_back(kernel, grid, nullptr);
       kernels_.push_back(kernel.kernel);
     }
   }
+
+  int kernels() const { return static_cast<int>(kernels_.size()); }
 
   void run() {
     void* parameters[] = {&args_, &map_};
@@ -85,7 +88,7 @@ HostCosts bench_host_costs(const gpu::Gpu& gpu, mhcjit_engine* engine, codegen::
   RawLaunches raw(spec, value_or_throw(load_spec(spec, compiled.cubin)), call.args);
 
   HostCosts costs;
-  costs.kernels = static_cast<int>(codegen::stages(spec).size());
+  costs.kernels = raw.kernels();
   costs.cubin_bytes = compiled.cubin.size();
   costs.call_us = host_us(gpu, [&] { gpu::require(call.run(), "mhcjit_pre_forward"); });
   costs.raw_launch_us = host_us(gpu, [&] { raw.run(); });

@@ -56,7 +56,13 @@ llvm::Expected<KernelSpec> choose_spec(const Problem& problem, std::optional<Ker
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no kernel of template {} fits: {}", to_string(problem),
                       to_string(*wanted), reason);
   }
-  return *best_of(problem, KernelTemplate::portable, reason);
+  // Their costs are in one unit; what fits neither is left to the portable template, which fits everything.
+  std::optional<KernelSpec> best = best_of(problem, KernelTemplate::one_pass, reason);
+  const std::optional<KernelSpec> two_pass = best_of(problem, KernelTemplate::two_pass, reason);
+  if (two_pass && (!best || estimated_cost(*two_pass) < estimated_cost(*best))) best = two_pass;
+  if (!best) best = best_of(problem, KernelTemplate::portable, reason);
+  add_few_tokens(*best);
+  return *best;
 }
 
 }  // namespace mhcjit::codegen

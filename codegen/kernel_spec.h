@@ -118,6 +118,7 @@ struct StagePlan {
   std::int64_t max_tokens = codegen::max_tokens;
 
   std::string entry() const { return "mhcjit_" + name; }
+  bool serves(std::int64_t tokens) const { return min_tokens <= tokens && tokens <= max_tokens; }
 };
 
 std::vector<StagePlan> stages(const KernelSpec& spec);

@@ -41,7 +41,7 @@ llvm::Error GpuOperator::launch_stages(const Args& args, CUstream stream) const 
   const ProfilerRange range("launch", name());
   auto kernel_args = kernel_arguments(spec_, args);
   for (const LoadedKernel& loaded : kernels_) {
-    if (args.T < loaded.min_tokens || args.T > loaded.max_tokens || !is_needed(loaded.stage, args)) continue;
+    if (!loaded.serves(args.T) || !is_needed(loaded.stage, args)) continue;
     const CUtensorMap* x = nullptr;
     if (loaded.takes_tensor_map) {
       auto map = tensor_map_of_x(driver_, spec_, args.x, args.T);

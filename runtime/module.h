@@ -23,6 +23,8 @@ struct LoadedKernel {
   // Numbers of tokens that it serves.
   std::int64_t min_tokens = 0;
   std::int64_t max_tokens = codegen::max_tokens;
+
+  bool serves(std::int64_t tokens) const { return min_tokens <= tokens && tokens <= max_tokens; }
 };
 
 // Loads `cubin` and every kernel of `plans`, into the current context too, so that the first launch has nothing left to

@@ -22,7 +22,7 @@ void for_many_problems(Visit&& visit) {
 TEST(Candidates, EveryProblemHasALegalSpecWhoseConstantsFit) {
   for_many_problems([](const Problem& problem) {
     SCOPED_TRACE(to_string(problem));
-    auto spec = choose_spec(problem);
+    auto spec = choose_spec(problem, KernelTemplate::portable);
     ASSERT_TRUE(static_cast<bool>(spec));
     EXPECT_EQ(problem.d % spec->vec_size, 0);
     EXPECT_LE(spec->vec_size * bytes_of(problem.dtype), 16);
@@ -57,7 +57,7 @@ TEST(Candidates, RejectionsSayWhatDoesNotFit) {
 
 TEST(Heuristic, ChoosesTheCheapestLegalCandidate) {
   for_many_problems([](const Problem& problem) {
-    auto spec = choose_spec(problem);
+    auto spec = choose_spec(problem, KernelTemplate::portable);
     ASSERT_TRUE(static_cast<bool>(spec));
     for (const Candidate& candidate : candidates(problem)) {
       if (!candidate.legal()) continue;
@@ -67,10 +67,50 @@ TEST(Heuristic, ChoosesTheCheapestLegalCandidate) {
 }
 
 TEST(Heuristic, KeepsAllRowsOfTheUsualShapeInOneBlock) {
-  auto spec = choose_spec({Op::pre_forward, 4, 4096, DType::bf16, true, false, {9, 0, 'a'}});
+  auto spec = choose_spec({Op::pre_forward, 4, 4096, DType::bf16, true, false, {9, 0, 'a'}}, KernelTemplate::portable);
   ASSERT_TRUE(static_cast<bool>(spec));
   EXPECT_EQ(spec->row_blocks, 1);
   EXPECT_EQ(spec->padded_rows(), 24);
+}
+
+TEST(Heuristic, EveryProblemGetsATemplateOfItsOwnAndKernelsThatShareOutT) {
+  for_many_problems([](const Problem& problem) {
+    SCOPED_TRACE(to_string(problem));
+    auto spec = choose_spec(problem);
+    ASSERT_TRUE(static_cast<bool>(spec));
+    const bool is_forward = problem.op == Op::pre_forward;
+    EXPECT_EQ(spec->kernel_template == KernelTemplate::portable, !is_forward || problem.dtype == DType::fp32);
+    // At every T the launches are those of one template.
+    for (const std::int64_t tokens : {std::int64_t{1}, spec->few_max_tokens, spec->few_max_tokens + 1, max_tokens}) {
+      if (tokens == 0) continue;
+      bool few = false;
+      bool main = false;
+      for (const StagePlan& stage : stages(*spec))
+        if (stage.serves(tokens)) (stage.stage == Stage::few_tokens ? few : main) = true;
+      EXPECT_NE(few, main) << tokens;
+      EXPECT_EQ(few, tokens <= spec->few_max_tokens) << tokens;
+    }
+  });
+}
+
+TEST(Heuristic, TakesOnePassForTheShapesOfModels) {
+  for (const std::int64_t d : {1280, 1920, 2560, 4096, 5120, 7168}) {
+    const KernelSpec spec =
+        llvm::cantFail(choose_spec({Op::pre_forward, 4, d, DType::bf16, false, false, {9, 0, 'a'}}));
+    EXPECT_EQ(spec.kernel_template, KernelTemplate::one_pass) << d;
+    EXPECT_GE(spec.few_max_tokens, 64) << d;
+  }
+  EXPECT_EQ(
+      llvm::cantFail(choose_spec({Op::pre_forward, 4, 4096, DType::bf16, false, false, {8, 0, 0}})).kernel_template,
+      KernelTemplate::two_pass);
+}
+
+// A token's sums are added in another order when few tokens have a kernel of their own.
+TEST(Heuristic, HasOneKernelForAllTWhereBitsMayNotChangeWithT) {
+  const KernelSpec spec =
+      llvm::cantFail(choose_spec({Op::pre_forward, 4, 4096, DType::bf16, false, true, {9, 0, 'a'}}));
+  EXPECT_EQ(spec.few_max_tokens, 0);
+  EXPECT_EQ(stages(spec).size(), 1u);
 }
 
 TEST(Heuristic, RefusesWhatCheckRefuses) {

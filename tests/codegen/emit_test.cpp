@@ -4,6 +4,7 @@
 #include <fstream>
 #include <sstream>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "codegen/heuristic.h"
@@ -18,21 +19,20 @@ std::string golden(const std::string& name) {
   return text.str();
 }
 
-std::string emitted(const Problem& problem) { return emit_unit(llvm::cantFail(choose_spec(problem))); }
+std::string emitted(const Problem& problem, std::optional<KernelTemplate> wanted = std::nullopt) {
+  return emit_unit(llvm::cantFail(choose_spec(problem, wanted)));
+}
 
 TEST(Emit, MatchesGoldenText) {
   const Architecture hopper = {9, 0, 'a'};
-  EXPECT_EQ(emitted({Op::pre_forward, 4, 4096, DType::bf16, true, false, hopper}),
-            golden("pre_forward_n4_d4096_bf16_gamma"));
   EXPECT_EQ(emitted({Op::pre_backward, 3, 127, DType::fp32, false, false, hopper}),
             golden("pre_backward_n3_d127_fp32"));
   EXPECT_EQ(emitted({Op::pre_backward, 8, 2048, DType::fp16, true, false, hopper}),
             golden("pre_backward_n8_d2048_fp16_gamma"));
   const Problem problem = {Op::pre_forward, 4, 4096, DType::bf16, true, false, hopper};
-  EXPECT_EQ(emit_unit(llvm::cantFail(choose_spec(problem, KernelTemplate::one_pass))),
-            golden("pre_forward_n4_d4096_bf16_gamma_one_pass"));
-  EXPECT_EQ(emit_unit(llvm::cantFail(choose_spec(problem, KernelTemplate::two_pass))),
-            golden("pre_forward_n4_d4096_bf16_gamma_two_pass"));
+  EXPECT_EQ(emitted(problem), golden("pre_forward_n4_d4096_bf16_gamma"));
+  for (const KernelTemplate each : {KernelTemplate::portable, KernelTemplate::one_pass, KernelTemplate::two_pass})
+    EXPECT_EQ(emitted(problem, each), golden(fmt::format("pre_forward_n4_d4096_bf16_gamma_{}", to_string(each))));
 }
 
 TEST(Emit, EveryPartOfTheProblemChangesTheText) {

@@ -12,7 +12,7 @@ namespace {
 constexpr std::int64_t token_counts[] = {1, 2, 7, 13, 16, 17, 31, 32, 33, 137, 512, 1023, 8192, 65536, max_tokens};
 
 KernelSpec spec_of(Op op, int n, std::int64_t d) {
-  return llvm::cantFail(choose_spec({op, n, d, DType::bf16, true, false, {9, 0, 'a'}}));
+  return llvm::cantFail(choose_spec({op, n, d, DType::bf16, true, false, {9, 0, 'a'}}, KernelTemplate::portable));
 }
 
 TEST(LaunchPlan, GridOfTheUsualShape) {

@@ -67,7 +67,7 @@ void expect_within_budget(const Compiled& compiled) {
     EXPECT_EQ(kernel->static_smem_bytes, 0);
     EXPECT_GT(kernel->registers, 0);
     // The register file of a multiprocessor has 65536; the assembler hands them out to a warp in groups of 256.
-    const int registers_per_block = (kernel->registers + 7) / 8 * 8 * compiled.spec.threads_per_block;
+    const int registers_per_block = (kernel->registers + 7) / 8 * 8 * stage.threads_per_block;
     EXPECT_LE(registers_per_block * stage.min_blocks_per_multiprocessor, 65536);
   }
   const std::regex frame("([0-9]+) bytes stack frame");
@@ -115,9 +115,9 @@ TEST_P(Resources, TheUsualShapeFitsWithTheOlderCompiler) {
 // memory.
 class OnePassResources : public testing::TestWithParam<const char*> {
  protected:
-  static void expect_one_pass_within_budget(const char* nvrtc, Problem problem) {
+  static void expect_fits(codegen::KernelTemplate kernel_template, const char* nvrtc, Problem problem) {
     problem.architecture = value_of(codegen::parse_architecture(GetParam()));
-    expect_within_budget(compile(nvrtc, problem, codegen::KernelTemplate::one_pass));
+    expect_within_budget(compile(nvrtc, problem, kernel_template));
   }
 };
 
@@ -133,12 +133,12 @@ TEST_P(OnePassResources, EveryKindOfKernelFits) {
         Shape{4, 7168, DType::fp16, true}, Shape{4, 5120, DType::bf16, false}, Shape{4, 2560, DType::fp16, true},
         Shape{4, 1920, DType::bf16, true}, Shape{4, 1280, DType::bf16, false}, Shape{2, 4096, DType::bf16, true},
         Shape{6, 2560, DType::bf16, true}, Shape{3, 1000, DType::fp16, false}, Shape{1, 512, DType::bf16, true}})
-    expect_one_pass_within_budget(NVRTC_13,
-                                  {Op::pre_forward, shape.n, shape.d, shape.dtype, shape.has_gamma, false, {}});
+    expect_fits(codegen::KernelTemplate::one_pass, NVRTC_13,
+                {Op::pre_forward, shape.n, shape.d, shape.dtype, shape.has_gamma, false, {}});
 }
 
 TEST_P(OnePassResources, TheUsualShapeFitsWithTheOlderCompiler) {
-  expect_one_pass_within_budget(NVRTC_12, {Op::pre_forward, 4, 4096, DType::bf16, true, false, {}});
+  expect_fits(codegen::KernelTemplate::one_pass, NVRTC_12, {Op::pre_forward, 4, 4096, DType::bf16, true, false, {}});
 }
 
 // One block of rows and several, one block a multiprocessor and two, both 16-bit types, each width of a load.
@@ -165,6 +165,22 @@ TEST_P(Resources, TwoPassKernelsFitWithTheOlderCompiler) {
                                  codegen::KernelTemplate::two_pass));
 }
 
+// One chunk of columns a warp and several, rows that do not fill a block of eight, both 16-bit types.
+TEST_P(OnePassResources, EveryKindOfKernelForFewTokensFits) {
+  struct Shape {
+    int n;
+    std::int64_t d;
+    DType dtype;
+    bool has_gamma;
+  };
+  for (const Shape& shape :
+       {Shape{4, 4096, DType::bf16, true}, Shape{4, 4096, DType::fp16, true}, Shape{4, 7168, DType::bf16, false},
+        Shape{4, 128, DType::bf16, false}, Shape{2, 4096, DType::fp16, false}, Shape{6, 2560, DType::bf16, true},
+        Shape{8, 2048, DType::bf16, true}, Shape{3, 1004, DType::bf16, true}})
+    expect_fits(codegen::KernelTemplate::few_tokens, NVRTC_13,
+                {Op::pre_forward, shape.n, shape.d, shape.dtype, shape.has_gamma, false, {}});
+}
+
 INSTANTIATE_TEST_SUITE_P(Architectures, OnePassResources, testing::Values("sm_90a", "sm_100a"),
                          [](const auto& info) { return std::string(info.param); });
 
@@ -178,7 +194,7 @@ TEST(Compiler, IsDeterministic) {
   const Nvrtc* nvrtc = value_of(Nvrtc::load(location));
   ASSERT_NE(nvrtc, nullptr);
   CompileRequest request;
-  request.source = codegen::emit_unit(value_of(codegen::choose_spec(problem)));
+  request.source = codegen::emit_unit(value_of(codegen::choose_spec(problem, codegen::KernelTemplate::portable)));
   request.headers = value_of(load_templates(""))->headers;
   request.options = compile_options("sm_90a", value_of(identify(location)));
   const std::string first = value_of(nvrtc->compile(request)).cubin;

@@ -13,7 +13,7 @@ namespace {
 codegen::KernelSpec spec_of(const mhcjit_problem& problem) {
   auto asked = codegen::from_public(problem, {9, 0, 'a'});
   EXPECT_TRUE(static_cast<bool>(asked));
-  auto spec = codegen::choose_spec(*asked);
+  auto spec = codegen::choose_spec(*asked, codegen::KernelTemplate::portable);
   EXPECT_TRUE(static_cast<bool>(spec));
   return *spec;
 }

@@ -108,7 +108,7 @@ std::string launch(const Operator& op, const Args& args, std::uint64_t seed) {
 
   const auto kernel_args = runtime::kernel_arguments(op.spec, args);
   for (const codegen::StagePlan& stage : codegen::stages(op.spec)) {
-    if (args.T < stage.min_tokens || args.T > stage.max_tokens || !runtime::is_needed(stage.stage, args)) continue;
+    if (!stage.serves(args.T) || !runtime::is_needed(stage.stage, args)) continue;
     const auto entry = std::ranges::find(op.unit->entries, stage.entry(), &Entry::name);
     codegen::Grid grid = codegen::grid_of(op.spec, stage.stage, args.T);
     if (stage.is_persistent) grid.x = std::min<std::uint32_t>(grid.x, clusters_at_once * stage.cluster_size);

@@ -72,7 +72,7 @@ llvm::Expected<codegen::KernelSpec> parse_spec(std::string_view name, codegen::O
   problem.has_gamma = !parts.empty() && parts.front() == "gamma";
   if (problem.has_gamma) parts = parts.drop_front();
   if (auto error = codegen::check(problem)) return error;
-  if (parts.empty()) return codegen::choose_spec(problem);
+  if (parts.empty()) return codegen::choose_spec(problem, codegen::KernelTemplate::portable);
 
   int tokens_per_warp = 0;
   int row_blocks = 0;
