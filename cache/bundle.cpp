@@ -47,19 +47,19 @@ class BundleFile {
     return file;
   }
 
-  BundleFile(BundleFile&& other) : path_(other.path_), fd_(std::exchange(other.fd_, -1)) {}
+  BundleFile(BundleFile&& other) noexcept : path_(other.path_), fd_(std::exchange(other.fd_, -1)) {}
   ~BundleFile() {
     if (fd_ >= 0) ::close(fd_);
   }
 
-  llvm::Error read(const BundleVisitor& visitor) const {
+  llvm::Error read(const BundleVisitor& visitor, llvm::StringRef hmac_key) const {
     if (::lseek(fd_, 0, SEEK_SET) != 0) return call_failed("lseek", path_, errno);
     const auto source = [this](char* buffer, std::size_t size) -> llvm::Expected<std::size_t> {
       const ssize_t got = retry([&] { return ::read(fd_, buffer, size); });
       if (got < 0) return call_failed("read", path_, errno);
       return static_cast<std::size_t>(got);
     };
-    return read_bundle(source, visitor);
+    return read_bundle(source, visitor, hmac_key);
   }
 
  private:
@@ -77,8 +77,8 @@ llvm::Error open_folder(const std::string& root) {
   return check_folder(FileOps::system(), root, Trust::owner).takeError();
 }
 
-bool has_sound_entry(const std::string& root, const std::string& digest) {
-  llvm::Expected<std::optional<StoredEntry>> entry = read_stored_entry(root, digest);
+bool has_sound_entry(const std::string& root, const std::string& digest, llvm::StringRef hmac_key) {
+  llvm::Expected<std::optional<StoredEntry>> entry = read_stored_entry(root, digest, hmac_key);
   if (entry) return entry->has_value();
   llvm::consumeError(entry.takeError());
   return false;
@@ -90,15 +90,16 @@ llvm::Error publish(const std::string& root, const std::string& stem, llvm::Stri
   return replace_file(FileOps::system(), root, stem, extension, bytes, /*flush=*/true);
 }
 
-llvm::Expected<ImportReport> import_checked(const BundleFile& file, const std::string& root, bool dry_run) {
-  if (llvm::Error error = file.read({})) return error;
+llvm::Expected<ImportReport> import_checked(const BundleFile& file, const std::string& root, bool dry_run,
+                                            llvm::StringRef hmac_key) {
+  if (llvm::Error error = file.read({}, hmac_key)) return error;
   if (!dry_run) {
     if (llvm::Error error = open_folder(root)) return error;
   }
   ImportReport report;
   BundleVisitor visitor;
   visitor.entry = [&](const std::string& digest, StoredEntry& entry) -> llvm::Error {
-    if (has_sound_entry(root, digest)) {
+    if (has_sound_entry(root, digest, hmac_key)) {
       ++report.already_there;
       return llvm::Error::success();
     }
@@ -111,7 +112,7 @@ llvm::Expected<ImportReport> import_checked(const BundleFile& file, const std::s
     return publish(root, compiler_record_name.str(), "", line + "\n", dry_run);
   };
   // The checks are made again: the file may have changed since.
-  if (llvm::Error error = file.read(visitor)) return error;
+  if (llvm::Error error = file.read(visitor, hmac_key)) return error;
   return report;
 }
 
@@ -168,7 +169,7 @@ llvm::Error write_bundle(const std::string& path, llvm::function_ref<llvm::Error
   return replace_file(FileOps::system(), folder, path.substr(slash + 1), "", fill_file, /*flush=*/true);
 }
 
-llvm::Error read_bundle(const TarReader::Source& source, const BundleVisitor& visitor) {
+llvm::Error read_bundle(const TarReader::Source& source, const BundleVisitor& visitor, llvm::StringRef hmac_key) {
   TarReader reader(source, max_entry_file_bytes);
   std::set<std::string> names;
   while (true) {
@@ -182,7 +183,7 @@ llvm::Error read_bundle(const TarReader::Source& source, const BundleVisitor& vi
     if (!names.insert(name).second) return refuse("stands in it twice, it should once");
     llvm::Error error = llvm::Error::success();
     if (const std::optional<std::string> digest = digest_of_name(name)) {
-      llvm::Expected<StoredEntry> entry = check_stored_entry(std::move((*member)->bytes), *digest);
+      llvm::Expected<StoredEntry> entry = check_stored_entry(std::move((*member)->bytes), *digest, hmac_key);
       if (!entry) return refuse("is bad: " + take_failure(entry.takeError()).text);
       if (visitor.entry) error = visitor.entry(*digest, *entry);
     } else if (name == compiler_record_name) {
@@ -197,9 +198,10 @@ llvm::Error read_bundle(const TarReader::Source& source, const BundleVisitor& vi
   return llvm::Error::success();
 }
 
-llvm::Expected<ImportReport> import_bundle(const std::string& path, const std::string& root, bool dry_run) {
+llvm::Expected<ImportReport> import_bundle(const std::string& path, const std::string& root, bool dry_run,
+                                           llvm::StringRef hmac_key) {
   llvm::Expected<BundleFile> file = BundleFile::open(path);
-  llvm::Expected<ImportReport> report = file ? import_checked(*file, root, dry_run) : file.takeError();
+  llvm::Expected<ImportReport> report = file ? import_checked(*file, root, dry_run, hmac_key) : file.takeError();
   if (report) return report;
   const Failure failure = take_failure(report.takeError());
   return make_error(failure.status, "bundle '{}' is not imported: {}", path, failure.text);

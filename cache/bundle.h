@@ -53,8 +53,9 @@ struct BundleVisitor {
 };
 
 // Reads a bundle as if an enemy had made it: nothing but whole, sound entries under their own names, each once, and at
-// most one compiler's line; no path, no link. Errors: BAD_FILE with the member; those of the visitor and the source.
-llvm::Error read_bundle(const TarReader::Source& source, const BundleVisitor& visitor);
+// most one compiler's line; no path, no link. With a `hmac_key` that is not "" each entry's tag must be made with it.
+// Errors: BAD_FILE with the member; those of the visitor and the source.
+llvm::Error read_bundle(const TarReader::Source& source, const BundleVisitor& visitor, llvm::StringRef hmac_key = "");
 
 struct ImportReport {
   std::vector<std::string> imported;  // digests
@@ -64,8 +65,10 @@ struct ImportReport {
 
 // Adds the bundle's entries to the folder `root`, which is made when it is absent; the bundle's compiler becomes the
 // folder's. A bundle in which anything is wrong changes nothing. Doing it again changes nothing. Others may use the
-// folder meanwhile. `dry_run`: the same report, and nothing changes. Errors: those of read_bundle(), with the bundle's
-// path; BAD_FILE when the folder is not to be trusted; IO.
-llvm::Expected<ImportReport> import_bundle(const std::string& path, const std::string& root, bool dry_run);
+// folder meanwhile. `dry_run`: the same report, and nothing changes. With a `hmac_key` that is not "" an entry that the
+// folder has is sound only with a tag that is made with it. Errors: those of read_bundle(), with the bundle's path;
+// BAD_FILE when the folder is not to be trusted; IO.
+llvm::Expected<ImportReport> import_bundle(const std::string& path, const std::string& root, bool dry_run,
+                                           llvm::StringRef hmac_key = "");
 
 }  // namespace mhcjit::cache

@@ -29,7 +29,8 @@ std::optional<std::string> digest_of_name(llvm::StringRef name) {
   return name.str();
 }
 
-llvm::Expected<StoredEntry> check_stored_entry(std::string bytes, llvm::StringRef digest) {
+llvm::Expected<StoredEntry> check_stored_entry(std::string bytes, llvm::StringRef digest, llvm::StringRef hmac_key) {
+  if (llvm::Error error = check_tag(bytes, hmac_key)) return error;
   llvm::Expected<Entry> entry = decode(without_tag(bytes));
   if (!entry) return entry.takeError();
   if (const std::string actual = digest_of(entry->key_text); actual != digest) {
@@ -52,8 +53,7 @@ llvm::Expected<std::optional<StoredEntry>> read_stored_entry(const std::string& 
   auto bytes = read_file(FileOps::system(), path, max_entry_file_bytes, Trust::owner);
   if (!bytes) return bytes.takeError();
   if (!*bytes) return std::nullopt;
-  if (llvm::Error error = check_tag(**bytes, hmac_key)) return error;
-  llvm::Expected<StoredEntry> entry = check_stored_entry(std::move(**bytes), digest);
+  llvm::Expected<StoredEntry> entry = check_stored_entry(std::move(**bytes), digest, hmac_key);
   if (!entry) return entry.takeError();
   return std::move(*entry);
 }

@@ -24,13 +24,14 @@ struct StoredEntry {
   std::vector<KeyField> fields;  // of entry.key_text
 };
 
-// `bytes` as the entry of this digest, with every check that needs no question to compare with: the format, the digest
-// of the key text, the architecture that the key names, the cubin. A tag is not looked at. Reads any bytes safely.
-// Errors: BAD_FILE.
-llvm::Expected<StoredEntry> check_stored_entry(std::string bytes, llvm::StringRef digest);
+// `bytes` as the entry of this digest, with every check that needs no question to compare with: the tag, when
+// `hmac_key` is not ""; the format, the digest of the key text, the architecture that the key names, the cubin. Reads
+// any bytes safely. Errors: BAD_FILE.
+llvm::Expected<StoredEntry> check_stored_entry(std::string bytes, llvm::StringRef digest,
+                                               llvm::StringRef hmac_key = "");
 
 // The entry of this digest in the folder `root`, or nothing when there is none. Errors: BAD_FILE as above, and when it
-// is a link, no regular file or not to be trusted, or when `hmac_key` is not "" and its tag is not made with it; IO.
+// is a link, no regular file or not to be trusted; IO.
 llvm::Expected<std::optional<StoredEntry>> read_stored_entry(const std::string& root, llvm::StringRef digest,
                                                              llvm::StringRef hmac_key = "");
 

@@ -59,10 +59,12 @@ llvm::Expected<Report> run_import() {
   if (bundles.empty()) return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "no bundle is named, see --help");
   auto root = folder();
   if (!root) return root.takeError();
+  auto key = hmac_key();
+  if (!key) return key.takeError();
   Report report;
   llvm::json::Array made;
   for (const std::string& bundle : bundles) {
-    auto imported = cache::import_bundle(bundle, *root, dry_run);
+    auto imported = cache::import_bundle(bundle, *root, dry_run, *key);
     if (!imported) return imported.takeError();
     report.text +=
         fmt::format("{}: {} {} entries, {} were there, cache folder {}\n", bundle,
@@ -97,7 +99,9 @@ const Command& cache_import_command() {
       import_bundle, "BUNDLE... [--dry-run] [--cache-dir DIR] [--json]",
       "Checks every byte of a bundle before it changes the folder; a bundle in which anything is wrong changes\n"
       "nothing. What the folder has stays, so bundles may overlap and be imported twice. The compiler that the\n"
-      "last bundle names becomes the folder's. Import only what you trust: a check finds damage, not intent.",
+      "last bundle names becomes the folder's. Where MHCJIT_CACHE_KEY_FILE names a key, an entry without a tag\n"
+      "that is made with it is wrong too. Without one, import only what you trust: a check finds damage, not\n"
+      "intent.",
       "  mhcjit cache import kernels.tar --dry-run\n"
       "  mhcjit cache import kernels.tar --cache-dir ./kernels --json",
       run_import};

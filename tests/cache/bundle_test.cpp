@@ -3,10 +3,12 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <map>
 
 #include <gtest/gtest.h>
 
 #include "cache/bundle.h"
+#include "cache/entry_file.h"
 #include "support/error.h"
 #include "tests/cache/child.h"
 #include "tests/cache/sample.h"
@@ -266,6 +268,59 @@ INSTANTIATE_TEST_SUITE_P(
         Hostile{"something_behind", [](const Sample& one) { return tar_end() + member_of(one); },
                 "something after the archive's end"}),
     [](const auto& info) { return std::string(info.param.name); });
+
+// Bundles for those who have a key.
+class TaggedBundle : public Bundle {
+ protected:
+  static std::string tagged(const Sample& one, const std::string& key) {
+    const std::string bytes = encode(one.entry);
+    return bytes + tag_of(bytes, key);
+  }
+
+  llvm::Expected<ImportReport> import_with_key(const std::string& members) {
+    const std::string path = folder_ / "tagged.tar";
+    test::write_file(path, members + tar_end());
+    return import_bundle(path, root(), /*dry_run=*/false, key_);
+  }
+
+  const std::string key_ = "0123456789abcdef0123456789abcdef";
+  const std::string sound_ = member(entry_name(all_[0].key), tagged(all_[0], key_));
+};
+
+TEST_F(TaggedBundle, WithTheKeysTagsIsImportedWithThem) {
+  llvm::Expected<ImportReport> report = import_with_key(sound_);
+  ASSERT_TRUE(static_cast<bool>(report)) << llvm::toString(report.takeError());
+  EXPECT_EQ(report->imported, std::vector{all_[0].key.digest()});
+  EXPECT_EQ(bytes_of(all_[0]), tagged(all_[0], key_));
+}
+
+TEST_F(TaggedBundle, WithOneEntryOfAnotherKeyOrOfNoneChangesNothing) {
+  const std::string name = entry_name(all_[1].key), other_key = key_.substr(1) + "0";
+  const std::map<std::string, std::string> wrong = {
+      {"tag is absent", encode(all_[1].entry)},
+      {"tag is another key's or another entry's", tagged(all_[1], other_key)},
+      {"tag is another key's", encode(all_[1].entry) + tag_of(encode(all_[0].entry), key_)}};
+  for (const auto& [text, bytes] : wrong) {
+    llvm::Expected<ImportReport> report = import_with_key(sound_ + member(name, bytes));
+    ASSERT_FALSE(static_cast<bool>(report)) << text;
+    const Failure failure = take_failure(report.takeError());
+    EXPECT_EQ(failure.status, MHCJIT_ERROR_BAD_FILE);
+    EXPECT_NE(failure.text.find(fmt::format("member '{}' is bad: cache entry: {}", name, text)), std::string::npos)
+        << failure.text;
+    EXPECT_FALSE(std::filesystem::exists(root()));
+  }
+}
+
+TEST_F(TaggedBundle, ReplacesAnEntryWithoutItsTag) {
+  import(make("a.tar", {all_[0]}));
+  llvm::Expected<ImportReport> report = import_with_key(sound_);
+  ASSERT_TRUE(static_cast<bool>(report)) << llvm::toString(report.takeError());
+  EXPECT_EQ(report->already_there, 0u);
+  EXPECT_EQ(bytes_of(all_[0]), tagged(all_[0], key_));
+  report = import_with_key(sound_);
+  ASSERT_TRUE(static_cast<bool>(report)) << llvm::toString(report.takeError());
+  EXPECT_EQ(report->already_there, 1u);
+}
 
 TEST_F(Bundle, WhatIsNoRegularFileIsRefusedWithoutWaiting) {
   ASSERT_EQ(::mkfifo((folder_ / "fifo").c_str(), 0600), 0);

@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "tests/cache/sample.h"
@@ -190,6 +191,28 @@ TEST_F(CliCache, VerifyAndExportLookAtTheTagWhereThereIsAKey) {
   EXPECT_NE(bad.out.find("1 sound, 3 bad"), std::string::npos) << bad.out;
   EXPECT_NE(bad.err.find("tag is absent"), std::string::npos) << bad.err;
   EXPECT_EQ(json_of(exported).getArray("exported")->size(), 1u) << exported.out;
+}
+
+TEST_F(CliCache, ImportLooksAtTheTagWhereThereIsAKey) {
+  const std::string key = "0123456789abcdef0123456789abcdef", file = cli_.file("key");
+  write_file(file, key);
+  ASSERT_EQ(::chmod(file.c_str(), 0600), 0);
+  ASSERT_EQ(cli_("cache export -o none.tar").exit_code, 0);
+  cache::Options tagged;
+  tagged.hmac_key = key;
+  EXPECT_TRUE(cache::DiskCache(cli_.cache(), tagged).publish(all_[1].key, all_[1].entry));
+  ASSERT_EQ(cli_({"cache", "export", "--match", digest(1), "-o", "tagged.tar"}).exit_code, 0);
+
+  cli_.environment["MHCJIT_CACHE_KEY_FILE"] = file;
+  const std::string there = cli_.file("there");
+  for (const char* option : {"", " --dry-run"}) {
+    const CliResult refused = cli_(fmt::format("cache import tagged.tar none.tar --cache-dir {}{}", there, option));
+    EXPECT_EQ(refused.exit_code, 1);
+    EXPECT_NE(refused.err.find("bundle 'none.tar' is not imported"), std::string::npos) << refused.err;
+    EXPECT_NE(refused.err.find("tag is absent"), std::string::npos) << refused.err;
+  }
+  EXPECT_EQ(cache::names_ending(there, ""), std::vector<std::string>{digest(1) + ".mhcjit"});
+  EXPECT_EQ(cli_("cache verify --cache-dir " + there).exit_code, 0);
 }
 
 TEST_F(CliCache, PruneTrimsToTheLimits) {
