@@ -25,7 +25,7 @@ off_t byte_of(llvm::StringRef digest) {
 
 ProcessLock::ProcessLock(FileOps& ops, const std::string& path, llvm::StringRef digest,
                          std::chrono::milliseconds timeout)
-    : ops_(ops), state_(State::no_file) {
+    : ops_(ops) {
   constexpr int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
   fd_ = retry([&] { return ops_.open(path.c_str(), flags, 0600); });
   if (fd_ >= 0) state_ = acquire(digest, timeout);
@@ -37,6 +37,7 @@ ProcessLock::State ProcessLock::acquire(llvm::StringRef digest, std::chrono::mil
   for (auto pause = shortest_pause;; pause = std::min(pause * 2, longest_pause)) {
     if (set(F_WRLCK)) return State::held;
     if (errno != EAGAIN && errno != EACCES) return State::unsupported;
+    waited_ = true;
     const auto now = std::chrono::steady_clock::now();
     if (now >= deadline) return State::timed_out;
     std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(pause, deadline - now));

@@ -32,6 +32,9 @@ class ProcessLock {
 
   State state() const { return state_; }
 
+  // Whether another had it at first.
+  bool waited() const { return waited_; }
+
  private:
   State acquire(llvm::StringRef digest, std::chrono::milliseconds timeout);
   bool set(short type);
@@ -39,7 +42,8 @@ class ProcessLock {
   FileOps& ops_;
   int fd_ = -1;
   off_t byte_ = 0;
-  State state_;
+  bool waited_ = false;
+  State state_ = State::no_file;
 };
 
 }  // namespace mhcjit::cache

@@ -63,8 +63,9 @@ class TieredCache {
   };
 
   // For a key that find() did not find: what `compile` returns, which publishes it too; or what another process that
-  // was compiling it has published. Of all processes that use the writable folder and ask at once, one compiles. After
-  // `lock_timeout`, or where there are no locks, this one compiles too. Errors: those of `compile`.
+  // was compiling it has published. Of all processes that use the writable folder and ask at once, one compiles. Where
+  // it then publishes nothing, after `lock_timeout`, or where there are no locks, this one compiles too. Errors: those
+  // of `compile`.
   llvm::Expected<Made> make_once(const CacheKey& key, llvm::StringRef architecture,
                                  llvm::function_ref<llvm::Expected<Entry>()> compile);
 

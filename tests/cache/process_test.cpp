@@ -197,6 +197,74 @@ TEST(Processes, DistinctKeysDoNotWaitForEachOther) {
   EXPECT_EQ(cache.counters().lock_timeouts, 0u);
 }
 
+struct Rush {
+  std::atomic<int> compiles = 0;
+  std::atomic<int> waiting = 0;   // processes that found the lock taken
+  std::atomic<int> together = 0;  // in a compile at the same time
+  std::atomic<bool> failed = false;
+
+  // Whether the number does so before a minute is over. Where one did not, none waits any more.
+  bool reaches(const std::atomic<int>& number, int least) {
+    for (const auto start = steady_clock::now(); number < least && !failed;) {
+      if (steady_clock::now() - start > milliseconds(60'000)) failed = true;
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+    return !failed;
+  }
+};
+
+// One of the processes, in a folder where each call of this name fails. Where one can hold the lock, its compile lasts
+// until the others wait; theirs last until all of them compile. 0 when that came true, and the entry was right.
+int rush_in(Rush& rush, const std::string& root, std::string_view failing_call, int error, bool one_goes_first) {
+  FaultyFileOps ops;
+  int lock_calls = 0;
+  ops.before = [&](std::string_view call) {
+    if (call == "lock" && ++lock_calls == 2) ++rush.waiting;
+    return call == failing_call ? error : 0;
+  };
+  Warnings warnings;
+  TieredCache cache(root, options_of(warnings), ops);
+  const Sample wanted = sample();
+  bool met = false;
+  llvm::Expected<TieredCache::Made> made = cache.make_once(wanted.key, "sm_90a", [&]() -> llvm::Expected<Entry> {
+    if (rush.compiles++ == 0 && one_goes_first) {
+      met = rush.reaches(rush.waiting, processes - 1);
+    } else {
+      ++rush.together;
+      met = rush.reaches(rush.together, processes - (one_goes_first ? 1 : 0));
+    }
+    met = met && !cache.publish(wanted.key, wanted.entry);
+    return wanted.entry;
+  });
+  if (made) return met && made->entry == wanted.entry && cache.counters().lock_timeouts == 0 ? 0 : 1;
+  llvm::consumeError(made.takeError());
+  return 1;
+}
+
+TEST(Processes, WhereNothingCanBePublishedTheyCompileAtTheSameTime) {
+  struct Fault {
+    const char* failing_call;
+    int error;
+    bool one_goes_first;
+  };
+  for (const Fault& fault : {Fault{"write", ENOSPC, true}, Fault{"open", EROFS, false}}) {
+    const test::TemporaryFolder folder;
+    const Shared<Rush> rush;
+    std::vector<pid_t> children;
+    for (int process = 0; process < processes; ++process) {
+      const pid_t child = ::fork();
+      if (child == 0) ::_exit(rush_in(*rush, folder.path(), fault.failing_call, fault.error, fault.one_goes_first));
+      children.push_back(child);
+    }
+    for (const pid_t child : children) {
+      int status = -1;
+      ASSERT_EQ(::waitpid(child, &status, 0), child);
+      EXPECT_EQ(status, 0) << fault.failing_call;
+    }
+    EXPECT_EQ(rush->compiles, processes) << fault.failing_call;
+  }
+}
+
 TEST(Processes, WithoutLocksEveryoneCompilesAndOneWarningSaysSo) {
   for (const int error : {ENOLCK, EOPNOTSUPP, EINVAL}) {
     const test::TemporaryFolder folder;
