@@ -92,12 +92,12 @@ std::vector<Candidate> few_tokens_candidates(const Problem& problem) {
 }
 
 double few_tokens_cost(const KernelSpec& spec) {
-  // phi comes into a multiprocessor at its share of the L2 cache's rate; each chunk waits for its own part.
+  // phi comes into a multiprocessor at its share of the L2 cache's rate; each chunk waits for its own part. Then the
+  // start of a block's warps, and adding up what they and the other blocks have. Fitted to an H200.
   constexpr double bytes_per_clock = 60.0;
-  constexpr double chunk_latency = 500.0;
-  // Starting a block's warps, and adding up what they and the other blocks have.
-  constexpr double warp_clocks = 30.0;
-  constexpr double block_clocks = 20.0;
+  constexpr double chunk_latency = 700.0;
+  constexpr double warp_clocks = 160.0;
+  constexpr double block_clocks = 150.0;
   const double phi_bytes = 4.0 * spec.problem.rows() * spec.problem.n * static_cast<double>(block_columns(spec));
   return phi_bytes / bytes_per_clock + chunk_latency * spec.few_chunks_per_warp + warp_clocks * spec.few_gemm_warps +
          block_clocks * spec.few_cluster_size;

@@ -5,6 +5,8 @@
 #include <utility>
 
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "cache/system_call.h"
 #include "support/error.h"
@@ -24,8 +26,20 @@ Written& written() {
   return *written;
 }
 
-llvm::Error append(const std::string& path, const std::string& line) {
+// Whether a write to the file was cut short. False when it cannot be told.
+bool ends_within_a_line(cache::FileOps& ops, const std::string& path) {
+  constexpr int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+  const cache::Descriptor file(ops, cache::retry([&] { return ops.open(path.c_str(), flags, 0); }));
+  struct stat status = {};
+  char last = '\n';
+  return file.get() >= 0 && ops.fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) && status.st_size > 0 &&
+         ::pread(file.get(), &last, 1, status.st_size - 1) == 1 && last != '\n';
+}
+
+// `line` ends with a newline.
+llvm::Error append(const std::string& path, std::string line) {
   cache::FileOps& ops = cache::FileOps::system();
+  if (ends_within_a_line(ops, path)) line.insert(0, 1, '\n');
   // Not to wait for the reader of a FIFO.
   constexpr int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
   cache::Descriptor file(ops, cache::retry([&] { return ops.open(path.c_str(), flags, 0644); }));

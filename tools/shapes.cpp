@@ -122,6 +122,11 @@ class Shape {
 
 enum class Tokens { passed_over, required };
 
+struct Parsed {
+  std::vector<SizedProblem> problems;
+  std::vector<std::string> cut_lines;
+};
+
 class Problems {
  public:
   Problems(llvm::StringRef file, Tokens tokens) : file_(file.str()), tokens_(tokens) {}
@@ -148,16 +153,18 @@ class Problems {
     return llvm::Error::success();
   }
 
-  llvm::Expected<std::vector<SizedProblem>> take() {
-    if (list_.empty()) return bad_shape(file_, "holds no shape, allowed: one or more");
-    return std::move(list_);
+  void add_cut_line(std::string where) { parsed_.cut_lines.push_back(std::move(where)); }
+
+  llvm::Expected<Parsed> take() {
+    if (parsed_.problems.empty()) return bad_shape(file_, "holds no shape, allowed: one or more");
+    return std::move(parsed_);
   }
 
  private:
   llvm::Error add(const SizedProblem& problem) {
     if (!seen_.insert(problem).second) return llvm::Error::success();
-    list_.push_back(problem);
-    if (list_.size() <= max_problems) return llvm::Error::success();
+    parsed_.problems.push_back(problem);
+    if (parsed_.problems.size() <= max_problems) return llvm::Error::success();
     return bad_shape(file_, fmt::format("names more than {} problems, allowed: that many", max_problems));
   }
 
@@ -165,7 +172,7 @@ class Problems {
 
   const std::string file_;
   const Tokens tokens_;
-  std::vector<SizedProblem> list_;
+  Parsed parsed_;
   std::set<SizedProblem> seen_;
 };
 
@@ -178,12 +185,23 @@ llvm::Error add_list(Problems& problems, llvm::StringRef file, const Value& valu
   return llvm::Error::success();
 }
 
+// The beginning of a line that a running program recorded: such a line has no blank, and no brace but at its ends.
+bool is_cut_record(llvm::StringRef line) {
+  constexpr llvm::StringLiteral start("{\"n\":");
+  const bool starts = line.starts_with(start) || (!line.empty() && start.starts_with(line));
+  return starts && line.find_first_of(" \t{}", 1) == llvm::StringRef::npos;
+}
+
 llvm::Error add_lines(Problems& problems, llvm::StringRef file, llvm::StringRef text) {
   for (std::size_t number = 1; !text.empty(); ++number) {
     const auto [line, rest] = text.split('\n');
     text = rest;
     if (line.trim().empty()) continue;
     const std::string where = fmt::format("{}: line {}", file.str(), number);
+    if (is_cut_record(line.trim())) {
+      problems.add_cut_line(where);
+      continue;
+    }
     llvm::Expected<Value> value = parse_strict_json(where, line, max_depth - 1);
     if (!value) return value.takeError();
     if (auto error = problems.add_shape(where, *value)) return error;
@@ -191,13 +209,18 @@ llvm::Error add_lines(Problems& problems, llvm::StringRef file, llvm::StringRef 
   return llvm::Error::success();
 }
 
-// Every line alone is a value: then a second value stands where one text would have ended.
+// Every line alone is a value, or was to be one: then a second value stands where one text would have ended.
 bool is_json_lines(llvm::StringRef text) {
-  const llvm::StringRef first = text.ltrim().split('\n').first.trim();
-  return first.starts_with("{") && first.ends_with("}");
+  while (!text.empty()) {
+    const auto [line, rest] = text.split('\n');
+    text = rest;
+    const llvm::StringRef first = line.trim();
+    if (!first.empty() && !is_cut_record(first)) return first.starts_with("{") && first.ends_with("}");
+  }
+  return false;
 }
 
-llvm::Expected<std::vector<SizedProblem>> parse(llvm::StringRef file, llvm::StringRef text, Tokens tokens) {
+llvm::Expected<Parsed> parse(llvm::StringRef file, llvm::StringRef text, Tokens tokens) {
   Problems problems(file, tokens);
   if (text.trim().empty()) return problems.take();
   if (is_json_lines(text)) {
@@ -210,7 +233,7 @@ llvm::Expected<std::vector<SizedProblem>> parse(llvm::StringRef file, llvm::Stri
   return problems.take();
 }
 
-llvm::Expected<std::vector<SizedProblem>> read(const std::string& path, Tokens tokens) {
+llvm::Expected<Parsed> read(const std::string& path, Tokens tokens) {
   // Read as a stream: the file may be a pipe, and a history may grow meanwhile.
   auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false,
                                             /*IsVolatile=*/true);
@@ -222,29 +245,35 @@ llvm::Expected<std::vector<SizedProblem>> read(const std::string& path, Tokens t
   return parse(path, text, tokens);
 }
 
-llvm::Expected<std::vector<Problem>> without_tokens(llvm::Expected<std::vector<SizedProblem>> sized) {
-  if (!sized) return sized.takeError();
-  std::vector<Problem> problems;
-  for (const SizedProblem& each : *sized) problems.push_back(each.problem);
-  return problems;
+llvm::Expected<Shapes> without_tokens(llvm::Expected<Parsed> parsed) {
+  if (!parsed) return parsed.takeError();
+  Shapes shapes;
+  shapes.cut_lines = std::move(parsed->cut_lines);
+  for (const SizedProblem& each : parsed->problems) shapes.problems.push_back(each.problem);
+  return shapes;
+}
+
+// Records have no numbers of tokens, so that a cut one was never one of these.
+llvm::Expected<std::vector<SizedProblem>> without_cut_lines(llvm::Expected<Parsed> parsed) {
+  if (!parsed) return parsed.takeError();
+  if (!parsed->cut_lines.empty()) return bad_shape(parsed->cut_lines.front(), "is cut short, allowed: a whole shape");
+  return std::move(parsed->problems);
 }
 
 }  // namespace
 
-llvm::Expected<std::vector<Problem>> parse_shapes(llvm::StringRef file, llvm::StringRef text) {
+llvm::Expected<Shapes> parse_shapes(llvm::StringRef file, llvm::StringRef text) {
   return without_tokens(parse(file, text, Tokens::passed_over));
 }
 
-llvm::Expected<std::vector<Problem>> read_shapes(const std::string& path) {
-  return without_tokens(read(path, Tokens::passed_over));
-}
+llvm::Expected<Shapes> read_shapes(const std::string& path) { return without_tokens(read(path, Tokens::passed_over)); }
 
 llvm::Expected<std::vector<SizedProblem>> parse_sized_shapes(llvm::StringRef file, llvm::StringRef text) {
-  return parse(file, text, Tokens::required);
+  return without_cut_lines(parse(file, text, Tokens::required));
 }
 
 llvm::Expected<std::vector<SizedProblem>> read_sized_shapes(const std::string& path) {
-  return read(path, Tokens::required);
+  return without_cut_lines(read(path, Tokens::required));
 }
 
 }  // namespace mhcjit::tools

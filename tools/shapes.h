@@ -11,14 +11,19 @@
 
 namespace mhcjit::tools {
 
-// The problems that `text` names, each once, in the order of the text and checked; `architecture` is left empty, and
-// numbers of tokens are passed over. `file` is what errors call it. Reads any bytes safely. Errors: BAD_FILE with the
-// shape, its field, what it holds and what is allowed; one wrong shape refuses the whole file, because a warm-up that
-// passes it over would miss it.
-llvm::Expected<std::vector<codegen::Problem>> parse_shapes(llvm::StringRef file, llvm::StringRef text);
+struct Shapes {
+  // Each once, in the order of the text and checked; no architecture, and numbers of tokens are passed over.
+  std::vector<codegen::Problem> problems;
+  std::vector<std::string> cut_lines;  // "FILE: line N": the beginning of a record, which a full disk cut short
+};
 
-// Those of the file at `path`. Errors: IO when it cannot be read, BAD_FILE as above.
-llvm::Expected<std::vector<codegen::Problem>> read_shapes(const std::string& path);
+// What `text` names, at least one problem. `file` is what errors call it. Reads any bytes safely. Errors: BAD_FILE with
+// the shape, its field, what it holds and what is allowed; one wrong shape refuses the whole file, because a warm-up
+// that passes it over would miss it.
+llvm::Expected<Shapes> parse_shapes(llvm::StringRef file, llvm::StringRef text);
+
+// The same of the file at `path`. Errors: IO when it cannot be read, BAD_FILE as above.
+llvm::Expected<Shapes> read_shapes(const std::string& path);
 
 // A problem with a number of tokens.
 struct SizedProblem {

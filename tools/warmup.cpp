@@ -44,9 +44,11 @@ llvm::Expected<std::vector<codegen::Problem>> problems_of_file() {
   if (!architectures) return architectures.takeError();
   auto named = read_shapes(shapes);
   if (!named) return named.takeError();
+  for (const std::string& line : named->cut_lines)
+    say(line + " is passed over: it is a record that was cut short, as by a full disk; what it named may be missing");
   std::vector<codegen::Problem> problems;
   for (const codegen::Architecture& architecture : *architectures)
-    for (codegen::Problem problem : *named) {
+    for (codegen::Problem problem : named->problems) {
       problem.architecture = architecture;
       problems.push_back(problem);
     }

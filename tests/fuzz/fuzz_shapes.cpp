@@ -13,14 +13,14 @@ void require(bool condition) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  auto problems = mhcjit::tools::parse_shapes("fuzzed", {reinterpret_cast<const char*>(data), size});
-  if (!problems) {
-    require(llvm::StringRef(llvm::toString(problems.takeError())).starts_with("fuzzed"));
+  auto shapes = mhcjit::tools::parse_shapes("fuzzed", {reinterpret_cast<const char*>(data), size});
+  if (!shapes) {
+    require(llvm::StringRef(llvm::toString(shapes.takeError())).starts_with("fuzzed"));
     return 0;
   }
-  require(!problems->empty());
+  require(!shapes->problems.empty());
   std::set<mhcjit::codegen::Problem> seen;
-  for (const mhcjit::codegen::Problem& problem : *problems) {
+  for (const mhcjit::codegen::Problem& problem : shapes->problems) {
     require(!mhcjit::codegen::check(problem));
     require(seen.insert(problem).second);
   }

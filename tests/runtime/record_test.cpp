@@ -1,6 +1,9 @@
 // A running program writes down what no cache folder had, in the form that a warm-up reads: each problem once, also
 // when compiling it is forbidden; and a file that cannot be written costs a warning.
+#include <csignal>
 #include <cstdlib>
+
+#include <sys/resource.h>
 
 #include "tests/runtime/fake_gpu.h"
 #include "tools/shapes.h"
@@ -82,7 +85,34 @@ TEST_F(RecordTest, WarmUpReadsWhatWasRecorded) {
         }
   auto read = tools::read_shapes(record);
   ASSERT_TRUE(static_cast<bool>(read)) << llvm::toString(read.takeError());
-  EXPECT_EQ(*read, asked);
+  EXPECT_EQ(read->problems, asked);
+  EXPECT_EQ(read->cut_lines, std::vector<std::string>{});
+}
+
+// The disk is full in the middle of a record, and has room again for the next one.
+TEST_F(RecordTest, WhatFollowsACutRecordBeginsALine) {
+  constexpr std::size_t room = 20;
+  rlimit before = {};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit full = {sizeof(forward_line) - 1 + room, before.rlim_max};
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  const EnginePtr engine = engine_with(record.c_str(), /*no_compile=*/true);
+  compile(engine, forward_problem);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &full), 0);
+  compile(engine, backward_problem);
+  EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  std::signal(SIGXFSZ, old_handler);
+  const std::string cut = forward_line + std::string(backward_line).substr(0, room);
+  EXPECT_EQ(read_file(record), cut);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_NE(warnings[0].find("No space left on device"), std::string::npos) << warnings[0];
+
+  compile(engine, backward_problem);
+  EXPECT_EQ(read_file(record), cut + "\n" + backward_line) << "it is recorded after all";
+  auto read = tools::read_shapes(record);
+  ASSERT_TRUE(static_cast<bool>(read)) << llvm::toString(read.takeError());
+  EXPECT_EQ(read->problems.size(), 2u);
+  EXPECT_EQ(read->cut_lines, std::vector<std::string>{record + ": line 2"});
 }
 
 TEST_F(RecordTest, AFileThatCannotBeWrittenIsOneWarning) {

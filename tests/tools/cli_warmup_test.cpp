@@ -163,6 +163,16 @@ TEST(CliWarmup, InterruptKeepsWhatIsDone) {
   EXPECT_EQ(rest.getInteger("compiled"), 8 - compiled);
 }
 
+TEST(CliWarmup, ARecordThatWasCutIsNamedAndTheRestIsCompiled) {
+  const Cli cli;
+  write_file(cli.file("history"), "{\"n\":1,\"d\":8,\"dtype\":\"fp32\",\"ops\":[\"pre_forward\"]}\n{\"n\":4,\"d\":40");
+  const CliResult result = cli("warmup --shapes history --arch sm_80 --json");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(json_of(result).getInteger("compiled"), 1);
+  EXPECT_EQ(result.err.find("mhcjit: history: line 2 is passed over: it is a record that was cut short"), 0u)
+      << result.err;
+}
+
 // The whole file, for each architecture, once each: two shapes name one problem.
 TEST(CliWarmup, ShapesFileIsCompiledForEveryArchitecture) {
   const Cli cli;

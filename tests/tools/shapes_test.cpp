@@ -19,9 +19,12 @@ using codegen::Op;
 using codegen::Problem;
 
 std::vector<Problem> parse(const std::string& text) {
-  auto problems = parse_shapes("shapes.json", text);
-  if (problems) return *problems;
-  ADD_FAILURE() << llvm::toString(problems.takeError()) << "\n" << text;
+  auto shapes = parse_shapes("shapes.json", text);
+  if (shapes) {
+    EXPECT_EQ(shapes->cut_lines, std::vector<std::string>{}) << text;
+    return shapes->problems;
+  }
+  ADD_FAILURE() << llvm::toString(shapes.takeError()) << "\n" << text;
   return {};
 }
 
@@ -131,7 +134,11 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"empty", "", "shapes.json: holds no shape, allowed: one or more"},
         Wrong{"blank", " \n\n", "shapes.json: holds no shape"},
         Wrong{"empty_list", "[]", "shapes.json: holds no shape"},
-        Wrong{"cut_line", good + "\n" + good.substr(0, 12), "shapes.json: line 2 is not JSON: "},
+        Wrong{"no_brace", good + "\n{\"n\": 4, \"d\": 8", "shapes.json: line 2 is not JSON: "},
+        Wrong{"no_start", good + "\n" + good.substr(1) + "\n" + good, "shapes.json: line 2 is not JSON: "},
+        Wrong{"cut_and_glued", good + "\n" + good.substr(0, 12) + good, "shapes.json: line 2 is not JSON: "},
+        Wrong{"cut_value", good + "\n{\"n\":4,\"d\":8}\n", "shapes.json: line 2: dtype is missing"},
+        Wrong{"all_cut", good.substr(0, 12) + "\n" + good.substr(0, 9), "shapes.json is not JSON: "},
         Wrong{"cut_list", "[" + good + ",", "shapes.json is not JSON: "},
         Wrong{"number", "7", "shapes.json: is 7, allowed: an object"},
         Wrong{"list_in_list", "[[]]", "shapes.json: shape 1: is [], allowed: an object"},
@@ -175,6 +182,25 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"second_line", good + "\n\n{\"n\":4}", "shapes.json: line 3: d is missing"}),
     [](const auto& info) { return std::string(info.param.name); });
 
+// A full disk takes the end of a record; what is recorded later begins a line of its own.
+TEST(Shapes, ARecordThatWasCutAnywhereIsPassedOverByItsLine) {
+  const std::string other = R"({"n":2,"d":16,"dtype":"fp16"})";
+  const auto problems = parse(good + "\n" + other);
+  for (std::size_t length = 1; length < good.size(); ++length) {
+    const std::string cut = good.substr(0, length);
+    const std::vector<std::pair<int, std::string>> texts = {{1, fmt::format("{}\n{}\n{}\n", cut, good, other)},
+                                                            {2, fmt::format("{}\n{}\n{}\n", good, cut, other)},
+                                                            {3, fmt::format("{}\n{}\n{}", good, other, cut)},
+                                                            {3, fmt::format("{}\r\n{}\r\n{}\r\n", good, other, cut)}};
+    for (const auto& [line, text] : texts) {
+      auto shapes = parse_shapes("history", text);
+      ASSERT_TRUE(static_cast<bool>(shapes)) << text << "\n" << llvm::toString(shapes.takeError());
+      EXPECT_EQ(shapes->problems, problems) << text;
+      EXPECT_EQ(shapes->cut_lines, std::vector<std::string>{fmt::format("history: line {}", line)}) << text;
+    }
+  }
+}
+
 // Lists multiply: 16 * 7000 problems would be named by a file of 50 KB.
 TEST(Shapes, TooManyProblemsAreRefused) {
   std::string text = R"({"n":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16],"dtype":"bf16","ops":"pre_forward","d":[1)";
@@ -195,9 +221,9 @@ TEST(Shapes, AFileThatCannotBeReadIsNamed) {
     EXPECT_TRUE(failure.text.starts_with("shapes file '" + path + "' cannot be read: ")) << failure.text;
   }
   test::write_file(folder / "shapes.json", good);
-  auto problems = read_shapes(folder / "shapes.json");
-  ASSERT_TRUE(static_cast<bool>(problems));
-  EXPECT_EQ(problems->size(), 2u);
+  auto shapes = read_shapes(folder / "shapes.json");
+  ASSERT_TRUE(static_cast<bool>(shapes));
+  EXPECT_EQ(shapes->problems.size(), 2u);
 }
 
 }  // namespace
