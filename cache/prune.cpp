@@ -12,6 +12,7 @@
 
 #include <llvm/ADT/STLExtras.h>
 
+#include "cache/hit_log.h"
 #include "cache/replace_file.h"
 #include "cache/stored_entry.h"
 #include "cache/system_call.h"
@@ -19,8 +20,9 @@
 namespace mhcjit::cache {
 namespace {
 
-constexpr std::int64_t young_seconds = 10 * 60;
-constexpr std::int64_t live_leftover_seconds = 60 * 60;
+constexpr std::int64_t minute_seconds = 60;
+constexpr std::int64_t young_seconds = 10 * minute_seconds;
+constexpr std::int64_t live_leftover_seconds = 60 * minute_seconds;
 constexpr std::int64_t nanoseconds_per_second = 1'000'000'000;
 
 enum class Removal { removed, spared, failed };
@@ -132,6 +134,7 @@ llvm::Expected<PruneReport> prune(const std::string& root, const PruneOptions& o
     if (options.now_unix_seconds - file.modified_unix_seconds() >= live_leftover_seconds) remover.leftover(file);
   }
   trim(std::move(scan->entries), options, remover, report);
+  if (!options.dry_run && (!report.removed_digests.empty() || hits_are_many(root))) sweep_hits(root);
   return report;
 }
 
@@ -145,6 +148,7 @@ PruneReport remove_files(const std::string& root, const std::vector<StoredFile>&
     remover.entry(file);
   }
   for (const StoredFile& file : leftovers) remover.leftover(file);
+  if (!dry_run) sweep_hits(root);
   return report;
 }
 

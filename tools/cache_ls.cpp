@@ -2,6 +2,7 @@
 #include <map>
 
 #include "cache/bundle.h"
+#include "cache/hit_log.h"
 #include "tools/cache_options.h"
 #include "tools/entry_match.h"
 
@@ -13,7 +14,8 @@ using namespace cache_options;
 struct Line {
   std::string digest, problem, architecture;
   std::int64_t created_unix_seconds = 0;
-  int registers = 0;  // of the kernel that takes most
+  int registers = 0;      // of the kernel that takes most
+  std::int64_t hits = 0;  // as far as they were counted
   cache::StoredFile file;
 };
 
@@ -24,8 +26,15 @@ struct Listing {
   cache::StoreScan scan;
 };
 
-Line describe(const std::string& digest, const cache::StoredEntry& stored, const cache::StoredFile& file) {
-  Line line = {digest, problem_of(stored), stored.entry.architecture, stored.entry.created_unix_seconds, 0, file};
+Line describe(const std::string& digest, const cache::StoredEntry& stored, const cache::StoredFile& file,
+              const cache::HitCounts& counts) {
+  Line line = {.digest = digest,
+               .problem = problem_of(stored),
+               .architecture = stored.entry.architecture,
+               .created_unix_seconds = stored.entry.created_unix_seconds,
+               .registers = 0,
+               .hits = cache::hits_of(counts, digest),
+               .file = file};
   for (const cache::KernelResources& kernel : stored.entry.kernels)
     line.registers = std::max(line.registers, kernel.registers);
   return line;
@@ -40,11 +49,12 @@ llvm::Expected<Listing> list(llvm::StringRef terms) {
   if (!key) return key.takeError();
   auto scan = cache::scan_store(*root);
   if (!scan) return scan.takeError();
+  const cache::HitCounts counts = cache::read_hits(*root);
   Listing listing = {*root, {}, {}, std::move(*scan)};
   for_each_match(
       *root, listing.scan.entries, *matches, *key,
       [&](const std::string& digest, const cache::StoredEntry& stored, const cache::StoredFile& file) {
-        listing.lines.push_back(describe(digest, stored, file));
+        listing.lines.push_back(describe(digest, stored, file, counts));
       },
       [&](const std::string& name, const std::string& reason) {
         listing.bad.push_back(fmt::format("{}: {}", name, reason));
@@ -64,7 +74,8 @@ llvm::json::Object to_json(const Line& line) {
                             {"last_used_unix_seconds", line.file.modified_unix_seconds()},
                             {"bytes", static_cast<std::int64_t>(line.file.bytes)},
                             {"disk_bytes", static_cast<std::int64_t>(line.file.disk_bytes)},
-                            {"registers", line.registers}};
+                            {"registers", line.registers},
+                            {"hits", line.hits}};
 }
 
 llvm::Expected<Report> run_ls() {
@@ -72,14 +83,13 @@ llvm::Expected<Report> run_ls() {
   if (!listing) return listing.takeError();
   const std::int64_t now = unix_seconds_now();
   Report report;
-  report.text = fmt::format("{:<12}  {:<44}  {:<8}  {:>5}  {:>5}  {:>10}  {:>9}\n", "DIGEST", "PROBLEM", "ARCH", "AGE",
-                            "USED", "SIZE", "REGISTERS");
+  constexpr auto columns = "{:<12}  {:<44}  {:<8}  {:>5}  {:>5}  {:>10}  {:>9}  {:>6}\n";
+  report.text = fmt::format(columns, "DIGEST", "PROBLEM", "ARCH", "AGE", "USED", "SIZE", "REGISTERS", "HITS");
   llvm::json::Array entries;
   for (const Line& line : listing->lines) {
-    report.text +=
-        fmt::format("{:<12}  {:<44}  {:<8}  {:>5}  {:>5}  {:>10}  {:>9}\n", line.digest.substr(0, 12), line.problem,
-                    line.architecture, age_text(line.created_unix_seconds, now),
-                    age_text(line.file.modified_unix_seconds(), now), size_text(line.file.bytes), line.registers);
+    report.text += fmt::format(
+        columns, line.digest.substr(0, 12), line.problem, line.architecture, age_text(line.created_unix_seconds, now),
+        age_text(line.file.modified_unix_seconds(), now), size_text(line.file.bytes), line.registers, line.hits);
     entries.push_back(to_json(line));
   }
   say_bad(*listing);
@@ -170,8 +180,9 @@ const Command& cache_ls_command() {
   static const Command command = {
       ls, "[--match TERMS] [--cache-dir DIR] [--json]",
       "One line an entry: the first digits of its digest, its problem and architecture, the time since it was\n"
-      "compiled and since it was last used (exact to an hour), the size of its file, and the registers of a\n"
-      "thread of the kernel that takes most. TERMS is a comma list of op=OP, n=N, d=D, dtype=DTYPE, gamma=0|1,\n"
+      "compiled and since it was last used (exact to an hour), the size of its file, the registers of a thread of\n"
+      "the kernel that takes most, and how often a process found it in the folder (docs/cache.md). TERMS is a comma "
+      "list of op=OP, n=N, d=D, dtype=DTYPE, gamma=0|1,\n"
       "batch_invariant=0|1, arch=ARCH and the first digits of a digest; an entry is named when all of them hold.",
       "  mhcjit cache ls\n"
       "  mhcjit cache ls --match n=4,d=4096,arch=sm_90a --json",

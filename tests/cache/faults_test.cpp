@@ -130,7 +130,9 @@ TEST(Faults, FindWithEachCallFailingOnce) {
     const std::optional<Entry> found = cache.find(made.key, "sm_90a");
     if (!fault.came()) return false;
     SCOPED_TRACE(describe(fault, error));
-    if (error == EINTR || fault.failed_call() == "close") {
+    // Behind the entry's close is nothing but the count of the hit.
+    const auto close = std::find(fault.calls.begin(), fault.calls.end(), "close");
+    if (error == EINTR || fault.nth > close - fault.calls.begin()) {
       EXPECT_EQ(found, made.entry);
       EXPECT_EQ(warnings.lines().size(), 0u);
     } else {

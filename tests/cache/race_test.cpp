@@ -50,7 +50,7 @@ TEST(Race, EightThreadsPublishAndFindOneKey) {
   EXPECT_EQ(cache.counters().publishes, 400u);
   EXPECT_EQ(cache.counters().hits, 400u);
   EXPECT_EQ(warnings.lines(), std::vector<std::string>{});
-  EXPECT_EQ(names_ending(folder / "root", "").size(), 1u);
+  EXPECT_EQ(names_ending(folder / "root", "").size(), 2u) << "something beside the entry and its hits";
 }
 
 TEST(Race, EightThreadsOneOfWhichSetsTheEntryAside) {
@@ -106,7 +106,7 @@ TEST(Race, FourProcessesPublishAndFindOneKey) {
     ASSERT_EQ(::waitpid(child, &status, 0), child);
     EXPECT_EQ(status, 0);
   }
-  EXPECT_EQ(names_ending(root, "").size(), 1u);
+  EXPECT_EQ(names_ending(root, "").size(), 2u) << "something beside the entry and its hits";
 }
 
 }  // namespace
