@@ -25,22 +25,22 @@ struct Spec {
   static constexpr int apply_registers = 112;
   static constexpr int helper_registers = 64;
   static constexpr int few_cluster_size = 16;
-  static constexpr int few_gemm_warps = 16;
-  static constexpr int few_chunks_per_warp = 1;
+  static constexpr int few_gemm_warps = 8;
+  static constexpr int few_chunks_per_warp = 2;
 };
 
 }  // namespace
 
 static_assert(sizeof(PreForwardArgs) == 112);
 static_assert(PreForwardOnePass<Spec>::shared_floats * sizeof(float) == 229680);
-static_assert(PreForwardFewTokens<Spec>::shared_floats * sizeof(float) == 57616);
+static_assert(PreForwardFewTokens<Spec>::shared_floats * sizeof(float) == 43280);
 
 extern "C" __global__ void __launch_bounds__(512, 1)
 mhcjit_pre_forward_one_pass(const __grid_constant__ PreForwardArgs args, const __grid_constant__ device::TensorMap x) {
   pre_forward_one_pass<Spec>(args, x);
 }
 
-extern "C" __global__ void __launch_bounds__(544, 1)
+extern "C" __global__ void __launch_bounds__(288, 1)
 mhcjit_pre_forward_few_tokens(const __grid_constant__ PreForwardArgs args) {
   pre_forward_few_tokens<Spec>(args);
 }
