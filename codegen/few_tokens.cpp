@@ -20,21 +20,21 @@ std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by
 
 int row_blocks(const Problem& problem) { return static_cast<int>(divide_up(problem.rows(), 8)); }
 int sum_chunks(const Problem& problem) { return row_blocks(problem) * 2 + 1; }
-int owned(const KernelSpec& spec) { return static_cast<int>(divide_up(tokens_of_group, spec.few_cluster_size)); }
 std::int64_t block_columns(const KernelSpec& spec) {
   return std::int64_t{spec.few_gemm_warps} * spec.few_chunks_per_warp * chunk_columns;
 }
 
-// Registers that a gemm thread cannot do without: x of the warp's chunks, a stream's rows of phi in two terms, the
-// products, and what addresses need; of fp16 also the rows' scales, and phi until they are known.
+// Registers of a gemm thread, as the assembler needs them to keep nothing in local memory: of each of the warp's chunks
+// x and what is under way of phi, then a stream's rows of phi in two terms, the products, and what addresses need; of
+// fp16 also the rows' scales, and phi until they are known.
 int needed_registers(const KernelSpec& spec) {
   const int blocks = row_blocks(spec.problem);
-  const int x = spec.few_chunks_per_warp * spec.problem.n * 4;
+  const int chunk = spec.problem.n * 4 + blocks * (spec.problem.has_gamma ? 10 : 8);
   const int terms = blocks * 4;
   const int products = blocks * 8;
   const int scales = spec.problem.dtype == DType::fp16 ? blocks * 2 + 24 : 0;
   constexpr int addresses = 16;
-  return x + terms + products + scales + addresses;
+  return spec.few_chunks_per_warp * chunk + terms + products + scales + addresses;
 }
 
 // A multiprocessor hands out registers to four warps at a time, eight to each thread.
@@ -103,11 +103,7 @@ double few_tokens_cost(const KernelSpec& spec) {
          block_clocks * spec.few_cluster_size;
 }
 
-int few_tokens_threads(const KernelSpec& spec) {
-  const int tokens_at_once = warp_size / sum_chunks(spec.problem);
-  const int finalisers = static_cast<int>(divide_up(owned(spec), tokens_at_once));
-  return (spec.few_gemm_warps + finalisers) * warp_size;
-}
+int few_tokens_threads(const KernelSpec& spec) { return spec.few_gemm_warps * warp_size; }
 
 int few_tokens_smem_bytes(const KernelSpec& spec) {
   const int token_sum_bytes = sum_chunks(spec.problem) * 16;

@@ -55,12 +55,17 @@ llvm::Error GpuOperator::launch_stages(const Args& args, CUstream stream) const 
     // A CUkernel in place of a CUfunction is launched in the context that is current.
     const CUresult result =
         driver_.cuLaunchKernelEx(config.get(), reinterpret_cast<CUfunction>(loaded.kernel), parameters, nullptr);
-    if (auto error = driver_.check(result, MHCJIT_ERROR_LAUNCH_FAILED,
-                                   "{}: launch {} of {} with T = {} (grid {} x {}, {} threads a block, {} bytes of "
-                                   "dynamic shared memory)",
-                                   name(), &loaded - kernels_.data() + 1, kernels_.size(), args.T, grid.x, grid.y,
-                                   loaded.threads_per_block, loaded.dynamic_smem_bytes))
-      return error;
+    if (result != CUDA_SUCCESS) [[unlikely]] {
+      const auto is_launched = [&](const LoadedKernel& kernel) {
+        return kernel.serves(args.T) && is_needed(kernel.stage, args);
+      };
+      return driver_.check(result, MHCJIT_ERROR_LAUNCH_FAILED,
+                           "{}: launch {} of {} with T = {} (grid {} x {}, {} threads a block, {} bytes of "
+                           "dynamic shared memory)",
+                           name(), std::count_if(kernels_.data(), &loaded + 1, is_launched),
+                           std::ranges::count_if(kernels_, is_launched), args.T, grid.x, grid.y,
+                           loaded.threads_per_block, loaded.dynamic_smem_bytes);
+    }
   }
   return llvm::Error::success();
 }

@@ -71,7 +71,8 @@ struct alignas(64) TensorMap {
 };
 
 // A box of a tensor of three dimensions, first element at (c0, c1, c2), to `to`, as the map's swizzle lays it out. What
-// lies outside the tensor becomes zero; its bytes count.
+// lies outside the tensor becomes zero; its bytes count. c0 is at a multiple of 16 bytes: of others an H200 makes an
+// illegal instruction.
 MHCJIT_DEVICE void copy_box(SharedAddress to, const TensorMap& map, int c0, int c1, int c2, SharedAddress barrier) {
   asm volatile(
       "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], "

@@ -8,10 +8,9 @@
 // of it.
 //
 // Grid:   groups * few_cluster_size blocks; the groups share out the tokens.
-// Block:  few_gemm_warps   a warp takes few_chunks_per_warp times 16 columns of every stream: products with phi, sums
-// of
-//                          squares, h_in; the first of them make h_pre of all tokens
-//         finalisers       the coefficients of the tokens that this block owns
+// Block:  few_gemm_warps warps, each with few_chunks_per_warp times 16 columns of every stream: products with phi, sums
+//         of squares, h_in. The first of them make h_pre of all tokens, the last the coefficients of the tokens that
+//         the block owns.
 // Shared: partial sums of the gemm warps | sums received from each block of the cluster | h_pre | two barriers.
 #pragma once
 
@@ -28,7 +27,7 @@ struct PreForwardFewTokens {
   static constexpr int chunk_columns = 16;
   static constexpr int cluster_size = Spec::few_cluster_size;
   static constexpr int warps = Spec::few_gemm_warps;
-  static constexpr int gemm_threads = warps * device::warp_size;
+  static constexpr int threads = warps * device::warp_size;
   static constexpr int block_columns = warps * Spec::few_chunks_per_warp * chunk_columns;
   static_assert(cluster_size * block_columns >= Spec::d && Spec::d % 4 == 0);
 
@@ -42,11 +41,8 @@ struct PreForwardFewTokens {
   // token m belongs to block m % cluster_size.
   static constexpr int pre_chunks = (Spec::n + 3) / 4;
   static constexpr int common_chunks = pre_chunks + 1;
-  static constexpr int max_owned = (tokens + cluster_size - 1) / cluster_size;
 
-  static constexpr int tokens_at_once = device::warp_size / sum_chunks;  // of a finaliser
-  static constexpr int finalisers = (max_owned + tokens_at_once - 1) / tokens_at_once;
-  static constexpr int threads = gemm_threads + finalisers * device::warp_size;
+  static constexpr int tokens_at_once = device::warp_size / sum_chunks;  // of a warp that makes coefficients
   static constexpr int tokens_of_pre_warp = device::warp_size / common_chunks;
   static constexpr int wanted_pre_warps = (tokens + tokens_of_pre_warp - 1) / tokens_of_pre_warp;
   static constexpr int pre_warps = wanted_pre_warps < warps ? wanted_pre_warps : warps;
@@ -92,7 +88,7 @@ struct PreForwardFewTokens {
   }
 };
 
-// What four rows' coefficients are made with. Asked for first: they come from device memory.
+// What four rows' coefficients are made with.
 struct RowScales {
   float alpha[4];
   float bias[4];
@@ -268,7 +264,7 @@ MHCJIT_DEVICE void send_few_tokens(const PreForwardFewTokens<Spec>& plan, int th
   const int part = thread % helpers;
   const int items = plan.live * Plan::sum_chunks;
 #pragma unroll 1
-  for (int first = 0; first < items; first += Plan::gemm_threads / helpers) {
+  for (int first = 0; first < items; first += Plan::threads / helpers) {
     const int item = first + thread / helpers;
     const bool exists = item < items;
     const int token = exists ? item / Plan::sum_chunks : 0;
@@ -367,30 +363,33 @@ MHCJIT_DEVICE void apply_few_tokens(const PreForwardFewTokens<Spec>& plan, const
   }
 }
 
-// The coefficients of the tokens that this block owns: a lane has four consecutive sums of one.
+// The coefficients of the tokens that this block owns: a lane has four consecutive sums of one. `number` counts the
+// warps from the last.
 template <class Spec>
 MHCJIT_DEVICE void finalise_few_tokens(const PreForwardFewTokens<Spec>& plan, const PreForwardArgs& args,
-                                       const RowScales& scales, int finaliser, int lane) {
+                                       const RowScales& scales, int number, int lane) {
   using Plan = PreForwardFewTokens<Spec>;
   const int place = lane / Plan::sum_chunks;
   const int first_row = lane % Plan::sum_chunks * 4;
-  device::barrier_wait_cluster(plan.sums_received(), 0);
-
-  const int mine = finaliser * Plan::tokens_at_once + place;
-  const int token = mine * Plan::cluster_size + plan.rank;
-  const bool works = place < Plan::tokens_at_once && mine < plan.owned();
-  float sum[4] = {};
-  if (works) add_blocks<Plan::cluster_size>(sum, plan.received(token, 0) + first_row * 4, Plan::token_sum_bytes);
-  const float squares = device::shuffle(sum[0], (works ? place : 0) * Plan::sum_chunks + Plan::sum_chunks - 1);
-  const float inv_rms = inverse_rms<Spec>(squares, args.norm_eps);
-  float value[4];
+#pragma unroll 1
+  for (int first = number * Plan::tokens_at_once; first < plan.owned(); first += Plan::warps * Plan::tokens_at_once) {
+    const int mine = first + place;
+    const int token = mine * Plan::cluster_size + plan.rank;
+    const bool works = place < Plan::tokens_at_once && mine < plan.owned();
+    float sum[4] = {};
+    if (works) add_blocks<Plan::cluster_size>(sum, plan.received(token, 0) + first_row * 4, Plan::token_sum_bytes);
+    const float squares = device::shuffle(sum[0], (works ? place : 0) * Plan::sum_chunks + Plan::sum_chunks - 1);
+    const float inv_rms = inverse_rms<Spec>(squares, args.norm_eps);
+    float value[4];
 #pragma unroll
-  for (int e = 0; e < 4; ++e)
-    value[e] = coefficient<Spec>(first_row + e, sum[e] * inv_rms, scales.alpha[e], scales.bias[e], args.hc_eps);
-  if (!works) return;
-  const device::i64 t = plan.first_token + token;
-  if (first_row == Plan::squares_index && args.inv_rms != nullptr) args.inv_rms[t] = inv_rms;
-  store_coefficients<Spec>(args, t, first_row, sum, value);
+    for (int e = 0; e < 4; ++e)
+      value[e] = coefficient<Spec>(first_row + e, sum[e] * inv_rms, scales.alpha[e], scales.bias[e], args.hc_eps);
+    if (works) {
+      const device::i64 t = plan.first_token + token;
+      if (first_row == Plan::squares_index && args.inv_rms != nullptr) args.inv_rms[t] = inv_rms;
+      store_coefficients<Spec>(args, t, first_row, sum, value);
+    }
+  }
 }
 
 template <class Spec>
@@ -400,23 +399,24 @@ MHCJIT_DEVICE void pre_forward_few_tokens(const PreForwardArgs& args) {
   const int warp = device::thread_index() / device::warp_size;
   const int lane = device::thread_index() % device::warp_size;
   if (device::thread_index() == 0) plan.init_barriers();
-  device::warp_barrier();
   // Nothing is sent to another block before it has initialised its barriers. A block ends when it has received all
   // that the others send, so that none is ever sent to when it has gone.
   device::cluster_arrive();
 
-  // Of the rows that the lane will make coefficients of.
-  const int row_chunk = warp < Plan::warps ? lane % Plan::common_chunks : lane % Plan::sum_chunks;
-  const RowScales scales = RowScales::of<Spec>(args, row_chunk * 4);
+  // Asked for first: they come from device memory. A warp that makes h_pre asks for the others when it needs them.
+  const bool makes_h_pre = warp < Plan::pre_warps;
+  const int row_chunk = makes_h_pre ? lane % Plan::common_chunks : lane % Plan::sum_chunks;
+  RowScales scales = RowScales::of<Spec>(args, row_chunk * 4);
   FewTokensWarp<Spec> mine;
-  if (warp < Plan::warps) multiply_few_tokens(plan, args, warp, lane, mine);
+  multiply_few_tokens(plan, args, warp, lane, mine);
   device::block_barrier();
   device::cluster_wait();
-  if (warp < Plan::warps) {
-    send_few_tokens(plan, device::thread_index());
-    if (warp < Plan::pre_warps) make_h_pre(plan, args, scales, warp, lane);
-    apply_few_tokens(plan, args, warp, lane, mine);
-  } else {
-    finalise_few_tokens(plan, args, scales, warp - Plan::warps, lane);
+  send_few_tokens(plan, device::thread_index());
+  if (makes_h_pre) make_h_pre(plan, args, scales, warp, lane);
+  apply_few_tokens(plan, args, warp, lane, mine);
+  const int number = Plan::warps - 1 - warp;
+  if (number * Plan::tokens_at_once < plan.owned()) {
+    if (makes_h_pre) scales = RowScales::of<Spec>(args, lane % Plan::sum_chunks * 4);
+    finalise_few_tokens(plan, args, scales, number, lane);
   }
 }

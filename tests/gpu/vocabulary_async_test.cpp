@@ -1,5 +1,6 @@
 // Barriers, asynchronous copies, tensor maps and clusters on hardware against the simulator's, bit for bit.
 #include <cstring>
+#include <stdexcept>
 
 #include "gpu_test.h"
 #include "kernel_program.h"
@@ -41,7 +42,11 @@ class AsyncVocabulary : public GpuTest {
         .box_bytes = static_cast<std::int32_t>(item.operands.results * 4)};
     if (item.tensor) encode(*item.tensor, a.as<void>(), args);
     program_->launch(("vocabulary_" + item.kernel).c_str(), item.shape, &args);
-    gpu().synchronize();
+    try {
+      gpu().synchronize();
+    } catch (const std::runtime_error& fault) {
+      throw std::runtime_error(item.name + ": " + fault.what());
+    }
     EXPECT_TRUE(result.intact()) << item.name;
     Words words(item.operands.results);
     const std::vector<std::byte> bytes = result.download();

@@ -129,8 +129,8 @@ std::vector<AsyncCase> async_cases() {
     // Rows of 8 elements of padding.
     const BoxedTensor tensor = {{200, 21, 3}, {416, 416 * 21}, {64, 8, 2}, swizzle};
     for (const std::array<std::int32_t, 3> first :
-         {std::array{0, 0, 0}, std::array{64, 8, 1}, std::array{192, 16, 2}, std::array{-7, -3, -1},
-          std::array{200, 0, 0}, std::array{0, 21, 0}, std::array{3, 20, 1}})
+         {std::array{0, 0, 0}, std::array{64, 8, 1}, std::array{192, 16, 2}, std::array{-8, -3, -1},
+          std::array{200, 0, 0}, std::array{0, 21, 0}, std::array{8, 20, 1}})
       cases.push_back(box_case(tensor, first));
   }
   return cases;

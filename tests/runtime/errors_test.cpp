@@ -15,7 +15,8 @@ class ErrorsTest : public FakeGpuTest {
  protected:
   void SetUp() override {
     FakeGpuTest::SetUp();
-    engine = make_engine();
+    // Of two launches, with a workspace between them.
+    engine = make_engine("portable");
   }
 
   // Calls forward with what `spoil` makes of good arguments.

@@ -124,8 +124,9 @@ mhcjit_engine_options FakeGpuTest::options() {
   return options;
 }
 
-EnginePtr FakeGpuTest::make_engine() {
-  const mhcjit_engine_options chosen = options();
+EnginePtr FakeGpuTest::make_engine(const char* kernel_template) {
+  mhcjit_engine_options chosen = options();
+  if (kernel_template != nullptr) chosen.kernel_template = kernel_template;
   mhcjit_engine* engine = nullptr;
   EXPECT_EQ(mhcjit_engine_create(&chosen, &engine), MHCJIT_SUCCESS) << mhcjit_last_error();
   return EnginePtr(engine);

@@ -63,7 +63,8 @@ class FakeGpuTest : public ::testing::Test {
   void SetUp() override;
 
   mhcjit_engine_options options();
-  EnginePtr make_engine();
+  // `kernel_template` NULL: the library chooses.
+  EnginePtr make_engine(const char* kernel_template = nullptr);
   // Prepared on the GPU; fails the test when that does not succeed.
   const mhcjit_operator* prepare(const EnginePtr& engine, const mhcjit_problem& problem);
   static std::size_t workspace_bytes(const mhcjit_operator* op, std::int64_t T);

@@ -2,6 +2,7 @@
 // and which stages a call needs. Nothing else may reach it: no allocation, no synchronisation.
 #include <cstring>
 
+#include "codegen/few_tokens.h"
 #include "codegen/heuristic.h"
 #include "codegen/workspace.h"
 #include "templates/pre_args.cuh"
@@ -53,8 +54,27 @@ class LaunchTest : public FakeGpuTest {
   void* const stream = reinterpret_cast<void*>(std::uintptr_t{0x5770});
 };
 
-TEST_F(LaunchTest, ForwardLaunchesEveryStageAsPlanned) {
+// What the library chooses has a kernel of its own for few tokens.
+TEST_F(LaunchTest, TheNumberOfTokensChoosesTheKernel) {
   const EnginePtr engine = make_engine();
+  const mhcjit_operator* op = prepare(engine, forward_problem);
+  const codegen::KernelSpec spec =
+      llvm::cantFail(codegen::choose_spec(llvm::cantFail(codegen::from_public(forward_problem, {9, 0, 'a'}))));
+  ASSERT_GT(spec.few_max_tokens, 7);
+  for (const std::int64_t T : {std::int64_t{1}, std::int64_t{7}, spec.few_max_tokens, spec.few_max_tokens + 1}) {
+    const ForwardCall call(forward_problem, T, workspace_bytes(op, T));
+    ASSERT_EQ(mhcjit_pre_forward(op, &call.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
+    const fake::Launch launch = driver().launches().back();
+    const bool few = T <= spec.few_max_tokens;
+    EXPECT_EQ(launch.kernel, few ? "mhcjit_pre_forward_few_tokens" : "mhcjit_pre_forward_one_pass") << T;
+    EXPECT_EQ(launch.cluster_size, static_cast<unsigned>(few ? spec.few_cluster_size : spec.cluster_size)) << T;
+    EXPECT_EQ(launch.block[0], static_cast<unsigned>(few ? codegen::few_tokens_threads(spec) : spec.threads_per_block));
+  }
+  EXPECT_EQ(driver().launches().size(), 4u);
+}
+
+TEST_F(LaunchTest, ForwardLaunchesEveryStageAsPlanned) {
+  const EnginePtr engine = make_engine("portable");
   const mhcjit_operator* op = prepare(engine, forward_problem);
   const codegen::KernelSpec spec = spec_of(forward_problem);
   const auto plans = codegen::stages(spec);

@@ -49,6 +49,7 @@ inline void copy_box(SharedAddress to, const TensorMap& map, int c0, int c1, int
                      const Place& where = Place::current()) {
   const mhcjit::sim::TensorShape shape = mhcjit::sim::decode(map.opaque);
   const u32 bytes = shape.box_bytes();
+  mhcjit::sim::check_multiple_of_16("copy_box", i64{c0} * shape.element_bytes, where);
   // The swizzle's pattern repeats every 1024 bytes.
   const u32 alignment = shape.swizzle_128 ? 1024 : 128;
   mhcjit::sim::start({.operation = "copy_box",

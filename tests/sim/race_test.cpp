@@ -58,6 +58,7 @@ std::set<std::string> barriers_in(const std::vector<std::filesystem::path>& kern
 }
 
 constexpr const char* one_pass = "pre_forward_one_pass.cuh";
+constexpr const char* few_tokens = "pre_forward_few_tokens.cuh";
 const std::set<std::string> two_pass = {"phi_stream.cuh", "pre_forward_project_mma.cuh"};
 
 // The templates, less those of other kernels than the portable ones.
@@ -65,7 +66,7 @@ std::vector<std::filesystem::path> portable_kernels() {
   std::vector<std::filesystem::path> files;
   for (const auto& file : std::filesystem::directory_iterator(MHCJIT_TEMPLATES)) {
     const std::string name = file.path().filename().string();
-    if (file.path().extension() == ".cuh" && name != one_pass && !two_pass.contains(name) &&
+    if (file.path().extension() == ".cuh" && name != one_pass && name != few_tokens && !two_pass.contains(name) &&
         !name.starts_with("device"))
       files.push_back(file.path());
   }
@@ -82,6 +83,10 @@ std::vector<std::filesystem::path> two_pass_kernels() {
 std::vector<Program> programs() {
   return {{"portable", MHCJIT_RACE_CHECK, {"n1_d264_bf16_gamma", "3"}, portable_kernels()},
           {"two_pass", MHCJIT_RACE_CHECK, {"n1_d264_fp16_gamma_w16_r1", "20"}, two_pass_kernels()},
+          {"few_tokens",
+           MHCJIT_RACE_CHECK,
+           {"n1_d64_bf16_gamma_f2_k1", "120"},
+           {std::filesystem::path(MHCJIT_TEMPLATES) / few_tokens}},
           {"ring", MHCJIT_RING_RACE_CHECK, {}, {MHCJIT_RING_KERNEL}}};
 }
 

@@ -29,6 +29,12 @@ std::uint32_t cluster_address(std::uint32_t address, int rank, const Place& wher
   return cluster_window | static_cast<std::uint32_t>(rank) << 20 | (address & low_bits);
 }
 
+void check_multiple_of_16(const char* operation, std::int64_t byte, const Place& where) {
+  if (byte % 16 != 0)
+    throw Fault(fmt::format("{} at {}: begins at byte {} of a row, which is no multiple of 16", operation,
+                            to_string(where), byte));
+}
+
 ClusterPlace cluster_place(std::uint32_t cluster_address, const Place& where) {
   const ClusterPlace place = {cluster_address >> 20 & 0xf, (shared_base & ~low_bits) | (cluster_address & low_bits)};
   if ((cluster_address & 0xff000000) != cluster_window ||

@@ -32,6 +32,9 @@ inline std::byte* shared_memory(const char* operation, std::uint32_t address, st
   return reinterpret_cast<std::byte*>(position().shared) + shared_offset(operation, address, bytes, alignment, where);
 }
 
+// A row of a tensor is read from a multiple of 16 bytes on. Throws Fault.
+void check_multiple_of_16(const char* operation, std::int64_t byte, const Place& where);
+
 // ---- Addresses in any block of the cluster -------------------------------------------------------------------------
 
 struct ClusterPlace {

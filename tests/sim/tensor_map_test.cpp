@@ -93,7 +93,7 @@ TEST(CopyBox, BringsEveryBoxInsideAndOutside) {
     for (const std::uint64_t size : {64, 127, 136}) {
       SCOPED_TRACE(::testing::Message() << "size " << size << " swizzle " << swizzle);
       const Tensor tensor({size, 21, 3}, {64, 8, 4}, swizzle);
-      for (const int c0 : {-64, -5, 0, 3, 64, 126, 192})
+      for (const int c0 : {-64, -8, 0, 8, 64, 120, 192})
         for (const int c1 : {-8, -3, 0, 16, 20, 21}) expect_box(tensor, {c0, c1, 0});
       for (const int c2 : {-4, -1, 1, 2, 3}) expect_box(tensor, {64, 8, c2});
     }
@@ -102,23 +102,24 @@ TEST(CopyBox, BringsEveryBoxInsideAndOutside) {
 
 TEST(CopyBox, TakesElementsOfOtherSizesAndNarrowRows) {
   expect_box(Tensor({100, 9, 2}, {8, 5, 2}, false), {96, 6, 1});
-  expect_box(Tensor({100, 9, 2}, {256, 3, 1}, false), {-100, 7, 1});
+  expect_box(Tensor({100, 9, 2}, {256, 3, 1}, false), {-104, 7, 1});
 }
 
 TEST(CopyBox, ReportsMisuse) {
   const Tensor tensor({64, 8, 1}, {64, 8, 1}, true);
   const device::TensorMap map = tensor.map();
-  const auto fault_at = [](const device::TensorMap& used, unsigned to) {
+  const auto fault_at = [](const device::TensorMap& used, unsigned to, int column = 0) {
     return run(example(32, 8192), [&] {
       if (device::thread_index() != 0) return;
       device::barrier_init(device::shared_base(), 1);
       device::barrier_init_fence();
-      device::copy_box(device::shared_base() + to, used, 0, 0, 0, device::shared_base());
+      device::copy_box(device::shared_base() + to, used, column, 0, 0, device::shared_base());
     });
   };
   EXPECT_TRUE(contains(fault_at(map, 1024 + 128), "copy_box at tensor_map_test.cpp:")) << fault_at(map, 1024 + 128);
   EXPECT_TRUE(contains(fault_at(map, 1024 + 128), "not aligned to 1024 bytes"));
   EXPECT_TRUE(contains(fault_at(map, 8192), "outside the block's 8192 bytes"));
+  EXPECT_TRUE(contains(fault_at(map, 1024, 3), "begins at byte 6 of a row, which is no multiple of 16"));
   const device::TensorMap plain = Tensor({64, 8, 1}, {64, 8, 1}, false).map();
   EXPECT_TRUE(contains(fault_at(plain, 1024 + 64), "not aligned to 128 bytes"));
   EXPECT_TRUE(contains(fault_at(device::TensorMap{}, 1024), "a tensor map that sim::encode did not write"));
