@@ -517,13 +517,11 @@ MHCJIT_DEVICE void finalise_tiles(const PreForwardOnePass<Spec>& plan, const Pre
   constexpr int chunks = Plan::token_chunks;
   constexpr int tokens_at_once = Plan::tokens_at_once;
   constexpr int sends = tokens_at_once * Spec::cluster_size;  // of each four values of h_pre
-  const int place = lane / chunks;
-  const int first_row = lane % chunks * 4;
   float alpha[4];
   float bias[4];
 #pragma unroll
   for (int e = 0; e < 4; ++e) {
-    const int row = first_row + e;
+    const int row = lane % chunks * 4 + e;
     alpha[e] = row < Spec::rows ? args.alpha[alpha_index<Spec>(row)] : 0.0f;
     bias[e] = row < Spec::rows ? args.bias[row] : 0.0f;
   }
@@ -537,6 +535,10 @@ MHCJIT_DEVICE void finalise_tiles(const PreForwardOnePass<Spec>& plan, const Pre
     if (lane == 0) plan.arm_sums_received(slot.index);
 #pragma unroll 1
     for (int first = 0; first < owned; first += tokens_at_once) {
+      // Read anew, so that no register is kept for where the rows stand.
+      const int lane_now = device::lane_index();
+      const int place = lane_now / chunks;
+      const int first_row = lane_now % chunks * 4;
       const int mine = first + place;
       const bool works = place < tokens_at_once && mine < owned;
       float sum[4] = {};
@@ -570,7 +572,6 @@ MHCJIT_DEVICE void finalise_tiles(const PreForwardOnePass<Spec>& plan, const Pre
       const device::i64 t = plan.first_token(i) + mine * Spec::cluster_size + plan.rank;
       if (works && t < args.tokens) {
         if (first_row == Plan::squares_index && args.inv_rms != nullptr) args.inv_rms[t] = inv_rms;
-        // Read anew, so that no register is kept for where the rows go.
         store_coefficients<Spec>(args, t, device::lane_index() % chunks * 4, sum, value);
       }
     }
@@ -591,24 +592,25 @@ template <class Spec>
 MHCJIT_DEVICE void pre_forward_one_pass(const PreForwardArgs& args, const device::TensorMap& x) {
   using Plan = PreForwardOnePass<Spec>;
   constexpr int registers = 65536 / Spec::threads_per_block / 8 * 8;
-  const Plan plan(args.tokens);
   // Unsigned: the compiler then knows that neither is negative.
   const auto thread = static_cast<device::u32>(device::thread_index());
   const int warp = static_cast<int>(thread / device::warp_size);
   const int lane = static_cast<int>(thread % device::warp_size);
-  if (device::thread_index() == 0) plan.init_barriers();
+  if (device::thread_index() == 0) Plan(args.tokens).init_barriers();
   device::block_barrier();
   // Nothing is sent to another block before each has initialised its barriers.
   device::cluster_arrive();
 
+  // Each role works out its plan anew: kept for all of them, it would cost registers where they are fewest.
   if (warp < Spec::gemm_warps) {
     set_registers<Spec::gemm_registers, registers>();
-    multiply_tiles(plan, warp, lane);
+    multiply_tiles(Plan(args.tokens), warp, lane);
   } else if (warp < Plan::producer_warp) {
     set_registers<Spec::apply_registers, registers>();
-    apply_tiles(plan, args, device::thread_index() - Spec::gemm_warps * device::warp_size);
+    apply_tiles(Plan(args.tokens), args, device::thread_index() - Spec::gemm_warps * device::warp_size);
   } else {
     set_registers<Spec::helper_registers, registers>();
+    const Plan plan(args.tokens);
     if (warp == Plan::producer_warp)
       produce_tiles(plan, args, x, lane);
     else if (warp == Plan::reducer_warp)

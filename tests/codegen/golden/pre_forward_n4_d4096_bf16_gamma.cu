@@ -22,8 +22,8 @@ struct Spec {
   static constexpr int k_steps_per_warp = 8;
   static constexpr int phi_register_operands = 24;
   static constexpr int gemm_registers = 168;
-  static constexpr int apply_registers = 104;
-  static constexpr int helper_registers = 72;
+  static constexpr int apply_registers = 112;
+  static constexpr int helper_registers = 64;
   static constexpr int few_cluster_size = 16;
   static constexpr int few_gemm_warps = 8;
   static constexpr int few_chunks_per_warp = 2;
