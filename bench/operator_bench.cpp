@@ -1,5 +1,8 @@
 #include "bench/operator_bench.h"
 
+#include <chrono>
+#include <thread>
+
 #include "bench/floor.h"
 
 namespace mhcjit::bench {
@@ -12,6 +15,11 @@ OperatorResult bench_operator(const Run& run, const codegen::Problem& problem, s
   result.bytes = floor_bytes(problem, tokens);
   result.floor_us = static_cast<double>(result.bytes) / run.copy_gigabytes_per_second * 1e-3;
   result.input_sets = sets.count();
+  constexpr auto rest = std::chrono::milliseconds(300);
+  constexpr double moment = 0.02;
+  run.gpu.synchronize();
+  std::this_thread::sleep_for(rest);
+  result.brief = time_graph(run.gpu, rotating, sets.count(), moment);
   result.stream = time_launches(run.gpu, rotating, run.seconds);
   result.graph = time_graph(run.gpu, rotating, sets.count(), run.seconds);
   result.stream_warm = time_launches(run.gpu, on_one, run.seconds / 2);

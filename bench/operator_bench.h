@@ -20,6 +20,7 @@ struct OperatorResult {
   std::size_t bytes = 0;  // of the floor
   double floor_us = 0.0;  // the time of a plain copy that moves as many
   int input_sets = 0;     // that cold launches rotate among
+  Timing brief;           // replayed from a graph for a moment after a rest: before a power limit slows the clocks
   Timing stream;          // ordinary launches, the L2 cache cold
   Timing graph;           // the same, replayed from a graph
   Timing stream_warm;     // ordinary launches on one input set

@@ -13,7 +13,7 @@ constexpr int tokens_of_group = 16;
 constexpr int chunk_columns = 16;
 constexpr int max_chunks_per_warp = 4;
 constexpr int max_warps = 24;
-constexpr std::array cluster_sizes = {16, 8, 4, 2, 1};
+constexpr std::array cluster_sizes = {16, 8, 4, 2};  // none of one block, as of the one-pass template
 constexpr int registers_per_multiprocessor = 65536;
 
 std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }

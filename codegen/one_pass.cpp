@@ -192,8 +192,9 @@ double one_pass_cost(const KernelSpec& spec) {
 
 std::vector<Candidate> one_pass_candidates(const Problem& problem) {
   std::vector<Candidate> list;
-  // The largest cluster first: of equal cost it leaves the most room in each block.
-  for (int cluster_size = max_cluster_size; cluster_size >= 1; --cluster_size)
+  // The largest cluster first: of equal cost it leaves the most room in each block. None of one block: sending to
+  // oneself is no cluster's business, to the device's memory checker an error.
+  for (int cluster_size = max_cluster_size; cluster_size >= 2; --cluster_size)
     for (const int tokens_per_tile : {16, 8})
       for (const Roles& role : roles) list.push_back(candidate(problem, cluster_size, tokens_per_tile, role));
   return list;

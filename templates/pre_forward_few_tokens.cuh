@@ -81,7 +81,7 @@ struct PreForwardFewTokens {
 
   MHCJIT_DEVICE void init_barriers() const {
     device::barrier_init(sums_received(), 1);
-    device::barrier_init(h_ready(), pre_warps);
+    device::barrier_init(h_ready(), pre_warps * device::warp_size);
     device::barrier_init_fence();
     device::barrier_arrive_expect(sums_received(),
                                   (live * common_chunks + owned() * (sum_chunks - common_chunks)) * cluster_size * 16);
@@ -318,8 +318,8 @@ MHCJIT_DEVICE void make_h_pre(const PreForwardFewTokens<Spec>& plan, const PreFo
       h[e] = coefficient<Spec>(0, sum[e] * inv_rms, scales.alpha[e], scales.bias[e], args.hc_eps);
     if (works && part < Plan::pre_chunks) device::store_shared_4(plan.h(token) + part * 16, h);
   }
-  device::warp_barrier();
-  if (lane == 0) device::barrier_arrive(plan.h_ready());
+  // Every lane, not one for the warp: so a checker of races can follow who waited for whom.
+  device::barrier_arrive(plan.h_ready());
 }
 
 template <class Spec>

@@ -128,7 +128,9 @@ const Command& bench_command() {
       "       [--cache-dir DIR] [--json]",
       "Measures an operator on each shape of the file (docs/shapes.md), or of a list of its own: ordinary launches\n"
       "and launches replayed from a graph, with the L2 cache cold and warm, beside the floor: the time that a plain\n"
-      "copy of the same run takes to move what the operator must move. Every output is written, and compared with\n"
+      "copy of the same run takes to move what the operator must move; and replays for a moment after a rest, before "
+      "a\n"
+      "power limit slows the device's clocks. Every output is written, and compared with\n"
       "a float64 reference on a sample of tokens. Progress goes to stderr. After Ctrl-C what is measured so far is\n"
       "printed, and the exit code is 130. Exit code 1: a shape failed, or a result is wrong.\n"
       "--candidates measures, in place of the kernels that the library chooses, every legal candidate of the\n"

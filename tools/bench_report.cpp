@@ -16,7 +16,6 @@ llvm::Error BenchReport::begin(const std::string& commit, bool quick) {
                                     {"architecture", gpu_.architecture},
                                     {"driver", found->driver.version},
                                     {"nvrtc", found->nvrtc.version},
-                                    {"nvrtc_path", found->nvrtc.path},
                                     {"mhcjit", found->library_version},
                                     {"commit", commit},
                                     {"date", fmt::format("{:%FT%TZ}", fmt::gmtime(std::time(nullptr)))},
