@@ -14,7 +14,8 @@ namespace mhcjit::codegen {
 double estimated_cost(const KernelSpec& spec);
 
 // The legal candidate of least estimated cost. The one function that decides what is compiled: dispatch, warm-up and
-// the tools all ask it. Without `wanted` the template is portable: the others have not been measured.
+// the tools all ask it. Without `wanted` it is of the one-pass or the two-pass template, of the portable one where
+// neither fits, with a kernel for few tokens beside it where results may change with T.
 // Errors: INVALID_ARGUMENT when `problem` does not pass check(), also when the wanted template does not fit it,
 // with the reasons.
 llvm::Expected<KernelSpec> choose_spec(const Problem& problem, std::optional<KernelTemplate> wanted = std::nullopt);
