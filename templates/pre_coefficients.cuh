@@ -19,6 +19,24 @@ MHCJIT_DEVICE float inverse_rms(float sum_of_squares, float norm_eps) {
   return device::reciprocal_square_root(device::fma(sum_of_squares, inverse_columns, norm_eps));
 }
 
+// What four rows' coefficients are made with.
+struct RowScales {
+  float alpha[4];
+  float bias[4];
+
+  template <class Spec>
+  MHCJIT_DEVICE static RowScales of(const PreForwardArgs& args, int first_row) {
+    RowScales scales;
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      const int row = first_row + e;
+      scales.alpha[e] = row < Spec::rows ? args.alpha[alpha_index<Spec>(row)] : 0.0f;
+      scales.bias[e] = row < Spec::rows ? args.bias[row] : 0.0f;
+    }
+    return scales;
+  }
+};
+
 // h_pre, h_post or h_res of a row, from u = h_mix * inv_rms. Without branches: a warp has rows of each kind.
 template <class Spec>
 MHCJIT_DEVICE float coefficient(int row, float u, float alpha, float bias, float hc_eps) {
@@ -31,8 +49,8 @@ MHCJIT_DEVICE float coefficient(int row, float u, float alpha, float bias, float
 // Stores `count` consecutive rows of a token: h_mix, and the coefficients where they belong. Rows of different kinds
 // are stored one by one.
 template <class Spec, int count>
-MHCJIT_DEVICE void store_coefficients(const PreForwardArgs& args, device::i64 token, int row, const float (&h_mix)[count],
-                                      const float (&value)[count]) {
+MHCJIT_DEVICE void store_coefficients(const PreForwardArgs& args, device::i64 token, int row,
+                                      const float (&h_mix)[count], const float (&value)[count]) {
   constexpr int n = Spec::n;
   // Rows that are all of one kind, and all below M or all beyond it.
   constexpr int run = n % count == 0 ? count : 1;

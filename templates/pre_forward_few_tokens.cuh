@@ -88,24 +88,6 @@ struct PreForwardFewTokens {
   }
 };
 
-// What four rows' coefficients are made with.
-struct RowScales {
-  float alpha[4];
-  float bias[4];
-
-  template <class Spec>
-  MHCJIT_DEVICE static RowScales of(const PreForwardArgs& args, int first_row) {
-    RowScales scales;
-#pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      const int row = first_row + e;
-      scales.alpha[e] = row < Spec::rows ? args.alpha[alpha_index<Spec>(row)] : 0.0f;
-      scales.bias[e] = row < Spec::rows ? args.bias[row] : 0.0f;
-    }
-    return scales;
-  }
-};
-
 // What a gemm warp has of its tokens.
 template <class Spec>
 struct FewTokensWarp {

@@ -517,14 +517,7 @@ MHCJIT_DEVICE void finalise_tiles(const PreForwardOnePass<Spec>& plan, const Pre
   constexpr int chunks = Plan::token_chunks;
   constexpr int tokens_at_once = Plan::tokens_at_once;
   constexpr int sends = tokens_at_once * Spec::cluster_size;  // of each four values of h_pre
-  float alpha[4];
-  float bias[4];
-#pragma unroll
-  for (int e = 0; e < 4; ++e) {
-    const int row = lane % chunks * 4 + e;
-    alpha[e] = row < Spec::rows ? args.alpha[alpha_index<Spec>(row)] : 0.0f;
-    bias[e] = row < Spec::rows ? args.bias[row] : 0.0f;
-  }
+  const RowScales scales = RowScales::of<Spec>(args, lane % chunks * 4);
   device::cluster_wait();
 
   const int owned = plan.owned();
@@ -549,7 +542,7 @@ MHCJIT_DEVICE void finalise_tiles(const PreForwardOnePass<Spec>& plan, const Pre
       float value[4];
 #pragma unroll
       for (int e = 0; e < 4; ++e)
-        value[e] = coefficient<Spec>(first_row + e, sum[e] * inv_rms, alpha[e], bias[e], args.hc_eps);
+        value[e] = coefficient<Spec>(first_row + e, sum[e] * inv_rms, scales.alpha[e], scales.bias[e], args.hc_eps);
 
       // h_pre lets the other blocks reuse the slot that every lane has read.
       device::warp_barrier();

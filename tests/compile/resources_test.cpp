@@ -75,13 +75,14 @@ void expect_within_budget(const Compiled& compiled) {
     EXPECT_EQ((*match)[1], "0") << compiled.log;
 }
 
+struct Shape {
+  int n;
+  std::int64_t d;
+  DType dtype;
+  bool has_gamma;
+};
+
 std::vector<Problem> every_kind_of_problem() {
-  struct Shape {
-    int n;
-    std::int64_t d;
-    DType dtype;
-    bool has_gamma;
-  };
   const Shape shapes[] = {
       {4, 4096, DType::bf16, true},  {4, 127, DType::fp16, true},   {16, 7168, DType::bf16, true},
       {8, 2048, DType::fp32, false}, {1, 8, DType::bf16, true},     {3, 5129, DType::fp32, true},
@@ -122,12 +123,6 @@ class OnePassResources : public testing::TestWithParam<const char*> {
 };
 
 TEST_P(OnePassResources, EveryKindOfKernelFits) {
-  struct Shape {
-    int n;
-    std::int64_t d;
-    DType dtype;
-    bool has_gamma;
-  };
   for (const Shape& shape :
        {Shape{4, 4096, DType::bf16, true}, Shape{4, 4096, DType::fp16, false}, Shape{4, 7168, DType::bf16, true},
         Shape{4, 7168, DType::fp16, true}, Shape{4, 5120, DType::bf16, false}, Shape{4, 2560, DType::fp16, true},
@@ -143,12 +138,6 @@ TEST_P(OnePassResources, TheUsualShapeFitsWithTheOlderCompiler) {
 
 // One block of rows and several, one block a multiprocessor and two, both 16-bit types, each width of a load.
 TEST_P(Resources, EveryKindOfTwoPassKernelFits) {
-  struct Shape {
-    int n;
-    std::int64_t d;
-    DType dtype;
-    bool has_gamma;
-  };
   for (const Shape& shape :
        {Shape{4, 4096, DType::bf16, true}, Shape{4, 4096, DType::fp16, true}, Shape{6, 2560, DType::bf16, true},
         Shape{8, 2048, DType::bf16, true}, Shape{8, 2048, DType::bf16, false}, Shape{8, 2048, DType::fp16, true},
@@ -167,12 +156,6 @@ TEST_P(Resources, TwoPassKernelsFitWithTheOlderCompiler) {
 
 // One chunk of columns a warp and several, rows that do not fill a block of eight, both 16-bit types.
 TEST_P(OnePassResources, EveryKindOfKernelForFewTokensFits) {
-  struct Shape {
-    int n;
-    std::int64_t d;
-    DType dtype;
-    bool has_gamma;
-  };
   for (const Shape& shape :
        {Shape{4, 4096, DType::bf16, true}, Shape{4, 4096, DType::fp16, true}, Shape{4, 7168, DType::bf16, false},
         Shape{4, 128, DType::bf16, false}, Shape{2, 4096, DType::fp16, false}, Shape{6, 2560, DType::bf16, false},

@@ -171,8 +171,8 @@ TEST_F(Vocabulary, ApproximationsAreWithinTheirBounds) {
     exponents.push_back(std::bit_cast<std::uint32_t>(static_cast<float>(i) / 512.0f));
   expect_within("exponential", std::move(exponents), [](double x) { return std::exp(x); }, exponential_ulp);
   expect_within("reciprocal", many_floats(), [](double x) { return 1.0 / x; }, reciprocal_ulp);
-  expect_within("reciprocal_square_root", many_floats(), [](double x) { return 1.0 / std::sqrt(x); },
-               reciprocal_square_root_ulp);
+  expect_within(
+      "reciprocal_square_root", many_floats(), [](double x) { return 1.0 / std::sqrt(x); }, reciprocal_square_root_ulp);
 }
 
 TEST_F(Vocabulary, VectorsKeepTheirOrder) {

@@ -155,8 +155,7 @@ TEST_F(CliBench, ResultsThatAreWrongMakeNoTable) {
       R"(sed 's/"within_bounds": false/"within_bounds": true/' wrong.json > right.json; )" + table + "right.json");
   EXPECT_EQ(printed.exit_code, 0) << printed.err;
   EXPECT_TRUE(printed.out.starts_with("Fake GPU 0, driver of CUDA 13.0, NVRTC 13.0, commit unknown, ")) << printed.out;
-  EXPECT_NE(printed.out.find("\n| pre_forward | 2 | 63 | 16 | bf16, gamma | "), std::string::npos)
-      << printed.out;
+  EXPECT_NE(printed.out.find("\n| pre_forward | 2 | 63 | 16 | bf16, gamma | "), std::string::npos) << printed.out;
 }
 
 TEST_F(CliBench, ResultsThatCannotBeWrittenAreKnownBeforeAnythingIsMeasured) {
