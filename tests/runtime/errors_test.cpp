@@ -369,7 +369,7 @@ TEST_F(ErrorsTest, CompilationFailedInAFolderThatOthersMayWrite) {
     fs::remove(kept);
     fs::create_symlink(precious, kept);
     fs::permissions(cache_dir, writable_by_others ? fs::perms::all : fs::perms::owner_all);
-    expect_failure(mhcjit_compile(make_engine().get(), &forward_problem, "sm_80", nullptr),
+    expect_failure(mhcjit_compile(make_engine("portable").get(), &forward_problem, "sm_80", nullptr),
                    MHCJIT_ERROR_COMPILATION_FAILED,
                    {writable_by_others ? "source: not kept: '" + cache_dir + "' is writable by other users" : kept});
     EXPECT_EQ(read_file(precious), "precious");
