@@ -10,7 +10,13 @@
 namespace mhcjit::bench {
 namespace {
 
-constexpr auto kernel_template = codegen::KernelTemplate::one_pass;
+// What the library chooses for many tokens: without the kernel that it adds for few.
+codegen::KernelSpec chosen_spec(const codegen::Problem& problem) {
+  codegen::KernelSpec chosen = value_or_throw(codegen::choose_spec(problem));
+  chosen.few_max_tokens = 0;
+  chosen.few_cluster_size = chosen.few_gemm_warps = chosen.few_chunks_per_warp = 0;
+  return chosen;
+}
 
 // The calls of `sets` with the kernels of a candidate.
 class CandidateCalls {
@@ -53,8 +59,9 @@ void measure(const Run& run, const InputSets& sets, const Sample& sample, const 
 
 std::vector<codegen::KernelSpec> legal_candidates(const codegen::Problem& problem) {
   std::vector<codegen::KernelSpec> specs;
-  for (const codegen::Candidate& candidate : codegen::candidates(problem, kernel_template))
-    if (candidate.legal()) specs.push_back(candidate.spec);
+  for (const auto kernel_template : {codegen::KernelTemplate::one_pass, codegen::KernelTemplate::portable})
+    for (const codegen::Candidate& candidate : codegen::candidates(problem, kernel_template))
+      if (candidate.legal()) specs.push_back(candidate.spec);
   return specs;
 }
 
@@ -63,7 +70,7 @@ CandidateResults bench_candidates(const Run& run, const codegen::Problem& proble
                                   const std::function<void(const codegen::KernelSpec&)>& announce) {
   const InputSets sets(run.gpu, run.engine, problem, tokens);
   const Sample sample(sets, InputSets::x_std);
-  const codegen::KernelSpec chosen = value_or_throw(codegen::choose_spec(problem, kernel_template));
+  const codegen::KernelSpec chosen = chosen_spec(problem);
   CandidateResults results;
   results.floor_us = static_cast<double>(floor_bytes(problem, tokens)) / run.copy_gigabytes_per_second * 1e-3;
   for (const CompiledSpec& each : compiled) {

@@ -5,7 +5,7 @@
 
 #include "codegen/few_tokens.h"
 #include "codegen/one_pass.h"
-#include "codegen/two_pass.h"
+#include "codegen/portable_forward.h"
 #include "codegen/vectors.h"
 #include "support/error.h"
 
@@ -16,21 +16,7 @@ constexpr int threads_per_block = 256;
 // What a block may have on every architecture without asking the driver for more.
 constexpr int max_smem_bytes = 48 * 1024;
 
-void choose_forward_constants(KernelSpec& spec) {
-  // About 2048 columns a split: enough blocks for a small T, while the partial sums stay near 2 % of x's bytes.
-  constexpr std::int64_t columns_per_split = 2048;
-  constexpr std::int64_t max_splits = 64;
-  constexpr std::int64_t chunk_columns = 256;
-  const std::int64_t columns = spec.problem.columns();
-  const std::int64_t wanted = std::clamp<std::int64_t>(columns / columns_per_split, 1, max_splits);
-  const std::int64_t chunks = (columns + chunk_columns - 1) / chunk_columns;
-  const std::int64_t chunks_per_split = (chunks + wanted - 1) / wanted;
-  spec.tokens_per_warp = 8;
-  spec.columns_per_split = static_cast<int>(chunks_per_split * chunk_columns);
-  spec.k_splits = static_cast<int>((chunks + chunks_per_split - 1) / chunks_per_split);
-}
-
-void choose_backward_constants(KernelSpec& spec) {
+void choose_constants(KernelSpec& spec) {
   const Problem& problem = spec.problem;
   const int tile_rows = (problem.rows() + 3) / 4 * 4;
   const int column_threads = static_cast<int>(
@@ -47,7 +33,7 @@ void choose_backward_constants(KernelSpec& spec) {
   spec.max_token_splits = static_cast<int>(std::clamp<std::int64_t>(wanted_blocks / blocks, 1, max_splits));
 }
 
-Candidate candidate(const Problem& problem, int rows_per_thread, int row_warps) {
+Candidate backward_candidate(const Problem& problem, int rows_per_thread, int row_warps) {
   KernelSpec spec;
   spec.problem = problem;
   spec.vec_size = vec_size_of(problem);
@@ -56,10 +42,7 @@ Candidate candidate(const Problem& problem, int rows_per_thread, int row_warps) 
   spec.row_warps = row_warps;
   spec.row_blocks = (problem.rows() + spec.rows_per_block() - 1) / spec.rows_per_block();
   spec.threads_per_token = threads_per_token_of(problem, spec.vec_size, threads_per_block);
-  if (problem.op == Op::pre_forward)
-    choose_forward_constants(spec);
-  else
-    choose_backward_constants(spec);
+  choose_constants(spec);
 
   std::string rejected;
   if (spec.row_blocks == 1 && rows_per_thread * (row_warps / 2) >= problem.rows())
@@ -77,11 +60,11 @@ Candidate candidate(const Problem& problem, int rows_per_thread, int row_warps) 
 std::vector<Candidate> candidates(const Problem& problem, KernelTemplate kernel_template) {
   if (kernel_template == KernelTemplate::few_tokens) return few_tokens_candidates(problem);
   if (kernel_template == KernelTemplate::one_pass) return one_pass_candidates(problem);
-  if (kernel_template == KernelTemplate::two_pass) return two_pass_candidates(problem);
+  if (problem.op == Op::pre_forward) return portable_forward_candidates(problem);
   // Multiples of 4: the gradients of the logits are read four rows at a time.
   std::vector<Candidate> list;
   for (const int rows_per_thread : {12, 8, 4})
-    for (const int row_warps : {1, 2, 4, 8}) list.push_back(candidate(problem, rows_per_thread, row_warps));
+    for (const int row_warps : {1, 2, 4, 8}) list.push_back(backward_candidate(problem, rows_per_thread, row_warps));
   return list;
 }
 

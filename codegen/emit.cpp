@@ -23,7 +23,7 @@ struct ArgumentStruct {
 };
 
 ArgumentStruct argument_struct(Op op) {
-  return op == Op::pre_forward ? ArgumentStruct{"PreForwardArgs", 112} : ArgumentStruct{"PreBackwardArgs", 200};
+  return op == Op::pre_forward ? ArgumentStruct{"PreForwardArgs", 128} : ArgumentStruct{"PreBackwardArgs", 200};
 }
 
 }  // namespace
@@ -40,7 +40,7 @@ std::string emit_unit(const KernelSpec& spec) {
   text += "\nnamespace {\n\nstruct Spec {\n";
   fmt::format_to(out, "  using Element = {};\n", element_type(spec.problem.dtype));
   fmt::format_to(out, "  static constexpr bool has_gamma = {};\n", spec.problem.has_gamma);
-  if (spec.kernel_template != KernelTemplate::portable)
+  if (spec.problem.op == Op::pre_forward)
     fmt::format_to(out, "  static constexpr bool scales_phi = {};\n", spec.problem.dtype == DType::fp16);
   for (const auto& [name, value] : constants(spec))
     fmt::format_to(out, "  static constexpr int {} = {};\n", name, value);

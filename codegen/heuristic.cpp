@@ -2,14 +2,14 @@
 
 #include "codegen/few_tokens.h"
 #include "codegen/one_pass.h"
-#include "codegen/two_pass.h"
+#include "codegen/portable_forward.h"
 #include "support/error.h"
 
 namespace mhcjit::codegen {
 
 namespace {
 
-double portable_cost(const KernelSpec& spec) {
+double backward_cost(const KernelSpec& spec) {
   // Each block of rows reads x again, mostly from the L2 cache: about as long as six multiply-adds an element.
   constexpr double reread = 6.0;
   // A value of phi read from shared memory serves the tokens of a warp; a value of x converted from its storage type
@@ -23,9 +23,9 @@ double portable_cost(const KernelSpec& spec) {
 
 double estimated_cost(const KernelSpec& spec) {
   switch (spec.kernel_template) {
-    case KernelTemplate::portable: return portable_cost(spec);
+    case KernelTemplate::portable:
+      return spec.problem.op == Op::pre_forward ? portable_forward_cost(spec) : backward_cost(spec);
     case KernelTemplate::one_pass: return one_pass_cost(spec);
-    case KernelTemplate::two_pass: return two_pass_cost(spec);
     case KernelTemplate::few_tokens: return few_tokens_cost(spec);
   }
   return 0.0;
@@ -56,13 +56,12 @@ llvm::Expected<KernelSpec> choose_spec(const Problem& problem, std::optional<Ker
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no kernel of template {} fits: {}", to_string(problem),
                       to_string(*wanted), reason);
   }
-  // Their costs are in one unit; what fits neither is left to the portable template, which fits everything.
-  std::optional<KernelSpec> best = best_of(problem, KernelTemplate::one_pass, reason);
-  const std::optional<KernelSpec> two_pass = best_of(problem, KernelTemplate::two_pass, reason);
-  if (two_pass && (!best || estimated_cost(*two_pass) < estimated_cost(*best))) best = two_pass;
-  if (!best) best = best_of(problem, KernelTemplate::portable, reason);
-  add_few_tokens(*best);
-  return *best;
+  // Where both fit, their costs are in one unit. The portable one always fits.
+  KernelSpec best = *best_of(problem, KernelTemplate::portable, reason);
+  const std::optional<KernelSpec> one_pass = best_of(problem, KernelTemplate::one_pass, reason);
+  if (one_pass && estimated_cost(*one_pass) < estimated_cost(best)) best = *one_pass;
+  add_few_tokens(best);
+  return best;
 }
 
 }  // namespace mhcjit::codegen

@@ -5,7 +5,7 @@
 
 #include "codegen/few_tokens.h"
 #include "codegen/one_pass.h"
-#include "codegen/two_pass.h"
+#include "codegen/portable_forward.h"
 #include "codegen/workspace.h"
 #include "support/error.h"
 
@@ -16,12 +16,10 @@ std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by
 
 Grid grid(std::int64_t x, std::int64_t y = 1) { return {static_cast<std::uint32_t>(x), static_cast<std::uint32_t>(y)}; }
 
-constexpr std::array<std::string_view, 4> template_names = {"portable", "one_pass", "two_pass", "few_tokens"};
+constexpr std::array<std::string_view, 3> template_names = {"portable", "one_pass", "few_tokens"};
 
 constexpr int warp_size = 32;
 constexpr int float_bytes = 4;
-// Columns of a tile of phi in project: 32 lanes of 8 columns.
-constexpr int project_chunk_columns = 256;
 
 }  // namespace
 
@@ -48,7 +46,7 @@ void add_main_constants(const KernelSpec& spec, Constants& list) {
          {"helper_registers", spec.helper_registers}});
     return;
   }
-  if (spec.kernel_template == KernelTemplate::two_pass) {
+  if (spec.problem.op == Op::pre_forward) {
     add({{"vec_size", spec.vec_size},
          {"threads_per_block", spec.threads_per_block},
          {"tokens_per_warp", spec.tokens_per_warp},
@@ -56,6 +54,8 @@ void add_main_constants(const KernelSpec& spec, Constants& list) {
          {"row_blocks", spec.row_blocks},
          {"k_splits", spec.k_splits},
          {"columns_per_split", spec.columns_per_split},
+         {"pack_columns", spec.pack_columns},
+         {"pipeline_stages", spec.pipeline_stages},
          {"threads_per_token", spec.threads_per_token}});
     return;
   }
@@ -64,15 +64,10 @@ void add_main_constants(const KernelSpec& spec, Constants& list) {
        {"rows_per_thread", spec.rows_per_thread},
        {"row_warps", spec.row_warps},
        {"row_blocks", spec.row_blocks},
-       {"threads_per_token", spec.threads_per_token}});
-  if (spec.problem.op == Op::pre_forward)
-    add({{"tokens_per_warp", spec.tokens_per_warp},
-         {"k_splits", spec.k_splits},
-         {"columns_per_split", spec.columns_per_split}});
-  else
-    add({{"padded_rows", spec.padded_rows()},
-         {"dx_columns_per_block", spec.dx_columns_per_block},
-         {"dx_tokens_per_thread", spec.dx_tokens_per_thread}});
+       {"threads_per_token", spec.threads_per_token},
+       {"padded_rows", spec.padded_rows()},
+       {"dx_columns_per_block", spec.dx_columns_per_block},
+       {"dx_tokens_per_thread", spec.dx_tokens_per_thread}});
 }
 
 }  // namespace
@@ -125,20 +120,18 @@ std::vector<StagePlan> main_stages(const KernelSpec& spec) {
     plan.takes_tensor_map = true;
     return {plan};
   }
-  // Enough loads of x under way. Of more than eight streams, and of fp32, a thread holds more registers of them.
-  const int apply_blocks = problem.n <= 8 && problem.dtype != DType::fp32 ? 4 : 2;
-  const StagePlan apply = {Stage::apply, "pre_forward_apply", "PreForwardApply", apply_blocks,
-                           spec.tokens_per_group_block() * (problem.rows() + 1 + problem.n) * float_bytes};
-  if (spec.kernel_template == KernelTemplate::two_pass)
-    return {{Stage::project_mma, "pre_forward_project_mma", "PreForwardProjectMma", spec.blocks_per_multiprocessor,
-             two_pass_smem_bytes(spec)},
-            apply};
   if (problem.op == Op::pre_forward) {
-    return {
-        {Stage::project, "pre_forward_project", "PreForwardProject", 1,
-         spec.rows_per_block() * project_chunk_columns * float_bytes},
-        apply,
+    // Enough loads of x under way. Of more than eight streams, and of fp32, a thread holds more registers of them.
+    const int apply_blocks = problem.n <= 8 && problem.dtype != DType::fp32 ? 4 : 2;
+    std::vector<StagePlan> list = {
+        {Stage::pack_phi, "pre_forward_pack_phi", "PreForwardPackPhi", 4, pack_phi_smem_bytes(spec)},
+        {Stage::project, "pre_forward_project", "PreForwardProject", spec.blocks_per_multiprocessor,
+         project_smem_bytes(spec)},
+        {Stage::apply, "pre_forward_apply", "PreForwardApply", apply_blocks,
+         spec.tokens_per_group_block() * (problem.rows() + 1 + problem.n) * float_bytes},
     };
+    list[1].overlaps_previous = list[2].overlaps_previous = problem.architecture.major >= 9;
+    return list;
   }
   const int phi_columns_per_block = warp_size * std::min(spec.vec_size, 4);
   return {
@@ -178,13 +171,11 @@ Grid grid_of(const KernelSpec& spec, Stage stage, std::int64_t tokens) {
   const int warps = spec.threads_per_block / warp_size;
   const auto column_warps = [&] { return warps / spec.row_warps; };
   switch (stage) {
+    case Stage::pack_phi: return grid(divide_up(problem.columns(), spec.pack_columns), packed_rows(spec) / 8);
     case Stage::project:
-      return grid(divide_up(tokens, std::int64_t{column_warps()} * spec.tokens_per_warp),
-                  spec.k_splits * spec.row_blocks);
+      return grid(divide_up(tokens, std::int64_t{warps} * spec.tokens_per_warp) * spec.row_blocks, spec.k_splits);
     case Stage::few_tokens: return grid(few_tokens_groups(spec, tokens) * spec.few_cluster_size);
     case Stage::one_pass: return grid(divide_up(tokens, spec.tokens_per_tile) * spec.cluster_size);
-    case Stage::project_mma:
-      return grid(divide_up(tokens, std::int64_t{warps} * spec.tokens_per_warp) * spec.row_blocks, spec.k_splits);
     case Stage::apply: return grid(divide_up(tokens, spec.tokens_per_group_block()));
     case Stage::coefficients: return grid(bias_slots(spec, tokens) / spec.tokens_per_group_block());
     case Stage::dx: {

@@ -14,14 +14,13 @@ namespace mhcjit::codegen {
 // The kernels of an operator, in the order of their launches.
 enum class Stage {
   // pre_forward, portable
+  pack_phi,
   project,
   apply,
   // pre_forward, one pass
   one_pass,
-  // pre_forward, few tokens: beside any of the others
+  // pre_forward, few tokens: beside either of the others
   few_tokens,
-  // pre_forward, two passes; then apply
-  project_mma,
   // pre_backward
   coefficients,
   dx,
@@ -31,10 +30,9 @@ enum class Stage {
 };
 
 // The kernels that an operator is made of. Portable: every problem on every architecture. One pass: pre_forward of
-// 16-bit x on devices with clusters. Two passes: pre_forward of 16-bit x on every architecture, products on the tensor
-// cores. Few tokens: pre_forward of 16-bit x on devices with clusters, fast where the launch is most of the time; right
-// for any number of tokens, and mostly a part of a spec of another template.
-enum class KernelTemplate { portable, one_pass, two_pass, few_tokens };
+// 16-bit x on devices with clusters. Few tokens: pre_forward of 16-bit x on devices with clusters, fast where the launch
+// is most of the time; right for any number of tokens, and mostly a part of a spec of another template.
+enum class KernelTemplate { portable, one_pass, few_tokens };
 
 std::string_view to_string(KernelTemplate kernel_template);
 llvm::Expected<KernelTemplate> parse_kernel_template(std::string_view text);
@@ -46,33 +44,34 @@ struct KernelSpec {
 
   int threads_per_block = 0;
 
-  // portable, two_pass
+  // portable
   int vec_size = 0;           // elements of x in one load: at most 16 bytes, divides D
-  int rows_per_thread = 0;    // rows of phi that a thread keeps sums for
-  int row_warps = 0;          // warps of a block that share out rows
   int row_blocks = 0;         // blocks that share out rows
   int threads_per_token = 0;  // where a group of threads works on one token
 
-  // portable pre_forward, two_pass
+  // portable pre_forward
   int tokens_per_warp = 0;
-  int k_splits = 0;  // ranges of columns that are summed apart
+  int row_tiles = 0;  // of eight rows of phi that a block keeps sums for
+  int k_splits = 0;   // ranges of columns that are summed apart
   int columns_per_split = 0;
+  int pack_columns = 0;               // of phi, that a block packs
+  int blocks_per_multiprocessor = 0;  // that multiply, at once
+
+  // portable pre_forward, one_pass
+  int pipeline_stages = 0;  // chunks of columns, or tiles of tokens, of x that a block holds
 
   // portable pre_backward
+  int rows_per_thread = 0;  // rows of phi that a thread keeps sums for
+  int row_warps = 0;        // warps of a block that share out rows
   int dx_columns_per_block = 0;
   int dx_tokens_per_thread = 0;
   int max_dx_token_blocks = 0;  // blocks that step through the tokens together
   int max_bias_slots = 0;       // groups of tokens that are summed apart for dbias and dalpha
   int max_token_splits = 0;     // ranges of tokens that are summed apart for dphi
 
-  // two_pass
-  int row_tiles = 0;                  // of eight rows of phi that a warp keeps sums for
-  int blocks_per_multiprocessor = 0;  // of the first kernel, at once
-
   // one_pass
   int cluster_size = 0;       // blocks that share a tile of tokens, each a slice of the columns of every stream
   int tokens_per_tile = 0;    // 8 or 16
-  int pipeline_stages = 0;    // tiles of x that a block holds
   int panels_per_stream = 0;  // of 64 columns, in a slice
   int gemm_warps = 0;         // warps that multiply x with phi
   int apply_warps = 0;        // warps that make h_in
@@ -113,6 +112,7 @@ struct StagePlan {
   int cluster_size = 0;           // blocks of x that are launched together; 0: each by itself
   bool is_persistent = false;     // no more blocks than the device runs at once: each steps through the tokens
   bool takes_tensor_map = false;  // of x, as a second argument
+  bool overlaps_previous = false;  // begins before the operator's kernel before it has ended, and waits for it itself
   // Numbers of tokens that it serves.
   std::int64_t min_tokens = 0;
   std::int64_t max_tokens = codegen::max_tokens;

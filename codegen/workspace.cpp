@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "codegen/portable_forward.h"
+
 namespace mhcjit::codegen {
 namespace {
 
@@ -38,10 +40,14 @@ int bias_slots(const KernelSpec& spec, std::int64_t tokens) {
 }
 
 PreForwardWorkspace pre_forward_workspace(const KernelSpec& spec, std::int64_t tokens) {
-  if (spec.kernel_template == KernelTemplate::one_pass || tokens <= spec.few_max_tokens) return {};
+  if (spec.kernel_template != KernelTemplate::portable || tokens == 0 || tokens <= spec.few_max_tokens) return {};
   Regions regions;
   PreForwardWorkspace workspace;
   workspace.partial_sums = regions.add(tokens * spec.k_splits * (spec.problem.rows() + 1));
+  // A word holds both terms of half a pair, of columns in whole chunks of 64.
+  workspace.packed_phi = regions.add((spec.problem.columns() + 63) / 64 * 64 * packed_rows(spec));
+  if (spec.problem.dtype == DType::fp16)
+    workspace.phi_factors = regions.add(std::int64_t{spec.k_splits} * packed_rows(spec));
   workspace.total_bytes = regions.end();
   return workspace;
 }

@@ -5,8 +5,9 @@
 namespace mhcjit::runtime {
 namespace {
 
-float* region(void* workspace, std::size_t offset) {
-  return reinterpret_cast<float*>(static_cast<char*>(workspace) + offset);
+template <typename T = float>
+T* region(void* workspace, std::size_t offset) {
+  return reinterpret_cast<T*>(static_cast<char*>(workspace) + offset);
 }
 
 }  // namespace
@@ -26,6 +27,8 @@ PreForwardArgs kernel_arguments(const codegen::KernelSpec& spec, const mhcjit_pr
       .h_mix = args.h_mix,
       .h_pre = args.h_pre,
       .partial_sums = region(args.workspace, workspace.partial_sums),
+      .packed_phi = region<unsigned int>(args.workspace, workspace.packed_phi),
+      .phi_factors = region(args.workspace, workspace.phi_factors),
       .tokens = args.T,
       .norm_eps = args.norm_eps,
       .hc_eps = args.hc_eps,

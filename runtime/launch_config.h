@@ -17,13 +17,17 @@ class LaunchConfig {
     config_.blockDimZ = 1;
     config_.sharedMemBytes = loaded.dynamic_smem_bytes;
     config_.hStream = stream;
-    if (loaded.cluster_size == 0) return;
-    cluster_.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
-    cluster_.value.clusterDim.x = loaded.cluster_size;
-    cluster_.value.clusterDim.y = 1;
-    cluster_.value.clusterDim.z = 1;
-    config_.attrs = &cluster_;
-    config_.numAttrs = 1;
+    config_.attrs = attributes_;
+    if (loaded.cluster_size != 0) {
+      CUlaunchAttribute& cluster = attributes_[config_.numAttrs++];
+      cluster.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+      cluster.value.clusterDim = {loaded.cluster_size, 1, 1};
+    }
+    if (loaded.overlaps_previous) {
+      CUlaunchAttribute& overlap = attributes_[config_.numAttrs++];
+      overlap.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+      overlap.value.programmaticStreamSerializationAllowed = 1;
+    }
   }
   LaunchConfig(const LaunchConfig&) = delete;
   LaunchConfig& operator=(const LaunchConfig&) = delete;
@@ -32,7 +36,7 @@ class LaunchConfig {
 
  private:
   CUlaunchConfig config_ = {};
-  CUlaunchAttribute cluster_ = {};
+  CUlaunchAttribute attributes_[2] = {};
 };
 
 }  // namespace mhcjit::runtime

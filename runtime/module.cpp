@@ -35,6 +35,7 @@ llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice devic
                          .cluster_size = static_cast<std::uint32_t>(plan.cluster_size),
                          .max_blocks = 0,
                          .takes_tensor_map = plan.takes_tensor_map,
+                         .overlaps_previous = plan.overlaps_previous,
                          .min_tokens = plan.min_tokens,
                          .max_tokens = plan.max_tokens};
   if (auto error = check(driver.cuLibraryGetKernel(&loaded.kernel, library, plan.entry().c_str()), "finding"))

@@ -20,6 +20,7 @@ struct LoadedKernel {
   std::uint32_t cluster_size = 0;  // 0: not launched as clusters
   std::uint32_t max_blocks = 0;    // of a persistent kernel, as many as the device runs at once; 0: no limit
   bool takes_tensor_map = false;
+  bool overlaps_previous = false;
   // Numbers of tokens that it serves.
   std::int64_t min_tokens = 0;
   std::int64_t max_tokens = codegen::max_tokens;

@@ -100,6 +100,25 @@ MHCJIT_DEVICE u32 opaque(u32 value) {
   return value;
 }
 
+// ---- Kernels behind one another in a stream ------------------------------------------------------------------------
+//
+// Where a kernel is launched to overlap the one before it (compute capability 9.0 and newer), it begins as soon as every
+// block of that one has let it or has ended.
+
+// Lets the next kernel begin.
+MHCJIT_DEVICE void let_next_kernel_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// Waits until the kernel before has ended; what it wrote is seen from here on.
+MHCJIT_DEVICE void wait_for_previous_kernel() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 // ---- Arithmetic ----------------------------------------------------------------------------------------------------
 
 MHCJIT_DEVICE i64 multiply_wide(u32 a, u32 b) { return static_cast<i64>(static_cast<unsigned long long>(a) * b); }

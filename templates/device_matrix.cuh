@@ -40,12 +40,17 @@ MHCJIT_DEVICE Vector<float, 4> load_shared_4(SharedAddress address) {
                : "memory");
   return value;
 }
-MHCJIT_DEVICE Vector<u32, 4> load_shared_words(SharedAddress address) {
-  Vector<u32, 4> value;
-  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(value[0]), "=r"(value[1]), "=r"(value[2]), "=r"(value[3])
-               : "r"(address)
-               : "memory");
+template <int count>
+MHCJIT_DEVICE Vector<u32, count> load_shared_words(SharedAddress address) {
+  static_assert(count == 2 || count == 4);
+  Vector<u32, count> value;
+  if constexpr (count == 2)
+    asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(value[0]), "=r"(value[1]) : "r"(address) : "memory");
+  else
+    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(value[0]), "=r"(value[1]), "=r"(value[2]), "=r"(value[3])
+                 : "r"(address)
+                 : "memory");
   return value;
 }
 MHCJIT_DEVICE void store_shared(SharedAddress address, float value) {
@@ -60,11 +65,53 @@ MHCJIT_DEVICE void store_shared(SharedAddress address, u32 value) {
   asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
 }
 
+MHCJIT_DEVICE void store_shared_words(SharedAddress address, const Vector<u32, 4>& value) {
+  asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(value[0]), "r"(value[1]), "r"(value[2]),
+               "r"(value[3])
+               : "memory");
+}
+
 // 16 bytes to global memory, in one instruction; the address is aligned to 16.
 MHCJIT_DEVICE void store_words(void* address, const Vector<u32, 4>& value) {
   asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(address)), "r"(value[0]),
                "r"(value[1]), "r"(value[2]), "r"(value[3])
                : "memory");
+}
+
+// ---- Copies from global to shared memory that a thread waits for itself -------------------------------------------
+
+// 4, 8 or 16 bytes, both addresses aligned to them.
+template <int bytes>
+MHCJIT_DEVICE void copy_async(SharedAddress to, const void* from) {
+  if constexpr (bytes == 16)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(__cvta_generic_to_global(from)) : "memory");
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(to), "l"(__cvta_generic_to_global(from)), "n"(bytes)
+                 : "memory");
+}
+
+// The same; zeros in their place where nothing `exists` to be copied.
+template <int bytes>
+MHCJIT_DEVICE void copy_async_or_zeros(SharedAddress to, const void* from, bool exists) {
+  const int source_bytes = exists ? bytes : 0;
+  if constexpr (bytes == 16)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(__cvta_generic_to_global(from)),
+                 "r"(source_bytes)
+                 : "memory");
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(__cvta_generic_to_global(from)),
+                 "n"(bytes), "r"(source_bytes)
+                 : "memory");
+}
+
+// Makes a group of the copies that the thread has asked for since it made the last one.
+MHCJIT_DEVICE void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits for all of the thread's groups but the `pending` youngest. The thread sees their bytes; others do after a
+// barrier of theirs.
+template <int pending>
+MHCJIT_DEVICE void copy_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
 }
 
 // ---- Pairs of 16-bit elements in a word: the element of the lower column stands in the lower half -----------------

@@ -32,7 +32,7 @@ struct PhiFragments {
   MHCJIT_DEVICE Words operand(int step, int tile) const {
     const int number = tile * steps + step;
     if (number < register_operands) return in_registers[number];
-    return device::load_shared_words(in_shared + (number - register_operands) * operand_bytes);
+    return device::load_shared_words<4>(in_shared + (number - register_operands) * operand_bytes);
   }
 
   // Takes columns 2q, 2q + 1 (k_half 0) or 2q + 8, 2q + 9 (k_half 1) of a step and of this lane's row of `block`.

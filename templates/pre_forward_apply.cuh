@@ -1,4 +1,4 @@
-// pre_forward, second kernel: the coefficients of each token, and the collapsed streams.
+// pre_forward, third kernel: the coefficients of each token, and the collapsed streams.
 //
 //     h_mix, inv_rms from the partial sums; h_pre, h_post, h_res from u = h_mix * inv_rms;
 //     h_in[t, d] = sum_i h_pre[i] * x[t, i, d]
@@ -12,6 +12,7 @@
 
 #include <device.cuh>
 #include <packed.cuh>
+#include <packed_phi.cuh>
 #include <pre_args.cuh>
 #include <pre_coefficients.cuh>
 
@@ -43,13 +44,18 @@ MHCJIT_DEVICE void pre_forward_apply(const PreForwardArgs& args) {
     for (int stream = 0; stream < n; ++stream) values[stream].load(x + device::i64{stream} * Spec::d + d);
   };
   load_streams(member * Spec::vec_size);
+  device::wait_for_previous_kernel();
 
   if (exists) {
     const float* partial = args.partial_sums + token * Spec::k_splits * (Spec::rows + 1);
     for (int row = member; row < Spec::rows + 1; row += Spec::threads_per_token) {
-      float sum = partial[row];
+      float sum = 0.0f;
 #pragma unroll 8
-      for (int split = 1; split < Spec::k_splits; ++split) sum += partial[split * (Spec::rows + 1) + row];
+      for (int split = 0; split < Spec::k_splits; ++split) {
+        float value = partial[split * (Spec::rows + 1) + row];
+        if (Spec::scales_phi && row < Spec::rows) value *= args.phi_factors[split * PackedPhi<Spec>::tiles * 8 + row];
+        sum += value;
+      }
       sums[row] = sum;
     }
   }

@@ -404,7 +404,7 @@ MHCJIT_DEVICE void apply_tiles(const PreForwardOnePass<Spec>& plan, const PreFor
                                            ((chunk % 8) ^ (token % 8)) * 16;
 #pragma unroll
       for (int stream = 0; stream < Spec::n; ++stream) {
-        const auto words = device::load_shared_words(source + stream * Plan::panel_bytes);
+        const auto words = device::load_shared_words<4>(source + stream * Plan::panel_bytes);
 #pragma unroll
         for (int word = 0; word < 4; ++word) {
           sums[2 * word] = device::fma(h[stream], device::low_half<Element>(words[word]), sums[2 * word]);

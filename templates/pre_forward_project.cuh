@@ -1,131 +1,159 @@
-// pre_forward, first kernel: the projection and the sum of squares, over one range of columns.
+// pre_forward, second kernel: the projection and the sum of squares, over one range of columns.
 //
-//     partial_sums[t, s, j] = sum over the columns k of split s of x[t, k] * phi[j, k] * gamma[k]       j < M
+//     partial_sums[t, s, j] = sum over the columns k of split s of x[t, k] * packed_phi[j, k]       j < M
 //     partial_sums[t, s, M] = sum over the columns k of split s of x[t, k]^2
 //
-// Grid:   x = tiles of tokens_per_block tokens, y = k_splits * row_blocks.
-// Block:  row_warps * token_warps warps. A warp holds rows_per_thread rows of phi for tokens_per_warp tokens; its
-//         lanes share out the columns, so the sums are completed across the warp at the end.
-// Shared: one tile of phi * gamma, rows_per_block x 256 floats.
+// Grid:   x = tiles of tokens_per_block tokens * row_blocks, y = k_splits.
+// Block:  each warp multiplies tokens_per_warp tokens of its own with the block's row_tiles * 8 rows of phi.
+// Shared: pipeline_stages chunks of 64 columns, of x (x_stream.cuh) and of packed phi; each is asked for
+//         pipeline_stages - 1 chunks before it is multiplied.
 #pragma once
 
-#include <device.cuh>
-#include <phi_tile.cuh>
+#include <device_matrix.cuh>
+#include <packed_phi.cuh>
 #include <pre_args.cuh>
-#include <sums.cuh>
+#include <x_stream.cuh>
 
 template <class Spec>
 struct PreForwardProject {
-  static constexpr int lane_columns = 8;
-  static constexpr int chunk_columns = device::warp_size * lane_columns;
-  static constexpr int warps = Spec::threads_per_block / device::warp_size;
-  static constexpr int token_warps = warps / Spec::row_warps;
-  static constexpr int tokens_per_block = token_warps * Spec::tokens_per_warp;
-  static constexpr int rows_per_block = Spec::row_warps * Spec::rows_per_thread;
-  using Tile = PhiTile<Spec, rows_per_block, chunk_columns>;
-  static constexpr int shared_floats = Tile::floats;
+  using Phi = PackedPhi<Spec>;
+  using X = XStream<Spec>;
+  static constexpr int groups = Spec::tokens_per_warp / 8;  // columns of B operands
+  static constexpr int tiles = Spec::row_tiles;
+  static constexpr int phi_bytes = Spec::row_tiles * Phi::tile_bytes;  // of a chunk
+  static constexpr int shared_floats = X::shared_floats + Spec::pipeline_stages * phi_bytes / 4;
+  static_assert(X::chunk_columns == Phi::chunk_columns);
+  static_assert(Spec::columns_per_split % Phi::chunk_columns == 0);
+  static_assert(Spec::row_tiles * Spec::row_blocks * 8 >= Spec::rows);
 };
 
 template <class Spec>
 MHCJIT_DEVICE void pre_forward_project(const PreForwardArgs& args) {
   using Plan = PreForwardProject<Spec>;
-  using Tile = typename Plan::Tile;
-  using Element = typename Spec::Element;
-  constexpr int tokens_per_warp = Spec::tokens_per_warp;
-  constexpr int rows_per_thread = Spec::rows_per_thread;
-  constexpr int vectors = Plan::lane_columns / Spec::vec_size;
+  using Phi = typename Plan::Phi;
+  using X = typename Plan::X;
+  constexpr int groups = Plan::groups;
+  constexpr int tiles = Plan::tiles;
+  constexpr int chunk_columns = Phi::chunk_columns;
 
   const int warp = device::thread_index() / device::warp_size;
   const int lane = device::thread_index() % device::warp_size;
-  const int row_warp = warp % Spec::row_warps;
-  const int row_block = device::block_index_y() % Spec::row_blocks;
-  const int split = device::block_index_y() / Spec::row_blocks;
-  const int block_row = row_block * Plan::rows_per_block;
-  const int first_row = block_row + row_warp * rows_per_thread;
-  const bool sums_squares = first_row == 0;
-  const device::i64 first_token =
-      device::block_index_x() * Plan::tokens_per_block + warp / Spec::row_warps * tokens_per_warp;
-  const Element* x = static_cast<const Element*>(args.x);
-  float* tile = device::shared_floats();
-
-  float sums[tokens_per_warp * rows_per_thread] = {};
-  float squares[tokens_per_warp] = {};
-
+  const int lane_token = lane / 4;  // of a group; also the lane's row of a tile
+  const int quad = lane % 4;
+  const int row_block = static_cast<int>(device::block_index_x() % Spec::row_blocks);
+  const int split = device::block_index_y();
+  const device::i64 block_token = device::block_index_x() / Spec::row_blocks * X::tokens_per_block;
+  const int warp_token = warp * Spec::tokens_per_warp;
   const int first_column = split * Spec::columns_per_split;
   const int last_column =
       first_column + Spec::columns_per_split < Spec::columns ? first_column + Spec::columns_per_split : Spec::columns;
-#pragma unroll 1
-  for (int chunk = first_column; chunk < last_column; chunk += Plan::chunk_columns) {
-    // Asked for first: x comes from device memory, phi from the L2 cache.
-    device::Vector<Element, Spec::vec_size> values[tokens_per_warp][vectors];
+
+  const X x(args, block_token, warp_token, device::shared_base());
+  const device::SharedAddress shared_phi = device::shared_base() + X::shared_floats * 4;
+  const auto copy_phi = [&](int stage, int chunk) {
+    const device::u32* from = args.packed_phi + Phi::first_word(chunk / chunk_columns, row_block * tiles);
 #pragma unroll
-    for (int token = 0; token < tokens_per_warp; ++token) {
-#pragma unroll
-      for (int v = 0; v < vectors; ++v) {
-        const int column = chunk + (v * device::warp_size + lane) * Spec::vec_size;
-        values[token][v] = {};
-        if (first_token + token < args.tokens && column < Spec::columns)
-          values[token][v] = device::load<Spec::vec_size>(x + (first_token + token) * Spec::columns + column);
-      }
+    for (int part = 0; part < Plan::phi_bytes / 16; part += Spec::threads_per_block) {
+      const int mine = part + device::thread_index();
+      if (part + Spec::threads_per_block <= Plan::phi_bytes / 16 || mine < Plan::phi_bytes / 16)
+        device::copy_async<16>(shared_phi + stage * Plan::phi_bytes + mine * 16, from + mine * 4);
     }
-
-    Tile::fill(tile, args.phi, args.gamma, block_row, chunk);
-    device::block_barrier();
-
-#pragma unroll
-    for (int v = 0; v < vectors; ++v) {
-#pragma unroll
-      for (int part = 0; part < Tile::parts; ++part) {
-        float operand[tokens_per_warp][Tile::part_size];
-#pragma unroll
-        for (int token = 0; token < tokens_per_warp; ++token) {
-#pragma unroll
-          for (int e = 0; e < Tile::part_size; ++e)
-            operand[token][e] = device::to_float(values[token][v][part * Tile::part_size + e]);
-        }
-        if (sums_squares) {
-#pragma unroll
-          for (int token = 0; token < tokens_per_warp; ++token) {
-#pragma unroll
-            for (int e = 0; e < Tile::part_size; ++e)
-              squares[token] = device::fma(operand[token][e], operand[token][e], squares[token]);
-          }
-        }
-#pragma unroll
-        for (int row = 0; row < rows_per_thread; ++row) {
-          const typename Tile::Part phi =
-              Tile::read(tile, row_warp * rows_per_thread + row, v * device::warp_size + lane, part);
-#pragma unroll
-          for (int token = 0; token < tokens_per_warp; ++token) {
-#pragma unroll
-            for (int e = 0; e < Tile::part_size; ++e) {
-              float& sum = sums[token * rows_per_thread + row];
-              sum = device::fma(phi[e], operand[token][e], sum);
-            }
-          }
-        }
-      }
-    }
-    // The next chunk overwrites the tile.
-    device::block_barrier();
-  }
-
-  const auto destination = [&](int token, int row) {
-    return args.partial_sums + ((first_token + token) * Spec::k_splits + split) * (Spec::rows + 1) + row;
   };
-  warp_sum_scatter(sums);
-  constexpr int lane_sums = tokens_per_warp * rows_per_thread / device::warp_size;
+  // x is there before phi is packed.
 #pragma unroll
-  for (int i = 0; i < lane_sums; ++i) {
-    const int token = (lane * lane_sums + i) / rows_per_thread;
-    const int row = first_row + (lane * lane_sums + i) % rows_per_thread;
-    if (first_token + token < args.tokens && row < Spec::rows) *destination(token, row) = sums[i];
+  for (int stage = 0; stage < X::stages - 1; ++stage)
+    if (first_column + stage * chunk_columns < last_column) x.copy(stage, first_column + stage * chunk_columns);
+  device::wait_for_previous_kernel();
+#pragma unroll
+  for (int stage = 0; stage < X::stages - 1; ++stage) {
+    if (first_column + stage * chunk_columns < last_column) copy_phi(stage, first_column + stage * chunk_columns);
+    device::copy_commit();
   }
-  if (sums_squares) {
+
+  float sums[tiles][groups][4] = {};
+  float squares[groups] = {};
+  int stage = 0;
+#pragma unroll 1
+  for (int chunk = first_column; chunk < last_column; chunk += chunk_columns) {
+    // The present chunk is complete, and nobody reads the one before any more.
+    device::copy_wait<X::stages - 2>();
+    device::block_barrier();
+    const device::SharedAddress operands = shared_phi + stage * Plan::phi_bytes + lane * 16;
+    const auto operand = [&](int step, int tile) {
+      return device::load_shared_words<4>(operands + tile * Phi::tile_bytes + step * device::warp_size * 16);
+    };
+    typename X::Part parts[groups];
 #pragma unroll
-    for (int token = 0; token < tokens_per_warp; ++token) {
-      const float sum = warp_sum(squares[token]);
-      if (lane == 0 && first_token + token < args.tokens) *destination(token, Spec::rows) = sum;
+    for (int group = 0; group < groups; ++group) parts[group] = x.load(stage, 0, group);
+    auto a = operand(0, 0);
+    const int asked = chunk + (X::stages - 1) * chunk_columns;
+    if (asked < last_column) {
+      const int free_stage = stage == 0 ? X::stages - 1 : stage - 1;
+      x.copy(free_stage, asked);
+      copy_phi(free_stage, asked);
     }
+    // Where there was nothing to copy, an empty group: the count of groups says which have come.
+    device::copy_commit();
+
+    // What a product needs is read while the one before is made: phi a tile ahead, x a step.
+#pragma unroll
+    for (int step = 0; step < Phi::steps; ++step) {
+      device::u32 b[groups][X::terms][2];
+#pragma unroll
+      for (int group = 0; group < groups; ++group) {
+        X::operands(parts[group], b[group]);
+        squares[group] = X::add_squares(parts[group], squares[group]);
+      }
+#pragma unroll
+      for (int tile = 0; tile < tiles; ++tile) {
+        const auto words = a;
+        const bool is_last = tile == tiles - 1;
+        if (!is_last)
+          a = operand(step, tile + 1);
+        else if (step < Phi::steps - 1)
+          a = operand(step + 1, 0);
+#pragma unroll
+        for (int group = 0; group < groups; ++group) {
+          device::multiply_add<typename X::Operand>(sums[tile][group], words, b[group][0][0], b[group][0][1]);
+          if (is_last && step < Phi::steps - 1) parts[group] = x.load(stage, step + 1, group);
+        }
+        if constexpr (X::is_split) {
+          // The low terms of x meet the high ones of phi alone, in the sums of low terms: the sums of high terms are
+          // rounded once a step, and what is left out is below what two terms can hold.
+          const typename Phi::Words high_below = {0, words[0], 0, words[2]};
+#pragma unroll
+          for (int group = 0; group < groups; ++group)
+            device::multiply_add<typename X::Operand>(sums[tile][group], high_below, b[group][1][0], b[group][1][1]);
+        }
+      }
+    }
+    stage = stage == X::stages - 1 ? 0 : stage + 1;
+  }
+
+  device::let_next_kernel_begin();
+  const device::i64 first_token = block_token + warp_token;
+  const device::i64 left = args.tokens - first_token;
+  const int warp_tokens = left < Spec::tokens_per_warp ? static_cast<int>(left) : Spec::tokens_per_warp;
+  constexpr int token_stride = Spec::k_splits * (Spec::rows + 1);
+  float* result = args.partial_sums + first_token * token_stride + split * (Spec::rows + 1);
+#pragma unroll
+  for (int tile = 0; tile < tiles; ++tile) {
+    const int row = (row_block * tiles + tile) * 8 + lane_token;
+#pragma unroll
+    for (int group = 0; group < groups; ++group) {
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        const int token = group * 8 + quad * 2 + e;
+        if (row < Spec::rows && token < warp_tokens)
+          result[token * token_stride + row] = sums[tile][group][e] + sums[tile][group][e + 2];
+      }
+    }
+  }
+#pragma unroll
+  for (int group = 0; group < groups; ++group) {
+    float sum = squares[group] + device::shuffle_xor(squares[group], 1);
+    sum += device::shuffle_xor(sum, 2);
+    const int token = group * 8 + lane_token;
+    if (quad == 0 && row_block == 0 && token < warp_tokens) result[token * token_stride + Spec::rows] = sum;
   }
 }

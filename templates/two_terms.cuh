@@ -1,8 +1,18 @@
-// fp32 values as the sum of two terms of a 16-bit type: products with x then keep fp32's accuracy. Values of fp16,
-// whose range is narrow, are first scaled by a power of two.
+// fp32 values as the sum of two terms of a 16-bit type, which is that of x, of bf16 where x is fp32: products with x
+// then keep fp32's accuracy. Values that become fp16, whose range is narrow, are first scaled by a power of two.
 #pragma once
 
 #include <device_matrix.cuh>
+
+// The type of the terms.
+template <class Element>
+struct OperandOf {
+  using Type = Element;
+};
+template <>
+struct OperandOf<float> {
+  using Type = device::bf16;
+};
 
 // Of a pair of values, each term a pair of elements in a word.
 struct TwoTerms {

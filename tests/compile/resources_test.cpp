@@ -136,22 +136,19 @@ TEST_P(OnePassResources, TheUsualShapeFitsWithTheOlderCompiler) {
   expect_fits(codegen::KernelTemplate::one_pass, NVRTC_12, {Op::pre_forward, 4, 4096, DType::bf16, true, false, {}});
 }
 
-// One block of rows and several, one block a multiprocessor and two, both 16-bit types, each width of a load.
-TEST_P(Resources, EveryKindOfTwoPassKernelFits) {
+// pre_forward with one block of rows and several, one block a multiprocessor and two, each dtype, each width of a load.
+TEST_P(Resources, EveryKindOfForwardKernelFits) {
   for (const Shape& shape :
-       {Shape{4, 4096, DType::bf16, true}, Shape{4, 4096, DType::fp16, true}, Shape{6, 2560, DType::bf16, true},
-        Shape{8, 2048, DType::bf16, true}, Shape{8, 2048, DType::bf16, false}, Shape{8, 2048, DType::fp16, true},
-        Shape{16, 7168, DType::bf16, true}, Shape{12, 1000, DType::fp16, true}, Shape{1, 1280, DType::bf16, false},
-        Shape{3, 1922, DType::bf16, true}, Shape{8, 127, DType::fp16, true}})
+       {Shape{4, 4096, DType::bf16, false}, Shape{4, 4096, DType::fp16, true}, Shape{4, 4096, DType::fp32, false},
+        Shape{6, 2560, DType::bf16, true}, Shape{6, 2560, DType::fp32, true}, Shape{8, 2048, DType::bf16, true},
+        Shape{8, 2048, DType::fp16, true}, Shape{12, 1000, DType::fp16, true}, Shape{1, 1280, DType::bf16, false},
+        Shape{5, 1923, DType::bf16, true}, Shape{8, 127, DType::fp16, true}})
     expect_within_budget(
-        compile(NVRTC_13, {Op::pre_forward, shape.n, shape.d, shape.dtype, shape.has_gamma, false, architecture()},
-                codegen::KernelTemplate::two_pass));
+        compile(NVRTC_13, {Op::pre_forward, shape.n, shape.d, shape.dtype, shape.has_gamma, false, architecture()}));
 }
 
-TEST_P(Resources, TwoPassKernelsFitWithTheOlderCompiler) {
-  for (const int n : {4, 8})
-    expect_within_budget(compile(NVRTC_12, {Op::pre_forward, n, 2048, DType::bf16, true, false, architecture()},
-                                 codegen::KernelTemplate::two_pass));
+TEST_P(Resources, ForwardOfEightStreamsFitsWithTheOlderCompiler) {
+  expect_within_budget(compile(NVRTC_12, {Op::pre_forward, 8, 2048, DType::bf16, true, false, architecture()}));
 }
 
 // One chunk of columns a warp and several, rows that do not fill a block of eight, both 16-bit types.

@@ -215,6 +215,13 @@ unsigned cluster_size_of(const CUlaunchConfig& config) {
   return 0;
 }
 
+bool overlaps_previous(const CUlaunchConfig& config) {
+  for (unsigned i = 0; i < config.numAttrs; ++i)
+    if (config.attrs[i].id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION)
+      return config.attrs[i].value.programmaticStreamSerializationAllowed != 0;
+  return false;
+}
+
 bool is_possible(const CUlaunchConfig& config, const std::string& kernel) {
   const unsigned cluster = cluster_size_of(config);
   return (cluster == 0 || config.gridDimX % cluster == 0) &&
@@ -260,6 +267,7 @@ CUresult launch_kernel(const CUlaunchConfig* config, CUfunction function, void**
                                  current_device,
                                  {argument, argument + bytes},
                                  cluster_size_of(*config),
+                                 overlaps_previous(*config),
                                  map});
   return CUDA_SUCCESS;
 }

@@ -26,6 +26,7 @@ struct Launch {
   int device;                          // of the context that was current
   std::vector<std::uint8_t> argument;  // the kernel's argument struct
   unsigned cluster_size;               // 0 without the attribute
+  bool overlaps_previous;              // programmatic stream serialization
   CUtensorMap tensor_map;              // of a kernel that takes one
 };
 

@@ -86,6 +86,10 @@ std::vector<VocabularyCase> matrix_cases() {
   const LaunchShape shape = {blocks, 1, vocabulary_threads, vocabulary_threads * 16};
   cases.push_back({"shuffle", shape, {random_normals(threads, 5), {}, {}, 0, threads * 32}});
   cases.push_back({"shared_memory", shape, operands_of(random_normals(threads * 4, 6))});
+  for (const char* kernel : {"copy_async_4", "copy_async_8", "copy_async_16"})
+    cases.push_back({kernel,
+                     {blocks, 1, vocabulary_threads, std::size_t{2} * vocabulary_threads * 16},
+                     {random_normals(threads * 4, 11), {}, {}, 0, threads * 8}});
   cases.push_back({"load_matrices", shape, operands_of(random_words(threads * 4, 7))});
   return cases;
 }

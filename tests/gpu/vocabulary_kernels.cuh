@@ -159,13 +159,52 @@ MHCJIT_VOCABULARY_KERNEL(shared_memory) {
   device::store_shared(mine + 8, args.a[4 * thread + 2]);
   device::store_shared(mine + 12, as_float(args.a[4 * thread + 3]));
   device::warp_barrier();
-  const auto words = device::load_shared_words(other);
+  const auto words = device::load_shared_words<4>(other);
   const auto four = device::load_shared_4(other);
+  const auto pair = device::load_shared_words<2>(other + 8);
   const auto two = device::load_shared_2(other + 8);
   const device::Vector<unsigned int, 4> result = {
-      {words[0], as_bits(four[1]), as_bits(two[0]), as_bits(device::load_shared(other + 12))}};
-  device::store_words(args.result + 4 * thread, result);
+      {words[0], as_bits(four[1]), as_bits(two[0]) ^ as_bits(two[1]) ^ pair[1], as_bits(device::load_shared(other + 12))}};
+  // By way of the same place once more, as four words at once.
+  device::warp_barrier();
+  device::store_shared_words(mine, result);
+  device::store_words(args.result + 4 * thread, device::load_shared_words<4>(mine));
 }
+
+// Four words for each thread, copied into shared memory in pieces of a size, a thread in three without its last piece;
+// two groups, of which the older is waited for first. Another thread of the warp reads them.
+namespace {
+
+template <int bytes>
+MHCJIT_DEVICE void copy_async(const VocabularyArgs& args) {
+  const unsigned int thread = thread_of_grid();
+  const int lane = device::thread_index() % device::warp_size;
+  constexpr int pieces = 16 / bytes;
+  const device::SharedAddress place = place_of(device::thread_index());
+  const device::SharedAddress second = place + block_threads * 16;
+  for (int piece = 0; piece < pieces; ++piece)
+    device::copy_async_or_zeros<bytes>(place + piece * bytes, args.a + 4 * thread + piece * bytes / 4,
+                                       piece < pieces - 1 || thread % 3 != 0);
+  device::copy_commit();
+  for (int piece = 0; piece < pieces; ++piece)
+    device::copy_async<bytes>(second + piece * bytes, args.a + 4 * thread + piece * bytes / 4);
+  device::copy_commit();
+  const int other = device::thread_index() - lane + (lane + 7) % device::warp_size;
+  device::copy_wait<1>();
+  device::warp_barrier();
+  const auto first_words = device::load_shared_words<4>(place_of(other));
+  device::copy_wait<0>();
+  device::warp_barrier();
+  const auto second_words = device::load_shared_words<4>(place_of(other) + block_threads * 16);
+  device::store_words(args.result + 8 * thread, first_words);
+  device::store_words(args.result + 8 * thread + 4, second_words);
+}
+
+}  // namespace
+
+MHCJIT_VOCABULARY_KERNEL(copy_async_4) { copy_async<4>(args); }
+MHCJIT_VOCABULARY_KERNEL(copy_async_8) { copy_async<8>(args); }
+MHCJIT_VOCABULARY_KERNEL(copy_async_16) { copy_async<16>(args); }
 
 // Four words for each thread: its elements of the 8 x 8 matrices whose rows the warp's threads have stored.
 MHCJIT_VOCABULARY_KERNEL(load_matrices) {
@@ -227,6 +266,9 @@ MHCJIT_VOCABULARY_KERNEL(multiply_add_fp16) { multiply_add<device::fp16>(args); 
   F(high_half_fp16)                  \
   F(shuffle)                         \
   F(shared_memory)                   \
+  F(copy_async_4)                    \
+  F(copy_async_8)                    \
+  F(copy_async_16)                   \
   F(load_matrices)                   \
   F(multiply_add_bf16)               \
   F(multiply_add_fp16)

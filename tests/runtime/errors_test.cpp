@@ -427,7 +427,7 @@ TEST_F(ErrorsTest, OutOfMemoryInTheCompiler) {
 
 TEST_F(ErrorsTest, LaunchFailed) {
   expect_refused(MHCJIT_ERROR_LAUNCH_FAILED,
-                 {"pre_forward n=4 D=256", "launch 1 of 2", "T = 7", "CUDA_ERROR_ILLEGAL_ADDRESS"},
+                 {"pre_forward n=4 D=256", "launch 1 of 3", "T = 7", "CUDA_ERROR_ILLEGAL_ADDRESS"},
                  [](mhcjit_pre_forward_args&) { driver().fail("cuLaunchKernelEx", CUDA_ERROR_ILLEGAL_ADDRESS); });
 }
 
@@ -435,7 +435,7 @@ TEST_F(ErrorsTest, TheSecondStageIsRefused) {
   const mhcjit_operator* op = prepare(engine, forward_problem);
   const ForwardCall call(forward_problem, 7, workspace_bytes(op, 7));
   driver().fail("cuLaunchKernelEx", CUDA_ERROR_OUT_OF_MEMORY, 2);
-  expect_failure(mhcjit_pre_forward(op, &call.args, nullptr), MHCJIT_ERROR_OUT_OF_MEMORY, {"launch 2 of 2"});
+  expect_failure(mhcjit_pre_forward(op, &call.args, nullptr), MHCJIT_ERROR_OUT_OF_MEMORY, {"launch 2 of 3"});
 }
 
 // The text of a thread's failure is its own, and a success leaves it.

@@ -31,6 +31,7 @@ void expect_planned(const fake::Launch& launch, const codegen::KernelSpec& spec,
   EXPECT_EQ(launch.block[2], 1u) << plan.name;
   EXPECT_EQ(launch.dynamic_smem_bytes, static_cast<unsigned>(plan.dynamic_smem_bytes)) << plan.name;
   EXPECT_EQ(launch.stream, stream) << plan.name;
+  EXPECT_EQ(launch.overlaps_previous, plan.overlaps_previous) << plan.name;
   EXPECT_EQ(driver().reserved_smem(plan.entry()), plan.dynamic_smem_bytes) << plan.name;
 }
 
@@ -98,7 +99,10 @@ TEST_F(LaunchTest, ForwardLaunchesEveryStageAsPlanned) {
       EXPECT_EQ(args.inv_rms, call.args.inv_rms);
       EXPECT_EQ(args.h_mix, call.args.h_mix);
       EXPECT_EQ(args.h_pre, call.args.h_pre);
+      const auto workspace = codegen::pre_forward_workspace(spec, T);
       EXPECT_EQ(args.partial_sums, call.args.workspace);
+      EXPECT_EQ(reinterpret_cast<const char*>(args.packed_phi),
+                static_cast<const char*>(call.args.workspace) + workspace.packed_phi);
       EXPECT_EQ(args.tokens, T);
       EXPECT_EQ(args.norm_eps, call.args.norm_eps);
       EXPECT_EQ(args.hc_eps, call.args.hc_eps);

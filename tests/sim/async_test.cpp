@@ -46,7 +46,7 @@ TEST(SharedMemory, KeepsWhatIsStored) {
     device::store_shared_4(mine, {{1.0f, 3.0f, 4.0f, 2.0f}});
     device::store_shared(mine, t);
     device::store_shared(mine + 4, 5.0f);
-    EXPECT_EQ(device::load_shared_words(mine)[0], t);
+    EXPECT_EQ(device::load_shared_words<4>(mine)[0], t);
     EXPECT_EQ(device::load_shared(mine + 12), 2.0f);
     EXPECT_EQ(device::load_shared_2(mine + 8)[1], 2.0f);
     EXPECT_EQ(device::load_shared_4(mine)[1], 5.0f);

@@ -95,6 +95,10 @@ inline float shuffle_xor(float value, int lane_mask, const Place& where = Place:
 }
 inline float* shared_floats() { return mhcjit::sim::position().shared; }
 
+// Kernels run one after the other here.
+inline void let_next_kernel_begin() {}
+inline void wait_for_previous_kernel() {}
+
 inline i64 multiply_wide(u32 a, u32 b) { return static_cast<i64>(a) * static_cast<i64>(b); }
 inline u32 opaque(u32 value) { return value; }
 

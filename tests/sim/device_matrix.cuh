@@ -40,8 +40,10 @@ inline Vector<float, 2> load_shared_2(SharedAddress address, const Place& where 
 inline Vector<float, 4> load_shared_4(SharedAddress address, const Place& where = Place::current()) {
   return load_checked<Vector<float, 4>>(address, where);
 }
-inline Vector<u32, 4> load_shared_words(SharedAddress address, const Place& where = Place::current()) {
-  return load_checked<Vector<u32, 4>>(address, where);
+template <int count>
+Vector<u32, count> load_shared_words(SharedAddress address, const Place& where = Place::current()) {
+  static_assert(count == 2 || count == 4);
+  return load_checked<Vector<u32, count>>(address, where);
 }
 inline void store_shared(SharedAddress address, float value, const Place& where = Place::current()) {
   store_checked(address, value, where);
@@ -54,7 +56,31 @@ inline void store_shared(SharedAddress address, u32 value, const Place& where = 
   store_checked(address, value, where);
 }
 
+inline void store_shared_words(SharedAddress address, const Vector<u32, 4>& value,
+                               const Place& where = Place::current()) {
+  store_checked(address, value, where);
+}
+
 inline void store_words(void* address, const Vector<u32, 4>& value) { store(static_cast<u32*>(address), value); }
+
+// ---- Copies that a thread waits for itself ---------------------------------------------------------------------------
+
+template <int bytes>
+void copy_async_or_zeros(SharedAddress to, const void* from, bool exists, const Place& where = Place::current()) {
+  static_assert(bytes == 4 || bytes == 8 || bytes == 16);
+  if (exists) check_alignment(from, bytes);
+  mhcjit::sim::copy_async(mhcjit::sim::shared_memory("copy_async", to, bytes, bytes, where), exists ? from : nullptr,
+                          bytes);
+}
+template <int bytes>
+void copy_async(SharedAddress to, const void* from, const Place& where = Place::current()) {
+  copy_async_or_zeros<bytes>(to, from, true, where);
+}
+inline void copy_commit() { mhcjit::sim::copy_commit(); }
+template <int pending>
+void copy_wait(const Place& where = Place::current()) {
+  mhcjit::sim::copy_wait(pending, where);
+}
 
 // ---- Pairs of 16-bit elements ---------------------------------------------------------------------------------------
 

@@ -130,6 +130,12 @@ class Cluster {
     transfers_.push_back({transfer, current_});
   }
 
+  void copy_async(std::byte* to, const void* from, std::uint32_t bytes) {
+    const bool at_once = delay_ == Delay::early || (delay_ == Delay::even && order_.below(2) == 0);
+    threads_[current_].copies.ask(to, from, bytes, at_once);
+  }
+  OwnCopies& copies() { return threads_[current_].copies; }
+
   void cluster_arrive(const Place& where) {
     exchange("cluster_arrive", {}, where);
     Thread& thread = threads_[current_];
@@ -191,6 +197,7 @@ class Cluster {
       if (!abandoned_) {
         body();
         if (thread.has_arrived) throw Fault("ended between cluster_arrive and cluster_wait");
+        if (thread.copies.are_left()) throw Fault("ended without waiting for all of its copies");
       }
     } catch (const Fault& fault) {
       blame(current_, fault.what());
@@ -396,6 +403,9 @@ void barrier_wait(std::uint32_t barrier, int parity, Scope scope, const Place& w
   running->barrier_wait(barrier, parity, scope, where);
 }
 void start(const Transfer& transfer) { running->start(transfer); }
+void copy_async(std::byte* to, const void* from, std::uint32_t bytes) { running->copy_async(to, from, bytes); }
+void copy_commit() { running->copies().commit(); }
+void copy_wait(int pending, const Place&) { running->copies().wait(static_cast<std::size_t>(pending)); }
 void cluster_arrive(const Place& where) { running->cluster_arrive(where); }
 void cluster_wait(const Place& where) { running->cluster_wait(where); }
 void set_registers(int count, const Place& where) { running->set_registers(count, where); }

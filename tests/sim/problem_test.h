@@ -58,10 +58,16 @@ class ProblemTest : public ::testing::TestWithParam<std::string_view> {
     return {shape_of(problem(), tokens), public_dtype(problem()), static_cast<std::uint64_t>(tokens), x_std, alpha};
   }
 
+  std::vector<double> stored(const Outcome& outcome, const std::string& name, std::size_t count) const {
+    return oracle::from_storage(outcome.outputs.at(name).data(), static_cast<std::int64_t>(count),
+                                dtype_of(name, problem()));
+  }
+
   void expect_close(const Outcome& outcome, const std::string& name, const std::vector<double>& reference) const {
-    const mhcjit_dtype dtype = dtype_of(name, problem());
-    const std::vector<double> values =
-        oracle::from_storage(outcome.outputs.at(name).data(), static_cast<std::int64_t>(reference.size()), dtype);
+    expect_close(name, reference, stored(outcome, name, reference.size()));
+  }
+  void expect_close(const std::string& name, const std::vector<double>& reference,
+                    const std::vector<double>& values) const {
     EXPECT_LE(oracle::normalised_error(reference, values), *oracle::error_bound(name, public_dtype(problem()))) << name;
   }
 

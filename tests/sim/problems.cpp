@@ -25,13 +25,23 @@ llvm::Expected<codegen::KernelSpec> one_pass_spec(codegen::Problem problem, int 
                     to_string(problem), cluster_size, tokens_per_tile);
 }
 
-llvm::Expected<codegen::KernelSpec> two_pass_spec(const codegen::Problem& problem, int tokens_per_warp,
+// A block of many tokens takes as long to simulate however few there are.
+llvm::Expected<codegen::KernelSpec> portable_spec(const codegen::Problem& problem) {
+  const codegen::KernelSpec* fewest = nullptr;
+  const std::vector<codegen::Candidate> all = candidates(problem);
+  for (const codegen::Candidate& candidate : all)
+    if (candidate.legal() && (fewest == nullptr || candidate.spec.tokens_per_warp < fewest->tokens_per_warp))
+      fewest = &candidate.spec;
+  return *fewest;
+}
+
+llvm::Expected<codegen::KernelSpec> portable_spec(const codegen::Problem& problem, int tokens_per_warp,
                                                   int row_blocks) {
-  for (const codegen::Candidate& candidate : candidates(problem, codegen::KernelTemplate::two_pass))
+  for (const codegen::Candidate& candidate : candidates(problem, codegen::KernelTemplate::portable))
     if (candidate.legal() && candidate.spec.tokens_per_warp == tokens_per_warp &&
         candidate.spec.row_blocks == row_blocks)
       return candidate.spec;
-  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no two-pass spec with {} tokens a warp and {} blocks of rows",
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no portable spec with {} tokens a warp and {} blocks of rows",
                     to_string(problem), tokens_per_warp, row_blocks);
 }
 
@@ -72,13 +82,14 @@ llvm::Expected<codegen::KernelSpec> parse_spec(std::string_view name, codegen::O
   problem.has_gamma = !parts.empty() && parts.front() == "gamma";
   if (problem.has_gamma) parts = parts.drop_front();
   if (auto error = codegen::check(problem)) return error;
+  if (parts.empty() && op == codegen::Op::pre_forward) return portable_spec(problem);
   if (parts.empty()) return codegen::choose_spec(problem, codegen::KernelTemplate::portable);
 
   int tokens_per_warp = 0;
   int row_blocks = 0;
   if (take_number("w", tokens_per_warp)) {
     if (!take_number("r", row_blocks) || !parts.empty()) return bad_name(name);
-    return two_pass_spec(problem, tokens_per_warp, row_blocks);
+    return portable_spec(problem, tokens_per_warp, row_blocks);
   }
   int cluster_size = 0;
   int chunks_per_warp = 0;

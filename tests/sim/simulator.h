@@ -83,6 +83,12 @@ void check_parity(int parity, const Place& where);
 struct Transfer;
 void start(const Transfer& transfer);
 
+// Copies that the thread waits for itself; device_matrix.cuh has checked the operands. Zeros where `from` is nullptr.
+void copy_async(std::byte* to, const void* from, std::uint32_t bytes);
+void copy_commit();
+// For all groups but the `pending` youngest.
+void copy_wait(int pending, const Place& where);
+
 void cluster_arrive(const Place& where);
 void cluster_wait(const Place& where);
 

@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include "own_copies.h"
 #include "random_order.h"
 #include "thread_cluster.h"
 #include "transfer_engine.h"
@@ -26,7 +27,9 @@ struct ThisThread {
   int lane = 0;
   std::uint32_t exchanges = 0;
   std::array<std::array<std::uint32_t, std::size_t{warp_size} * max_exchange_words>, 2> words;  // of the last two
-  bool has_arrived = false;  // at the cluster's barrier, without having waited
+  OwnCopies copies;
+  RandomOrder copy_order{0};  // when copies are made
+  bool has_arrived = false;   // at the cluster's barrier, without having waited
   int cluster_parity = 0;
 };
 
@@ -97,6 +100,7 @@ void run_thread(const ThisThread& thread, const std::function<void()>& body) {
   try {
     body();
     if (this_thread.has_arrived) throw Fault("ended between cluster_arrive and cluster_wait");
+    if (this_thread.copies.are_left()) throw Fault("ended without waiting for all of its copies");
   } catch (const Fault& fault) {
     const Position& at = thread.position;
     end_with_fault(thread.cluster->launch,
@@ -123,6 +127,7 @@ std::string run_cluster(const Launch& launch, std::uint64_t index, const std::fu
         thread.warp = &block.warps[i / warp_size];
         thread.activity = &cluster.activities[static_cast<std::size_t>(rank) * launch.threads_per_block + i];
         thread.lane = i % warp_size;
+        thread.copy_order = RandomOrder(launch.seed + static_cast<std::uint64_t>(i));
         thread.position = {.thread = i,
                            .block_x = static_cast<std::uint32_t>(index % clusters_x * launch.cluster_size + rank),
                            .block_y = static_cast<std::uint32_t>(index / clusters_x),
@@ -234,6 +239,14 @@ void barrier_wait(std::uint32_t barrier, int parity, Scope, const Place& where) 
 }
 
 void start(const Transfer& transfer) { this_thread.engine->push(transfer); }
+
+void copy_async(std::byte* to, const void* from, std::uint32_t bytes) {
+  this_thread.copies.ask(to, from, bytes, this_thread.copy_order.below(2) == 0);
+}
+void copy_commit() { this_thread.copies.commit(); }
+void copy_wait(int pending, const Place& where) {
+  if (!is_deleted(where)) this_thread.copies.wait(static_cast<std::size_t>(pending));
+}
 
 void cluster_arrive(const Place& where) {
   if (std::exchange(this_thread.has_arrived, true))

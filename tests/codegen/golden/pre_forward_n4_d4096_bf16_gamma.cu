@@ -31,7 +31,7 @@ struct Spec {
 
 }  // namespace
 
-static_assert(sizeof(PreForwardArgs) == 112);
+static_assert(sizeof(PreForwardArgs) == 128);
 static_assert(PreForwardOnePass<Spec>::shared_floats * sizeof(float) == 229680);
 static_assert(PreForwardFewTokens<Spec>::shared_floats * sizeof(float) == 43280);
 

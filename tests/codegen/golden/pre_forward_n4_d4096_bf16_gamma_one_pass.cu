@@ -27,7 +27,7 @@ struct Spec {
 
 }  // namespace
 
-static_assert(sizeof(PreForwardArgs) == 112);
+static_assert(sizeof(PreForwardArgs) == 128);
 static_assert(PreForwardOnePass<Spec>::shared_floats * sizeof(float) == 229680);
 
 extern "C" __global__ void __launch_bounds__(512, 1)

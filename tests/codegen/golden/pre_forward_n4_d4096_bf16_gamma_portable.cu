@@ -1,4 +1,5 @@
 // pre_forward n=4 D=4096 bf16 gamma sm_90a
+#include <pre_forward_pack_phi.cuh>
 #include <pre_forward_project.cuh>
 #include <pre_forward_apply.cuh>
 
@@ -7,28 +8,35 @@ namespace {
 struct Spec {
   using Element = device::bf16;
   static constexpr bool has_gamma = true;
+  static constexpr bool scales_phi = false;
   static constexpr int n = 4;
   static constexpr int d = 4096;
   static constexpr int rows = 24;
   static constexpr int columns = 16384;
   static constexpr int vec_size = 8;
   static constexpr int threads_per_block = 256;
-  static constexpr int rows_per_thread = 12;
-  static constexpr int row_warps = 2;
+  static constexpr int tokens_per_warp = 24;
+  static constexpr int row_tiles = 3;
   static constexpr int row_blocks = 1;
+  static constexpr int k_splits = 6;
+  static constexpr int columns_per_split = 2752;
+  static constexpr int pack_columns = 256;
+  static constexpr int pipeline_stages = 3;
   static constexpr int threads_per_token = 256;
-  static constexpr int tokens_per_warp = 8;
-  static constexpr int k_splits = 8;
-  static constexpr int columns_per_split = 2048;
 };
 
 }  // namespace
 
-static_assert(sizeof(PreForwardArgs) == 112);
-static_assert(PreForwardProject<Spec>::shared_floats * sizeof(float) == 24576);
+static_assert(sizeof(PreForwardArgs) == 128);
+static_assert(PreForwardProject<Spec>::shared_floats * sizeof(float) == 92160);
 static_assert(PreForwardApply<Spec>::shared_floats * sizeof(float) == 116);
 
-extern "C" __global__ void __launch_bounds__(256, 1)
+extern "C" __global__ void __launch_bounds__(256, 4)
+mhcjit_pre_forward_pack_phi(const __grid_constant__ PreForwardArgs args) {
+  pre_forward_pack_phi<Spec>(args);
+}
+
+extern "C" __global__ void __launch_bounds__(256, 2)
 mhcjit_pre_forward_project(const __grid_constant__ PreForwardArgs args) {
   pre_forward_project<Spec>(args);
 }

@@ -1,4 +1,4 @@
-#include "codegen/two_pass.h"
+#include "codegen/portable_forward.h"
 
 #include <algorithm>
 #include <cmath>
@@ -34,16 +34,15 @@ int smem_bytes_of_multiprocessor(const Architecture& architecture) {
   return (architecture.major == 8 ? 164 : 228) * 1024;
 }
 
-// Registers of a thread of the first kernel, as the assembler reports them at most: sums, a chunk of x and its squares,
-// a batch of parts of phi, gamma, and what the loop itself uses; of fp16 also scales and factors.
+// Registers of a thread that multiplies, as the assembler reports them at most: sums, x of a step and its squares, two
+// operands of phi, and what the loop itself uses.
 int registers_needed(const KernelSpec& spec) {
-  const int loop = spec.problem.architecture.major == 8 ? 44 : 40;
-  constexpr int scaling = 15;
+  constexpr int operands = 8;
   const int groups = spec.tokens_per_warp / 8;
-  const int items = static_cast<int>(divide_up(std::int64_t{spec.row_tiles} * 8, std::int64_t{2} * warps));
-  const int gamma = spec.problem.has_gamma ? 4 : 0;
-  const int scales = spec.problem.dtype == DType::fp16 ? items + scaling : 0;
-  return spec.row_tiles * groups * 4 + groups * 9 + (items + 1) / 2 * 5 + gamma + scales + loop;
+  const bool is_split = spec.problem.dtype == DType::fp32;
+  const int x = groups * (is_split ? 9 : 3);
+  const int loop = is_split ? 60 : 38;
+  return spec.row_tiles * groups * 4 + x + operands + loop;
 }
 
 int registers_available(const KernelSpec& spec) {
@@ -66,18 +65,10 @@ void split_columns(KernelSpec& spec) {
   spec.k_splits = static_cast<int>(divide_up(chunks, chunks_per_split));
 }
 
-// "" or why the template does not serve the problem.
-std::string unsupported(const Problem& problem) {
-  if (problem.op != Op::pre_forward) return "it is a template of pre_forward";
-  if (problem.dtype == DType::fp32) return "x in fp32 has no exact product on the tensor cores";
-  return "";
-}
-
 Candidate candidate(const Problem& problem, int tokens_per_warp, int row_blocks, int blocks_per_multiprocessor) {
   Candidate result;
   KernelSpec& spec = result.spec;
   spec.problem = problem;
-  spec.kernel_template = KernelTemplate::two_pass;
   spec.threads_per_block = threads_per_block;
   spec.vec_size = vec_size_of(problem);
   spec.threads_per_token = threads_per_token_of(problem, spec.vec_size, threads_per_block);
@@ -86,23 +77,26 @@ Candidate candidate(const Problem& problem, int tokens_per_warp, int row_blocks,
   spec.row_blocks = row_blocks;
   spec.blocks_per_multiprocessor = blocks_per_multiprocessor;
   split_columns(spec);
+  // fp16: the range that has one scale. Else small, so that all multiprocessors have some.
+  spec.pack_columns = problem.dtype == DType::fp16 ? spec.columns_per_split : 4 * chunk_columns;
 
+  // As many chunks under way as fit, up to what the latency of memory asks for.
+  constexpr int most_stages = 4;
+  constexpr int fewest_stages = 2;
   constexpr int reserved_smem_bytes = 1024;
-  // Of more the assembler keeps some in local memory, however few the sums.
-  constexpr int most_scaled_tiles = 10;
-  const int smem = two_pass_smem_bytes(spec) + reserved_smem_bytes;
-  result.rejected = unsupported(problem);
-  if (!result.rejected.empty()) return result;
+  const int available = smem_bytes_of_multiprocessor(problem.architecture) / blocks_per_multiprocessor;
+  spec.pipeline_stages = 1;
+  const int stage_bytes = project_smem_bytes(spec);
+  spec.pipeline_stages = std::clamp((available - reserved_smem_bytes) / stage_bytes, fewest_stages, most_stages);
+  const int smem = project_smem_bytes(spec) + reserved_smem_bytes;
   if ((row_blocks - 1) * spec.row_tiles >= tiles_of(problem))
     result.rejected = fmt::format("{} blocks of {} rows leave the last without any of {}", row_blocks,
                                   spec.row_tiles * 8, problem.rows());
-  else if (problem.dtype == DType::fp16 && spec.row_tiles > most_scaled_tiles)
-    result.rejected = fmt::format("{} rows have more scales than registers hold beside their sums", spec.row_tiles * 8);
   else if (registers_needed(spec) > registers_available(spec))
     result.rejected = fmt::format(
         "{} tokens by {} rows need {} registers a thread, {} blocks a multiprocessor leave {}", tokens_per_warp,
         spec.row_tiles * 8, registers_needed(spec), blocks_per_multiprocessor, registers_available(spec));
-  else if (smem * blocks_per_multiprocessor > smem_bytes_of_multiprocessor(problem.architecture))
+  else if (smem > available)
     result.rejected =
         fmt::format("{} blocks of {} bytes of shared memory, a multiprocessor of {} has {}", blocks_per_multiprocessor,
                     smem, to_string(problem.architecture), smem_bytes_of_multiprocessor(problem.architecture));
@@ -111,13 +105,17 @@ Candidate candidate(const Problem& problem, int tokens_per_warp, int row_blocks,
 
 }  // namespace
 
-int two_pass_smem_bytes(const KernelSpec& spec) {
-  const int operand_bytes = steps_per_chunk * spec.row_tiles * warp_size * 16;
-  const int factor_bytes = spec.problem.dtype == DType::fp16 ? spec.row_tiles * 8 * 4 : 0;
-  return 2 * (operand_bytes + factor_bytes);
+int packed_rows(const KernelSpec& spec) { return spec.row_tiles * spec.row_blocks * 8; }
+
+int pack_phi_smem_bytes(const KernelSpec& spec) { return spec.problem.dtype == DType::fp16 ? 8 * 4 : 0; }
+
+int project_smem_bytes(const KernelSpec& spec) {
+  const int x_bytes = tokens_per_block(spec) * chunk_columns * bytes_of(spec.problem.dtype);
+  const int phi_bytes = spec.row_tiles * steps_per_chunk * warp_size * 16;
+  return spec.pipeline_stages * (x_bytes + phi_bytes);
 }
 
-double two_pass_cost(const KernelSpec& spec) {
+double portable_forward_cost(const KernelSpec& spec) {
   // Clocks of each multiprocessor for the usual tokens, where all have work.
   constexpr double device_bytes_per_clock = 2370.0;
   constexpr double l2_bytes_per_clock = 3100.0;
@@ -138,24 +136,26 @@ double two_pass_cost(const KernelSpec& spec) {
   // products. Blocks that do not fill the device's last turn leave multiprocessors idle.
   const double memory = (x_bytes + partial_bytes) / device_bytes_per_clock;
   const double l2 = (token_blocks * phi_bytes + x_bytes * spec.row_blocks + partial_bytes) / l2_bytes_per_clock;
-  // A chunk of x is under way while one is multiplied.
   constexpr double memory_latency = 1800.0;
-  const double under_way = static_cast<double>(spec.blocks_per_multiprocessor) * tokens_per_block(spec) *
-                           chunk_columns * bytes_of(problem.dtype);
+  const double under_way = static_cast<double>(spec.blocks_per_multiprocessor) * (spec.pipeline_stages - 1) *
+                           tokens_per_block(spec) * chunk_columns * bytes_of(problem.dtype);
   const double latency = x_bytes * spec.row_blocks / multiprocessors / under_way * memory_latency;
+  const double terms = problem.dtype == DType::fp32 ? 2.0 : 1.0;
   const double products =
-      tokens / 8.0 * (columns / 16.0) * spec.row_tiles * spec.row_blocks * clocks_per_product / schedulers;
+      terms * tokens / 8.0 * (columns / 16.0) * spec.row_tiles * spec.row_blocks * clocks_per_product / schedulers;
   const double turns = std::ceil(blocks / at_once) * at_once / blocks;
   // A block's first chunk and its results have nothing to overlap with where it is alone.
   constexpr double ends_of_a_block = 6000.0;
   const double ends = ends_of_a_block * std::ceil(blocks / at_once) / spec.blocks_per_multiprocessor;
   const double first = std::max({memory, l2, products, latency}) * turns + ends;
+  // Packing phi is a launch more, most of which is latency.
+  constexpr double packing = 5000.0;
   const double second = (x_bytes + h_in_bytes + partial_bytes) / device_bytes_per_clock;
   const double floor = (x_bytes + h_in_bytes + phi_bytes) / device_bytes_per_clock;
-  return (first + second) / floor;
+  return (packing + first + second) / floor;
 }
 
-std::vector<Candidate> two_pass_candidates(const Problem& problem) {
+std::vector<Candidate> portable_forward_candidates(const Problem& problem) {
   constexpr int most_row_blocks = 9;
   std::vector<Candidate> list;
   for (const int tokens_per_warp : {32, 24, 16})
