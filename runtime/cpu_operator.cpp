@@ -18,9 +18,7 @@ CpuOperator::CpuOperator(const codegen::Problem& problem, CpuThreads& threads)
 
 std::size_t CpuOperator::needed_workspace(std::int64_t T) const { return cpu::workspace_bytes(problem(), T); }
 
-llvm::Error CpuOperator::check_usable() const { return threads_.check_not_forked(); }
-
-llvm::Error CpuOperator::check_pointer(const char*, const void*) const { return llvm::Error::success(); }
+llvm::Error CpuOperator::check_usable(const TensorArguments&) const { return threads_.check_not_forked(); }
 
 llvm::Error CpuOperator::launch(const mhcjit_pre_forward_args& args, void*) const {
   if (args.T > 0) cpu::pre_forward(problem(), args, threads_.pool());

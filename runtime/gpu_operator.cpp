@@ -1,14 +1,32 @@
 #include "runtime/gpu_operator.h"
 
 #include <algorithm>
+#include <variant>
 
 #include "codegen/workspace.h"
 #include "runtime/kernel_arguments.h"
 #include "runtime/launch_config.h"
 #include "runtime/profiler_range.h"
+#include "runtime/recent.h"
 #include "runtime/tensor_map.h"
 
 namespace mhcjit::runtime {
+namespace {
+
+struct PointerOnDevice {
+  const void* pointer = nullptr;
+  CUdevice device = 0;
+
+  bool operator==(const PointerOnDevice&) const = default;
+  std::uint64_t number() const {
+    return reinterpret_cast<std::uintptr_t>(pointer) + static_cast<std::uint64_t>(device);
+  }
+};
+
+// Enough for most tensors of a large model, in 16 KB of every thread.
+constexpr std::size_t kept_pointers = 1024;
+
+}  // namespace
 
 GpuOperator::GpuOperator(const DriverApi& driver, const Device& device, const codegen::KernelSpec& spec,
                          std::vector<LoadedKernel> kernels)
@@ -20,8 +38,13 @@ GpuOperator::GpuOperator(const DriverApi& driver, const Device& device, const co
 
 std::size_t GpuOperator::needed_workspace(std::int64_t T) const { return codegen::workspace_bytes(spec_, T); }
 
-llvm::Error GpuOperator::check_usable() const {
+llvm::Error GpuOperator::check_usable(const TensorArguments& tensors) const {
   if (auto error = driver_.check_not_forked()) return error;
+  if (auto error = check_device()) return error;
+  return check_memory(tensors);
+}
+
+llvm::Error GpuOperator::check_device() const {
   auto current = current_device(driver_);
   if (!current) return current.takeError();
   if (*current == device_.ordinal) [[likely]]
@@ -32,8 +55,18 @@ llvm::Error GpuOperator::check_usable() const {
                     name(), *current, device_.ordinal);
 }
 
-llvm::Error GpuOperator::check_pointer(const char* argument, const void* pointer) const {
-  return check_memory(driver_, device_, pointer, name(), argument);
+// Asking the driver costs 0.1 us a pointer, which a call with a dozen of them would pay each time: so each thread
+// remembers those that passed. What is refused is asked about again.
+llvm::Error GpuOperator::check_memory(const TensorArguments& tensors) const {
+  constinit thread_local Recent<PointerOnDevice, std::monostate, kept_pointers> passed;
+  for (const TensorArgument& tensor : tensors) {
+    if (tensor.pointer == nullptr) continue;
+    auto known = passed.get_or_make({tensor.pointer, device_.ordinal}, [&](std::monostate&) {
+      return runtime::check_memory(driver_, device_, tensor.pointer, name(), tensor.name);
+    });
+    if (!known) return known.takeError();
+  }
+  return llvm::Error::success();
 }
 
 template <typename Args>

@@ -20,11 +20,12 @@ class GpuOperator final : public Operator {
 
  private:
   std::size_t needed_workspace(std::int64_t T) const override;
-  llvm::Error check_usable() const override;
-  llvm::Error check_pointer(const char* argument, const void* pointer) const override;
+  llvm::Error check_usable(const TensorArguments& tensors) const override;
   llvm::Error launch(const mhcjit_pre_forward_args& args, void* stream) const override;
   llvm::Error launch(const mhcjit_pre_backward_args& args, void* stream) const override;
 
+  llvm::Error check_device() const;
+  llvm::Error check_memory(const TensorArguments& tensors) const;
   template <typename Args>
   llvm::Error launch_stages(const Args& args, CUstream stream) const;
   llvm::Error zero(float* tensor, std::int64_t floats, const char* argument, CUstream stream) const;

@@ -1,6 +1,5 @@
 #include "runtime/operator.h"
 
-#include "runtime/arguments.h"
 #include "support/error.h"
 
 namespace mhcjit::runtime {
@@ -19,11 +18,7 @@ llvm::Error Operator::check_and_launch(codegen::Op op, const Args& args, void* s
   if (!workspace) return workspace.takeError();
   const TensorArguments tensors = tensor_arguments(problem_, args);
   if (auto error = check_arguments({name_, problem_, *workspace}, args, tensors)) return error;
-  if (auto error = check_usable()) return error;
-  for (const TensorArgument& tensor : tensors) {
-    if (tensor.pointer == nullptr) continue;
-    if (auto error = check_pointer(tensor.name, tensor.pointer)) return error;
-  }
+  if (auto error = check_usable(tensors)) return error;
   return launch(args, stream);
 }
 

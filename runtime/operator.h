@@ -10,6 +10,7 @@
 
 #include "codegen/problem.h"
 #include "mhcjit/mhcjit.h"
+#include "runtime/arguments.h"
 
 namespace mhcjit::runtime {
 
@@ -40,11 +41,8 @@ class Operator {
   // For T within its range.
   virtual std::size_t needed_workspace(std::int64_t T) const = 0;
 
-  // Whether calls are possible now, on this thread.
-  virtual llvm::Error check_usable() const = 0;
-
-  // Whether kernels may use the memory at `pointer`, which is not NULL.
-  virtual llvm::Error check_pointer(const char* argument, const void* pointer) const = 0;
+  // Whether calls are possible now, on this thread, with these tensors.
+  virtual llvm::Error check_usable(const TensorArguments& tensors) const = 0;
 
   // `args` are checked.
   virtual llvm::Error launch(const mhcjit_pre_forward_args& args, void* stream) const = 0;

@@ -1,6 +1,6 @@
 #include "runtime/tensor_map.h"
 
-#include <array>
+#include "runtime/recent.h"
 
 namespace mhcjit::runtime {
 namespace {
@@ -17,21 +17,11 @@ struct MapKey {
   codegen::DType dtype = codegen::DType::bf16;
 
   bool operator==(const MapKey&) const = default;
-};
-
-struct KeptMap {
-  MapKey key;
-  CUtensorMap map;
+  std::uint64_t number() const { return reinterpret_cast<std::uintptr_t>(x) + static_cast<std::uint64_t>(T); }
 };
 
 // Enough for the layers of a large model, each with tensors of its own.
 constexpr std::size_t kept_maps = 128;
-
-// The low bits of an address say little: allocations begin at multiples of 512.
-std::size_t slot_of(const MapKey& key) {
-  const auto address = reinterpret_cast<std::uintptr_t>(key.x) >> 9;
-  return (address ^ (address >> 7) ^ (address >> 14) ^ static_cast<std::uintptr_t>(key.T)) % kept_maps;
-}
 
 CUresult encode(const DriverApi& driver, const MapKey& key, CUtensorMap& map) {
   const auto row_bytes = static_cast<cuuint64_t>(key.d) * codegen::bytes_of(key.dtype);
@@ -52,19 +42,15 @@ CUresult encode(const DriverApi& driver, const MapKey& key, CUtensorMap& map) {
 
 llvm::Expected<const CUtensorMap*> tensor_map_of_x(const DriverApi& driver, const codegen::KernelSpec& spec,
                                                    const void* x, std::int64_t T) {
-  thread_local std::array<KeptMap, kept_maps> kept;
+  constinit thread_local Recent<MapKey, CUtensorMap, kept_maps> maps;
   const codegen::Problem& problem = spec.problem;
   const MapKey key = {x, T, problem.d, problem.n, spec.tokens_per_tile, problem.dtype};
-  KeptMap& slot = kept[slot_of(key)];
-  if (slot.key == key) [[likely]]
-    return &slot.map;
-  slot.key = {};
-  if (auto error =
-          driver.check(encode(driver, key, slot.map), MHCJIT_ERROR_LAUNCH_FAILED,
-                       "{}: encoding the tensor map of x at {} with T = {}", to_string(problem), fmt::ptr(x), T))
-    return error;
-  slot.key = key;
-  return &slot.map;
+  return maps.get_or_make(key, [&](CUtensorMap& map) -> llvm::Error {
+    const CUresult result = encode(driver, key, map);
+    if (result == CUDA_SUCCESS) return llvm::Error::success();  // before the text of a failure is made
+    return driver.check(result, MHCJIT_ERROR_LAUNCH_FAILED, "{}: encoding the tensor map of x at {} with T = {}",
+                        to_string(problem), fmt::ptr(x), T);
+  });
 }
 
 }  // namespace mhcjit::runtime

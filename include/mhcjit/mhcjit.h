@@ -67,7 +67,9 @@ typedef enum mhcjit_status {
   /* The workspace is smaller than mhcjit_workspace_bytes(op, T). Remedy: the text says how much is needed. */
   MHCJIT_ERROR_WORKSPACE_TOO_SMALL = 4,
   /* A pointer is host memory or memory of another device, or the current context belongs to another device than
-   * the operator was prepared for. Remedy: prepare under that device's context, or move the tensor. */
+   * the operator was prepared for. Remedy: prepare under that device's context, or move the tensor.
+   * Each thread remembers the pointers that passed and does not ask the driver about them again: when such memory is
+   * freed and its address later belongs to other memory, that is not noticed. What is refused is never remembered. */
   MHCJIT_ERROR_WRONG_DEVICE = 5,
   /* The CUDA driver (libcuda.so.1) is absent, too old, or reports no device; or no context is current on this
    * thread. Remedy: install a driver, make a context current, or use MHCJIT_DEVICE_CPU. */

@@ -233,18 +233,6 @@ TEST_F(LaunchTest, WorksInsideACapture) {
   EXPECT_TRUE(driver().end_capture(stream));
 }
 
-TEST_F(LaunchTest, AsksTheDriverForNothingSlow) {
-  const EnginePtr engine = make_engine();
-  const mhcjit_operator* op = prepare(engine, forward_problem);
-  const ForwardCall call(forward_problem, 7, workspace_bytes(op, 7));
-  driver().reset();
-  driver().set_current_device(0);
-  ASSERT_EQ(mhcjit_pre_forward(op, &call.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
-  for (const auto& [function, count] : driver().call_counts)
-    EXPECT_TRUE(function == "cuLaunchKernelEx" || function == "cuCtxGetDevice" || function == "cuPointerGetAttributes")
-        << function << " was called " << count << " times";
-}
-
 TEST_F(LaunchTest, TakesManagedMemoryAndWhereTheDeviceReadsItHostMemory) {
   const EnginePtr engine = make_engine();
   const mhcjit_operator* op = prepare(engine, forward_problem);

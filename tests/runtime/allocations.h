@@ -1,0 +1,9 @@
+// Counts what a test program allocates with new.
+#pragma once
+
+namespace mhcjit::test {
+
+// Of the calling thread, since its start.
+int allocations();
+
+}  // namespace mhcjit::test
