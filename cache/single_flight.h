@@ -5,43 +5,37 @@
 #include <future>
 #include <map>
 #include <mutex>
-#include <optional>
-#include <shared_mutex>
 #include <utility>
 #include <variant>
 
 #include <llvm/Support/Error.h>
 
+#include "cache/insert_only_table.h"
 #include "support/error.h"
 
 namespace mhcjit::cache {
 
-// A map from Key (ordered by <) to Value (cheap to copy: a pointer) whose missing values are made by the first thread
-// that asks for them while the others wait. Values stay until the map is destroyed. Every member may be called from
-// any number of threads at the same time.
+// A map from Key (with <, == and hash_value()) to Value (cheap to copy: a pointer) whose missing values are made by the
+// first thread that asks for them while the others wait. Values stay until the map is destroyed. Every member may be
+// called from any number of threads at the same time.
 template <class Key, class Value>
 class SingleFlight {
  public:
-  // The value when it is ready; never waits for one that is being made. Cost: a shared lock and a search of the map.
-  std::optional<Value> find(const Key& key) const {
-    const std::shared_lock lock(mutex_);
-    const auto ready = ready_.find(key);
-    if (ready == ready_.end()) return std::nullopt;
-    return ready->second;
-  }
+  // The value when it is ready, else nullptr; never waits for one that is being made. Cost: a hash and a comparison.
+  const Value* find(const Key& key) const { return ready_.find(key); }
 
   // The value, made by `create` (called as llvm::Expected<Value>()) when there is none. `create` runs in one thread
   // per key without a lock, so distinct keys do not wait for each other; it must not ask for its own key. Its failure,
   // status and text, is the answer of every thread that waited, and is not kept: the next call creates again.
   template <class Create>
   llvm::Expected<Value> get_or_create(const Key& key, Create&& create) {
-    if (std::optional<Value> ready = find(key)) return *std::move(ready);
+    if (const Value* ready = find(key)) return *ready;
     std::promise<Outcome> promise;
     std::shared_future<Outcome> flight;
     {
-      const std::unique_lock lock(mutex_);
+      const std::lock_guard lock(mutex_);
       // It may have become ready since the look-up above.
-      if (const auto ready = ready_.find(key); ready != ready_.end()) return ready->second;
+      if (const Value* ready = find(key)) return *ready;
       const auto [place, leads] = flights_.try_emplace(key);
       if (leads) place->second = promise.get_future().share();
       if (!leads) flight = place->second;
@@ -76,13 +70,13 @@ class SingleFlight {
   }
 
   void land(const Key& key, const Value* value) {
-    const std::unique_lock lock(mutex_);
+    const std::lock_guard lock(mutex_);
     flights_.erase(key);
-    if (value != nullptr) ready_.emplace(key, *value);
+    if (value != nullptr) ready_.insert(key, *value);
   }
 
-  mutable std::shared_mutex mutex_;
-  std::map<Key, Value> ready_;
+  InsertOnlyTable<Key, Value> ready_;
+  std::mutex mutex_;  // for inserting into ready_ and for flights_
   std::map<Key, std::shared_future<Outcome>> flights_;
 };
 

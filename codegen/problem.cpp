@@ -58,6 +58,12 @@ llvm::Expected<Architecture> parse_architecture(std::string_view text) {
 
 Architecture architecture_of_device(int major, int minor) { return {major, minor, major >= 9 ? 'a' : '\0'}; }
 
+llvm::hash_code hash_value(const Problem& problem) {
+  const Architecture& architecture = problem.architecture;
+  return llvm::hash_combine(problem.op, problem.n, problem.d, problem.dtype, problem.has_gamma, problem.batch_invariant,
+                            architecture.major, architecture.minor, architecture.suffix);
+}
+
 std::string to_string(const Problem& problem) {
   return fmt::format("{} n={} D={} {}{}{} {}", to_string(problem.op), problem.n, problem.d, to_string(problem.dtype),
                      problem.has_gamma ? " gamma" : "", problem.batch_invariant ? " batch_invariant" : "",

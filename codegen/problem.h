@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include <llvm/ADT/Hashing.h>
 #include <llvm/Support/Error.h>
 
 #include "mhcjit/mhcjit.h"
@@ -51,6 +52,8 @@ struct Problem {
 
   auto operator<=>(const Problem&) const = default;
 };
+
+llvm::hash_code hash_value(const Problem& problem);
 
 // "pre_forward n=4 D=4096 bf16 gamma sm_90a": how errors and logs name a problem.
 std::string to_string(const Problem& problem);

@@ -31,9 +31,7 @@ mhcjit_status report(llvm::Error error) noexcept {
 
 const char* last_error() noexcept { return last_text.c_str(); }
 
-llvm::Error check_not_null(const void* pointer, const char* argument) {
-  if (pointer != nullptr) [[likely]]
-    return llvm::Error::success();
+llvm::Error is_null(const char* argument) {
   return make_error(MHCJIT_ERROR_NULL_POINTER, "{} is NULL; pass a pointer", argument);
 }
 

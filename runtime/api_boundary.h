@@ -22,7 +22,13 @@ mhcjit_status report(llvm::Error error) noexcept;
 const char* last_error() noexcept;
 
 // NULL_POINTER, naming the argument.
-llvm::Error check_not_null(const void* pointer, const char* argument);
+llvm::Error is_null(const char* argument);
+
+inline llvm::Error check_not_null(const void* pointer, const char* argument) {
+  if (pointer != nullptr) [[likely]]
+    return llvm::Error::success();
+  return is_null(argument);
+}
 
 // The outcome of `body`, called as llvm::Error().
 template <typename Body>

@@ -69,8 +69,8 @@ llvm::Expected<const Operator*> Engine::prepare_on_gpu(const mhcjit_problem& pro
 }
 
 const Operator* Engine::find_ready(const OperatorKey& key) {
-  const auto ready = operators_.find(key);
-  if (!ready) return nullptr;
+  const OperatorPtr* ready = operators_.find(key);
+  if (ready == nullptr) return nullptr;
   ++memory_hits_;
   trace(settings_.log, {.event = "hit", .problem = (*ready)->name(), .tier = "memory"});
   return ready->get();

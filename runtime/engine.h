@@ -5,9 +5,11 @@
 #include <compare>
 #include <cstdint>
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 #include <llvm/Support/Error.h>
+#include <llvm/Support/xxhash.h>
 
 #include "cache/single_flight.h"
 #include "runtime/builder.h"
@@ -45,6 +47,11 @@ class Engine {
     std::int32_t device;  // ordinal; cpu_device for the CPU
 
     auto operator<=>(const OperatorKey&) const = default;
+    // Over its bytes: field by field, LLVM's hash takes half of a look-up's time.
+    friend std::uint64_t hash_value(const OperatorKey& key) {
+      static_assert(std::has_unique_object_representations_v<OperatorKey>);
+      return llvm::xxh3_64bits({reinterpret_cast<const std::uint8_t*>(&key), sizeof(key)});
+    }
   };
   static constexpr std::int32_t cpu_device = -1;
   static OperatorKey key_of(const mhcjit_problem& problem, std::int32_t device);

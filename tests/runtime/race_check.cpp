@@ -1,8 +1,7 @@
-// engine_race_check FOLDER [--without mutex|rwlock]: many threads prepare, compile and ask the same problems of engines
+// engine_race_check FOLDER [--without-locks]: many threads prepare, compile and ask the same problems of engines
 // on the fake driver and compiler, from a cold and from a warm cache folder and with an HTTP server below. Built with
 // ThreadSanitizer, which ends the process with exit code 66 when it sees a race. Exit code 1: a call failed, or
-// something was compiled twice. With --without the engines run as if the locks of that kind were not taken: a race is
-// planted.
+// something was compiled twice. With --without-locks the engines run as if locks were not taken: a race is planted.
 #include <dlfcn.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -25,18 +24,10 @@
 
 namespace {
 
-enum class Lock { none, mutex, rwlock };
-std::atomic<Lock> planted = Lock::none;
+std::atomic<bool> without_locks = false;
 
-// Locks that this thread did not take and will give back.
+// Those that this thread will give back.
 thread_local int mutexes_not_taken = 0;
-thread_local int rwlocks_not_taken = 0;
-
-bool gives_back(int& not_taken) {
-  if (not_taken == 0) return false;
-  --not_taken;
-  return true;
-}
 
 }  // namespace
 
@@ -45,27 +36,17 @@ bool gives_back(int& not_taken) {
 extern "C" {
 int __real_pthread_mutex_lock(pthread_mutex_t*);
 int __real_pthread_mutex_unlock(pthread_mutex_t*);
-int __real_pthread_rwlock_wrlock(pthread_rwlock_t*);
-int __real_pthread_rwlock_unlock(pthread_rwlock_t*);
 
 int __wrap_pthread_mutex_lock(pthread_mutex_t* mutex) {
-  if (planted.load(std::memory_order_relaxed) != Lock::mutex) return __real_pthread_mutex_lock(mutex);
+  if (!without_locks.load(std::memory_order_relaxed)) return __real_pthread_mutex_lock(mutex);
   ++mutexes_not_taken;
   return 0;
 }
 
 int __wrap_pthread_mutex_unlock(pthread_mutex_t* mutex) {
-  return gives_back(mutexes_not_taken) ? 0 : __real_pthread_mutex_unlock(mutex);
-}
-
-int __wrap_pthread_rwlock_wrlock(pthread_rwlock_t* lock) {
-  if (planted.load(std::memory_order_relaxed) != Lock::rwlock) return __real_pthread_rwlock_wrlock(lock);
-  ++rwlocks_not_taken;
+  if (mutexes_not_taken == 0) return __real_pthread_mutex_unlock(mutex);
+  --mutexes_not_taken;
   return 0;
-}
-
-int __wrap_pthread_rwlock_unlock(pthread_rwlock_t* lock) {
-  return gives_back(rwlocks_not_taken) ? 0 : __real_pthread_rwlock_unlock(lock);
 }
 }
 // NOLINTEND(bugprone-reserved-identifier)
@@ -204,16 +185,16 @@ std::uint64_t run_round(const std::string& folder, const std::string& remote_url
 int main(int argc, char** argv) {
   if (argc < 2) return 1;
   const std::string root = argv[1];
-  const std::string_view without = argc == 4 && std::string_view(argv[2]) == "--without" ? argv[3] : "";
+  const bool plant = argc == 3 && std::string_view(argv[2]) == "--without-locks";
   auto& driver = state_of<fake::Driver>(FAKE_DRIVER, "fake_driver");
   auto& compiler = state_of<fake::Compiler>(FAKE_NVRTC, "fake_compiler");
   compiler.duration = std::chrono::milliseconds(2);
 
   // Its threads wait for mutexes in the C++ library, which does not know of those that are not taken.
   const Server server;
-  const std::string url = without.empty() ? server.url() : "";
+  const std::string url = plant ? "" : server.url();
 
-  planted = without == "mutex" ? Lock::mutex : without == "rwlock" ? Lock::rwlock : Lock::none;
+  without_locks = plant;
   for (int round = 0; round < rounds; ++round) {
     const std::string folder = root + "/" + std::to_string(round);
     // Four problems for two architectures.
@@ -222,7 +203,7 @@ int main(int argc, char** argv) {
       failed = true;
     }
   }
-  planted = Lock::none;
+  without_locks = false;
   if (!url.empty() && Server::replies() == 0) {
     std::fprintf(stderr, "the server was not asked\n");
     failed = true;
