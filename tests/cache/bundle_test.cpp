@@ -134,22 +134,12 @@ TEST_F(Bundle, DryRunMakesNoFolder) {
 
 TEST_F(Bundle, FourProcessesImportAtOnce) {
   const std::string path = make("a.tar", all_);
-  std::vector<pid_t> children;
-  for (int process = 0; process < 4; ++process) {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      llvm::Expected<ImportReport> report = import_bundle(path, root(), false);
-      const bool right = static_cast<bool>(report);
-      if (!right) llvm::consumeError(report.takeError());
-      ::_exit(right ? 0 : 1);
-    }
-    children.push_back(child);
-  }
-  for (const pid_t child : children) {
-    int status = -1;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    EXPECT_EQ(status, 0);
-  }
+  expect_children_succeed(4, [&](int) {
+    llvm::Expected<ImportReport> report = import_bundle(path, root(), false);
+    if (report) return 0;
+    llvm::consumeError(report.takeError());
+    return 1;
+  });
   for (const Sample& one : all_) EXPECT_EQ(bytes_of(one), encode(one.entry));
   EXPECT_EQ(names_ending(root(), "").size(), 4u);
 }

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 
 #include <ctime>
-#include <functional>
 #include <random>
 
 #include "cache/prune.h"
@@ -57,12 +56,6 @@ int trim_until_closed(const std::string& root, int stop_fd) {
   return removed ? passed : failure;
 }
 
-pid_t start(const std::function<int()>& body) {
-  const pid_t child = ::fork();
-  if (child == 0) ::_exit(body());
-  return child;
-}
-
 TEST(Fleet, SixteenProcessesTwoHundredKernelsAndATrim) {
   const test::TemporaryFolder folder;
   const std::string root = folder / "root";
@@ -72,26 +65,19 @@ TEST(Fleet, SixteenProcessesTwoHundredKernelsAndATrim) {
 
   int stop[2];
   ASSERT_EQ(::pipe2(stop, O_NONBLOCK), 0);
-  const pid_t trimmer = start([&] {
+  const pid_t trimmer = start_child([&] {
     ::close(stop[1]);
     return trim_until_closed(root, stop[0]);
   });
   std::vector<pid_t> ranks;
   for (unsigned rank = 0; rank < process_count; ++rank)
-    ranks.push_back(start([&, rank] {
+    ranks.push_back(start_child([&, rank] {
       ::close(stop[1]);
       return run_rank(root, kernels, rank + 1);
     }));
-  for (const pid_t rank : ranks) {
-    int status = -1;
-    ASSERT_EQ(::waitpid(rank, &status, 0), rank);
-    EXPECT_EQ(status, 0) << "exit status " << (WIFEXITED(status) ? WEXITSTATUS(status) : -1)
-                         << ": 1 is a wrong kernel, 2 a failure";
-  }
+  for (const pid_t rank : ranks) EXPECT_EQ(wait_for_child(rank), 0) << "1 is a wrong kernel, 2 a failure";
   ::close(stop[1]);
-  int status = -1;
-  ASSERT_EQ(::waitpid(trimmer, &status, 0), trimmer);
-  EXPECT_EQ(status, 0);
+  EXPECT_EQ(wait_for_child(trimmer), 0);
   ::close(stop[0]);
   EXPECT_EQ(names_ending(root, ".tmp"), std::vector<std::string>{});
 

@@ -38,25 +38,15 @@ class Hits : public ::testing::Test {
 };
 
 TEST_F(Hits, OfProcessesAtTheSameTimeAreAllCounted) {
-  std::vector<pid_t> children;
-  for (int process = 0; process < 4; ++process) {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      DiskCache cache(root);
-      bool right = true;
-      for (int time = 0; time < 200; ++time) {
-        right = right && cache.find(all[0].key, "sm_90a");
-        if (time % 2 == 0) right = right && cache.find(all[1].key, "sm_90a");
-      }
-      ::_exit(right ? 0 : 1);
+  expect_children_succeed(4, [&](int) {
+    DiskCache cache(root);
+    bool right = true;
+    for (int time = 0; time < 200; ++time) {
+      right = right && cache.find(all[0].key, "sm_90a");
+      if (time % 2 == 0) right = right && cache.find(all[1].key, "sm_90a");
     }
-    children.push_back(child);
-  }
-  for (const pid_t child : children) {
-    int status = -1;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    EXPECT_EQ(status, 0);
-  }
+    return right ? 0 : 1;
+  });
   EXPECT_EQ(hits(all[0]), 800);
   EXPECT_EQ(hits(all[1]), 400);
   EXPECT_EQ(hits(all[2]), 0);

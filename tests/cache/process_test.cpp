@@ -102,17 +102,7 @@ TEST(Processes, SixteenWithOneColdKeyCompileOnceInEachOfFiftyRounds) {
   std::vector<Sample> samples;
   for (int round = 0; round < rounds; ++round) samples.push_back(sample(1 + round));
   const Shared<Fleet> fleet;
-  std::vector<pid_t> children;
-  for (int process = 0; process < processes; ++process) {
-    const pid_t child = ::fork();
-    if (child == 0) ::_exit(take_part(*fleet, folder / "root", samples));
-    children.push_back(child);
-  }
-  for (const pid_t child : children) {
-    int status = -1;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    EXPECT_EQ(status, 0);
-  }
+  expect_children_succeed(processes, [&](int) { return take_part(*fleet, folder / "root", samples); });
   for (int round = 0; round < rounds; ++round) EXPECT_EQ(fleet->compiles[round], 1) << "round " << round;
   EXPECT_EQ(fleet->timeouts, 0);
 }
@@ -121,16 +111,15 @@ TEST(Processes, SixteenWithOneColdKeyCompileOnceInEachOfFiftyRounds) {
 class Holder {
  public:
   Holder(const std::string& root, const Sample& wanted) {
-    child_ = ::fork();
-    if (child_ == 0) {
+    child_ = start_child([&] {
       Warnings warnings;
       TieredCache cache(root, options_of(warnings));
       look_or_make(cache, wanted, [&] {
         *compiles_ = true;
         for (;;) ::pause();
       });
-      ::_exit(1);
-    }
+      return 1;
+    });
     while (!*compiles_ && ::waitpid(child_, nullptr, WNOHANG) == 0) std::this_thread::sleep_for(milliseconds(1));
     EXPECT_TRUE(*compiles_) << "the child ended";
   }
@@ -250,18 +239,11 @@ TEST(Processes, WhereNothingCanBePublishedTheyCompileAtTheSameTime) {
   for (const Fault& fault : {Fault{"write", ENOSPC, true}, Fault{"open", EROFS, false}}) {
     const test::TemporaryFolder folder;
     const Shared<Rush> rush;
-    std::vector<pid_t> children;
-    for (int process = 0; process < processes; ++process) {
-      const pid_t child = ::fork();
-      if (child == 0) ::_exit(rush_in(*rush, folder.path(), fault.failing_call, fault.error, fault.one_goes_first));
-      children.push_back(child);
-    }
-    for (const pid_t child : children) {
-      int status = -1;
-      ASSERT_EQ(::waitpid(child, &status, 0), child);
-      EXPECT_EQ(status, 0) << fault.failing_call;
-    }
-    EXPECT_EQ(rush->compiles, processes) << fault.failing_call;
+    SCOPED_TRACE(fault.failing_call);
+    expect_children_succeed(processes, [&](int) {
+      return rush_in(*rush, folder.path(), fault.failing_call, fault.error, fault.one_goes_first);
+    });
+    EXPECT_EQ(rush->compiles, processes);
   }
 }
 
@@ -301,9 +283,7 @@ TEST(Processes, AForkedChildDoesNotKeepTheLock) {
   const test::TemporaryFolder folder;
   const std::string path = folder / "lock", digest = sample().key.digest();
   auto lock = std::make_unique<ProcessLock>(FileOps::system(), path, digest, milliseconds(0));
-  const pid_t child = ::fork();
-  if (child == 0)
-    for (;;) ::pause();
+  const pid_t child = start_child([] { return ::pause(); });
   lock.reset();
   EXPECT_EQ(ProcessLock(FileOps::system(), path, digest, milliseconds(0)).state(), ProcessLock::State::held);
   ::kill(child, SIGKILL);

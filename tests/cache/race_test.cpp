@@ -84,28 +84,19 @@ TEST(Race, FourProcessesPublishAndFindOneKey) {
   const test::TemporaryFolder folder;
   const std::vector<Sample> writers = writers_of_one_key(4);
   const std::string root = folder / "not/there/yet";
-  std::vector<pid_t> children;
-  for (const Sample& mine : writers) {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      Options options;
-      options.flush = false;
-      DiskCache cache(root, options);
-      bool right = true;
-      for (int time = 0; time < 50; ++time) {
-        right = right && cache.publish(mine.key, mine.entry);
-        const std::optional<Entry> found = cache.find(mine.key, "sm_90a");
-        right = right && found && is_one_of(*found, writers);
-      }
-      ::_exit(right ? 0 : 1);
+  expect_children_succeed(4, [&](int process) {
+    const Sample& mine = writers[process];
+    Options options;
+    options.flush = false;
+    DiskCache cache(root, options);
+    bool right = true;
+    for (int time = 0; time < 50; ++time) {
+      right = right && cache.publish(mine.key, mine.entry);
+      const std::optional<Entry> found = cache.find(mine.key, "sm_90a");
+      right = right && found && is_one_of(*found, writers);
     }
-    children.push_back(child);
-  }
-  for (const pid_t child : children) {
-    int status = -1;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    EXPECT_EQ(status, 0);
-  }
+    return right ? 0 : 1;
+  });
   EXPECT_EQ(names_ending(root, "").size(), 2u) << "something beside the entry and its hits";
 }
 

@@ -140,9 +140,7 @@ std::chrono::seconds soak_time() {
 }
 
 pid_t start_user(const std::string& root, const Kernels& kernels, std::uint64_t seed, Clock::time_point end) {
-  const pid_t child = ::fork();
-  if (child == 0) ::_exit(run_user(root, kernels, seed, end));
-  return child;
+  return start_child([&] { return run_user(root, kernels, seed, end); });
 }
 
 TEST(Soak, RandomUseUnderRandomFaults) {
@@ -172,13 +170,9 @@ TEST(Soak, RandomUseUnderRandomFaults) {
   }
   ::kill(doomed, SIGKILL);
   ::waitpid(doomed, nullptr, 0);
-  for (const pid_t user : users) {
-    int status = -1;
-    ASSERT_EQ(::waitpid(user, &status, 0), user);
-    EXPECT_EQ(status, 0) << (WIFEXITED(status) ? "exit status " : "signal ")
-                         << (WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status))
-                         << ": 1 is a wrong kernel, 2 a lost descriptor, 3 that nothing was ever found";
-  }
+  for (const pid_t user : users)
+    EXPECT_EQ(wait_for_child(user), 0) << "1 is a wrong kernel, 2 a lost descriptor, 3 that nothing was ever found, "
+                                          "-1 a signal";
 
   DiskCache cache(root);
   for (const std::vector<Sample>& versions : kernels) {
