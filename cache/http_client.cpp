@@ -90,19 +90,20 @@ class Request {
       headers_ = longer;
   }
 
-  void set_common(const std::string& url, const HttpLimits& limits) {
+  void set_common(const std::string& url, const HttpOptions& options) {
     set(CURLOPT_URL, url.c_str());
     set(CURLOPT_PROTOCOLS, long{CURLPROTO_HTTP | CURLPROTO_HTTPS});
     set(CURLOPT_HTTP_VERSION, long{CURL_HTTP_VERSION_1_1});
     set(CURLOPT_FOLLOWLOCATION, 0L);
     set(CURLOPT_PROXY, "");
+    if (!options.ca_file.empty()) set(CURLOPT_CAINFO, options.ca_file.c_str());
     set(CURLOPT_NOSIGNAL, 1L);
-    set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(limits.connect_timeout.count()));
-    set(CURLOPT_TIMEOUT_MS, static_cast<long>(limits.total_timeout.count()));
+    set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options.connect_timeout.count()));
+    set(CURLOPT_TIMEOUT_MS, static_cast<long>(options.total_timeout.count()));
     set(CURLOPT_USERAGENT, "mhcjit");
     set(CURLOPT_ERRORBUFFER, error_);
-    received_.max_body_bytes = limits.max_body_bytes;
-    set(CURLOPT_MAXFILESIZE_LARGE, static_cast<curl_off_t>(limits.max_body_bytes));
+    received_.max_body_bytes = options.max_body_bytes;
+    set(CURLOPT_MAXFILESIZE_LARGE, static_cast<curl_off_t>(options.max_body_bytes));
     set(CURLOPT_WRITEFUNCTION, &take_body);
     set(CURLOPT_WRITEDATA, static_cast<void*>(&received_));
     set(CURLOPT_HEADERFUNCTION, &take_header);
@@ -194,16 +195,16 @@ llvm::Expected<const HttpClient*> HttpClient::load(const std::string& path) {
   return loaded.emplace(path, std::move(client)).first->second.get();
 }
 
-llvm::Expected<HttpResponse> HttpClient::get(const std::string& url, const HttpLimits& limits) const {
+llvm::Expected<HttpResponse> HttpClient::get(const std::string& url, const HttpOptions& options) const {
   Request request(*this);
-  request.set_common(url, limits);
+  request.set_common(url, options);
   return request.perform("GET");
 }
 
 llvm::Expected<HttpResponse> HttpClient::put(const std::string& url, llvm::StringRef body,
-                                             const HttpLimits& limits) const {
+                                             const HttpOptions& options) const {
   Request request(*this);
-  request.set_common(url, limits);
+  request.set_common(url, options);
   request.set_put(body);
   return request.perform("PUT");
 }

@@ -32,10 +32,11 @@ struct CurlFunctions {
 #undef MHCJIT_MEMBER
 };
 
-struct HttpLimits {
+struct HttpOptions {
   std::chrono::milliseconds connect_timeout{500};
   std::chrono::milliseconds total_timeout{2000};  // name look-up, connection and transfer
   std::size_t max_body_bytes = 0;                 // of the response; more is an error before it is held
+  std::string ca_file = {};                       // whose certificates are trusted; "": the system's
 };
 
 struct HttpResponse {
@@ -54,8 +55,8 @@ class HttpClient : public CurlFunctions {
   static llvm::Expected<const HttpClient*> load(const std::string& path);
 
   // Whatever the status is, a whole response is a success.
-  llvm::Expected<HttpResponse> get(const std::string& url, const HttpLimits& limits) const;
-  llvm::Expected<HttpResponse> put(const std::string& url, llvm::StringRef body, const HttpLimits& limits) const;
+  llvm::Expected<HttpResponse> get(const std::string& url, const HttpOptions& options) const;
+  llvm::Expected<HttpResponse> put(const std::string& url, llvm::StringRef body, const HttpOptions& options) const;
 };
 
 }  // namespace mhcjit::cache

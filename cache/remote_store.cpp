@@ -31,8 +31,8 @@ llvm::Error unexpected_status(std::string_view method, long status, std::string_
 llvm::Expected<std::optional<std::string>> get_file(const RemoteOptions& options, const std::string& address) {
   llvm::Expected<const HttpClient*> http = HttpClient::load(options.libcurl_path);
   if (!http) return http.takeError();
-  const HttpLimits limits = {options.connect_timeout, options.total_timeout, max_entry_file_bytes};
-  llvm::Expected<HttpResponse> response = (*http)->get(address, limits);
+  const HttpOptions request = {options.connect_timeout, options.total_timeout, max_entry_file_bytes, options.ca_file};
+  llvm::Expected<HttpResponse> response = (*http)->get(address, request);
   if (!response) return response.takeError();
   if (response->status == http_not_found) return std::nullopt;
   if (response->status != http_ok) return unexpected_status("GET", response->status, "200 or 404");
@@ -114,14 +114,15 @@ void RemoteStore::upload(const std::string& digest, const std::string& file, std
     return;
   }
   const auto start = std::chrono::steady_clock::now();
-  const HttpLimits limits = {options_.connect_timeout, std::min(options_.total_timeout, time_left), max_answer_bytes};
+  const HttpOptions request = {options_.connect_timeout, std::min(options_.total_timeout, time_left), max_answer_bytes,
+                               options_.ca_file};
   llvm::Expected<const HttpClient*> http = HttpClient::load(options_.libcurl_path);
   llvm::Expected<HttpResponse> response =
-      http ? (*http)->put(address_of(digest), file, limits) : llvm::Expected<HttpResponse>(http.takeError());
+      http ? (*http)->put(address_of(digest), file, request) : llvm::Expected<HttpResponse>(http.takeError());
   if (!response) {
     const std::string reason = take_failure(response.takeError()).text;
     // A request that was cut short by the end of the process's work says nothing about the server.
-    if (limits.total_timeout < options_.total_timeout) {
+    if (request.total_timeout < options_.total_timeout) {
       ++upload_drops_;
       return;
     }

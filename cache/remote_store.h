@@ -22,6 +22,7 @@ struct RemoteOptions {
   std::string url;                // check_remote_url() says what is allowed; "": there is no server
   bool read_only = false;         // never uploads
   std::string hmac_key = {};      // as in the folders' options: only what carries its tag is used
+  std::string ca_file = {};       // whose certificates https trusts; "": the system's
   std::string libcurl_path = {};  // "": the loader's
   std::chrono::milliseconds connect_timeout{500};
   std::chrono::milliseconds total_timeout{2000};  // of a request

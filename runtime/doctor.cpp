@@ -140,7 +140,7 @@ Findings::Cache look_at_read_only_cache(const std::string& root, bool has_key) {
 Findings::Remote look_at_remote(const Settings& settings) {
   if (settings.remote_url.empty()) return {};
   Findings::Remote found = {cache::without_password(settings.remote_url), settings.remote_read_only, ""};
-  if (auto error = cache::RemoteStore::probe({.url = settings.remote_url}))
+  if (auto error = cache::RemoteStore::probe({.url = settings.remote_url, .ca_file = settings.remote_ca_file}))
     found.problem =
         fmt::format("it is not used: {}; repair it, or unset MHCJIT_CACHE_REMOTE", text_of(std::move(error)));
   return found;

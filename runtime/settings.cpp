@@ -78,6 +78,7 @@ llvm::Expected<Settings> settings_from(const mhcjit_engine_options& options) {
       .runtime_folder = cache::runtime_folder(get_environment),
       .remote_url = option_or_variable(options.remote_url, "MHCJIT_CACHE_REMOTE"),
       .remote_read_only = *remote_read_only,
+      .remote_ca_file = absolute(text_or_empty(get_environment("SSL_CERT_FILE"))),
       .hmac_key_file = absolute(option_or_variable(options.hmac_key_file, "MHCJIT_CACHE_KEY_FILE")),
       .record_path = absolute(option_or_variable(options.record_path, "MHCJIT_RECORD")),
       .no_compile = *no_compile,

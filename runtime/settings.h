@@ -19,8 +19,9 @@ struct Settings {
   std::string runtime_folder;  // of this user on this machine; "": none
   std::string remote_url;      // "": there is no server
   bool remote_read_only = false;
-  std::string hmac_key_file;  // absolute; "": entries carry no tag
-  std::string record_path;    // absolute; "": misses are not recorded
+  std::string remote_ca_file;  // absolute; "": the system's certificates
+  std::string hmac_key_file;   // absolute; "": entries carry no tag
+  std::string record_path;     // absolute; "": misses are not recorded
   bool no_compile = false;
   std::string nvrtc_path;                                  // "": the usual places
   std::string driver_path;                                 // "": libcuda.so.1 from the loader's path

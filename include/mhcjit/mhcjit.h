@@ -158,7 +158,8 @@ typedef struct mhcjit_engine_options {
   const char* remote_url;      /* HTTP server that is asked for what no cache folder has, and sent what is compiled:
                                   "http://HOST:PORT/PATH" or https, below which an entry is PATH/<digest>; NULL:
                                   $MHCJIT_CACHE_REMOTE; "": none. A request takes 2 s at most; after a failure, which is a
-                                  warning to the log, the process does not ask it again. Needs libcurl.so.4 */
+                                  warning to the log, the process does not ask it again. https trusts the
+                                  certificates in the file $SSL_CERT_FILE, else the system's. Needs libcurl.so.4 */
   int32_t remote_read_only;    /* 1: nothing is sent; 0: the same when $MHCJIT_CACHE_REMOTE_READ_ONLY is 1 */
   const char* hmac_key_file;   /* file of a secret key, open to its owner alone: entries of every folder and of the
                                   server carry an HMAC-SHA256 made with it, and others are not used; NULL:

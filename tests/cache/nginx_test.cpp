@@ -8,6 +8,7 @@
 
 #include "cache/entry_file.h"
 #include "cache/tiered_cache.h"
+#include "tests/cache/child.h"
 #include "tests/cache/sample.h"
 #include "tests/cache/test_server.h"
 
@@ -17,7 +18,10 @@ namespace {
 // An nginx of its own on a loopback port. All that it writes is in a folder of its own.
 class Nginx {
  public:
-  explicit Nginx(const std::string& dav_methods) {
+  // With `tls_name` it speaks https, with a certificate of its own making for that name.
+  explicit Nginx(const std::string& dav_methods, const std::string& tls_name = "")
+      : scheme_(tls_name.empty() ? "http" : "https") {
+    if (!tls_name.empty()) make_certificate(tls_name);
     std::filesystem::create_directory(folder_ / "data");
     // Another process may take the port between its choice and nginx's own bind.
     for (int attempt = 0; attempt < 5 && !serves_; ++attempt) {
@@ -32,7 +36,8 @@ class Nginx {
   Nginx& operator=(const Nginx&) = delete;
   ~Nginx() { stop(); }
 
-  std::string url() const { return fmt::format("http://127.0.0.1:{}/mhcjit", port_); }
+  std::string url() const { return fmt::format("{}://127.0.0.1:{}/mhcjit", scheme_, port_); }
+  std::string certificate() const { return folder_ / "certificate.pem"; }
   std::string stored(const CacheKey& key) const { return folder_ / ("data/mhcjit/" + key.digest()); }
   std::string log() const { return test::read_file(folder_ / "access.log"); }
 
@@ -45,19 +50,34 @@ class Nginx {
         "  access_log {0}/access.log; client_body_temp_path {0}/body; proxy_temp_path {0}/proxy;\n"
         "  fastcgi_temp_path {0}/fastcgi; uwsgi_temp_path {0}/uwsgi; scgi_temp_path {0}/scgi;\n"
         "  server {{\n"
-        "    listen 127.0.0.1:{1};\n"
+        "    listen 127.0.0.1:{1}{3};\n"
         "    location /mhcjit/ {{\n"
         "      root {0}/data; dav_methods {2}; create_full_put_path on; client_max_body_size 65m;\n"
         "    }}\n"
         "  }}\n"
         "}}\n",
-        folder_.path(), port_, dav_methods);
+        folder_.path(), port_, dav_methods,
+        scheme_ == "http" ? "" : fmt::format(" ssl; ssl_certificate {}; ssl_certificate_key {}", certificate(), key()));
     test::write_file(folder_ / "nginx.conf", configuration);
-    std::string program = MHCJIT_NGINX, prefix = folder_.path(), file = folder_ / "nginx.conf",
-                log_file = folder_ / "error.log", p = "-p", c = "-c", e = "-e";
-    char* arguments[] = {program.data(), p.data(), prefix.data(),   c.data(),
-                         file.data(),    e.data(), log_file.data(), nullptr};
-    EXPECT_EQ(::posix_spawn(&process_, program.c_str(), nullptr, nullptr, arguments, environ), 0) << program;
+    process_ = spawn({MHCJIT_NGINX, "-p", folder_.path(), "-c", folder_ / "nginx.conf", "-e", folder_ / "error.log"});
+  }
+
+  std::string key() const { return folder_ / "key.pem"; }
+
+  void make_certificate(const std::string& name) const {
+    const pid_t openssl = spawn({MHCJIT_OPENSSL, "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                                 "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=mhcjit test",
+                                 "-addext", "subjectAltName=" + name, "-keyout", key(), "-out", certificate()});
+    EXPECT_EQ(wait_for_child(openssl), 0);
+  }
+
+  static pid_t spawn(std::vector<std::string> command) {
+    std::vector<char*> arguments;
+    for (std::string& argument : command) arguments.push_back(argument.data());
+    arguments.push_back(nullptr);
+    pid_t process = 0;
+    EXPECT_EQ(::posix_spawn(&process, arguments[0], nullptr, nullptr, arguments.data(), environ), 0) << command[0];
+    return process;
   }
 
   bool accepts() const {
@@ -85,6 +105,7 @@ class Nginx {
   }
 
   const test::TemporaryFolder folder_;
+  const std::string scheme_;
   int port_ = 0;
   pid_t process_ = 0;
   bool serves_ = false;
@@ -96,11 +117,12 @@ class WebDav : public ::testing::Test {
     if (!std::filesystem::exists(MHCJIT_NGINX)) GTEST_SKIP() << "NOT RUN: there is no nginx, run scripts/install-deps";
   }
 
-  TierOptions tiers(const std::string& url, const std::string& hmac_key = "") {
+  TierOptions tiers(const std::string& url, const std::string& hmac_key = "", const std::string& ca_file = "") {
     TierOptions tiers;
     tiers.folders = warnings.options(/*flush=*/false);
     tiers.folders.hmac_key = hmac_key;
     tiers.remote.url = url;
+    tiers.remote.ca_file = ca_file;
     return tiers;
   }
 
@@ -137,6 +159,55 @@ TEST_F(WebDav, WhatOneMachineUploadsAnotherFinds) {
     EXPECT_EQ(second.counters().remote.failures, 0u);
   }
   EXPECT_EQ(warnings.lines(), std::vector<std::string>{});
+}
+
+TEST_F(WebDav, OverHttpsWithACertificateThatIsTrusted) {
+  if (!std::filesystem::exists(MHCJIT_OPENSSL)) GTEST_SKIP() << "NOT RUN: there is no openssl";
+  const Nginx nginx("PUT", "IP:127.0.0.1");
+  const TierOptions trusting = tiers(nginx.url(), "", nginx.certificate());
+  {
+    TieredCache first(folder / "first", trusting);
+    EXPECT_FALSE(first.find(made.key, "sm_90a"));
+    EXPECT_TRUE(first.publish(made.key, made.entry));
+  }
+  EXPECT_EQ(test::read_file(nginx.stored(made.key)), encode(made.entry));
+  const auto found = TieredCache(folder / "second", trusting).find(made.key, "sm_90a");
+  ASSERT_TRUE(found.has_value()) << nginx.log();
+  EXPECT_EQ(found->entry, made.entry);
+  EXPECT_EQ(warnings.lines(), std::vector<std::string>{});
+}
+
+// The server has the entry, and nothing of it is used.
+TEST_F(WebDav, OverHttpsWithACertificateThatIsNotToBeTrustedIsAMiss) {
+  if (!std::filesystem::exists(MHCJIT_OPENSSL)) GTEST_SKIP() << "NOT RUN: there is no openssl";
+  enum class CaFile { none, own, absent };
+  struct Case {
+    const char* what;
+    const char* name;
+    CaFile ca_file;
+  };
+  for (const Case& wrong : {Case{"nobody vouches for it", "IP:127.0.0.1", CaFile::none},
+                            Case{"it is another host's", "DNS:cache.example", CaFile::own},
+                            Case{"the file of those to trust is not there", "IP:127.0.0.1", CaFile::absent}}) {
+    SCOPED_TRACE(wrong.what);
+    const Nginx nginx("PUT", wrong.name);
+    std::filesystem::create_directories(std::filesystem::path(nginx.stored(made.key)).parent_path());
+    test::write_file(nginx.stored(made.key), encode(made.entry));
+    Warnings warned;
+    TierOptions options = tiers(nginx.url());
+    options.folders = warned.options(/*flush=*/false);
+    if (wrong.ca_file == CaFile::own) options.remote.ca_file = nginx.certificate();
+    if (wrong.ca_file == CaFile::absent) options.remote.ca_file = folder / "absent.pem";
+    TieredCache cache(folder / wrong.name, options);
+    EXPECT_FALSE(cache.find(made.key, "sm_90a"));
+    EXPECT_TRUE(cache.publish(more.key, more.entry)) << "the folder is not the server";
+    EXPECT_FALSE(cache.find(made.key, "sm_90a"));
+    EXPECT_EQ(cache.counters().remote.failures, 1u) << "it is asked once";
+    EXPECT_EQ(nginx.log(), "") << "a request got through";
+    ASSERT_EQ(warned.lines().size(), 1u);
+    EXPECT_NE(warned.lines()[0].find("is not used any more by this process: GET failed: "), std::string::npos)
+        << warned.lines()[0];
+  }
 }
 
 TEST_F(WebDav, AnEntryThatSomebodyChangedThereIsNotUsed) {

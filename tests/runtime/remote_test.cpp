@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <map>
 
+#include "runtime/cache_settings.h"
 #include "runtime/doctor.h"
 #include "support/error.h"
 #include "tests/cache/test_server.h"
@@ -25,7 +26,8 @@ class EngineRemote : public FakeGpuTest {
     chosen.remote_url = url.c_str();
   }
   void TearDown() override {
-    for (const char* name : {"MHCJIT_CACHE_REMOTE", "MHCJIT_CACHE_REMOTE_READ_ONLY", "MHCJIT_CACHE_KEY_FILE"})
+    for (const char* name :
+         {"MHCJIT_CACHE_REMOTE", "MHCJIT_CACHE_REMOTE_READ_ONLY", "MHCJIT_CACHE_KEY_FILE", "SSL_CERT_FILE"})
       ::unsetenv(name);
   }
 
@@ -94,6 +96,16 @@ TEST_F(EngineRemote, TheVariablesServeWhereTheOptionsAreNull) {
   ASSERT_EQ(::setenv("MHCJIT_CACHE_REMOTE_READ_ONLY", "1", 1), 0);
   prepare(engine_on("second"), backward_problem);
   EXPECT_EQ(kept.size(), 1u);
+}
+
+TEST_F(EngineRemote, TheUsualVariableNamesTheCertificatesToTrust) {
+  const auto ca_file = [&] {
+    return runtime::cache_settings(llvm::cantFail(runtime::settings_from(chosen))).tiers.remote.ca_file;
+  };
+  ::unsetenv("SSL_CERT_FILE");
+  EXPECT_EQ(ca_file(), "");
+  ASSERT_EQ(::setenv("SSL_CERT_FILE", "/own/ca.pem", 1), 0);
+  EXPECT_EQ(ca_file(), "/own/ca.pem");
 }
 
 TEST_F(EngineRemote, NothingIsSentToAServerThatIsOnlyRead) {
