@@ -99,7 +99,7 @@ TEST_F(Upload, NeverHoldsUpItsCallerAndTheEndForABoundedTime) {
   }
   EXPECT_LT(since(end), milliseconds(8000)) << "2 s, the rest is for a busy machine";
   EXPECT_LE(warnings.lines().size(), 1u) << "one, unless the end came before the time-out";
-  EXPECT_LE(server.requests().size(), 1u);
+  EXPECT_LE(server.requests().size(), 2u) << "one, and one that begins in the last milliseconds";
 }
 
 TEST_F(Upload, OfTooMuchAtOnceIsDropped) {
