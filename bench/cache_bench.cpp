@@ -22,7 +22,7 @@ using namespace mhcjit;
 
 constexpr double lookup_bar_ns = 50, hit_50_bar_ns = 25e3, hit_200_bar_ns = 60e3, flushed_publish_bar_ns = 1e6;
 constexpr int prepared_count = 200;  // a large model's shapes
-constexpr int publishes = 200;       // 40 MB of files at most
+constexpr int publishes = 50;        // of a repetition: 10 MB of files at most
 
 // In $TMPDIR: the file system is that of the measurement.
 class Folder {
@@ -135,12 +135,14 @@ BENCHMARK_CAPTURE(disk_hit, 50_KB, 50'000, hit_50_bar_ns);
 BENCHMARK_CAPTURE(disk_hit, 200_KB, 200'000, hit_200_bar_ns);
 
 // Under a new name each time, as after a miss: a name that is there is replaced only by the loser of a race, and costs
-// what the file system takes to free the file that had it (0.4 ms for 200 KB on ext4).
+// what the file system takes to free the file that had it (0.4 ms for 200 KB on ext4). Nothing is deleted before the
+// end either: for seconds afterwards ext4 searches long for an inode that was not freed lately (0.1 ms a file).
 void publish(benchmark::State& state, std::size_t cubin_bytes, bool flush, double bar_ns) {
-  const Folder folder;
+  static const Folder folder;
+  static int runs = 0;
   cache::Options options;
   options.flush = flush;
-  cache::DiskCache cache(folder.path(), options);
+  cache::DiskCache cache(fmt::format("{}/{}", folder.path(), ++runs), options);
   cache::CacheKey key = sample_key();
   cache::Entry entry = sample_entry(key, cubin_bytes);
   for (auto _ : state) {
