@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bench/gpu/device_buffer.h"
+#include "bench/gpu/events.h"
 #include "bench/gpu/stream.h"
 #include "bench/statistics.h"
 
@@ -18,42 +19,14 @@ constexpr int max_launches_per_sample = 200;
 constexpr int min_samples = 15;
 constexpr int max_samples = 300;
 
-class Events {
- public:
-  Events(const gpu::Gpu& gpu, int count) : gpu_(gpu), events_(static_cast<std::size_t>(count)) {
-    for (CUevent& event : events_)
-      gpu.driver.check(gpu.driver.cuEventCreate(&event, CU_EVENT_DEFAULT), "cuEventCreate");
-  }
-  ~Events() {
-    for (const CUevent event : events_) gpu_.driver.cuEventDestroy(event);
-  }
-  Events(const Events&) = delete;
-  Events& operator=(const Events&) = delete;
-
-  void record(int i, CUstream stream) const {
-    gpu_.driver.check(gpu_.driver.cuEventRecord(events_[static_cast<std::size_t>(i)], stream), "cuEventRecord");
-  }
-  // Between events i and i + 1.
-  double microseconds(int i) const {
-    const auto at = static_cast<std::size_t>(i);
-    float ms = 0.0f;
-    gpu_.driver.check(gpu_.driver.cuEventElapsedTime(&ms, events_[at], events_[at + 1]), "cuEventElapsedTime");
-    return static_cast<double>(ms) * 1e3;
-  }
-
- private:
-  const gpu::Gpu& gpu_;
-  std::vector<CUevent> events_;
-};
-
 double estimate_us(const gpu::Gpu& gpu, const Enqueue& enqueue, CUstream stream) {
-  const Events events(gpu, 2);
+  const gpu::Events events(gpu, 2);
   for (int i = 0; i < warm_up_launches; ++i) enqueue(stream, i);
   events.record(0, stream);
   for (int i = 0; i < warm_up_launches; ++i) enqueue(stream, i);
   events.record(1, stream);
   gpu.synchronize(stream);
-  return std::max(0.1, events.microseconds(0) / warm_up_launches);
+  return std::max(0.1, events.microseconds(0, 1) / warm_up_launches);
 }
 
 int launches_per_sample(double launch_us) {
@@ -63,7 +36,7 @@ int launches_per_sample(double launch_us) {
 Timing sample(const gpu::Gpu& gpu, CUstream stream, double launch_us, int launches, double seconds,
               const std::function<void(int)>& enqueue_sample) {
   const int samples = std::clamp(static_cast<int>(seconds * 1e6 / (launch_us * launches)), min_samples, max_samples);
-  const Events events(gpu, samples + 1);
+  const gpu::Events events(gpu, samples + 1);
   enqueue_sample(0);
   events.record(0, stream);
   for (int i = 0; i < samples; ++i) {
@@ -73,7 +46,7 @@ Timing sample(const gpu::Gpu& gpu, CUstream stream, double launch_us, int launch
   gpu.synchronize(stream);
   std::vector<double> values;
   values.reserve(static_cast<std::size_t>(samples));
-  for (int i = 0; i < samples; ++i) values.push_back(events.microseconds(i) / launches);
+  for (int i = 0; i < samples; ++i) values.push_back(events.microseconds(i, i + 1) / launches);
   return {quantile(values, 0.5), quantile(values, 0.1), quantile(values, 0.9), samples, launches};
 }
 

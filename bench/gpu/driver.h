@@ -38,6 +38,7 @@ namespace mhcjit::gpu {
   F(cuEventCreate)               \
   F(cuEventDestroy)              \
   F(cuEventRecord)               \
+  F(cuEventQuery)                \
   F(cuEventElapsedTime)          \
   F(cuLibraryLoadData)           \
   F(cuLibraryUnload)             \

@@ -109,6 +109,12 @@ CUresult event_record(CUevent event, CUstream) {
   return CUDA_SUCCESS;
 }
 
+// What is recorded has happened.
+CUresult event_query(CUevent) {
+  FAKE_ENTER(cuEventQuery, initialised);
+  return CUDA_SUCCESS;
+}
+
 CUresult event_elapsed_time(float* milliseconds, CUevent begin, CUevent end) {
   FAKE_ENTER(cuEventElapsedTime, initialised);
   const int between = reinterpret_cast<Event*>(end)->milliseconds - reinterpret_cast<Event*>(begin)->milliseconds;
@@ -132,6 +138,7 @@ const Function functions[] = {
     {"cuEventCreate", address(event_create)},
     {"cuEventDestroy", address(event_destroy)},
     {"cuEventRecord", address(event_record)},
+    {"cuEventQuery", address(event_query)},
     {"cuEventElapsedTime", address(event_elapsed_time)},
 };
 

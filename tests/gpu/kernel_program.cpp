@@ -41,7 +41,7 @@ CUkernel KernelProgram::kernel(const char* entry) const {
   return kernel;
 }
 
-void KernelProgram::launch(const char* entry, const LaunchShape& shape, const void* args) const {
+void KernelProgram::launch(const char* entry, const LaunchShape& shape, const void* args, CUstream stream) const {
   CUlaunchConfig config = {};
   config.gridDimX = shape.grid_x;
   config.gridDimY = shape.grid_y;
@@ -50,6 +50,7 @@ void KernelProgram::launch(const char* entry, const LaunchShape& shape, const vo
   config.blockDimY = 1;
   config.blockDimZ = 1;
   config.sharedMemBytes = static_cast<unsigned>(shape.shared_bytes);
+  config.hStream = stream;
   CUlaunchAttribute cluster = {};
   cluster.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
   cluster.value.clusterDim = {shape.cluster_size, 1, 1};

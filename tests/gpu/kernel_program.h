@@ -19,8 +19,8 @@ class KernelProgram {
 
   CUkernel kernel(const char* entry) const;
 
-  // Enqueues on the default stream. `args` is the kernel's only parameter.
-  void launch(const char* entry, const LaunchShape& shape, const void* args) const;
+  // Enqueues. `args` is the kernel's only parameter.
+  void launch(const char* entry, const LaunchShape& shape, const void* args, CUstream stream = nullptr) const;
 
  private:
   const Gpu& gpu_;

@@ -1,7 +1,8 @@
-// The vocabulary's kernels through the real compiler, without a GPU: a hardware run must not be where their first
-// error is found.
+// The kernels that are not the library's own through the real compiler, without a GPU: a hardware run must not be where
+// their first error is found.
 #include <gtest/gtest.h>
 
+#include "holder.h"
 #include "runtime/compiler_identity.h"
 #include "runtime/nvrtc.h"
 #include "runtime/template_set.h"
@@ -60,6 +61,18 @@ TEST_P(AsyncVocabularySource, Compiles) {
 INSTANTIATE_TEST_SUITE_P(, AsyncVocabularySource,
                          ::testing::Combine(::testing::Values(NVRTC_13, NVRTC_12),
                                             ::testing::Values("sm_90a", "sm_100a", "sm_120a")),
+                         name_of);
+
+class HolderSource : public ::testing::TestWithParam<Parameters> {};
+
+TEST_P(HolderSource, Compiles) {
+  const auto [library, architecture] = GetParam();
+  EXPECT_NE(compile(library, architecture, holder_source).find("hold"), std::string::npos);
+}
+
+INSTANTIATE_TEST_SUITE_P(, HolderSource,
+                         ::testing::Combine(::testing::Values(NVRTC_13, NVRTC_12),
+                                            ::testing::Values("sm_80", "sm_90a", "sm_100a", "sm_120a")),
                          name_of);
 
 }  // namespace

@@ -1,0 +1,136 @@
+// The forward that the library chooses while others use the device: its bits are those of a lone call, whether the
+// others take time, bandwidth and caches from it or hold multiprocessors that its clusters would fill.
+#include <chrono>
+#include <optional>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "bench/gpu/events.h"
+#include "bench/gpu/fast_random.h"
+#include "bench/gpu/stream.h"
+#include "gpu_test.h"
+#include "holder.h"
+
+namespace mhcjit::gpu {
+namespace {
+
+// Both use clusters where the device has them: of one pass with many tokens, and for few tokens.
+std::vector<Case> contended_cases() {
+  return {{{{8192, 4, 4096, false}, MHCJIT_BF16, 31}},
+          {{{8192, 4, 2560, true}, MHCJIT_BF16, 32}},
+          {{{16, 4, 4096, true}, MHCJIT_BF16, 33}}};
+}
+
+class Contention : public GpuTest, public ::testing::WithParamInterface<Case> {
+ protected:
+  // A lone call, after which everything is loaded and allocated.
+  void SetUp() override {
+    GpuTest::SetUp();
+    if (IsSkipped()) return;
+    const Case& item = GetParam();
+    const oracle::Shape& shape = item.shape();
+    forward_.emplace(gpu(), item, prepare(problem_of(item, MHCJIT_PRE_FORWARD)), parameters_of(item));
+    upload_tokens({shape.columns(), item.random.dtype, item.random.seed, 1.0}, shape.T, forward_->buffer("x"));
+    require(forward_->run(), "mhcjit_pre_forward");
+    alone_ = forward_->outputs();
+  }
+
+  static oracle::Inputs parameters_of(const Case& item) {
+    oracle::RandomOptions no_tokens = item.random;
+    no_tokens.shape.T = 0;
+    return oracle::random_inputs(no_tokens);
+  }
+
+  // The outputs that are not those of the lone call.
+  std::string differing_outputs() const { return differing(alone_, forward_->outputs()); }
+
+  std::optional<ForwardCall> forward_;
+
+ private:
+  Tensors alone_;
+};
+
+// Backward writes and reads all over memory and fills every multiprocessor. What it computes does not matter here.
+class Load {
+ public:
+  Load(const Gpu& gpu, const oracle::Inputs& parameters)
+      : saved_(gpu, load_case, prepare(problem_of(load_case, MHCJIT_PRE_FORWARD)), parameters),
+        backward_(saved_, gpu, load_case, prepare(problem_of(load_case, MHCJIT_PRE_BACKWARD)), {},
+                  {.gradients_by_caller = true}) {}
+
+  // Milliseconds of it.
+  void enqueue(CUstream stream) const {
+    for (int call = 0; call < 16; ++call) require(backward_.run(stream), "mhcjit_pre_backward");
+  }
+
+  static inline const Case load_case = {{{4096, 4, 2560, false}, MHCJIT_BF16, 34}};
+
+ private:
+  const ForwardCall saved_;
+  const BackwardCall backward_;
+};
+
+TEST_P(Contention, HundredRepeatsBesideABusyStreamGiveTheSameBits) {
+  const Load load(gpu(), parameters_of(Load::load_case));
+  const Stream busy(gpu()), stream(gpu());
+  enum { load_begins, load_ends, begins, ends, count };
+  const Events events(gpu(), count);
+  for (int run = 0; run < 100; ++run) {
+    // Another poison each time, so that what is left of it differs.
+    forward_->poison(static_cast<unsigned char>(0xff - run));
+    events.record(load_begins, busy);
+    load.enqueue(busy);
+    events.record(load_ends, busy);
+    events.record(begins, stream);
+    ASSERT_EQ(forward_->run(stream), MHCJIT_SUCCESS) << mhcjit_last_error();
+    events.record(ends, stream);
+    stream.synchronize();
+    ASSERT_EQ(differing_outputs(), "") << "run " << run << " of " << to_string(GetParam());
+    busy.synchronize();
+    ASSERT_GT(events.microseconds(load_begins, begins), 0.0) << "run " << run << " began before the load";
+    ASSERT_GT(events.microseconds(ends, load_ends), 0.0) << "run " << run << " ended after the load";
+  }
+  EXPECT_EQ(forward_->damaged(), "");
+}
+
+// The holder's clusters lie in three of the device's graphics processing clusters at most: in the others there is room
+// for clusters of any size.
+constexpr unsigned holder_clusters = 3;
+constexpr unsigned holder_cluster_size = 8;
+
+TEST_P(Contention, GivesTheSameBitsBesideAHolderOfMultiprocessors) {
+  if (std::stoi(gpu().architecture.substr(3)) < 90) GTEST_SKIP() << gpu().architecture << " has no clusters";
+  const Stream stream(gpu());
+  const Holder holder(gpu(), holder_clusters * holder_cluster_size, holder_cluster_size);
+  for (int run = 0; run < 10; ++run) {
+    forward_->poison(static_cast<unsigned char>(0xff - run));
+    ASSERT_EQ(forward_->run(stream), MHCJIT_SUCCESS) << mhcjit_last_error();
+    stream.synchronize();
+    ASSERT_EQ(differing_outputs(), "") << "run " << run << " of " << to_string(GetParam());
+  }
+  EXPECT_TRUE(holder.release()) << "the holder had gone before the last run ended";
+  EXPECT_EQ(forward_->damaged(), "");
+}
+
+TEST_P(Contention, WaitsForAHolderOfAllMultiprocessorsAndGivesTheSameBits) {
+  const Stream stream(gpu());
+  const Events events(gpu(), 1);
+  forward_->poison();
+  const Holder holder(gpu(), multiprocessors(gpu()), 0);
+  ASSERT_EQ(forward_->run(stream), MHCJIT_SUCCESS) << mhcjit_last_error();
+  events.record(0, stream);
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_FALSE(events.has_happened(0)) << "the forward ran where no multiprocessor had room for it";
+  EXPECT_TRUE(holder.release());
+  stream.synchronize();
+  EXPECT_EQ(differing_outputs(), "") << to_string(GetParam());
+  EXPECT_EQ(forward_->damaged(), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(, Contention, ::testing::ValuesIn(contended_cases()), [](const auto& info) {
+  return fmt::format("T{}_D{}", info.param.shape().T, info.param.shape().D);
+});
+
+}  // namespace
+}  // namespace mhcjit::gpu
