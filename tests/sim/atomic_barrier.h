@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "barrier_phase.h"
+#include "bell.h"
 
 namespace mhcjit::sim {
 
@@ -31,15 +32,18 @@ class AtomicBarrier {
       auto [phase, content] = current();
       if (const char* wrong = apply(phase, step)) return wrong;
       if (words_[phase.number % 2].compare_exchange_weak(content, pack(phase), std::memory_order_release,
-                                                         std::memory_order_relaxed))
+                                                         std::memory_order_relaxed)) {
+        if (phase.complete()) bell_.ring();
         return nullptr;
+      }
     }
   }
 
-  bool has_passed(int parity) const { return phase().parity() != parity; }
-
-  // After has_passed().
-  void acquire(int parity) const { static_cast<void>(words_[parity].load(std::memory_order_acquire)); }
+  // Until the phase of this parity has ended.
+  void wait(int parity) {
+    bell_.wait_until([&] { return phase().parity() != parity; });
+    static_cast<void>(words_[parity].load(std::memory_order_acquire));
+  }
 
   BarrierPhase phase() const { return current().first; }
 
@@ -69,6 +73,7 @@ class AtomicBarrier {
 
   std::atomic<std::int32_t> arrivals_ = 0;  // of each phase
   std::atomic<std::uint64_t> words_[2] = {};
+  Bell bell_;  // at the end of a phase
 };
 
 }  // namespace mhcjit::sim

@@ -98,6 +98,18 @@ TensorShape shape_of_x(const codegen::KernelSpec& spec, const Args& args) {
           .swizzle_128 = true};
 }
 
+// On a device with few multiprocessors: what steps through the tokens steps often, and groups of few tokens are as full
+// as they can be.
+codegen::Grid small_grid(const codegen::KernelSpec& spec, const codegen::StagePlan& stage, std::int64_t tokens) {
+  constexpr std::uint32_t tokens_of_group = 16;  // in pre_forward_few_tokens.cuh
+  codegen::Grid grid = codegen::grid_of(spec, stage.stage, tokens);
+  const auto cluster_size = static_cast<std::uint32_t>(stage.cluster_size);
+  const auto groups = (static_cast<std::uint32_t>(tokens) + tokens_of_group - 1) / tokens_of_group;
+  if (stage.is_persistent) grid.x = std::min(grid.x, clusters_at_once * cluster_size);
+  if (stage.stage == codegen::Stage::few_tokens) grid.x = std::min(grid.x, groups * cluster_size);
+  return grid;
+}
+
 // Returns the first fault.
 template <typename Args>
 std::string launch(const Operator& op, const Args& args, std::uint64_t seed) {
@@ -110,8 +122,7 @@ std::string launch(const Operator& op, const Args& args, std::uint64_t seed) {
   for (const codegen::StagePlan& stage : codegen::stages(op.spec)) {
     if (!stage.serves(args.T) || !runtime::is_needed(stage.stage, args)) continue;
     const auto entry = std::ranges::find(op.unit->entries, stage.entry(), &Entry::name);
-    codegen::Grid grid = codegen::grid_of(op.spec, stage.stage, args.T);
-    if (stage.is_persistent) grid.x = std::min<std::uint32_t>(grid.x, clusters_at_once * stage.cluster_size);
+    const codegen::Grid grid = small_grid(op.spec, stage, args.T);
     const Launch launch = {.kernel = stage.name,
                            .grid_x = grid.x,
                            .grid_y = grid.y,

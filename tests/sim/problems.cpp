@@ -12,7 +12,7 @@ namespace {
 
 llvm::Error bad_name(std::string_view name) {
   return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
-                    "problem is '{}', allowed: nN_dD_DTYPE[_gamma][_cC_tT|_wW_rR|_fC_kK]", name);
+                    "problem is '{}', allowed: nN_dD_DTYPE[_gamma][_cC_tT[_sS]|_wW_rR|_fC_kK]", name);
 }
 
 llvm::Expected<codegen::KernelSpec> one_pass_spec(codegen::Problem problem, int cluster_size, int tokens_per_tile) {
@@ -98,8 +98,11 @@ llvm::Expected<codegen::KernelSpec> parse_spec(std::string_view name, codegen::O
     return few_tokens_spec(problem, cluster_size, chunks_per_warp);
   }
   int tokens_per_tile = 0;
-  if (!take_number("c", cluster_size) || !take_number("t", tokens_per_tile) || !parts.empty()) return bad_name(name);
-  return one_pass_spec(problem, cluster_size, tokens_per_tile);
+  if (!take_number("c", cluster_size) || !take_number("t", tokens_per_tile)) return bad_name(name);
+  llvm::Expected<codegen::KernelSpec> spec = one_pass_spec(problem, cluster_size, tokens_per_tile);
+  if (!spec || parts.empty()) return spec;
+  if (!take_number("s", spec->pipeline_stages) || !parts.empty()) return bad_name(name);
+  return spec;
 }
 
 }  // namespace mhcjit::sim

@@ -1,7 +1,7 @@
-// race_check PROBLEM TOKENS [--delete FILE:LINE]: runs forward on that many tokens, and backward where this program has
-// its kernels, with a thread for each CUDA thread, and lists where the kernels met, arrived or waited, a line each.
+// race_check PROBLEM TOKENS [--delete FILE:LINE...]: runs forward on that many tokens, and backward where this program
+// has its kernels, with a thread for each CUDA thread, and lists where the kernels met, arrived or waited, a line each.
 // Built with ThreadSanitizer, which ends the process with exit code 66 when it sees a race. Exit code 67: a fault or a
-// dead lock; 1: the results are wrong; 2: usage. With --delete the kernels run as if nothing stood at that place, and
+// dead lock; 1: the results are wrong; 2: usage. With --delete the kernels run as if nothing stood at those places, and
 // results are not looked at.
 #include <cstdio>
 #include <cstdlib>
@@ -71,12 +71,12 @@ bool run_all(std::string_view problem, std::int64_t tokens) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const bool deletes = argc == 5 && std::string_view(argv[3]) == "--delete";
+  const bool deletes = argc >= 5 && std::string_view(argv[3]) == "--delete";
   if (argc != 3 && !deletes) {
-    fmt::print(stderr, "usage: {} PROBLEM TOKENS [--delete FILE:LINE]\n", argv[0]);
+    fmt::print(stderr, "usage: {} PROBLEM TOKENS [--delete FILE:LINE...]\n", argv[0]);
     return 2;
   }
-  if (deletes) mhcjit::sim::delete_barrier(argv[4]);
+  for (int i = 4; i < argc; ++i) mhcjit::sim::delete_barrier(argv[i]);
   const bool right = run_all(argv[1], std::strtoll(argv[2], nullptr, 10));
   for (const std::string& name : mhcjit::sim::barriers_reached()) fmt::print("{}\n", name);
   return right || deletes ? 0 : 1;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "atomic_barrier.h"
+#include "bell.h"
 #include "guarded_buffer.h"
 #include "simulator.h"
 #include "waiting.h"
@@ -26,18 +27,27 @@ class WarpExchange {
   void offer(int lane, std::uint32_t number, std::span<const std::uint32_t> mine) {
     for (std::size_t i = 0; i < mine.size(); ++i)
       words_[number % 2][lane][i].store(std::uint64_t{number} << 32 | mine[i], std::memory_order_relaxed);
+    // No lane is in the next exchange before all have offered in this.
+    if (offers_.fetch_add(1, std::memory_order_relaxed) % warp_size == warp_size - 1) bell_.ring();
   }
 
-  // Returns whether the lane has offered the word in this exchange. Two exchanges are kept: a lane that is in number +
-  // 2 has seen all lanes in number + 1, behind their reads here.
-  bool read(int lane, std::uint32_t number, std::size_t index, std::uint32_t& word) const {
-    const std::uint64_t content = words_[number % 2][lane][index].load(std::memory_order_relaxed);
-    word = static_cast<std::uint32_t>(content);
-    return content >> 32 == number;
+  // Takes `size` words of each lane, as far as lanes have offered them in this exchange. Returns whether all have. Two
+  // exchanges are kept: a lane that is in number + 2 has seen all lanes in number + 1, behind their reads here.
+  bool take(std::uint32_t number, std::size_t size, std::uint32_t* all) const {
+    for (std::size_t i = 0; i < warp_size * size; ++i) {
+      const std::uint64_t content = words_[number % 2][i / size][i % size].load(std::memory_order_relaxed);
+      if (content >> 32 != number) return false;
+      all[i] = static_cast<std::uint32_t>(content);
+    }
+    return true;
   }
+
+  Bell& bell() { return bell_; }
 
  private:
   std::atomic<std::uint64_t> words_[2][warp_size][max_exchange_words] = {};
+  std::atomic<std::uint32_t> offers_ = 0;
+  Bell bell_;  // when all lanes have offered
 };
 
 struct ThreadWarp {

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -40,8 +41,7 @@ thread_local ThisThread this_thread;
 
 // A lock that every thread takes would order their accesses.
 std::array<std::atomic<Place>, 1024> reached = {};
-std::string deleted_file;
-std::uint_least32_t deleted_line = 0;
+std::vector<std::pair<std::string, std::uint_least32_t>> deleted;  // file and line
 
 void remember(const Place& where) {
   for (std::size_t i = where.line() % reached.size();; i = (i + 1) % reached.size()) {
@@ -53,7 +53,8 @@ void remember(const Place& where) {
 
 bool is_deleted(const Place& where) {
   remember(where);
-  return where.line() == deleted_line && file_name(where) == deleted_file;
+  return std::ranges::any_of(
+      deleted, [&](const auto& place) { return place.second == where.line() && place.first == file_name(where); });
 }
 
 // ---- Waiting
@@ -78,19 +79,6 @@ class Wait {
   Wait& operator=(const Wait&) = delete;
 };
 
-template <typename Condition>
-void wait_until(const Waiting& waiting, const Condition& condition) {
-  if (condition()) return;
-  const Wait wait(waiting);
-  // Hundreds of threads wait on a few processors.
-  for (int tries = 0; !condition(); ++tries) {
-    if (tries < 4)
-      std::this_thread::yield();
-    else
-      std::this_thread::sleep_for(std::chrono::microseconds(50 * std::min(tries, 20)));
-  }
-}
-
 void step_barrier(AtomicBarrier& barrier, const BarrierStep& step, const Place& where) {
   if (const char* wrong = barrier.step(step)) throw Fault(fmt::format("{}: {}", to_string(where), wrong));
 }
@@ -110,6 +98,16 @@ void run_thread(const ThisThread& thread, const std::function<void()>& body) {
   thread.activity->state.store(State::finished, std::memory_order_relaxed);
 }
 
+// Until the threads that have begun wait for what has not: longer than a processor that many threads share keeps one
+// waiting.
+void wait_for_standstill(const ThreadCluster& cluster) {
+  std::uint64_t before = 0;
+  do {
+    before = cluster.progress.load(std::memory_order_relaxed);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  } while (cluster.progress.load(std::memory_order_relaxed) != before);
+}
+
 // Returns the first fault, or "".
 std::string run_cluster(const Launch& launch, std::uint64_t index, const std::function<void()>& body) {
   const std::uint32_t clusters_x = launch.grid_x / static_cast<std::uint32_t>(launch.cluster_size);
@@ -117,7 +115,11 @@ std::string run_cluster(const Launch& launch, std::uint64_t index, const std::fu
   {
     TransferEngine engine(cluster, launch.seed + index);
     std::vector<std::jthread> threads;
-    for (int rank = 0; rank < launch.cluster_size; ++rank) {
+    // One block begins late, as on a device it may: who counts on what it does first is seen.
+    const auto first = static_cast<int>(index % static_cast<std::uint64_t>(launch.cluster_size));
+    for (int number = 0; number < launch.cluster_size; ++number) {
+      const int rank = (first + number) % launch.cluster_size;
+      if (number > 0 && number == launch.cluster_size - 1) wait_for_standstill(cluster);
       ThreadBlock& block = cluster.blocks[rank];
       for (int i = 0; i < launch.threads_per_block; ++i) {
         ThisThread thread;
@@ -160,8 +162,7 @@ std::set<std::string> barriers_reached() {
 
 void delete_barrier(const std::string& name) {
   const std::size_t colon = name.rfind(':');
-  deleted_file = name.substr(0, colon);
-  deleted_line = static_cast<std::uint_least32_t>(std::stoul(name.substr(colon + 1)));
+  deleted.emplace_back(name.substr(0, colon), std::stoul(name.substr(colon + 1)));
 }
 
 AtomicBarrier& find_barrier(ThreadBlock& block, std::uint32_t offset, const Place& where) {
@@ -209,9 +210,8 @@ std::span<const std::uint32_t> warp_exchange(const char* operation, std::span<co
   auto& all = this_thread.words[number % 2];
   WarpExchange& exchange = this_thread.warp->exchange;
   exchange.offer(this_thread.lane, number, mine);
-  for (std::size_t i = 0; i < warp_size * mine.size(); ++i)
-    wait_until({.state = State::in_warp, .operation = operation, .where = where},
-               [&] { return exchange.read(static_cast<int>(i / mine.size()), number, i % mine.size(), all[i]); });
+  const Wait wait({.state = State::in_warp, .operation = operation, .where = where});
+  exchange.bell().wait_until([&] { return exchange.take(number, mine.size(), all.data()); });
   return {all.data(), warp_size * mine.size()};
 }
 
@@ -232,10 +232,9 @@ void barrier_step(std::uint32_t barrier, const BarrierStep& step, const Place& w
 
 void barrier_wait(std::uint32_t barrier, int parity, Scope, const Place& where) {
   if (is_deleted(where)) return;
-  const AtomicBarrier& waited = find_barrier(*this_thread.block, barrier, where);
-  wait_until({.state = State::at_barrier, .where = where, .barrier = barrier, .parity = parity},
-             [&] { return waited.has_passed(parity); });
-  waited.acquire(parity);
+  AtomicBarrier& waited = find_barrier(*this_thread.block, barrier, where);
+  const Wait wait({.state = State::at_barrier, .where = where, .barrier = barrier, .parity = parity});
+  waited.wait(parity);
 }
 
 void start(const Transfer& transfer) { this_thread.engine->push(transfer); }
@@ -259,9 +258,8 @@ void cluster_wait(const Place& where) {
     throw Fault(fmt::format("cluster_wait at {} without a cluster_arrive before it", to_string(where)));
   const int parity = std::exchange(this_thread.cluster_parity, 1 - this_thread.cluster_parity);
   if (is_deleted(where)) return;
-  const AtomicBarrier& barrier = this_thread.cluster->barrier;
-  wait_until({.state = State::at_cluster_barrier, .where = where}, [&] { return barrier.has_passed(parity); });
-  barrier.acquire(parity);
+  const Wait wait({.state = State::at_cluster_barrier, .where = where});
+  this_thread.cluster->barrier.wait(parity);
 }
 
 // Only a device has registers to share.

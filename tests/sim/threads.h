@@ -12,7 +12,7 @@ inline constexpr int fault_exit_code = 67;
 // "sums.cuh:47": where launches have so far met, arrived or waited in this process.
 std::set<std::string> barriers_reached();
 
-// From now on threads pass this place as if nothing stood there in the kernel.
+// From now on threads pass this place, too, as if nothing stood there in the kernel.
 void delete_barrier(const std::string& name);
 
 }  // namespace mhcjit::sim
