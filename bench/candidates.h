@@ -1,4 +1,4 @@
-// Every legal spec of the one-pass template on one shape: what the heuristic picks from, measured.
+// Every legal spec for many tokens on one shape: what the heuristic picks from, measured.
 #pragma once
 
 #include <functional>
@@ -25,7 +25,6 @@ struct CandidateResults {
   std::vector<CandidateResult> candidates;
 };
 
-// Empty where the template does not fit.
 std::vector<codegen::KernelSpec> legal_candidates(const codegen::Problem& problem);
 
 // `compiled` are those of `problem`, a pre_forward. `announce` is called with each spec before its first launch, so

@@ -45,7 +45,7 @@ class RawLaunches {
       if (kernel.takes_tensor_map) map_ = *value_or_throw(runtime::tensor_map_of_x(driver_, spec, args.x, args.T));
       codegen::Grid grid = codegen::grid_of(spec, kernel.stage, args.T);
       if (kernel.max_blocks != 0) grid.x = std::min(grid.x, kernel.max_blocks);
-      configs_.emplace_back(kernel, grid, nullptr);
+      configs_.emplace_back(kernel, grid, nullptr, kernel.overlaps_previous);
       kernels_.push_back(kernel.kernel);
     }
   }

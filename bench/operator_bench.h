@@ -1,6 +1,7 @@
 // One operator on one shape: time, bandwidth, distance to the floor, error.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "bench/accuracy.h"
@@ -25,6 +26,8 @@ struct OperatorResult {
   Timing graph;           // the same, replayed from a graph
   Timing stream_warm;     // ordinary launches on one input set
   Timing graph_warm;
+  // pre_forward: a graph of calls each of which may begin before the one before it has ended.
+  std::optional<Timing> graph_overlapped;
   Errors errors;
 };
 

@@ -127,6 +127,7 @@ llvm::Error check_tokens(std::string_view operator_name, std::int64_t T) {
 llvm::Error check_arguments(const Call& call, const mhcjit_pre_forward_args& args, const TensorArguments& tensors) {
   if (auto error = check_epsilon(call, "norm_eps", args.norm_eps)) return error;
   if (auto error = check_epsilon(call, "hc_eps", args.hc_eps)) return error;
+  if (auto error = check_flag(call, "overlap_previous", args.overlap_previous)) return error;
   if (auto error = check_unused(call, "gamma", args.gamma)) return error;
   if (auto error = check_tensors(call, args.T, tensors)) return error;
   return check_workspace(call, args);

@@ -23,6 +23,10 @@ struct PointerOnDevice {
   }
 };
 
+// What was enqueued before the call.
+bool overlaps_previous(const mhcjit_pre_forward_args& args) { return args.overlap_previous != 0; }
+bool overlaps_previous(const mhcjit_pre_backward_args&) { return false; }
+
 // Enough for most tensors of a large model, in 16 KB of every thread.
 constexpr std::size_t kept_pointers = 1024;
 
@@ -73,6 +77,7 @@ template <typename Args>
 llvm::Error GpuOperator::launch_stages(const Args& args, CUstream stream) const {
   const ProfilerRange range("launch", name());
   auto kernel_args = kernel_arguments(spec_, args);
+  bool overlaps = overlaps_previous(args) && device_.architecture.major >= 9;
   for (const LoadedKernel& loaded : kernels_) {
     if (!loaded.serves(args.T) || !is_needed(loaded.stage, args)) continue;
     const CUtensorMap* x = nullptr;
@@ -84,7 +89,8 @@ llvm::Error GpuOperator::launch_stages(const Args& args, CUstream stream) const 
     void* parameters[] = {&kernel_args, const_cast<CUtensorMap*>(x)};
     codegen::Grid grid = codegen::grid_of(spec_, loaded.stage, args.T);
     if (loaded.max_blocks != 0) grid.x = std::min(grid.x, loaded.max_blocks);
-    const LaunchConfig config(loaded, grid, stream);
+    const LaunchConfig config(loaded, grid, stream, overlaps || loaded.overlaps_previous);
+    overlaps = false;
     // A CUkernel in place of a CUfunction is launched in the context that is current.
     const CUresult result =
         driver_.cuLaunchKernelEx(config.get(), reinterpret_cast<CUfunction>(loaded.kernel), parameters, nullptr);

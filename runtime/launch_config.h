@@ -8,7 +8,8 @@ namespace mhcjit::runtime {
 // Points into itself: neither copied nor moved.
 class LaunchConfig {
  public:
-  LaunchConfig(const LoadedKernel& loaded, codegen::Grid grid, CUstream stream) {
+  // `overlaps_previous`: the kernel begins before the one before it in the stream has ended, and waits for it itself.
+  LaunchConfig(const LoadedKernel& loaded, codegen::Grid grid, CUstream stream, bool overlaps_previous) {
     config_.gridDimX = grid.x;
     config_.gridDimY = grid.y;
     config_.gridDimZ = 1;
@@ -23,7 +24,7 @@ class LaunchConfig {
       cluster.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
       cluster.value.clusterDim = {loaded.cluster_size, 1, 1};
     }
-    if (loaded.overlaps_previous) {
+    if (overlaps_previous) {
       CUlaunchAttribute& overlap = attributes_[config_.numAttrs++];
       overlap.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
       overlap.value.programmaticStreamSerializationAllowed = 1;

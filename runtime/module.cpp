@@ -57,7 +57,7 @@ llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice devic
   if (auto error = check(driver.cuKernelGetFunction(&function, loaded.kernel), "loading")) return error;
   if (!plan.is_persistent) return loaded;
 
-  LaunchConfig launch(loaded, {loaded.cluster_size, 1}, nullptr);
+  LaunchConfig launch(loaded, {loaded.cluster_size, 1}, nullptr, false);
   int clusters = 0;
   if (auto error = check(driver.cuOccupancyMaxActiveClusters(&clusters, function, launch.get()),
                          "asking how many clusters the device runs at once of"))

@@ -453,6 +453,8 @@ MHCJIT_DEVICE void produce_tiles(const PreForwardOnePass<Spec>& plan, const PreF
     }
   }
 
+  // Everything but phi, alpha and bias may be the previous kernel's. Whatever the other roles do with it comes of x.
+  device::wait_for_previous_kernel();
   RingPosition<Plan::stages> ring = {Plan::first_stage, Plan::first_parity};
 #pragma unroll 1
   for (int i = 0; i < plan.tiles; ++i) {
@@ -589,6 +591,7 @@ MHCJIT_DEVICE void pre_forward_one_pass(const PreForwardArgs& args, const device
   const auto thread = static_cast<device::u32>(device::thread_index());
   const int warp = static_cast<int>(thread / device::warp_size);
   const int lane = static_cast<int>(thread % device::warp_size);
+  device::let_next_kernel_begin();
   if (device::thread_index() == 0) Plan(args.tokens).init_barriers();
   device::block_barrier();
   // Nothing is sent to another block before each has initialised its barriers.

@@ -16,7 +16,7 @@ cl::SubCommand bench_options("bench", "measure the operators on device 0");
 cl::opt<std::string> op("op", cl::desc("pre_forward or pre_backward"), cl::value_desc("OP"), cl::sub(bench_options));
 cl::opt<std::string> shapes("shapes", cl::desc("file of shapes with numbers of tokens; default: a list of its own"),
                             cl::value_desc("FILE"), cl::init("default"), cl::sub(bench_options));
-cl::opt<bool> candidates("candidates", cl::desc("each candidate of the one-pass template in place of the choice"),
+cl::opt<bool> candidates("candidates", cl::desc("each candidate for many tokens in place of the choice"),
                          cl::sub(bench_options));
 cl::opt<bool> host("host", cl::desc("the host's part: launch, kernel load, first call of a process"),
                    cl::sub(bench_options));
@@ -128,13 +128,12 @@ const Command& bench_command() {
       "       [--cache-dir DIR] [--json]",
       "Measures an operator on each shape of the file (docs/shapes.md), or of a list of its own: ordinary launches\n"
       "and launches replayed from a graph, with the L2 cache cold and warm, beside the floor: the time that a plain\n"
-      "copy of the same run takes to move what the operator must move; and replays for a moment after a rest, before "
-      "a\n"
-      "power limit slows the device's clocks. Every output is written, and compared with\n"
-      "a float64 reference on a sample of tokens. Progress goes to stderr. After Ctrl-C what is measured so far is\n"
-      "printed, and the exit code is 130. Exit code 1: a shape failed, or a result is wrong.\n"
-      "--candidates measures, in place of the kernels that the library chooses, every legal candidate of the\n"
-      "one-pass template, and says by how much the heuristic's is slower than the fastest. --host, alone or with\n"
+      "copy of the same run takes to move what the operator must move. brief is of replays for a moment after a rest,\n"
+      "before a power limit slows the device's clocks; overlap is of calls that begin before the one before has ended.\n"
+      "Every output is written, and compared with a float64 reference on a sample of tokens. Progress goes to stderr.\n"
+      "After Ctrl-C what is measured so far is printed, and the exit code is 130. Exit code 1: a shape failed, or a\n"
+      "result is wrong. --candidates measures, in place of the kernels that the library chooses, every legal candidate\n"
+      "for many tokens, and says by how much the heuristic's is slower than the fastest. --host, alone or with\n"
       "--op, measures what the host pays: a call beside bare launches, a prepare, loading a kernel, and the first\n"
       "call of a new process with an empty cache folder and with a warm one.",
       "  mhcjit bench --op pre_forward\n"

@@ -83,7 +83,7 @@ BenchRow row_of(const SizedProblem& shape, const bench::CandidateResults& result
 BenchRow CandidateSweep::measure(const SizedProblem& shape) {
   const std::vector<bench::CompiledSpec>& specs = compiled(shape.problem);
   if (specs.empty()) {
-    BenchRow row = {json_of(shape), name_of(shape) + ": the one-pass template has no legal candidate\n", true};
+    BenchRow row = {json_of(shape), name_of(shape) + ": no candidate is legal\n", true};
     row.json["candidates"] = llvm::json::Array();
     return row;
   }

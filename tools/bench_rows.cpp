@@ -49,7 +49,9 @@ std::string columns_of(const SizedProblem& shape) {
 BenchRow row_of(const SizedProblem& shape, const codegen::KernelSpec& spec, const bench::OperatorResult& result) {
   const bool within_bounds = bench::within_bounds(result.errors);
   BenchRow row = {json_of(shape), "", within_bounds};
-  row.json["template"] = text(codegen::to_string(spec.kernel_template));
+  const bool is_few = shape.tokens <= spec.few_max_tokens;
+  const std::string_view used = codegen::to_string(is_few ? codegen::KernelTemplate::few_tokens : spec.kernel_template);
+  row.json["template"] = text(used);
   row.json["spec"] = codegen::to_string(spec);
   row.json["bytes"] = static_cast<std::int64_t>(result.bytes);
   row.json["floor_us"] = number(result.floor_us);
@@ -59,12 +61,15 @@ BenchRow row_of(const SizedProblem& shape, const codegen::KernelSpec& spec, cons
   row.json["graph"] = timing_json(result, result.graph);
   row.json["stream_warm"] = timing_json(result, result.stream_warm);
   row.json["graph_warm"] = timing_json(result, result.graph_warm);
+  if (result.graph_overlapped) row.json["graph_overlapped"] = timing_json(result, *result.graph_overlapped);
   row.json["errors"] = json_of(result.errors);
   row.json["within_bounds"] = within_bounds;
   row.text = fmt::format(
-      "{} {:<9} {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} {:>6.2f} {:>6.2f} {:>6.2f} {:>5.0f}  {}{}\n",
-      columns_of(shape), codegen::to_string(spec.kernel_template), result.floor_us, result.brief.median_us,
-      result.stream.median_us, result.stream.p90_us, result.graph.median_us, result.graph_warm.median_us,
+      "{} {:<10} {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} {:>8} {:>6.2f} {:>6.2f} {:>6.2f} {:>5.0f}  "
+      "{}{}\n",
+      columns_of(shape), used, result.floor_us, result.brief.median_us, result.stream.median_us, result.stream.p90_us,
+      result.graph.median_us, result.graph_warm.median_us,
+      result.graph_overlapped ? fmt::format("{:.2f}", result.graph_overlapped->median_us) : "-",
       result.brief.median_us / result.floor_us, result.stream.median_us / result.floor_us,
       result.graph.median_us / result.floor_us, gigabytes_per_second(result, result.stream), worst_of(result.errors),
       within_bounds ? "" : "  WRONG");
@@ -75,9 +80,9 @@ BenchRow row_of(const SizedProblem& shape, const codegen::KernelSpec& spec, cons
 
 std::string bench_heading() {
   return fmt::format(
-      "{:<12} {:>2} {:>5} {:>6} {:<10} {:<9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6} {:>6} {:>6} {:>5}  {}\n", "op",
-      "n", "D", "T", "dtype", "template", "floor us", "brief", "stream", "p90", "graph", "warm", "brief", "stream",
-      "graph", "GB/s", "error nearest to its bound");
+      "{:<12} {:>2} {:>5} {:>6} {:<10} {:<10} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6} {:>6} {:>6} {:>5}  {}\n",
+      "op", "n", "D", "T", "dtype", "template", "floor us", "brief", "stream", "p90", "graph", "warm", "overlap", "brief",
+      "stream", "graph", "GB/s", "error nearest to its bound");
 }
 
 BenchRow measure_operator(const bench::Run& run, const SizedProblem& shape) {

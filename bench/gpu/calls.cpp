@@ -133,6 +133,12 @@ ForwardCall::ForwardCall(const Gpu& gpu, const Case& item, const mhcjit_operator
   args.workspace = add_workspace(args.workspace_bytes);
 }
 
+mhcjit_status ForwardCall::run_overlapped(CUstream stream) const {
+  mhcjit_pre_forward_args overlapped = args;
+  overlapped.overlap_previous = 1;
+  return mhcjit_pre_forward(op_, &overlapped, stream);
+}
+
 BackwardCall::BackwardCall(const ForwardCall& forward, const Gpu& gpu, const Case& item, const mhcjit_operator* op,
                            const oracle::OutputGradients& gradients, const BackwardOptions& options)
     : Call(gpu, item, op) {

@@ -71,6 +71,8 @@ class ForwardCall : public Call {
   // `inputs` without x leave x to the caller, who uploads it into buffer("x").
   ForwardCall(const Gpu& gpu, const Case& item, const mhcjit_operator* op, const oracle::Inputs& inputs);
   mhcjit_status run(CUstream stream = nullptr) const { return mhcjit_pre_forward(op_, &args, stream); }
+  // With overlap_previous.
+  mhcjit_status run_overlapped(CUstream stream) const;
 
   mhcjit_pre_forward_args args = {};
 };

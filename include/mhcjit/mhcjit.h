@@ -288,7 +288,11 @@ typedef struct mhcjit_pre_forward_args {
   float* h_mix;   /* NULL: not saved */
   float* h_pre;   /* NULL: not saved */
   void* workspace;
-  size_t workspace_bytes; /* at least mhcjit_workspace_bytes(op, T) */
+  size_t workspace_bytes;   /* at least mhcjit_workspace_bytes(op, T) */
+  int32_t overlap_previous; /* 1: the call may begin before the kernel before it in the stream has ended, and waits for
+                               it before it reads x or writes anything (programmatic dependent launch). phi, gamma,
+                               alpha and bias may be read before that: the kernel before must not write them. Ignored
+                               on devices before compute capability 9.0 and on the CPU */
 } mhcjit_pre_forward_args;
 
 /* Enqueues forward on `stream` (a CUstream or cudaStream_t; NULL is the default stream) in the current context.

@@ -129,6 +129,8 @@ TEST_F(ErrorsTest, EpsilonsThatAreNoEpsilons) {
 }
 
 TEST_F(ErrorsTest, FlagsThatAreNoFlags) {
+  expect_refused(MHCJIT_ERROR_INVALID_ARGUMENT, {"overlap_previous is 2", "0 and 1"},
+                 [](mhcjit_pre_forward_args& args) { args.overlap_previous = 2; });
   expect_backward_refused(MHCJIT_ERROR_INVALID_ARGUMENT, {"accumulate_dx is 2", "0 and 1"},
                           [](mhcjit_pre_backward_args& args) { args.accumulate_dx = 2; });
   expect_backward_refused(MHCJIT_ERROR_INVALID_ARGUMENT, {"accumulate_parameters is -1", "0 and 1"},

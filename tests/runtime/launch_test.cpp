@@ -110,6 +110,23 @@ TEST_F(LaunchTest, ForwardLaunchesEveryStageAsPlanned) {
   }
 }
 
+// Only the first kernel follows what was enqueued before the call.
+TEST_F(LaunchTest, ACallOverlapsThePreviousKernelWhenItIsAskedTo) {
+  for (const char* kernel_template : {"", "portable"}) {
+    const EnginePtr engine = make_engine(kernel_template);
+    const mhcjit_operator* op = prepare(engine, forward_problem);
+    for (const std::int64_t T : {3, 5000}) {
+      ForwardCall call(forward_problem, T, workspace_bytes(op, T));
+      for (const int overlap : {0, 1}) {
+        call.args.overlap_previous = overlap;
+        const std::size_t before = driver().launches().size();
+        ASSERT_EQ(mhcjit_pre_forward(op, &call.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
+        EXPECT_EQ(driver().launches()[before].overlaps_previous, overlap == 1) << kernel_template << " " << T;
+      }
+    }
+  }
+}
+
 TEST_F(LaunchTest, BackwardLaunchesEveryStageAsPlanned) {
   const EnginePtr engine = make_engine();
   const mhcjit_operator* op = prepare(engine, backward_problem);
