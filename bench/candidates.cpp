@@ -57,6 +57,10 @@ void measure(const Run& run, const InputSets& sets, const Sample& sample, const 
 
 }  // namespace
 
+bool depends_on_candidates(const codegen::Problem& problem, std::int64_t tokens) {
+  return tokens > value_or_throw(codegen::choose_spec(problem)).few_max_tokens;
+}
+
 std::vector<codegen::KernelSpec> legal_candidates(const codegen::Problem& problem) {
   std::vector<codegen::KernelSpec> specs;
   for (const auto kernel_template : {codegen::KernelTemplate::one_pass, codegen::KernelTemplate::portable})

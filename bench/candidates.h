@@ -25,6 +25,9 @@ struct CandidateResults {
   std::vector<CandidateResult> candidates;
 };
 
+// Not for few tokens: they have a kernel of their own.
+bool depends_on_candidates(const codegen::Problem& problem, std::int64_t tokens);
+
 std::vector<codegen::KernelSpec> legal_candidates(const codegen::Problem& problem);
 
 // `compiled` are those of `problem`, a pre_forward. `announce` is called with each spec before its first launch, so

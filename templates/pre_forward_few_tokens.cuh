@@ -115,18 +115,6 @@ MHCJIT_DEVICE void multiply_few_tokens(const PreForwardFewTokens<Spec>& plan, co
   constexpr int blocks = Plan::row_blocks;
   const int row = lane / 4;
   // Everything but phi, gamma, alpha and bias may be the previous kernel's.
-#pragma unroll
-  for (int chunk = 0; chunk < Mine::chunks; ++chunk) {
-    const int column = Mine::column_of(plan, warp, lane, chunk);
-    if (lane % 4 != 0 || column >= Spec::d) continue;
-#pragma unroll
-    for (int block = 0; block < blocks; ++block) {
-#pragma unroll
-      for (int stream = 0; stream < Spec::n; ++stream)
-        if (Spec::rows % 8 == 0 || block * 8 + row < Spec::rows)
-          device::prefetch(args.phi + device::i64{block * 8 + row} * Spec::columns + stream * Spec::d + column);
-    }
-  }
   device::wait_for_previous_kernel();
   const auto* x = static_cast<const device::u32*>(args.x);
 #pragma unroll
@@ -394,7 +382,6 @@ MHCJIT_DEVICE void pre_forward_few_tokens(const PreForwardArgs& args) {
   const Plan plan(args.tokens);
   const int warp = device::thread_index() / device::warp_size;
   const int lane = device::thread_index() % device::warp_size;
-  device::let_next_kernel_begin();
   if (device::thread_index() == 0) plan.init_barriers();
   // Nothing is sent to another block before it has initialised its barriers. A block ends when it has received all
   // that the others send, so that none is ever sent to when it has gone.
@@ -409,6 +396,7 @@ MHCJIT_DEVICE void pre_forward_few_tokens(const PreForwardArgs& args) {
   device::block_barrier();
   device::cluster_wait();
   send_few_tokens(plan, device::thread_index());
+  device::let_next_kernel_begin();
   if (makes_h_pre) make_h_pre(plan, args, scales, warp, lane);
   apply_few_tokens(plan, args, warp, lane, mine);
   const int number = Plan::warps - 1 - warp;

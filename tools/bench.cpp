@@ -1,5 +1,6 @@
 #include <stdexcept>
 
+#include "bench/candidates.h"
 #include "tools/bench_candidates.h"
 #include "tools/bench_host.h"
 #include "tools/bench_report.h"
@@ -92,6 +93,10 @@ llvm::Expected<Report> measure(std::vector<SizedProblem> asked, const FirstCalls
   auto architecture = codegen::parse_architecture(gpu->architecture);
   if (!architecture) return architecture.takeError();
   for (SizedProblem& shape : asked) shape.problem.architecture = *architecture;
+  if (candidates)
+    std::erase_if(asked, [](const SizedProblem& shape) {
+      return !bench::depends_on_candidates(shape.problem, shape.tokens);
+    });
   auto engine = open_engine(cache_dir);
   if (!engine) return engine.takeError();
 

@@ -82,11 +82,6 @@ BenchRow row_of(const SizedProblem& shape, const bench::CandidateResults& result
 
 BenchRow CandidateSweep::measure(const SizedProblem& shape) {
   const std::vector<bench::CompiledSpec>& specs = compiled(shape.problem);
-  if (specs.empty()) {
-    BenchRow row = {json_of(shape), name_of(shape) + ": no candidate is legal\n", true};
-    row.json["candidates"] = llvm::json::Array();
-    return row;
-  }
   std::size_t number = 0;
   const auto announce = [&](const codegen::KernelSpec& spec) {
     say(fmt::format("candidate {} of {}: {}", ++number, specs.size(), codegen::to_string(spec)));
