@@ -47,8 +47,10 @@ llvm::Expected<LoadedSpec> load_spec(const codegen::KernelSpec& spec, const std:
   if (!ordinal) return ordinal.takeError();
   auto device = runtime::inspect_device(**driver, *ordinal);
   if (!device) return device.takeError();
-  auto kernels = runtime::load_kernels(**driver, *ordinal, cubin, codegen::stages(spec));
+  const auto plans = codegen::stages(spec);
+  auto kernels = runtime::load_kernels(**driver, *ordinal, cubin, plans);
   if (!kernels) return kernels.takeError();
+  if (auto error = runtime::check_runnable(*kernels, plans)) return error;
   return LoadedSpec{**driver, *device, std::move(*kernels)};
 }
 

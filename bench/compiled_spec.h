@@ -22,7 +22,8 @@ struct CompiledSpec {
 // to a cache.
 std::vector<CompiledSpec> compile_specs(std::span<const codegen::KernelSpec> specs, unsigned jobs);
 
-// Into the current context. The kernels are those of stages(spec); they stay loaded. Errors: those of load_kernels.
+// Into the current context. The kernels are those of stages(spec); they stay loaded. Errors: those of load_kernels
+// and check_runnable.
 struct LoadedSpec {
   const runtime::DriverApi& driver;
   runtime::Device device;

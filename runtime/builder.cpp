@@ -30,6 +30,16 @@ cache::CacheKey key_of(const codegen::KernelSpec& spec, const CompileRequest& re
   return key;
 }
 
+// The wanted template where it fits, else the library's choice.
+llvm::Expected<codegen::KernelSpec> spec_of(const BuildRequest& request) {
+  if (request.kernel_template) {
+    auto wanted = codegen::choose_spec(request.problem, request.kernel_template);
+    if (wanted) return wanted;
+    llvm::consumeError(wanted.takeError());
+  }
+  return codegen::choose_spec(request.problem);
+}
+
 std::int64_t unix_seconds_now() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::seconds>(now).count();
@@ -42,32 +52,31 @@ Builder::Builder(const Settings& settings) : Builder(settings, cache_settings(se
 Builder::Builder(const Settings& settings, CacheSettings cache)
     : log_(settings.log),
       template_dir_(settings.template_dir),
-      wanted_template_(settings.kernel_template),
       no_compile_(settings.no_compile),
       cache_(std::move(cache.root), std::move(cache.tiers)),
       compiler_(settings.nvrtc_path, cache_.roots()),
       misses_(settings.record_path, settings.log) {}
 
-llvm::Expected<Builder::Built> Builder::build(const codegen::Problem& problem) {
+llvm::Expected<Builder::Built> Builder::build(const BuildRequest& request) {
   const Stopwatch watch;
   bool made_here = false;
-  auto unit = units_.get_or_create(problem, [&] {
+  auto unit = units_.get_or_create(request, [&] {
     made_here = true;
-    return make(problem, Lookup::cache_first);
+    return make(request, Lookup::cache_first);
   });
   if (!unit) return unit.takeError();
   if (!made_here && log_.wants(MHCJIT_LOG_TRACE))
-    mhcjit::trace(log_, {"hit", to_string(problem), (*unit)->digest, "memory", watch.milliseconds()});
+    mhcjit::trace(log_, {"hit", to_string(request.problem), (*unit)->digest, "memory", watch.milliseconds()});
   return Built{*unit, !made_here || (*unit)->from_disk};
 }
 
-llvm::Expected<CompiledUnitPtr> Builder::build_anew(const codegen::Problem& problem) {
-  return make(problem, Lookup::compile_always);
+llvm::Expected<CompiledUnitPtr> Builder::build_anew(const BuildRequest& request) {
+  return make(request, Lookup::compile_always);
 }
 
-llvm::Expected<CompiledUnitPtr> Builder::make(const codegen::Problem& problem, Lookup lookup) {
-  auto plans = plans_for(problem);
-  if (!plans) return without_plan(problem, plans.takeError());
+llvm::Expected<CompiledUnitPtr> Builder::make(const BuildRequest& request, Lookup lookup) {
+  auto plans = plans_for(request);
+  if (!plans) return without_plan(request, plans.takeError());
   const auto unit_of = [](const Plan& plan, cache::Entry entry, bool from_disk) {
     return std::make_shared<CompiledUnit>(
         CompiledUnit{plan.spec, plan.compiler, plan.key.digest(), std::move(entry), from_disk});
@@ -79,8 +88,8 @@ llvm::Expected<CompiledUnitPtr> Builder::make(const codegen::Problem& problem, L
     for (const Plan& candidate : *plans)
       if (auto found = find(candidate)) return unit_of(candidate, std::move(found->entry), /*from_disk=*/true);
     trace("miss", plan, "-", watch.milliseconds());
-    misses_.add(problem);
-    if (no_compile_) return not_in_cache(problem);
+    misses_.add(request.problem);
+    if (no_compile_) return not_in_cache(request);
   }
 
   const auto compile_now = [&] { return compile(plan); };
@@ -96,51 +105,44 @@ llvm::Expected<CompiledUnitPtr> Builder::make(const codegen::Problem& problem, L
   return unit_of(plan, std::move(made->entry), /*from_disk=*/made->found_in.has_value());
 }
 
-llvm::Error Builder::without_plan(const codegen::Problem& problem, llvm::Error reason) {
+llvm::Error Builder::without_plan(const BuildRequest& request, llvm::Error reason) {
   const Failure failure = take_failure(std::move(reason));
   if (failure.status == MHCJIT_ERROR_NO_NVRTC) {
-    mhcjit::trace(log_, {.event = "miss", .problem = to_string(problem)});
-    misses_.add(problem);
+    mhcjit::trace(log_, {.event = "miss", .problem = to_string(request.problem)});
+    misses_.add(request.problem);
     // A compiler that was named and is not there is a mistake to report.
-    if (no_compile_ && !compiler_.is_named()) return not_in_cache(problem);
+    if (no_compile_ && !compiler_.is_named()) return not_in_cache(request);
   }
   return make_error(failure.status, failure.text);
 }
 
-llvm::Error Builder::not_in_cache(const codegen::Problem& problem) const {
+llvm::Error Builder::not_in_cache(const BuildRequest& request) const {
   const std::vector<std::string> roots = cache_.roots();
   return make_error(MHCJIT_ERROR_NOT_IN_CACHE,
                     "{} is in no cache folder ({}), and no_compile or MHCJIT_NO_COMPILE forbids compiling it; compile "
                     "it beforehand: {}",
-                    to_string(problem), roots.empty() ? "none is in use" : fmt::format("{}", fmt::join(roots, ", ")),
-                    warmup_command(problem, roots.empty() ? "" : roots.front(), wanted_template_));
+                    to_string(request.problem),
+                    roots.empty() ? "none is in use" : fmt::format("{}", fmt::join(roots, ", ")),
+                    warmup_command(request.problem, roots.empty() ? "" : roots.front(), request.kernel_template));
 }
 
-llvm::Expected<codegen::KernelSpec> Builder::spec_of(const codegen::Problem& problem) const {
-  if (wanted_template_) {
-    auto wanted = codegen::choose_spec(problem, wanted_template_);
-    if (wanted) return wanted;
-    llvm::consumeError(wanted.takeError());
-  }
-  return codegen::choose_spec(problem);
-}
-
-llvm::Expected<std::vector<Builder::Plan>> Builder::plans_for(const codegen::Problem& problem) {
-  auto spec = spec_of(problem);
+llvm::Expected<std::vector<Builder::Plan>> Builder::plans_for(const BuildRequest& request) {
+  auto spec = spec_of(request);
   if (!spec) return spec.takeError();
   auto templates = load_templates(template_dir_);
   if (!templates) return templates.takeError();
   auto compilers = compiler_.identities();
   if (!compilers) return compilers.takeError();
-  const std::string architecture = to_string(problem.architecture);
+  const std::string architecture = to_string(request.problem.architecture);
   const std::string source = codegen::emit_unit(*spec);
 
   std::vector<Plan> plans;
   for (const CompilerIdentity& compiler : *compilers) {
-    CompileRequest request = {source, (*templates)->headers, compile_options(architecture, compiler), ""};
-    cache::CacheKey key = key_of(*spec, request, **templates, compiler);
-    if (!cache_.root().empty()) request.kept_source_path = fmt::format("{}/failed/{}.cu", cache_.root(), key.digest());
-    plans.push_back({*spec, architecture, *templates, compiler, std::move(request), std::move(key)});
+    CompileRequest compile_request = {source, (*templates)->headers, compile_options(architecture, compiler), ""};
+    cache::CacheKey key = key_of(*spec, compile_request, **templates, compiler);
+    if (!cache_.root().empty())
+      compile_request.kept_source_path = fmt::format("{}/failed/{}.cu", cache_.root(), key.digest());
+    plans.push_back({*spec, architecture, *templates, compiler, std::move(compile_request), std::move(key)});
   }
   return plans;
 }

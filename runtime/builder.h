@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include <llvm/ADT/Hashing.h>
 #include <llvm/Support/Error.h>
 
 #include "cache/single_flight.h"
@@ -22,7 +23,18 @@
 
 namespace mhcjit::runtime {
 
-// The compiled kernels of one problem.
+struct BuildRequest {
+  codegen::Problem problem;  // has passed check()
+  // Of the kernels, where it fits the problem; else, and without it, the library's choice.
+  std::optional<codegen::KernelTemplate> kernel_template = {};
+
+  auto operator<=>(const BuildRequest&) const = default;
+  friend llvm::hash_code hash_value(const BuildRequest& request) {
+    return llvm::hash_combine(request.problem, request.kernel_template);
+  }
+};
+
+// The compiled kernels of one request.
 struct CompiledUnit {
   codegen::KernelSpec spec;
   CompilerIdentity compiler;
@@ -33,7 +45,7 @@ struct CompiledUnit {
 
 using CompiledUnitPtr = std::shared_ptr<const CompiledUnit>;
 
-// Thread-safe: concurrent calls for one problem build it once.
+// Thread-safe: concurrent calls for one request build it once.
 class Builder {
  public:
   explicit Builder(const Settings& settings);
@@ -43,12 +55,11 @@ class Builder {
     bool cache_hit;  // no compile was needed for this call
   };
 
-  // `problem` has passed check(). Errors: NO_NVRTC, COMPILATION_FAILED, NOT_IN_CACHE, OUT_OF_MEMORY, IO
-  // (template_dir).
-  llvm::Expected<Built> build(const codegen::Problem& problem);
+  // Errors: NO_NVRTC, COMPILATION_FAILED, NOT_IN_CACHE, OUT_OF_MEMORY, IO (template_dir).
+  llvm::Expected<Built> build(const BuildRequest& request);
 
-  // Compiles `problem` although the cache has it, and replaces what the cache has: for a cubin that the driver refused.
-  llvm::Expected<CompiledUnitPtr> build_anew(const codegen::Problem& problem);
+  // Compiles although the cache has it, and replaces what the cache has: for a cubin that the driver refused.
+  llvm::Expected<CompiledUnitPtr> build_anew(const BuildRequest& request);
 
   cache::TierCounters cache_counters() const { return cache_.counters(); }
   std::uint64_t compiles() const { return compiles_; }
@@ -61,7 +72,7 @@ class Builder {
 
   enum class Lookup { cache_first, compile_always };
 
-  // What one compiler is to make of a problem.
+  // What one compiler is to make of a request.
   struct Plan {
     codegen::KernelSpec spec;
     std::string architecture;
@@ -71,14 +82,12 @@ class Builder {
     cache::CacheKey key;
   };
 
-  llvm::Expected<CompiledUnitPtr> make(const codegen::Problem& problem, Lookup lookup);
-  // The wanted template where it fits, else the library's choice.
-  llvm::Expected<codegen::KernelSpec> spec_of(const codegen::Problem& problem) const;
+  llvm::Expected<CompiledUnitPtr> make(const BuildRequest& request, Lookup lookup);
   // Where no compiler is known there is nothing to look up, which is a miss too.
-  llvm::Error without_plan(const codegen::Problem& problem, llvm::Error reason);
-  llvm::Error not_in_cache(const codegen::Problem& problem) const;
+  llvm::Error without_plan(const BuildRequest& request, llvm::Error reason);
+  llvm::Error not_in_cache(const BuildRequest& request) const;
   // For each compiler whose kernel may be used, the best first. Not empty.
-  llvm::Expected<std::vector<Plan>> plans_for(const codegen::Problem& problem);
+  llvm::Expected<std::vector<Plan>> plans_for(const BuildRequest& request);
   void trace(std::string_view event, const Plan& plan, std::string_view tier = "-",
              std::optional<double> milliseconds = {}) const;
   std::optional<cache::TieredCache::Found> find(const Plan& plan);
@@ -88,12 +97,11 @@ class Builder {
 
   const Log log_;
   const std::string template_dir_;
-  const std::optional<codegen::KernelTemplate> wanted_template_;
   const bool no_compile_;
   cache::TieredCache cache_;
   Compiler compiler_;
   MissRecord misses_;
-  cache::SingleFlight<codegen::Problem, CompiledUnitPtr> units_;
+  cache::SingleFlight<BuildRequest, CompiledUnitPtr> units_;
   std::atomic<std::uint64_t> compiles_ = 0;
   std::atomic<std::uint64_t> compile_nanoseconds_ = 0;
   std::atomic<std::uint64_t> withheld_ = 0;

@@ -82,13 +82,25 @@ llvm::Expected<Engine::OperatorPtr> Engine::load(const DriverApi& driver, const 
   if (!device) return device.takeError();
   auto problem = codegen::from_public(asked, device->architecture);
   if (!problem) return problem.takeError();
-  auto built = builder_.build(*problem);
+  const OperatorKey key = key_of(asked, ordinal);
+  const BuildRequest request = {*problem,
+                                has_fallen_back(key) ? codegen::KernelTemplate::portable : settings_.kernel_template};
+  auto built = builder_.build(request);
   if (!built) return built.takeError();
   CompiledUnitPtr unit = built->unit;
   const Stopwatch watch;
-  auto kernels = load_unit(driver, ordinal, unit);
+  auto kernels = load_unit(driver, ordinal, request, unit);
   if (!kernels) return kernels.takeError();
   load_nanoseconds_ += watch.nanoseconds();
+  if (auto error = check_runnable(*kernels, codegen::stages(unit->spec))) {
+    const Failure failure = take_failure(std::move(error));
+    if (unit->spec.kernel_template == settings_.kernel_template)  // not the library's choice
+      return make_error(failure.status, "{}: {}", to_string(*problem), failure.text);
+    fall_back(key);
+    settings_.log(MHCJIT_LOG_WARNING, fmt::format("{}: the portable template serves it on device {}, slower: {}",
+                                                  to_string(*problem), ordinal, failure.text));
+    return load(driver, asked, ordinal);  // once, since no portable kernel has clusters
+  }
   if (settings_.log.wants(MHCJIT_LOG_TRACE))
     trace(settings_.log, {"load", to_string(*problem), unit->digest, "-", watch.milliseconds()});
   if (settings_.log.wants(MHCJIT_LOG_INFO))
@@ -97,9 +109,19 @@ llvm::Expected<Engine::OperatorPtr> Engine::load(const DriverApi& driver, const 
   return std::make_shared<GpuOperator>(driver, *device, unit->spec, std::move(*kernels));
 }
 
+bool Engine::has_fallen_back(const OperatorKey& key) const {
+  const std::lock_guard lock(fallbacks_mutex_);
+  return fallbacks_.contains(key);
+}
+
+void Engine::fall_back(const OperatorKey& key) {
+  const std::lock_guard lock(fallbacks_mutex_);
+  fallbacks_.insert(key);
+}
+
 llvm::Expected<std::vector<LoadedKernel>> Engine::load_unit(const DriverApi& driver, CUdevice ordinal,
-                                                            CompiledUnitPtr& unit) {
-  const std::string problem = to_string(unit->spec.problem);
+                                                            const BuildRequest& request, CompiledUnitPtr& unit) {
+  const std::string problem = to_string(request.problem);
   auto kernels = [&] {
     const ProfilerRange range("load", problem);
     return load_kernels(driver, ordinal, unit->entry.cubin, codegen::stages(unit->spec));
@@ -116,10 +138,10 @@ llvm::Expected<std::vector<LoadedKernel>> Engine::load_unit(const DriverApi& dri
     settings_.log(
         MHCJIT_LOG_WARNING,
         fmt::format("{}: the driver refused the cached kernel, which is compiled anew: {}", problem, failure.text));
-    auto anew = builder_.build_anew(unit->spec.problem);
+    auto anew = builder_.build_anew(request);
     if (!anew) return anew.takeError();
     unit = *anew;  // not from disk, so this happens once
-    return load_unit(driver, ordinal, unit);
+    return load_unit(driver, ordinal, request, unit);
   }
   return make_error(
       MHCJIT_ERROR_LOAD_FAILED,
@@ -152,6 +174,7 @@ Engine::OperatorKey Engine::key_of(const mhcjit_problem& problem, std::int32_t d
 
 mhcjit_counters Engine::counters() const {
   const cache::TierCounters cache = builder_.cache_counters();
+  const std::lock_guard lock(fallbacks_mutex_);
   return {
       .memory_hits = memory_hits_,
       .disk_hits = cache.writable.hits + cache.read_only_hits,
@@ -166,6 +189,7 @@ mhcjit_counters Engine::counters() const {
       .remote_hits = cache.remote.hits,
       .remote_failures = cache.remote.failures,
       .remote_uploads = cache.remote.uploads,
+      .fallbacks = fallbacks_.size(),
   };
 }
 

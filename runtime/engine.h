@@ -5,6 +5,8 @@
 #include <compare>
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <set>
 #include <type_traits>
 #include <vector>
 
@@ -32,7 +34,9 @@ class Engine {
   llvm::Expected<const Operator*> prepare(const mhcjit_problem& problem, mhcjit_device device, void* stream);
 
   // Errors: those of Builder::build.
-  llvm::Expected<Builder::Built> compile(const codegen::Problem& problem) { return builder_.build(problem); }
+  llvm::Expected<Builder::Built> compile(const codegen::Problem& problem) {
+    return builder_.build({problem, settings_.kernel_template});
+  }
 
   mhcjit_counters counters() const;
 
@@ -61,8 +65,12 @@ class Engine {
   // nullptr where the operator is not ready.
   const Operator* find_ready(const OperatorKey& key);
   llvm::Expected<OperatorPtr> load(const DriverApi& driver, const mhcjit_problem& asked, CUdevice ordinal);
-  // Replaces `unit` when the driver refuses what the cache folder held.
-  llvm::Expected<std::vector<LoadedKernel>> load_unit(const DriverApi& driver, CUdevice ordinal, CompiledUnitPtr& unit);
+  // Replaces `unit`, which was built for `request`, when the driver refuses what the cache folder held.
+  llvm::Expected<std::vector<LoadedKernel>> load_unit(const DriverApi& driver, CUdevice ordinal,
+                                                      const BuildRequest& request, CompiledUnitPtr& unit);
+  bool has_fallen_back(const OperatorKey& key) const;
+  // From now on the operator is made of the portable template.
+  void fall_back(const OperatorKey& key);
   llvm::Expected<const DriverApi*> driver();
 
   const Settings settings_;
@@ -70,6 +78,8 @@ class Engine {
   CpuThreads cpu_threads_;
   std::atomic<const DriverApi*> driver_ = nullptr;  // once initialised
   cache::SingleFlight<OperatorKey, OperatorPtr> operators_;
+  mutable std::mutex fallbacks_mutex_;
+  std::set<OperatorKey> fallbacks_;  // whose device cannot run what the library chose
   std::atomic<std::uint64_t> memory_hits_ = 0;
   std::atomic<std::uint64_t> load_nanoseconds_ = 0;
 };

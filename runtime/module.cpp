@@ -1,5 +1,7 @@
 #include "runtime/module.h"
 
+#include <llvm/ADT/STLExtras.h>
+
 #include "runtime/launch_config.h"
 
 namespace mhcjit::runtime {
@@ -55,19 +57,17 @@ llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice devic
   // The driver loads a kernel into a context when it is first asked for there.
   CUfunction function = nullptr;
   if (auto error = check(driver.cuKernelGetFunction(&function, loaded.kernel), "loading")) return error;
-  if (!plan.is_persistent) return loaded;
+  if (plan.cluster_size == 0) return loaded;
 
   LaunchConfig launch(loaded, {loaded.cluster_size, 1}, nullptr, false);
   int clusters = 0;
-  if (auto error = check(driver.cuOccupancyMaxActiveClusters(&clusters, function, launch.get()),
-                         "asking how many clusters the device runs at once of"))
-    return error;
-  if (clusters < 1)
-    return make_error(MHCJIT_ERROR_LOAD_FAILED,
-                      "kernel {}: the device cannot run a cluster of {} blocks of {} threads with {} bytes of shared "
-                      "memory; use the whole device, or the portable template",
-                      plan.entry(), plan.cluster_size, plan.threads_per_block, plan.dynamic_smem_bytes);
-  loaded.max_blocks = static_cast<std::uint32_t>(clusters * plan.cluster_size);
+  const CUresult asked = driver.cuOccupancyMaxActiveClusters(&clusters, function, launch.get());
+  // Another way to say: none.
+  if (asked != CUDA_ERROR_INVALID_CLUSTER_SIZE) {
+    if (auto error = check(asked, "asking how many clusters the device runs at once of")) return error;
+  }
+  loaded.is_runnable = clusters > 0;
+  if (plan.is_persistent) loaded.max_blocks = static_cast<std::uint32_t>(clusters * plan.cluster_size);
   return loaded;
 }
 
@@ -88,6 +88,16 @@ llvm::Expected<std::vector<LoadedKernel>> load_kernels(const DriverApi& driver, 
     kernels.push_back(*kernel);
   }
   return kernels;
+}
+
+llvm::Error check_runnable(const std::vector<LoadedKernel>& kernels, const std::vector<codegen::StagePlan>& plans) {
+  for (const auto& [kernel, plan] : llvm::zip_equal(kernels, plans))
+    if (!kernel.is_runnable)
+      return make_error(MHCJIT_ERROR_LOAD_FAILED,
+                        "kernel {}: the device cannot run a cluster of {} blocks of {} threads with {} bytes of shared "
+                        "memory; use the whole device, or the portable template",
+                        plan.entry(), plan.cluster_size, plan.threads_per_block, plan.dynamic_smem_bytes);
+  return llvm::Error::success();
 }
 
 }  // namespace mhcjit::runtime

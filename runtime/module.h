@@ -19,6 +19,7 @@ struct LoadedKernel {
   std::uint32_t threads_per_block;
   std::uint32_t cluster_size = 0;  // 0: not launched as clusters
   std::uint32_t max_blocks = 0;    // of a persistent kernel, as many as the device runs at once; 0: no limit
+  bool is_runnable = true;         // false: the device cannot run even one cluster
   bool takes_tensor_map = false;
   bool overlaps_previous = false;
   // Numbers of tokens that it serves.
@@ -30,8 +31,11 @@ struct LoadedKernel {
 
 // Loads `cubin` and every kernel of `plans`, into the current context too, so that the first launch has nothing left to
 // do. Cost: milliseconds. Does not disturb a capture that another thread or stream is in. Errors: LOAD_FAILED (the
-// driver refuses the cubin, it lacks a kernel, or no cluster of it fits the device), OUT_OF_MEMORY, NO_DEVICE.
+// driver refuses the cubin, or it lacks a kernel), OUT_OF_MEMORY, NO_DEVICE.
 llvm::Expected<std::vector<LoadedKernel>> load_kernels(const DriverApi& driver, CUdevice device, llvm::StringRef cubin,
                                                        const std::vector<codegen::StagePlan>& plans);
+
+// Success, or LOAD_FAILED with the first of `kernels`, which are those of `plans`, that is not runnable.
+llvm::Error check_runnable(const std::vector<LoadedKernel>& kernels, const std::vector<codegen::StagePlan>& plans);
 
 }  // namespace mhcjit::runtime

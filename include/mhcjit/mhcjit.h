@@ -85,7 +85,10 @@ typedef enum mhcjit_status {
    * capture. The capture stays valid. Remedy: call mhcjit_prepare before the capture begins. */
   MHCJIT_ERROR_NOT_PREPARED = 9,
   /* The driver refused the compiled kernel, even after it was compiled anew. Remedy: the driver may be older
-   * than the NVRTC that compiled it; the text has both versions. */
+   * than the NVRTC that compiled it; the text has both versions.
+   * Or the device, a MIG slice perhaps, cannot run even one cluster of blocks of the template that kernel_template or
+   * $MHCJIT_TEMPLATE asks for. Remedy: ask for none. Where the library chose the template, this is no error: the
+   * portable one takes its place, with a warning to the log. */
   MHCJIT_ERROR_LOAD_FAILED = 10,
   /* The driver refused the launch. The text carries the driver's own error name. Often an earlier asynchronous
    * fault of the process reported late. */
@@ -253,6 +256,8 @@ typedef struct mhcjit_counters {
   uint64_t remote_hits;      /* entries that remote_url had */
   uint64_t remote_failures;  /* requests to it that failed, and answers of its that a check refused */
   uint64_t remote_uploads;   /* entries that were sent to it */
+  uint64_t fallbacks;        /* problems, on a device each, that the portable template serves because the device cannot
+                                run even one cluster of blocks of the library's choice */
 } mhcjit_counters;
 
 /* Errors: NULL_POINTER. */

@@ -109,6 +109,13 @@ TEST_F(OnePassLaunchTest, RefusesADeviceThatRunsNoCluster) {
   const mhcjit_operator* op = nullptr;
   expect_failure(mhcjit_prepare(engine.get(), &forward_problem, MHCJIT_DEVICE_GPU, stream, &op),
                  MHCJIT_ERROR_LOAD_FAILED, {"cluster", "portable template"});
+  // No fault of the cubin, which is in the cache now.
+  expect_failure(mhcjit_prepare(make_engine().get(), &forward_problem, MHCJIT_DEVICE_GPU, stream, &op),
+                 MHCJIT_ERROR_LOAD_FAILED, {"cluster", "portable template"});
+  EXPECT_EQ(compiler().compiles, 1);
+  expect_failure(mhcjit_prepare(make_engine("few_tokens").get(), &forward_problem, MHCJIT_DEVICE_GPU, stream, &op),
+                 MHCJIT_ERROR_LOAD_FAILED, {"few_tokens", "cluster"});
+  EXPECT_EQ(warnings, std::vector<std::string>{});
 }
 
 // 16 blocks are more than every device with clusters must run.
