@@ -181,6 +181,7 @@ Outcome run_forward(const Operator& op, std::int64_t tokens, const oracle::Input
       .h_pre = buffers.output<float>("h_pre", tokens * problem.n),
       .workspace = nullptr,
       .workspace_bytes = 0,
+      .overlap_previous = 0,
   };
   buffers.add_workspace(args, codegen::workspace_bytes(op.spec, tokens));
   return buffers.outcome(launch(op, args, options.seed));
