@@ -30,8 +30,8 @@ enum class Stage {
 };
 
 // The kernels that an operator is made of. Portable: every problem on every architecture. One pass: pre_forward of
-// 16-bit x on devices with clusters. Few tokens: pre_forward of 16-bit x on devices with clusters, fast where the launch
-// is most of the time; right for any number of tokens, and mostly a part of a spec of another template.
+// 16-bit x on devices with clusters. Few tokens: pre_forward of 16-bit x on devices with clusters, fast where the
+// launch is most of the time; right for any number of tokens, and mostly a part of a spec of another template.
 enum class KernelTemplate { portable, one_pass, few_tokens };
 
 std::string_view to_string(KernelTemplate kernel_template);
@@ -109,9 +109,9 @@ struct StagePlan {
   int min_blocks_per_multiprocessor = 1;
   int dynamic_smem_bytes = 0;
   int threads_per_block = 0;
-  int cluster_size = 0;           // blocks of x that are launched together; 0: each by itself
-  bool is_persistent = false;     // no more blocks than the device runs at once: each steps through the tokens
-  bool takes_tensor_map = false;  // of x, as a second argument
+  int cluster_size = 0;            // blocks of x that are launched together; 0: each by itself
+  bool is_persistent = false;      // no more blocks than the device runs at once: each steps through the tokens
+  bool takes_tensor_map = false;   // of x, as a second argument
   bool overlaps_previous = false;  // begins before the operator's kernel before it has ended, and waits for it itself
   // Numbers of tokens that it serves.
   std::int64_t min_tokens = 0;

@@ -107,8 +107,8 @@ MHCJIT_DEVICE u32 opaque(u32 value) {
 
 // ---- Kernels behind one another in a stream ------------------------------------------------------------------------
 //
-// Where a kernel is launched to overlap the one before it (compute capability 9.0 and newer), it begins as soon as every
-// block of that one has let it or has ended.
+// Where a kernel is launched to overlap the one before it (compute capability 9.0 and newer), it begins as soon as
+// every block of that one has let it or has ended.
 
 // Lets the next kernel begin.
 MHCJIT_DEVICE void let_next_kernel_begin() {

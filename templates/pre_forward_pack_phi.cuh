@@ -1,5 +1,5 @@
-// pre_forward, first kernel: phi * gamma as operands of the tensor cores (packed_phi.cuh), made once for all blocks that
-// multiply with them.
+// pre_forward, first kernel: phi * gamma as operands of the tensor cores (packed_phi.cuh), made once for all blocks
+// that multiply with them.
 //
 //     packed_phi: high + low = phi[j, k] * gamma[k] * scale, where the scale is 1
 //
@@ -48,8 +48,8 @@ template <class Spec>
 MHCJIT_DEVICE void pre_forward_pack_phi(const PreForwardArgs& args) {
   using Plan = PreForwardPackPhi<Spec>;
   using Phi = PackedPhi<Spec>;
-  // The workspace may still be in use. And what follows reads x before it waits for this kernel: it may begin as soon as
-  // x is there.
+  // The workspace may still be in use. And what follows reads x before it waits for this kernel: it may begin as soon
+  // as x is there.
   device::wait_for_previous_kernel();
   device::let_next_kernel_begin();
   const int thread = device::thread_index();
@@ -87,8 +87,8 @@ MHCJIT_DEVICE void pre_forward_pack_phi(const PreForwardArgs& args) {
 
   constexpr int chunks_at_once = Spec::threads_per_block / Phi::tile_parts;
 #pragma unroll 4
-  for (int chunk = first_column / Phi::chunk_columns + thread / Phi::tile_parts; chunk * Phi::chunk_columns < last_column;
-       chunk += chunks_at_once) {
+  for (int chunk = first_column / Phi::chunk_columns + thread / Phi::tile_parts;
+       chunk * Phi::chunk_columns < last_column; chunk += chunks_at_once) {
     const int column = chunk * Phi::chunk_columns + part / device::warp_size * 16 + part % 4 * 4;
     const auto values = phi_part<Spec>(args, tile * Plan::rows + tile_row, column);
     const TwoTerms first = two_terms<typename Phi::Operand>(values[0] * scale, values[1] * scale);

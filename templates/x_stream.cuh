@@ -1,9 +1,9 @@
 // x as operands of the tensor cores, by way of shared memory: a block copies its tokens chunk after chunk of columns,
 // several chunks ahead of their use.
 //
-// A chunk is four steps of 16 columns, whose columns are in the order that packed_phi.cuh has: lane 4 g + q holds columns
-// 4q to 4q + 3 of token g of each group of eight. An element of fp32 becomes two terms, as one of phi does: each step
-// then has two B operands.
+// A chunk is four steps of 16 columns, whose columns are in the order that packed_phi.cuh has: lane 4 g + q holds
+// columns 4q to 4q + 3 of token g of each group of eight. An element of fp32 becomes two terms, as one of phi does:
+// each step then has two B operands.
 //
 // Shared: `stages` chunks, each the block's tokens one after the other. A token's bytes stand in units of 16, exchanged
 // by the token's number so that lanes that read at once find their parts in different banks.
@@ -39,8 +39,7 @@ struct XStream {
   static constexpr int units = chunk_columns / unit_elements;  // of a token
   static constexpr int token_bytes = chunk_columns * sizeof(Element);
   static constexpr int step_bytes = token_bytes / 4;
-  static constexpr int tokens_per_block =
-      Spec::threads_per_block / device::warp_size * Spec::tokens_per_warp;
+  static constexpr int tokens_per_block = Spec::threads_per_block / device::warp_size * Spec::tokens_per_warp;
   static constexpr int stage_bytes = tokens_per_block * token_bytes;
   static constexpr int shared_floats = stages * stage_bytes / 4;
   // Lanes that read at once hold this many tokens.
@@ -58,7 +57,8 @@ struct XStream {
   device::SharedAddress read;
 
   // `first_token` is the block's; `warp_token` the first of those that the warp multiplies, in the block.
-  MHCJIT_DEVICE XStream(const PreForwardArgs& args, device::i64 first_token, int warp_token, device::SharedAddress shared) {
+  MHCJIT_DEVICE XStream(const PreForwardArgs& args, device::i64 first_token, int warp_token,
+                        device::SharedAddress shared) {
     const int thread = device::thread_index();
     const int lane = thread % device::warp_size;
     const int token = thread / units;
@@ -71,8 +71,8 @@ struct XStream {
     read = shared + (warp_token + lane / 4) * token_bytes + exchange(lane / 4) + lane % 4 * (step_bytes / 4);
   }
 
-  // Asks for the chunk that begins at column `chunk`. The caller makes a group of it. What stands in the place of tokens
-  // that do not exist is of no account: theirs are columns of their own. Columns that do not exist become zeros.
+  // Asks for the chunk that begins at column `chunk`. The caller makes a group of it. What stands in the place of
+  // tokens that do not exist is of no account: theirs are columns of their own. Columns that do not exist become zeros.
   MHCJIT_DEVICE void copy(int stage, int chunk) const {
     constexpr bool whole = Spec::columns % chunk_columns == 0;
 #pragma unroll

@@ -94,9 +94,8 @@ llvm::Expected<Report> measure(std::vector<SizedProblem> asked, const FirstCalls
   if (!architecture) return architecture.takeError();
   for (SizedProblem& shape : asked) shape.problem.architecture = *architecture;
   if (candidates)
-    std::erase_if(asked, [](const SizedProblem& shape) {
-      return !bench::depends_on_candidates(shape.problem, shape.tokens);
-    });
+    std::erase_if(asked,
+                  [](const SizedProblem& shape) { return !bench::depends_on_candidates(shape.problem, shape.tokens); });
   auto engine = open_engine(cache_dir);
   if (!engine) return engine.takeError();
 
@@ -134,10 +133,12 @@ const Command& bench_command() {
       "Measures an operator on each shape of the file (docs/shapes.md), or of a list of its own: ordinary launches\n"
       "and launches replayed from a graph, with the L2 cache cold and warm, beside the floor: the time that a plain\n"
       "copy of the same run takes to move what the operator must move. brief is of replays for a moment after a rest,\n"
-      "before a power limit slows the device's clocks; overlap is of calls that begin before the one before has ended.\n"
+      "before a power limit slows the device's clocks; overlap is of calls that begin before the one before has "
+      "ended.\n"
       "Every output is written, and compared with a float64 reference on a sample of tokens. Progress goes to stderr.\n"
       "After Ctrl-C what is measured so far is printed, and the exit code is 130. Exit code 1: a shape failed, or a\n"
-      "result is wrong. --candidates measures, in place of the kernels that the library chooses, every legal candidate\n"
+      "result is wrong. --candidates measures, in place of the kernels that the library chooses, every legal "
+      "candidate\n"
       "for many tokens, and says by how much the heuristic's is slower than the fastest. --host, alone or with\n"
       "--op, measures what the host pays: a call beside bare launches, a prepare, loading a kernel, and the first\n"
       "call of a new process with an empty cache folder and with a warm one.",

@@ -81,8 +81,8 @@ BenchRow row_of(const SizedProblem& shape, const codegen::KernelSpec& spec, cons
 std::string bench_heading() {
   return fmt::format(
       "{:<12} {:>2} {:>5} {:>6} {:<10} {:<10} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6} {:>6} {:>6} {:>5}  {}\n",
-      "op", "n", "D", "T", "dtype", "template", "floor us", "brief", "stream", "p90", "graph", "warm", "overlap", "brief",
-      "stream", "graph", "GB/s", "error nearest to its bound");
+      "op", "n", "D", "T", "dtype", "template", "floor us", "brief", "stream", "p90", "graph", "warm", "overlap",
+      "brief", "stream", "graph", "GB/s", "error nearest to its bound");
 }
 
 BenchRow measure_operator(const bench::Run& run, const SizedProblem& shape) {

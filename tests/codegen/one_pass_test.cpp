@@ -110,13 +110,11 @@ TEST(OnePass, LaunchesOneKernelWithAClusterForEachTile) {
 }
 
 TEST(KernelTemplate, IsParsedByName) {
-  for (const KernelTemplate one :
-       {KernelTemplate::portable, KernelTemplate::one_pass, KernelTemplate::few_tokens})
+  for (const KernelTemplate one : {KernelTemplate::portable, KernelTemplate::one_pass, KernelTemplate::few_tokens})
     EXPECT_EQ(llvm::cantFail(parse_kernel_template(to_string(one))), one);
   auto wrong = parse_kernel_template("three_pass");
   ASSERT_FALSE(static_cast<bool>(wrong));
-  EXPECT_EQ(take_failure(wrong.takeError()).text,
-            "template is 'three_pass', allowed: portable, one_pass, few_tokens");
+  EXPECT_EQ(take_failure(wrong.takeError()).text, "template is 'three_pass', allowed: portable, one_pass, few_tokens");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The portable template of pre_forward: every problem has a spec on every architecture, every legal one fits the device,
-// every rejection has a reason.
+// The portable template of pre_forward: every problem has a spec on every architecture, every legal one fits the
+// device, every rejection has a reason.
 #include "codegen/portable_forward.h"
 
 #include <set>
@@ -57,15 +57,15 @@ TEST(PortableForward, LegalSpecsFitTheDeviceAndCoverTheProblem) {
 
 TEST(PortableForward, RejectsWithTheReason) {
   std::set<std::string> reasons;
-  for (const Candidate& candidate : portable_forward_candidates(problem_of(8, 2048))) reasons.insert(candidate.rejected);
+  for (const Candidate& candidate : portable_forward_candidates(problem_of(8, 2048)))
+    reasons.insert(candidate.rejected);
   EXPECT_TRUE(
       reasons.contains("32 tokens by 80 rows need 218 registers a thread, 2 blocks a multiprocessor leave 128"));
   EXPECT_TRUE(reasons.contains("7 blocks of 16 rows leave the last without any of 80"));
   Problem small_device = problem_of(4, 4096, DType::fp32);
   small_device.architecture = {8, 6, 0};
   for (const Candidate& candidate : portable_forward_candidates(small_device)) reasons.insert(candidate.rejected);
-  EXPECT_TRUE(
-      reasons.contains("1 blocks of 144384 bytes of shared memory, a multiprocessor of sm_86 has 102400"));
+  EXPECT_TRUE(reasons.contains("1 blocks of 144384 bytes of shared memory, a multiprocessor of sm_86 has 102400"));
 }
 
 // The largest tile of tokens that registers hold: each reads phi anew.
@@ -93,7 +93,8 @@ TEST(PortableForward, PacksPhiThenMultipliesThenApplies) {
   EXPECT_EQ(grid_of(spec, Stage::project, 3 * tokens_per_block + 1),
             (Grid{static_cast<std::uint32_t>(4 * spec.row_blocks), static_cast<std::uint32_t>(spec.k_splits)}));
   // phi is packed once, whatever T.
-  EXPECT_EQ(grid_of(spec, Stage::pack_phi, 1), (Grid{16 * 2048 / 256, static_cast<std::uint32_t>(packed_rows(spec) / 8)}));
+  EXPECT_EQ(grid_of(spec, Stage::pack_phi, 1),
+            (Grid{16 * 2048 / 256, static_cast<std::uint32_t>(packed_rows(spec) / 8)}));
   EXPECT_EQ(grid_of(spec, Stage::pack_phi, 1), grid_of(spec, Stage::pack_phi, max_tokens));
 }
 

@@ -66,14 +66,11 @@ TEST_P(Overlap, AChainOfCallsGivesTheBitsOfCallsOneAfterTheOther) {
 }
 
 // The kernel for few tokens, the one-pass kernel, and the portable kernels.
-INSTANTIATE_TEST_SUITE_P(, Overlap,
-                         ::testing::Values(Case{{{5, 1, 2048, true}, MHCJIT_BF16, 51}},
-                                           Case{{{3000, 1, 2048, false}, MHCJIT_BF16, 52}},
-                                           Case{{{300, 1, 1023, true}, MHCJIT_BF16, 53}},
-                                           Case{{{600, 1, 1024, false}, MHCJIT_FP32, 54}}),
-                         [](const auto& info) {
-                           return fmt::format("T{}_D{}", info.param.shape().T, info.param.shape().D);
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    , Overlap,
+    ::testing::Values(Case{{{5, 1, 2048, true}, MHCJIT_BF16, 51}}, Case{{{3000, 1, 2048, false}, MHCJIT_BF16, 52}},
+                      Case{{{300, 1, 1023, true}, MHCJIT_BF16, 53}}, Case{{{600, 1, 1024, false}, MHCJIT_FP32, 54}}),
+    [](const auto& info) { return fmt::format("T{}_D{}", info.param.shape().T, info.param.shape().D); });
 
 }  // namespace
 }  // namespace mhcjit::gpu

@@ -163,8 +163,9 @@ MHCJIT_VOCABULARY_KERNEL(shared_memory) {
   const auto four = device::load_shared_4(other);
   const auto pair = device::load_shared_words<2>(other + 8);
   const auto two = device::load_shared_2(other + 8);
-  const device::Vector<unsigned int, 4> result = {
-      {words[0], as_bits(four[1]), as_bits(two[0]) ^ as_bits(two[1]) ^ pair[1], as_bits(device::load_shared(other + 12))}};
+  const device::Vector<unsigned int, 4> result = {{words[0], as_bits(four[1]),
+                                                   as_bits(two[0]) ^ as_bits(two[1]) ^ pair[1],
+                                                   as_bits(device::load_shared(other + 12))}};
   // By way of the same place once more, as four words at once.
   device::warp_barrier();
   device::store_shared_words(mine, result);

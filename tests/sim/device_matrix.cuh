@@ -63,7 +63,8 @@ inline void store_shared_words(SharedAddress address, const Vector<u32, 4>& valu
 
 inline void store_words(void* address, const Vector<u32, 4>& value) { store(static_cast<u32*>(address), value); }
 
-// ---- Copies that a thread waits for itself ---------------------------------------------------------------------------
+// ---- Copies that a thread waits for itself
+// ---------------------------------------------------------------------------
 
 template <int bytes>
 void copy_async_or_zeros(SharedAddress to, const void* from, bool exists, const Place& where = Place::current()) {

@@ -24,9 +24,12 @@ class PreForward : public ProblemTest<codegen::Op::pre_forward> {
       const Outcome outcome = run_forward(op(), options.shape.T, inputs, {.seed = seed});
       ASSERT_EQ(outcome.fault, "");
       const oracle::Forward reference = oracle::pre_forward(options.shape, inputs);
-      for (const auto& [name, values] :
-           {std::pair("h_in", &reference.h_in), {"h_post", &reference.h_post}, {"h_res", &reference.h_res},
-            {"inv_rms", &reference.inv_rms}, {"h_mix", &reference.h_mix}, {"h_pre", &reference.h_pre}}) {
+      for (const auto& [name, values] : {std::pair("h_in", &reference.h_in),
+                                         {"h_post", &reference.h_post},
+                                         {"h_res", &reference.h_res},
+                                         {"inv_rms", &reference.inv_rms},
+                                         {"h_mix", &reference.h_mix},
+                                         {"h_pre", &reference.h_pre}}) {
         const std::vector<double> computed = stored(outcome, name, values->size());
         references[name].insert(references[name].end(), values->begin(), values->end());
         results[name].insert(results[name].end(), computed.begin(), computed.end());

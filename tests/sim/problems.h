@@ -11,9 +11,8 @@
 
 namespace mhcjit::sim {
 
-// Portable: of pre_backward the spec that would be compiled, of pre_forward the legal candidate with the fewest tokens a
-// warp. One-pass: of the legal candidates the one with the fewest warps.
-// Errors: INVALID_ARGUMENT.
+// Portable: of pre_backward the spec that would be compiled, of pre_forward the legal candidate with the fewest tokens
+// a warp. One-pass: of the legal candidates the one with the fewest warps. Errors: INVALID_ARGUMENT.
 llvm::Expected<codegen::KernelSpec> parse_spec(std::string_view name, codegen::Op op);
 
 }  // namespace mhcjit::sim

@@ -107,7 +107,8 @@ class Block {
     for (int i = 0; i < args_.tiles; ++i) {
       const int stage = i % stages;
       device::barrier_wait(full(stage), i / stages % 2);
-      const auto words = device::load_shared_words<4>(tile(stage) + static_cast<unsigned>(row * 128 + (chunk ^ row) * 16));
+      const auto words =
+          device::load_shared_words<4>(tile(stage) + static_cast<unsigned>(row * 128 + (chunk ^ row) * 16));
       float sum = 0.0f;
       for (int word = 0; word < 4; ++word) {
         const auto factor = device::load_shared_2(factors + 8 * static_cast<unsigned>(word));
