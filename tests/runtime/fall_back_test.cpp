@@ -131,6 +131,14 @@ TEST_F(FallBackTest, BothEntriesAreFoundInTheCache) {
   EXPECT_EQ(compiler().compiles, 2);
 }
 
+TEST_F(FallBackTest, APortableEntryThatTheDriverRefusesIsCompiledAnew) {
+  prepare(make_engine(), forward_problem);
+  driver().fail("cuLibraryLoadData", CUDA_ERROR_INVALID_IMAGE, 2);
+  expect_portable(prepare(make_engine(), forward_problem), forward_problem);
+  EXPECT_EQ(compiler().compiles, 3);
+  EXPECT_EQ(driver().calls("cuLibraryLoadData"), 2 + 3) << "the other template was compiled anew";
+}
+
 TEST_F(FallBackTest, WhereCompilingIsForbiddenTheErrorNamesTheWarmUp) {
   compile(make_engine());
   const EnginePtr engine = strict_engine();
