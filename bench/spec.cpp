@@ -1,6 +1,6 @@
 #include "bench/spec.h"
 
-#include "codegen/heuristic.h"
+#include "runtime/builder.h"
 #include "runtime/settings.h"
 
 namespace mhcjit::bench {
@@ -8,12 +8,7 @@ namespace mhcjit::bench {
 llvm::Expected<codegen::KernelSpec> spec_of(const codegen::Problem& problem) {
   auto settings = runtime::settings_from({});
   if (!settings) return settings.takeError();
-  if (settings->kernel_template) {
-    auto wanted = codegen::choose_spec(problem, settings->kernel_template);
-    if (wanted) return wanted;
-    llvm::consumeError(wanted.takeError());
-  }
-  return codegen::choose_spec(problem);
+  return runtime::spec_of({problem, settings->kernel_template});
 }
 
 }  // namespace mhcjit::bench

@@ -30,7 +30,13 @@ cache::CacheKey key_of(const codegen::KernelSpec& spec, const CompileRequest& re
   return key;
 }
 
-// The wanted template where it fits, else the library's choice.
+std::int64_t unix_seconds_now() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
+}
+
+}  // namespace
+
 llvm::Expected<codegen::KernelSpec> spec_of(const BuildRequest& request) {
   if (request.kernel_template) {
     auto wanted = codegen::choose_spec(request.problem, request.kernel_template);
@@ -39,13 +45,6 @@ llvm::Expected<codegen::KernelSpec> spec_of(const BuildRequest& request) {
   }
   return codegen::choose_spec(request.problem);
 }
-
-std::int64_t unix_seconds_now() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
-}
-
-}  // namespace
 
 Builder::Builder(const Settings& settings) : Builder(settings, cache_settings(settings)) {}
 

@@ -34,6 +34,10 @@ struct BuildRequest {
   }
 };
 
+// What is compiled for a request: the wanted template where it fits, else the library's choice. Errors:
+// INVALID_ARGUMENT.
+llvm::Expected<codegen::KernelSpec> spec_of(const BuildRequest& request);
+
 // The compiled kernels of one request.
 struct CompiledUnit {
   codegen::KernelSpec spec;
