@@ -61,9 +61,9 @@ class RawLaunches {
   }
 
  private:
+  CUtensorMap map_ = {};
   const runtime::DriverApi& driver_;
   PreForwardArgs args_;
-  CUtensorMap map_ = {};
   std::deque<runtime::LaunchConfig> configs_;
   std::vector<CUkernel> kernels_;
 };

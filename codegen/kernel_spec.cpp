@@ -188,7 +188,7 @@ Grid grid_of(const KernelSpec& spec, Stage stage, std::int64_t tokens) {
     case Stage::phi_partials:
       return grid(divide_up(problem.columns(), std::int64_t{column_warps()} * warp_size * spec.vec_size),
                   std::int64_t{token_splits(spec, tokens)} * spec.row_blocks);
-    case Stage::phi: return grid(divide_up(problem.columns(), warp_size * std::min(spec.vec_size, 4)));
+    case Stage::phi: return grid(divide_up(problem.columns(), std::int64_t{warp_size} * std::min(spec.vec_size, 4)));
     case Stage::bias: return grid(1);
   }
   return {};

@@ -33,6 +33,7 @@ class Chain {
   }
   std::vector<Tensors> outputs() const {
     std::vector<Tensors> all;
+    all.reserve(calls_.size());
     for (const ForwardCall& call : calls_) all.push_back(call.outputs());
     return all;
   }
