@@ -72,11 +72,6 @@ MHCJIT_DEVICE void store(T* address, const Vector<T, size>& value) {
   *reinterpret_cast<Vector<T, size>*>(address) = value;
 }
 
-// Brings the 16 bytes at `address` into the L2 cache.
-MHCJIT_DEVICE void prefetch(const void* address) {
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(address)));
-}
-
 // ---- Where this thread is ------------------------------------------------------------------------------------------
 
 MHCJIT_DEVICE int thread_index() { return static_cast<int>(threadIdx.x); }

@@ -453,7 +453,8 @@ MHCJIT_DEVICE void produce_tiles(const PreForwardOnePass<Spec>& plan, const PreF
     }
   }
 
-  // Everything but phi, alpha and bias may be the previous kernel's. Whatever the other roles do with it comes of x.
+  // Everything but phi, gamma, alpha and bias may be the previous kernel's. Whatever the other roles do with it comes
+  // of x.
   device::wait_for_previous_kernel();
   RingPosition<Plan::stages> ring = {Plan::first_stage, Plan::first_parity};
 #pragma unroll 1

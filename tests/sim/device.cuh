@@ -95,8 +95,6 @@ inline float shuffle_xor(float value, int lane_mask, const Place& where = Place:
 }
 inline float* shared_floats() { return mhcjit::sim::position().shared; }
 
-inline void prefetch(const void*) {}
-
 // Kernels run one after the other here.
 inline void let_next_kernel_begin() {}
 inline void wait_for_previous_kernel() {}
