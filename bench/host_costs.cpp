@@ -42,7 +42,8 @@ class RawLaunches {
       : driver_(loaded.driver), args_(runtime::kernel_arguments(spec, args)) {
     for (const runtime::LoadedKernel& kernel : loaded.kernels) {
       if (!kernel.serves(args.T)) continue;
-      if (kernel.takes_tensor_map) map_ = *value_or_throw(runtime::tensor_map_of_x(driver_, spec, args.x, args.T));
+      if (kernel.takes_tensor_map())
+        map_ = *value_or_throw(runtime::tensor_map_of_x(driver_, spec.problem, kernel.box, args.x, args.T));
       codegen::Grid grid = codegen::grid_of(spec, kernel.stage, args.T);
       if (kernel.max_blocks != 0) grid.x = std::min(grid.x, kernel.max_blocks);
       configs_.emplace_back(kernel, grid, nullptr, kernel.overlaps_previous);

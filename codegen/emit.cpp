@@ -59,8 +59,8 @@ std::string emit_unit(const KernelSpec& spec) {
                    "  {}<Spec>(args{});\n"
                    "}}\n",
                    plan.threads_per_block, plan.min_blocks_per_multiprocessor, plan.entry(), args.name,
-                   plan.takes_tensor_map ? ", const __grid_constant__ device::TensorMap x" : "", plan.name,
-                   plan.takes_tensor_map ? ", x" : "");
+                   plan.takes_tensor_map() ? ", const __grid_constant__ device::TensorMap x" : "", plan.name,
+                   plan.takes_tensor_map() ? ", x" : "");
   return text;
 }
 

@@ -55,6 +55,7 @@ void add_main_constants(const KernelSpec& spec, Constants& list) {
          {"k_splits", spec.k_splits},
          {"columns_per_split", spec.columns_per_split},
          {"pack_columns", spec.pack_columns},
+         {"uses_wgmma", spec.uses_wgmma},
          {"pipeline_stages", spec.pipeline_stages},
          {"threads_per_token", spec.threads_per_token}});
     return;
@@ -117,7 +118,7 @@ std::vector<StagePlan> main_stages(const KernelSpec& spec) {
     StagePlan plan = {Stage::one_pass, "pre_forward_one_pass", "PreForwardOnePass", 1, one_pass_smem_bytes(spec)};
     plan.cluster_size = spec.cluster_size;
     plan.is_persistent = true;
-    plan.takes_tensor_map = true;
+    plan.box = {64, spec.tokens_per_tile, problem.n};
     return {plan};
   }
   if (problem.op == Op::pre_forward) {
@@ -130,6 +131,12 @@ std::vector<StagePlan> main_stages(const KernelSpec& spec) {
         {Stage::apply, "pre_forward_apply", "PreForwardApply", apply_blocks,
          spec.tokens_per_group_block() * (problem.rows() + 1 + problem.n) * float_bytes},
     };
+    if (spec.uses_wgmma != 0) {
+      list[1].stage = Stage::project_wgmma;
+      list[1].name += "_wgmma";
+      list[1].plan += "Wgmma";
+      list[1].box = {64, project_tokens(spec), 1};
+    }
     list[1].overlaps_previous = list[2].overlaps_previous = problem.architecture.major >= 9;
     return list;
   }
@@ -159,7 +166,7 @@ std::vector<StagePlan> stages(const KernelSpec& spec) {
   if (spec.kernel_template == KernelTemplate::few_tokens) return {few_tokens_stage(spec)};
   std::vector<StagePlan> list = main_stages(spec);
   for (StagePlan& plan : list) {
-    plan.threads_per_block = spec.threads_per_block;
+    plan.threads_per_block = plan.stage == Stage::project_wgmma ? project_wgmma_threads(spec) : spec.threads_per_block;
     if (spec.few_max_tokens > 0) plan.min_tokens = spec.few_max_tokens + 1;
   }
   if (spec.few_max_tokens > 0) list.push_back(few_tokens_stage(spec));
@@ -171,9 +178,9 @@ Grid grid_of(const KernelSpec& spec, Stage stage, std::int64_t tokens) {
   const int warps = spec.threads_per_block / warp_size;
   const auto column_warps = [&] { return warps / spec.row_warps; };
   switch (stage) {
-    case Stage::pack_phi: return grid(divide_up(problem.columns(), spec.pack_columns), packed_rows(spec) / 8);
+    case Stage::pack_phi: return grid(divide_up(packed_columns(spec), spec.pack_columns), packed_rows(spec) / 8);
     case Stage::project:
-      return grid(divide_up(tokens, std::int64_t{warps} * spec.tokens_per_warp) * spec.row_blocks, spec.k_splits);
+    case Stage::project_wgmma: return grid(divide_up(tokens, project_tokens(spec)) * spec.row_blocks, spec.k_splits);
     case Stage::few_tokens: return grid(few_tokens_groups(spec, tokens) * spec.few_cluster_size);
     case Stage::one_pass: return grid(divide_up(tokens, spec.tokens_per_tile) * spec.cluster_size);
     case Stage::apply: return grid(divide_up(tokens, spec.tokens_per_group_block()));

@@ -16,6 +16,7 @@ enum class Stage {
   // pre_forward, portable
   pack_phi,
   project,
+  project_wgmma,  // in its place
   apply,
   // pre_forward, one pass
   one_pass,
@@ -56,6 +57,7 @@ struct KernelSpec {
   int columns_per_split = 0;
   int pack_columns = 0;               // of phi, that a block packs
   int blocks_per_multiprocessor = 0;  // that multiply, at once
+  int uses_wgmma = 0;                 // 1: warp groups multiply, in chunks of columns of one stream
 
   // portable pre_forward, one_pass
   int pipeline_stages = 0;  // chunks of columns, or tiles of tokens, of x that a block holds
@@ -101,6 +103,15 @@ std::vector<std::pair<std::string, std::int64_t>> constants(const KernelSpec& sp
 // "pre_forward n=4 D=4096 bf16 sm_90a: vec_size=8 threads_per_block=256 ...": how logs and tools name a spec.
 std::string to_string(const KernelSpec& spec);
 
+// What one copy takes of x, by way of a tensor map with dimensions {D, T, n}.
+struct TensorBox {
+  int columns = 0;
+  int tokens = 0;
+  int streams = 0;
+
+  bool operator==(const TensorBox&) const = default;
+};
+
 // How a stage's kernel is compiled and launched. The emitted unit asserts that the device code agrees.
 struct StagePlan {
   Stage stage;
@@ -111,13 +122,14 @@ struct StagePlan {
   int threads_per_block = 0;
   int cluster_size = 0;            // blocks of x that are launched together; 0: each by itself
   bool is_persistent = false;      // no more blocks than the device runs at once: each steps through the tokens
-  bool takes_tensor_map = false;   // of x, as a second argument
+  TensorBox box = {};              // of the tensor map of x that is its second argument; else empty
   bool overlaps_previous = false;  // begins before the operator's kernel before it has ended, and waits for it itself
   // Numbers of tokens that it serves.
   std::int64_t min_tokens = 0;
   std::int64_t max_tokens = codegen::max_tokens;
 
   std::string entry() const { return "mhcjit_" + name; }
+  bool takes_tensor_map() const { return box != TensorBox{}; }
   bool serves(std::int64_t tokens) const { return min_tokens <= tokens && tokens <= max_tokens; }
 };
 

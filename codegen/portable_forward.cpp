@@ -24,7 +24,6 @@ constexpr std::int64_t usual_tokens = 8192;
 std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
 
 int tiles_of(const Problem& problem) { return static_cast<int>(divide_up(problem.rows(), 8)); }
-int tokens_per_block(const KernelSpec& spec) { return warps * spec.tokens_per_warp; }
 
 // Shared memory that the blocks on a multiprocessor have together; each takes 1 KB more than it asks for.
 int smem_bytes_of_multiprocessor(const Architecture& architecture) {
@@ -37,6 +36,10 @@ int smem_bytes_of_multiprocessor(const Architecture& architecture) {
 // Registers of a thread that multiplies, as the assembler reports them at most: sums, x of a step and its squares, two
 // operands of phi, and what the loop itself uses.
 int registers_needed(const KernelSpec& spec) {
+  if (spec.uses_wgmma != 0) {
+    constexpr int wgmma_loop = 40;
+    return spec.row_tiles * 8 + wgmma_loop;
+  }
   constexpr int operands = 8;
   const int groups = spec.tokens_per_warp / 8;
   const bool is_split = spec.problem.dtype == DType::fp32;
@@ -46,17 +49,30 @@ int registers_needed(const KernelSpec& spec) {
 }
 
 int registers_available(const KernelSpec& spec) {
+  constexpr int of_wgmma = 240;  // given to the warps that multiply
+  if (spec.uses_wgmma != 0) return of_wgmma;
   return std::min(255, registers_per_multiprocessor / threads_per_block / spec.blocks_per_multiprocessor / 8 * 8);
+}
+
+// "" or why warp groups cannot multiply for the problem.
+std::string wgmma_unsupported(const Problem& problem) {
+  const Architecture& architecture = problem.architecture;
+  if (architecture.major != 9 || architecture.suffix != 'a')
+    return fmt::format("products of warp groups need sm_90a, not {}", to_string(architecture));
+  if (problem.dtype == DType::fp32) return "x in fp32 becomes two terms, which warp groups do not make";
+  if (problem.d % 8 != 0) return fmt::format("D is {}, tensor maps need a multiple of 8", problem.d);
+  return "";
 }
 
 // Ranges of columns such that the blocks of the usual T fill the device at once: neither so short that the first chunk
 // and the results weigh, nor so long that a few tokens take for ever.
 void split_columns(KernelSpec& spec) {
   constexpr std::int64_t fewest_columns = 1024;
-  constexpr std::int64_t most_columns = 8192;
-  const std::int64_t columns = spec.problem.columns();
-  const std::int64_t chunks = divide_up(columns, chunk_columns);
-  const std::int64_t blocks = divide_up(usual_tokens, tokens_per_block(spec)) * spec.row_blocks;
+  // Blocks that warp groups multiply in have fewer tokens: two ranges of the columns of large problems fill the device.
+  const std::int64_t most_columns = spec.uses_wgmma != 0 ? 16384 : 8192;
+  const std::int64_t columns = packed_columns(spec);
+  const std::int64_t chunks = columns / chunk_columns;
+  const std::int64_t blocks = divide_up(usual_tokens, project_tokens(spec)) * spec.row_blocks;
   const std::int64_t at_once = std::int64_t{multiprocessors} * spec.blocks_per_multiprocessor;
   const std::int64_t most = std::max<std::int64_t>(1, columns / fewest_columns);
   const std::int64_t wanted = std::clamp<std::int64_t>(at_once / blocks, divide_up(columns, most_columns), most);
@@ -65,7 +81,8 @@ void split_columns(KernelSpec& spec) {
   spec.k_splits = static_cast<int>(divide_up(chunks, chunks_per_split));
 }
 
-Candidate candidate(const Problem& problem, int tokens_per_warp, int row_blocks, int blocks_per_multiprocessor) {
+Candidate candidate(const Problem& problem, bool uses_wgmma, int tokens_per_warp, int row_blocks,
+                    int blocks_per_multiprocessor) {
   Candidate result;
   KernelSpec& spec = result.spec;
   spec.problem = problem;
@@ -76,12 +93,13 @@ Candidate candidate(const Problem& problem, int tokens_per_warp, int row_blocks,
   spec.row_tiles = static_cast<int>(divide_up(tiles_of(problem), row_blocks));
   spec.row_blocks = row_blocks;
   spec.blocks_per_multiprocessor = blocks_per_multiprocessor;
+  spec.uses_wgmma = uses_wgmma ? 1 : 0;
   split_columns(spec);
   // fp16: the range that has one scale. Else small, so that all multiprocessors have some.
   spec.pack_columns = problem.dtype == DType::fp16 ? spec.columns_per_split : 4 * chunk_columns;
 
   // As many chunks under way as fit, up to what the latency of memory asks for.
-  constexpr int most_stages = 4;
+  const int most_stages = uses_wgmma ? 8 : 4;
   constexpr int fewest_stages = 2;
   constexpr int reserved_smem_bytes = 1024;
   const int available = smem_bytes_of_multiprocessor(problem.architecture) / blocks_per_multiprocessor;
@@ -89,6 +107,8 @@ Candidate candidate(const Problem& problem, int tokens_per_warp, int row_blocks,
   const int stage_bytes = project_smem_bytes(spec);
   spec.pipeline_stages = std::clamp((available - reserved_smem_bytes) / stage_bytes, fewest_stages, most_stages);
   const int smem = project_smem_bytes(spec) + reserved_smem_bytes;
+  if (uses_wgmma) result.rejected = wgmma_unsupported(problem);
+  if (!result.rejected.empty()) return result;
   if ((row_blocks - 1) * spec.row_tiles >= tiles_of(problem))
     result.rejected = fmt::format("{} blocks of {} rows leave the last without any of {}", row_blocks,
                                   spec.row_tiles * 8, problem.rows());
@@ -107,19 +127,31 @@ Candidate candidate(const Problem& problem, int tokens_per_warp, int row_blocks,
 
 int packed_rows(const KernelSpec& spec) { return spec.row_tiles * spec.row_blocks * 8; }
 
+std::int64_t packed_columns(const KernelSpec& spec) {
+  const Problem& problem = spec.problem;
+  return spec.uses_wgmma != 0 ? divide_up(problem.d, chunk_columns) * chunk_columns * problem.n
+                              : divide_up(problem.columns(), chunk_columns) * chunk_columns;
+}
+
+int project_tokens(const KernelSpec& spec) { return warps * spec.tokens_per_warp; }
+int project_wgmma_threads(const KernelSpec& spec) { return spec.threads_per_block + 4 * warp_size; }
+
 int pack_phi_smem_bytes(const KernelSpec& spec) { return spec.problem.dtype == DType::fp16 ? 8 * 4 : 0; }
 
 int project_smem_bytes(const KernelSpec& spec) {
-  const int x_bytes = tokens_per_block(spec) * chunk_columns * bytes_of(spec.problem.dtype);
+  const int x_bytes = project_tokens(spec) * chunk_columns * bytes_of(spec.problem.dtype);
   const int phi_bytes = spec.row_tiles * steps_per_chunk * warp_size * 16;
-  return spec.pipeline_stages * (x_bytes + phi_bytes);
+  const int barrier_bytes = spec.uses_wgmma != 0 ? 2 * 8 : 0;
+  return spec.pipeline_stages * (x_bytes + phi_bytes + barrier_bytes);
 }
 
 double portable_forward_cost(const KernelSpec& spec) {
   // Clocks of each multiprocessor for the usual tokens, where all have work.
   constexpr double device_bytes_per_clock = 2370.0;
-  constexpr double l2_bytes_per_clock = 3100.0;
-  constexpr double clocks_per_product = 7.3;
+  // By bulk copies, or by copies of 16 bytes for each thread.
+  const double l2_bytes_per_clock = spec.uses_wgmma != 0 ? 4300.0 : 3100.0;
+  // Of a 16 x 16 operand with eight columns, on one tensor core of four.
+  const double clocks_per_product = spec.uses_wgmma != 0 ? 4.4 : 7.3;
   constexpr double schedulers = 4.0 * multiprocessors;
   const Problem& problem = spec.problem;
   const double tokens = usual_tokens;
@@ -128,7 +160,7 @@ double portable_forward_cost(const KernelSpec& spec) {
   const double h_in_bytes = x_bytes / problem.n;
   const double phi_bytes = 4.0 * problem.rows() * columns;
   const double partial_bytes = 4.0 * tokens * spec.k_splits * (problem.rows() + 1);
-  const double token_blocks = static_cast<double>(divide_up(usual_tokens, tokens_per_block(spec)));
+  const double token_blocks = static_cast<double>(divide_up(usual_tokens, project_tokens(spec)));
   const double blocks = token_blocks * spec.row_blocks * spec.k_splits;
   const double at_once = static_cast<double>(multiprocessors) * spec.blocks_per_multiprocessor;
 
@@ -138,14 +170,14 @@ double portable_forward_cost(const KernelSpec& spec) {
   const double l2 = (token_blocks * phi_bytes + x_bytes * spec.row_blocks + partial_bytes) / l2_bytes_per_clock;
   constexpr double memory_latency = 1800.0;
   const double under_way = static_cast<double>(spec.blocks_per_multiprocessor) * (spec.pipeline_stages - 1) *
-                           tokens_per_block(spec) * chunk_columns * bytes_of(problem.dtype);
+                           project_tokens(spec) * chunk_columns * bytes_of(problem.dtype);
   const double latency = x_bytes * spec.row_blocks / multiprocessors / under_way * memory_latency;
   const double terms = problem.dtype == DType::fp32 ? 2.0 : 1.0;
   const double products =
       terms * tokens / 8.0 * (columns / 16.0) * spec.row_tiles * spec.row_blocks * clocks_per_product / schedulers;
   const double turns = std::ceil(blocks / at_once) * at_once / blocks;
   // A block's first chunk and its results have nothing to overlap with where it is alone.
-  constexpr double ends_of_a_block = 6000.0;
+  const double ends_of_a_block = spec.uses_wgmma != 0 ? 2000.0 : 6000.0;
   const double ends = ends_of_a_block * std::ceil(blocks / at_once) / spec.blocks_per_multiprocessor;
   const double first = std::max({memory, l2, products, latency}) * turns + ends;
   // Packing phi is a launch more, most of which is latency.
@@ -161,7 +193,11 @@ std::vector<Candidate> portable_forward_candidates(const Problem& problem) {
   for (const int tokens_per_warp : {32, 24, 16})
     for (int row_blocks = 1; row_blocks <= most_row_blocks; ++row_blocks)
       for (const int blocks_per_multiprocessor : {2, 1})
-        list.push_back(candidate(problem, tokens_per_warp, row_blocks, blocks_per_multiprocessor));
+        list.push_back(
+            candidate(problem, /*uses_wgmma=*/false, tokens_per_warp, row_blocks, blocks_per_multiprocessor));
+  for (int row_blocks = 1; row_blocks <= most_row_blocks; ++row_blocks)
+    list.push_back(candidate(problem, /*uses_wgmma=*/true, /*tokens_per_warp=*/16, row_blocks,
+                             /*blocks_per_multiprocessor=*/1));
   return list;
 }
 

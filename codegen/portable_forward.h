@@ -7,8 +7,9 @@
 
 namespace mhcjit::codegen {
 
-// Every combination of tokens for a warp, tiles of rows for a block and blocks for a multiprocessor; for those whose
-// registers or shared memory do not suffice the reason. Every problem has a legal one.
+// Every combination of tokens for a warp, tiles of rows for a block and blocks for a multiprocessor, and of warps or
+// warp groups that multiply; for those that the device, its registers or its shared memory do not suffice for the
+// reason. Every problem has a legal one.
 std::vector<Candidate> portable_forward_candidates(const Problem& problem);
 
 // Estimated time over the time that the bytes take which must move, for many tokens.
@@ -19,7 +20,12 @@ double portable_forward_cost(const KernelSpec& spec);
 int pack_phi_smem_bytes(const KernelSpec& spec);
 int project_smem_bytes(const KernelSpec& spec);
 
-// Rows of packed phi: those of phi in whole tiles, for all blocks of rows.
+// Tokens of a block that multiplies, and threads of one of warp groups.
+int project_tokens(const KernelSpec& spec);
+int project_wgmma_threads(const KernelSpec& spec);
+
+// Rows of packed phi: those of phi in whole tiles, for all blocks of rows; and columns, in whole chunks.
 int packed_rows(const KernelSpec& spec);
+std::int64_t packed_columns(const KernelSpec& spec);
 
 }  // namespace mhcjit::codegen

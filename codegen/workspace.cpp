@@ -44,8 +44,8 @@ PreForwardWorkspace pre_forward_workspace(const KernelSpec& spec, std::int64_t t
   Regions regions;
   PreForwardWorkspace workspace;
   workspace.partial_sums = regions.add(tokens * spec.k_splits * (spec.problem.rows() + 1));
-  // A word holds both terms of half a pair, of columns in whole chunks of 64.
-  workspace.packed_phi = regions.add((spec.problem.columns() + 63) / 64 * 64 * packed_rows(spec));
+  // As many words as columns: two terms of 16 bits each.
+  workspace.packed_phi = regions.add(packed_columns(spec) * packed_rows(spec));
   if (spec.problem.dtype == DType::fp16)
     workspace.phi_factors = regions.add(std::int64_t{spec.k_splits} * packed_rows(spec));
   workspace.total_bytes = regions.end();

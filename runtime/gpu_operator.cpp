@@ -81,8 +81,8 @@ llvm::Error GpuOperator::launch_stages(const Args& args, CUstream stream) const 
   for (const LoadedKernel& loaded : kernels_) {
     if (!loaded.serves(args.T) || !is_needed(loaded.stage, args)) continue;
     const CUtensorMap* x = nullptr;
-    if (loaded.takes_tensor_map) {
-      auto map = tensor_map_of_x(driver_, spec_, args.x, args.T);
+    if (loaded.takes_tensor_map()) {
+      auto map = tensor_map_of_x(driver_, spec_.problem, loaded.box, args.x, args.T);
       if (!map) return map.takeError();
       x = *map;
     }

@@ -36,7 +36,7 @@ llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice devic
                          .threads_per_block = static_cast<std::uint32_t>(plan.threads_per_block),
                          .cluster_size = static_cast<std::uint32_t>(plan.cluster_size),
                          .max_blocks = 0,
-                         .takes_tensor_map = plan.takes_tensor_map,
+                         .box = plan.box,
                          .overlaps_previous = plan.overlaps_previous,
                          .min_tokens = plan.min_tokens,
                          .max_tokens = plan.max_tokens};

@@ -20,12 +20,13 @@ struct LoadedKernel {
   std::uint32_t cluster_size = 0;  // 0: not launched as clusters
   std::uint32_t max_blocks = 0;    // of a persistent kernel, as many as the device runs at once; 0: no limit
   bool is_runnable = true;         // false: the device cannot run even one cluster
-  bool takes_tensor_map = false;
+  codegen::TensorBox box = {};     // of the tensor map that it takes; empty: it takes none
   bool overlaps_previous = false;
   // Numbers of tokens that it serves.
   std::int64_t min_tokens = 0;
   std::int64_t max_tokens = codegen::max_tokens;
 
+  bool takes_tensor_map() const { return box != codegen::TensorBox{}; }
   bool serves(std::int64_t tokens) const { return min_tokens <= tokens && tokens <= max_tokens; }
 };
 

@@ -5,15 +5,13 @@
 namespace mhcjit::runtime {
 namespace {
 
-constexpr std::uint32_t panel_columns = 64;
-
 // What a map depends on.
 struct MapKey {
   const void* x = nullptr;
   std::int64_t T = 0;
   std::int64_t d = 0;
   int n = 0;
-  int tokens_per_tile = 0;
+  codegen::TensorBox box;
   codegen::DType dtype = codegen::DType::bf16;
 
   bool operator==(const MapKey&) const = default;
@@ -28,8 +26,8 @@ CUresult encode(const DriverApi& driver, const MapKey& key, CUtensorMap& map) {
   const cuuint64_t sizes[] = {static_cast<cuuint64_t>(key.d), static_cast<cuuint64_t>(key.T),
                               static_cast<cuuint64_t>(key.n)};
   const cuuint64_t strides[] = {row_bytes * key.n, row_bytes};
-  const cuuint32_t box[] = {panel_columns, static_cast<cuuint32_t>(key.tokens_per_tile),
-                            static_cast<cuuint32_t>(key.n)};
+  const cuuint32_t box[] = {static_cast<cuuint32_t>(key.box.columns), static_cast<cuuint32_t>(key.box.tokens),
+                            static_cast<cuuint32_t>(key.box.streams)};
   const cuuint32_t steps[] = {1, 1, 1};
   const CUtensorMapDataType type =
       key.dtype == codegen::DType::bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
@@ -40,11 +38,10 @@ CUresult encode(const DriverApi& driver, const MapKey& key, CUtensorMap& map) {
 
 }  // namespace
 
-llvm::Expected<const CUtensorMap*> tensor_map_of_x(const DriverApi& driver, const codegen::KernelSpec& spec,
-                                                   const void* x, std::int64_t T) {
+llvm::Expected<const CUtensorMap*> tensor_map_of_x(const DriverApi& driver, const codegen::Problem& problem,
+                                                   const codegen::TensorBox& box, const void* x, std::int64_t T) {
   constinit thread_local Recent<MapKey, CUtensorMap, kept_maps> maps;
-  const codegen::Problem& problem = spec.problem;
-  const MapKey key = {x, T, problem.d, problem.n, spec.tokens_per_tile, problem.dtype};
+  const MapKey key = {x, T, problem.d, problem.n, box, problem.dtype};
   return maps.get_or_make(key, [&](CUtensorMap& map) -> llvm::Error {
     const CUresult result = encode(driver, key, map);
     if (result == CUDA_SUCCESS) return llvm::Error::success();  // before the text of a failure is made

@@ -29,6 +29,7 @@
 #include <phi_fragments.cuh>
 #include <pre_args.cuh>
 #include <pre_coefficients.cuh>
+#include <ring_position.cuh>
 
 template <class Spec>
 struct PreForwardOnePass {
@@ -177,21 +178,6 @@ struct PreForwardOnePass {
     for (int slot = 0; slot < stages; ++slot) {
       arm_sums_received(slot);
       arm_h_received(slot);
-    }
-  }
-};
-
-// A place in the ring of stages, or of the slots beside it, and the parity of its present use.
-template <int size>
-struct RingPosition {
-  int index = 0;
-  int parity = 0;
-
-  MHCJIT_DEVICE void advance(int by = 1) {
-    index += by;
-    if (index >= size) {
-      index -= size;
-      parity ^= 1;
     }
   }
 };

@@ -6,7 +6,7 @@
 // x in fp16: the scale is a power of two for each row and range of columns of a split, which brings the largest value
 // near the top of fp16's range; phi_factors[s, j] = 1 / scale.
 //
-// Grid:   x = ranges of pack_columns columns, y = tiles of eight rows.
+// Grid:   x = ranges of pack_columns columns of the chunks, y = tiles of eight rows.
 // Block:  a thread makes one part, four columns of a row, of a chunk of 64 columns; half of the threads the next chunk.
 //         For the scales, a warp looks at a row.
 // Shared: the scales of eight rows.
@@ -23,15 +23,17 @@ struct PreForwardPackPhi {
   static_assert(!Spec::scales_phi || Spec::pack_columns == Spec::columns_per_split);
 };
 
-// Four columns of a row of phi * gamma; zeros beyond the last.
+// Four columns of a row of phi * gamma, from a column of the chunks on; zeros where phi has none.
 template <class Spec>
-MHCJIT_DEVICE device::Vector<float, 4> phi_part(const PreForwardArgs& args, int row, int column) {
+MHCJIT_DEVICE device::Vector<float, 4> phi_part(const PreForwardArgs& args, int row, int padded_column) {
   constexpr int size = Spec::vec_size < 4 ? Spec::vec_size : 4;
   device::Vector<float, 4> part = {};
+  int existing;
+  const int column = PackedPhi<Spec>::column_of(padded_column, existing);
   if (row >= Spec::rows) return part;
 #pragma unroll
   for (int first = 0; first < 4; first += size) {
-    if (column + first >= Spec::columns) continue;
+    if (first >= existing) continue;
     const auto values = device::load<size>(args.phi + device::i64{row} * Spec::columns + column + first);
 #pragma unroll
     for (int e = 0; e < size; ++e) part[first + e] = values[e];
@@ -57,7 +59,7 @@ MHCJIT_DEVICE void pre_forward_pack_phi(const PreForwardArgs& args) {
   const int tile = device::block_index_y();
   const int first_column = range * Spec::pack_columns;
   const int last_column =
-      first_column + Spec::pack_columns < Spec::columns ? first_column + Spec::pack_columns : Spec::columns;
+      first_column + Spec::pack_columns < Phi::padded_columns ? first_column + Spec::pack_columns : Phi::padded_columns;
   const int part = thread % Phi::tile_parts;
   const int tile_row = part / 4 % Plan::rows;
   float scale = 1.0f;
@@ -93,7 +95,6 @@ MHCJIT_DEVICE void pre_forward_pack_phi(const PreForwardArgs& args) {
     const auto values = phi_part<Spec>(args, tile * Plan::rows + tile_row, column);
     const TwoTerms first = two_terms<typename Phi::Operand>(values[0] * scale, values[1] * scale);
     const TwoTerms second = two_terms<typename Phi::Operand>(values[2] * scale, values[3] * scale);
-    device::store(args.packed_phi + Phi::first_word(chunk, tile) + part * 4,
-                  typename Phi::Words{first.high, first.low, second.high, second.low});
+    Phi::store(args.packed_phi, chunk, tile, part, first, second);
   }
 }

@@ -18,7 +18,7 @@ KernelSpec spec_of(Op op, int n, std::int64_t d) {
 TEST(LaunchPlan, GridOfTheUsualShape) {
   const KernelSpec forward = spec_of(Op::pre_forward, 4, 4096);
   EXPECT_EQ(grid_of(forward, Stage::pack_phi, 8192), (Grid{64, 3}));
-  EXPECT_EQ(grid_of(forward, Stage::project, 8192), (Grid{43, 6}));
+  EXPECT_EQ(grid_of(forward, Stage::project_wgmma, 8192), (Grid{64, 2}));
   EXPECT_EQ(grid_of(forward, Stage::apply, 8192), (Grid{8192, 1}));
   const KernelSpec backward = spec_of(Op::pre_backward, 4, 4096);
   EXPECT_EQ(grid_of(backward, Stage::coefficients, 8192), (Grid{1024, 1}));

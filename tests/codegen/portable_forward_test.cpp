@@ -46,8 +46,9 @@ TEST(PortableForward, LegalSpecsFitTheDeviceAndCoverTheProblem) {
           EXPECT_LT(spec.row_tiles * 8 * (spec.row_blocks - 1), spec.problem.rows());
           EXPECT_EQ(spec.columns_per_split % 64, 0);
           EXPECT_EQ(spec.pack_columns % 64, 0);
-          EXPECT_GE(std::int64_t{spec.k_splits} * spec.columns_per_split, spec.problem.columns());
-          EXPECT_LT(std::int64_t{spec.k_splits - 1} * spec.columns_per_split, spec.problem.columns());
+          EXPECT_GE(packed_columns(spec), spec.problem.columns());
+          EXPECT_GE(std::int64_t{spec.k_splits} * spec.columns_per_split, packed_columns(spec));
+          EXPECT_LT(std::int64_t{spec.k_splits - 1} * spec.columns_per_split, packed_columns(spec));
           EXPECT_GT(portable_forward_cost(spec), 1.0);
         }
       }
@@ -62,15 +63,23 @@ TEST(PortableForward, RejectsWithTheReason) {
   EXPECT_TRUE(
       reasons.contains("32 tokens by 80 rows need 218 registers a thread, 2 blocks a multiprocessor leave 128"));
   EXPECT_TRUE(reasons.contains("7 blocks of 16 rows leave the last without any of 80"));
+  for (const Candidate& candidate : portable_forward_candidates(problem_of(4, 127))) reasons.insert(candidate.rejected);
+  EXPECT_TRUE(reasons.contains("D is 127, tensor maps need a multiple of 8"));
+  for (const Candidate& candidate : portable_forward_candidates(problem_of(4, 128, DType::fp32)))
+    reasons.insert(candidate.rejected);
+  EXPECT_TRUE(reasons.contains("x in fp32 becomes two terms, which warp groups do not make"));
   Problem small_device = problem_of(4, 4096, DType::fp32);
   small_device.architecture = {8, 6, 0};
   for (const Candidate& candidate : portable_forward_candidates(small_device)) reasons.insert(candidate.rejected);
   EXPECT_TRUE(reasons.contains("1 blocks of 144384 bytes of shared memory, a multiprocessor of sm_86 has 102400"));
+  EXPECT_TRUE(reasons.contains("products of warp groups need sm_90a, not sm_86"));
 }
 
 // The largest tile of tokens that registers hold: each reads phi anew.
 TEST(PortableForward, KeepsAllRowsOfEightStreamsInOneBlock) {
-  const KernelSpec spec = spec_of(problem_of(8, 2048));
+  Problem problem = problem_of(8, 2048);
+  problem.architecture = {10, 0, 'a'};
+  const KernelSpec spec = spec_of(problem);
   EXPECT_EQ(spec.tokens_per_warp, 32);
   EXPECT_EQ(spec.row_tiles, 10);
   EXPECT_EQ(spec.row_blocks, 1);
@@ -78,8 +87,29 @@ TEST(PortableForward, KeepsAllRowsOfEightStreamsInOneBlock) {
   EXPECT_EQ(spec.pipeline_stages, 4);
 }
 
+// Where the device has them: with as many rows of phi as a warp's registers hold.
+TEST(PortableForward, MultipliesByWarpGroups) {
+  const KernelSpec spec = spec_of(problem_of(8, 2048));
+  EXPECT_EQ(spec.uses_wgmma, 1);
+  EXPECT_EQ(spec.row_tiles, 10);
+  EXPECT_EQ(spec.row_blocks, 1);
+  EXPECT_EQ(spec.k_splits, 2);
+  const StagePlan plan = stages(spec)[1];
+  EXPECT_EQ(plan.stage, Stage::project_wgmma);
+  EXPECT_EQ(plan.entry(), "mhcjit_pre_forward_project_wgmma");
+  EXPECT_EQ(plan.threads_per_block, 384);
+  EXPECT_EQ(plan.box, (TensorBox{64, 128, 1}));
+  EXPECT_EQ(grid_of(spec, Stage::project_wgmma, 129), (Grid{2, 2}));
+  // Each stream has chunks of its own, the last of which ends beyond D.
+  EXPECT_EQ(packed_columns(spec_of(problem_of(8, 72))), 8 * 128);
+  for (const Problem& problem : {problem_of(8, 127), problem_of(8, 2048, DType::fp32)})
+    EXPECT_EQ(spec_of(problem).uses_wgmma, 0);
+}
+
 TEST(PortableForward, PacksPhiThenMultipliesThenApplies) {
-  const KernelSpec spec = spec_of(problem_of(16, 2048));
+  Problem problem = problem_of(16, 2048);
+  problem.architecture = {10, 0, 'a'};
+  const KernelSpec spec = spec_of(problem);
   const std::vector<StagePlan> plans = stages(spec);
   ASSERT_EQ(plans.size(), 3u);
   EXPECT_EQ(plans[0].stage, Stage::pack_phi);

@@ -1,5 +1,5 @@
-// The kernels of vocabulary_kernels.cuh and vocabulary_async_kernels.cuh, for the device as text and on the host as
-// functions. Each kernel's entry is "vocabulary_" and its name.
+// The kernels of vocabulary_kernels.cuh, vocabulary_async_kernels.cuh and vocabulary_wgmma_kernels.cuh, for the device
+// as text and on the host as functions. Each kernel's entry is "vocabulary_" and its name.
 #pragma once
 
 #include <array>
@@ -39,7 +39,8 @@ struct BoxedTensor {
 inline constexpr unsigned vocabulary_threads = 128;  // block_threads there
 
 extern const char* const vocabulary_source;        // compute capability 8.0 and newer
-extern const char* const async_vocabulary_source;  // both files; 9.0 and newer
+extern const char* const async_vocabulary_source;  // and those of asynchronous copies; 9.0 and newer
+extern const char* const wgmma_vocabulary_source;  // and those of warp groups; 9.0a
 
 // Run the kernel in the host simulator on host memory. Return the fault, or "".
 std::string run_on_host(const std::string& kernel, const LaunchShape& shape, const VocabularyPointers& pointers);

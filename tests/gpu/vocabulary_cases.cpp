@@ -103,6 +103,18 @@ VocabularyCase multiply_add_case(const std::string& kernel, std::uint32_t seed) 
   return {kernel, {blocks, 1, vocabulary_threads, 0}, std::move(operands)};
 }
 
+VocabularyCase wgmma_case(const std::string& element, unsigned columns, std::uint32_t seed) {
+  std::mt19937 engine(seed);
+  Operands operands = operands_of(Words(threads * 4), Words(std::size_t{blocks} * columns * 8));
+  for (std::uint32_t& word : operands.a) word = random_pair(engine, element == "bf16");
+  for (std::uint32_t& word : operands.b) word = random_pair(engine, element == "bf16");
+  operands.c = random_normals(threads * (columns / 2), seed + 1);
+  operands.results = operands.c.size();
+  return {fmt::format("wgmma_{}_{}", element, columns),
+          {blocks, 1, vocabulary_threads, std::size_t{columns} * 32},
+          std::move(operands)};
+}
+
 VocabularyCase magnitudes_of(VocabularyCase item) {
   for (std::uint32_t& word : item.operands.a) word &= 0x7fff7fffu;
   for (std::uint32_t& word : item.operands.b) word &= 0x7fff7fffu;

@@ -33,6 +33,9 @@ std::vector<VocabularyCase> matrix_cases();
 // Fragments of 32 warps. `kernel` is multiply_add_bf16 or multiply_add_fp16.
 VocabularyCase multiply_add_case(const std::string& kernel, std::uint32_t seed);
 
+// Fragments of as many warps for one product of each warp group. `element` is "bf16" or "fp16".
+VocabularyCase wgmma_case(const std::string& element, unsigned columns, std::uint32_t seed);
+
 // The same with every element's magnitude: what its results bound.
 VocabularyCase magnitudes_of(VocabularyCase item);
 

@@ -63,6 +63,18 @@ INSTANTIATE_TEST_SUITE_P(, AsyncVocabularySource,
                                             ::testing::Values("sm_90a", "sm_100a", "sm_120a")),
                          name_of);
 
+class WgmmaVocabularySource : public ::testing::TestWithParam<Parameters> {};
+
+TEST_P(WgmmaVocabularySource, Compiles) {
+  const auto [library, architecture] = GetParam();
+  EXPECT_NE(compile(library, architecture, wgmma_vocabulary_source).find("vocabulary_wgmma_bf16_64"),
+            std::string::npos);
+}
+
+INSTANTIATE_TEST_SUITE_P(, WgmmaVocabularySource,
+                         ::testing::Combine(::testing::Values(NVRTC_13, NVRTC_12), ::testing::Values("sm_90a")),
+                         name_of);
+
 class HolderSource : public ::testing::TestWithParam<Parameters> {};
 
 TEST_P(HolderSource, Compiles) {

@@ -1,7 +1,8 @@
 // The one source of this program that is compiled against the simulator's device.cuh.
-// clang-format off: the second file counts on the first.
+// clang-format off: the other files count on the first.
 #include "vocabulary_kernels.cuh"
 #include "vocabulary_async_kernels.cuh"
+#include "vocabulary_wgmma_kernels.cuh"
 // clang-format on
 
 #include <algorithm>
@@ -20,7 +21,8 @@ static_assert(block_threads == vocabulary_threads);
 
 #define MHCJIT_ENTRY(name) {#name, vocabulary_##name},
 const std::map<std::string, void (*)(VocabularyArgs)>& entries() {
-  static const std::map<std::string, void (*)(VocabularyArgs)> table = {MHCJIT_VOCABULARY_KERNELS(MHCJIT_ENTRY)};
+  static const std::map<std::string, void (*)(VocabularyArgs)> table = {
+      MHCJIT_VOCABULARY_KERNELS(MHCJIT_ENTRY) MHCJIT_WGMMA_VOCABULARY_KERNELS(MHCJIT_ENTRY)};
   return table;
 }
 

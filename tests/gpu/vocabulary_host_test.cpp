@@ -57,6 +57,27 @@ TEST(VocabularyOnHost, MultiplyAddSumsAllTerms) {
   }
 }
 
+// As MultiplyAddSumsAllTerms; and of eight columns each by itself that column of B is multiplied with every row of A.
+TEST(VocabularyOnHost, WgmmaSumsAllTermsOfEachColumn) {
+  for (const std::string element : {"bf16", "fp16"}) {
+    for (const unsigned columns : {8u, 16u, 32u, 64u}) {
+      VocabularyCase item = wgmma_case(element, columns, 1);
+      const bool is_bf16 = element == "bf16";
+      for (std::uint32_t& word : item.operands.a) word = is_bf16 ? 0x40404040u : 0x42004200u;  // 3
+      for (std::uint32_t& word : item.operands.c) word = std::bit_cast<std::uint32_t>(1.0f);
+      // Column j is 0.5 where j % 8 is 3, else 0: four words of eight rows, of either half of the rows.
+      for (std::size_t i = 0; i < item.operands.b.size(); ++i)
+        item.operands.b[i] = i / 4 % 8 != 3 ? 0u : is_bf16 ? 0x3f003f00u : 0x38003800u;
+      const Words result = run_clean(item);
+      for (std::size_t i = 0; i < result.size(); ++i) {
+        const std::size_t thread = i / (columns / 2);
+        const std::size_t column = thread % 4 * 2 + i % 2;
+        ASSERT_EQ(std::bit_cast<float>(result[i]), column == 3 ? 25.0f : 1.0f) << item.kernel << " " << i;
+      }
+    }
+  }
+}
+
 TEST(VocabularyOnHost, CopyBytesKeepsTheWords) {
   const AsyncCase& item = async_case("copy_bytes");
   EXPECT_EQ(run_clean(item), item.operands.a);

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <random>
 
@@ -115,6 +116,26 @@ class Vocabulary : public GpuTest {
     EXPECT_EQ(different, 0u) << kernel << ": of " << host.size();
   }
 
+  // Of products, over several seeds.
+  void expect_products_within_bound(const std::function<VocabularyCase(std::uint32_t seed)>& case_of) {
+    double worst = 0.0;
+    for (std::uint32_t seed = 0; seed < 8; ++seed) {
+      const VocabularyCase item = case_of(seed);
+      const VocabularyCase magnitudes = magnitudes_of(item);
+      const Words device = on_device(item.kernel, item.shape, item.operands);
+      const Words host = on_host(item.kernel, item.shape, item.operands);
+      const Words terms = on_host(magnitudes.kernel, magnitudes.shape, magnitudes.operands);
+      for (std::size_t i = 0; i < host.size(); ++i) {
+        const double difference =
+            static_cast<double>(std::bit_cast<float>(device[i])) - static_cast<double>(std::bit_cast<float>(host[i]));
+        const double error = std::abs(difference) / static_cast<double>(std::bit_cast<float>(terms[i]));
+        worst = error <= worst ? worst : error;
+      }
+    }
+    EXPECT_LE(worst, multiply_add_bound) << case_of(0).kernel;
+    RecordProperty(case_of(0).kernel + " log2 error", fmt::format("{:.2f}", std::log2(worst)));
+  }
+
   std::unique_ptr<KernelProgram> program_;
 };
 
@@ -203,24 +224,24 @@ TEST_F(Vocabulary, MatricesAndPairsAreAlike) {
 }
 
 TEST_F(Vocabulary, MultiplyAddIsWithinItsBound) {
-  for (const std::string kernel : {"multiply_add_bf16", "multiply_add_fp16"}) {
-    double worst = 0.0;
-    for (std::uint32_t seed = 0; seed < 8; ++seed) {
-      const VocabularyCase item = multiply_add_case(kernel, seed);
-      const VocabularyCase magnitudes = magnitudes_of(item);
-      const Words device = on_device(kernel, item.shape, item.operands);
-      const Words host = on_host(kernel, item.shape, item.operands);
-      const Words terms = on_host(kernel, magnitudes.shape, magnitudes.operands);
-      for (std::size_t i = 0; i < host.size(); ++i) {
-        const double difference =
-            static_cast<double>(std::bit_cast<float>(device[i])) - static_cast<double>(std::bit_cast<float>(host[i]));
-        const double error = std::abs(difference) / static_cast<double>(std::bit_cast<float>(terms[i]));
-        worst = error <= worst ? worst : error;
-      }
-    }
-    EXPECT_LE(worst, multiply_add_bound) << kernel;
-    RecordProperty(kernel + " log2 error", fmt::format("{:.2f}", std::log2(worst)));
+  for (const std::string kernel : {"multiply_add_bf16", "multiply_add_fp16"})
+    expect_products_within_bound([&](std::uint32_t seed) { return multiply_add_case(kernel, seed); });
+}
+
+class WgmmaVocabulary : public Vocabulary {
+ protected:
+  void SetUp() override {
+    GpuTest::SetUp();
+    if (IsSkipped()) return;
+    if (gpu().architecture != "sm_90a") GTEST_SKIP() << gpu().architecture << " has no products of warp groups";
+    program_ = std::make_unique<KernelProgram>(gpu(), wgmma_vocabulary_source);
   }
+};
+
+TEST_F(WgmmaVocabulary, ProductsAreWithinTheBoundOfMultiplyAdd) {
+  for (const std::string element : {"bf16", "fp16"})
+    for (const unsigned columns : {8u, 16u, 32u, 64u})
+      expect_products_within_bound([&](std::uint32_t seed) { return wgmma_case(element, columns, seed); });
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include <device.cuh>
 
+#include <array>
 #include <bit>
 #include <cstring>
 
@@ -104,21 +105,24 @@ inline Vector<u32, 4> load_matrices(SharedAddress row, const Place& where = Plac
   return std::bit_cast<Vector<u32, 4>>(mhcjit::sim::load_matrices(row, where));
 }
 
+// Each product of two floats is exact in double.
+template <class Element>
+float sum_of_products(double sum, const std::array<u32, 8>& row, const std::array<u32, 8>& column) {
+  for (int word = 0; word < 8; ++word) {
+    sum += static_cast<double>(low_half<Element>(row[word])) * static_cast<double>(low_half<Element>(column[word]));
+    sum += static_cast<double>(high_half<Element>(row[word])) * static_cast<double>(high_half<Element>(column[word]));
+  }
+  return static_cast<float>(sum);
+}
+
 template <class Element>
 void multiply_add(float (&sums)[4], const Vector<u32, 4>& a, u32 b0, u32 b1, const Place& where = Place::current()) {
   const mhcjit::sim::Fragments fragments =
       mhcjit::sim::exchange_fragments(std::bit_cast<std::array<std::uint32_t, 4>>(a), b0, b1, where);
   for (int row = 0; row < 2; ++row) {
     for (int column = 0; column < 2; ++column) {
-      // Each product of two floats is exact in double.
-      double sum = sums[2 * row + column];
-      for (int word = 0; word < 8; ++word) {
-        const u32 left = fragments.rows[row][word];
-        const u32 right = fragments.columns[column][word];
-        sum += static_cast<double>(low_half<Element>(left)) * static_cast<double>(low_half<Element>(right));
-        sum += static_cast<double>(high_half<Element>(left)) * static_cast<double>(high_half<Element>(right));
-      }
-      sums[2 * row + column] = static_cast<float>(sum);
+      float& sum = sums[2 * row + column];
+      sum = sum_of_products<Element>(sum, fragments.rows[row], fragments.columns[column]);
     }
   }
 }

@@ -17,8 +17,8 @@ namespace context = boost::context;
 // Kernels keep their registers here; the sanitizers multiply what they need.
 constexpr std::size_t stack_bytes = std::size_t{256} * 1024;
 
-// When copies happen. One is drawn for each cluster: a wait that is missing shows in `late`, memory that is given away
-// too early in `early`.
+// When copies and products of warp groups happen. One is drawn for each cluster: a wait that is missing shows in
+// `late`, memory that is given away too early in `early`.
 enum class Delay { early, even, late };
 
 // The blocks of one cluster while they run.
@@ -131,10 +131,19 @@ class Cluster {
   }
 
   void copy_async(std::byte* to, const void* from, std::uint32_t bytes) {
-    const bool at_once = delay_ == Delay::early || (delay_ == Delay::even && order_.below(2) == 0);
-    threads_[current_].copies.ask(to, from, bytes, at_once);
+    const auto step = [=] { copy_or_zeros(to, from, bytes); };
+    if (is_at_once())
+      step();
+    else
+      copies().ask(step);
   }
-  OwnCopies& copies() { return threads_[current_].copies; }
+  OwnWork& copies() { return threads_[current_].copies; }
+
+  OwnWork& products() { return threads_[current_].products; }
+  void products_commit() {
+    products().commit();
+    if (is_at_once()) products().wait(0);
+  }
 
   void cluster_arrive(const Place& where) {
     exchange("cluster_arrive", {}, where);
@@ -197,7 +206,8 @@ class Cluster {
       if (!abandoned_) {
         body();
         if (thread.has_arrived) throw Fault("ended between cluster_arrive and cluster_wait");
-        if (thread.copies.are_left()) throw Fault("ended without waiting for all of its copies");
+        if (thread.copies.is_left()) throw Fault("ended without waiting for all of its copies");
+        if (thread.products.is_left()) throw Fault("ended without waiting for all of its products");
       }
     } catch (const Fault& fault) {
       blame(current_, fault.what());
@@ -240,6 +250,9 @@ class Cluster {
     resume(take(takes_slow ? slow_ready_ : ready_));
     return true;
   }
+
+  // Of work that a thread has asked for and can wait for itself.
+  bool is_at_once() { return delay_ == Delay::early || (delay_ == Delay::even && order_.below(2) == 0); }
 
   bool is_turn_of_transfers(std::size_t ready) {
     if (transfers_.empty() || ready == 0) return ready == 0;
@@ -406,6 +419,10 @@ void start(const Transfer& transfer) { running->start(transfer); }
 void copy_async(std::byte* to, const void* from, std::uint32_t bytes) { running->copy_async(to, from, bytes); }
 void copy_commit() { running->copies().commit(); }
 void copy_wait(int pending, const Place&) { running->copies().wait(static_cast<std::size_t>(pending)); }
+
+void products_ask(std::function<void()> step) { running->products().ask(std::move(step)); }
+void products_commit() { running->products_commit(); }
+void products_wait(int pending, const Place&) { running->products().wait(static_cast<std::size_t>(pending)); }
 void cluster_arrive(const Place& where) { running->cluster_arrive(where); }
 void cluster_wait(const Place& where) { running->cluster_wait(where); }
 void set_registers(int count, const Place& where) { running->set_registers(count, where); }

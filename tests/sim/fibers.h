@@ -13,7 +13,7 @@
 #include "address_sanitizer.h"
 #include "barrier_phase.h"
 #include "guarded_buffer.h"
-#include "own_copies.h"
+#include "own_work.h"
 #include "simulator.h"
 #include "transfer.h"
 #include "waiting.h"
@@ -55,7 +55,8 @@ struct Thread {
   Block* block = nullptr;
   Warp* warp = nullptr;
   Waiting waiting;
-  OwnCopies copies;
+  OwnWork copies;
+  OwnWork products;
   std::uint32_t exchanges = 0;        // of its warp, so far
   bool has_arrived = false;           // at the cluster's barrier, without having waited
   std::uint32_t arrived_in_turn = 0;  // of the cluster's barrier, then

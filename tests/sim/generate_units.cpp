@@ -32,7 +32,7 @@ std::string wrap(const std::string& problem, const codegen::KernelSpec& spec) {
         "       {1}_{0}(*static_cast<const {2}*>(args){3});\n"
         "     }}}},\n",
         stage.entry(), unit, args,
-        stage.takes_tensor_map ? ", *static_cast<const device::TensorMap*>(tensor_map)" : "");
+        stage.takes_tensor_map() ? ", *static_cast<const device::TensorMap*>(tensor_map)" : "");
   }
   return fmt::format(
       "{}\n{}\n#include \"unit.h\"\n\n"

@@ -86,14 +86,15 @@ class Buffers {
 
 // What the runtime encodes of x for the same launch.
 template <typename Args>
-TensorShape shape_of_x(const codegen::KernelSpec& spec, const Args& args) {
-  const auto n = static_cast<std::uint32_t>(spec.problem.n);
-  const auto d = static_cast<std::uint64_t>(spec.problem.d);
-  const auto element_bytes = static_cast<std::uint32_t>(codegen::bytes_of(spec.problem.dtype));
+TensorShape shape_of_x(const codegen::Problem& problem, const codegen::TensorBox& box, const Args& args) {
+  const auto n = static_cast<std::uint32_t>(problem.n);
+  const auto d = static_cast<std::uint64_t>(problem.d);
+  const auto element_bytes = static_cast<std::uint32_t>(codegen::bytes_of(problem.dtype));
   return {.base = args.x,
           .sizes = {d, static_cast<std::uint64_t>(args.T), n},
           .strides = {n * d * element_bytes, d * element_bytes},
-          .box = {swizzle_row_bytes / element_bytes, static_cast<std::uint32_t>(spec.tokens_per_tile), n},
+          .box = {static_cast<std::uint32_t>(box.columns), static_cast<std::uint32_t>(box.tokens),
+                  static_cast<std::uint32_t>(box.streams)},
           .element_bytes = element_bytes,
           .swizzle_128 = true};
 }
@@ -131,8 +132,8 @@ std::string launch(const Operator& op, const Args& args, std::uint64_t seed) {
                            .seed = seed,
                            .cluster_size = std::max(1, stage.cluster_size)};
     alignas(64) std::array<std::byte, tensor_map_bytes> map = {};
-    if (stage.takes_tensor_map) {
-      std::string refused = encode(shape_of_x(op.spec, args), map.data());
+    if (stage.takes_tensor_map()) {
+      std::string refused = encode(shape_of_x(op.spec.problem, stage.box, args), map.data());
       if (!refused.empty()) return refused;
     }
     const std::string fault = run(launch, [&] { entry->call(&kernel_args, map.data()); });

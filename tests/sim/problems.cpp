@@ -12,7 +12,7 @@ namespace {
 
 llvm::Error bad_name(std::string_view name) {
   return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
-                    "problem is '{}', allowed: nN_dD_DTYPE[_gamma][_cC_tT[_sS]|_wW_rR|_fC_kK]", name);
+                    "problem is '{}', allowed: nN_dD_DTYPE[_gamma][_cC_tT[_sS]|_wW_rR|_gR[_sS]|_fC_kK]", name);
 }
 
 llvm::Expected<codegen::KernelSpec> one_pass_spec(codegen::Problem problem, int cluster_size, int tokens_per_tile) {
@@ -43,6 +43,15 @@ llvm::Expected<codegen::KernelSpec> portable_spec(const codegen::Problem& proble
       return candidate.spec;
   return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no portable spec with {} tokens a warp and {} blocks of rows",
                     to_string(problem), tokens_per_warp, row_blocks);
+}
+
+llvm::Expected<codegen::KernelSpec> wgmma_spec(codegen::Problem problem, int row_blocks) {
+  problem.architecture = {9, 0, 'a'};
+  for (const codegen::Candidate& candidate : candidates(problem, codegen::KernelTemplate::portable))
+    if (candidate.legal() && candidate.spec.uses_wgmma != 0 && candidate.spec.row_blocks == row_blocks)
+      return candidate.spec;
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no spec of warp groups with {} blocks of rows",
+                    to_string(problem), row_blocks);
 }
 
 llvm::Expected<codegen::KernelSpec> few_tokens_spec(codegen::Problem problem, int cluster_size, int chunks_per_warp) {
@@ -90,6 +99,12 @@ llvm::Expected<codegen::KernelSpec> parse_spec(std::string_view name, codegen::O
   if (take_number("w", tokens_per_warp)) {
     if (!take_number("r", row_blocks) || !parts.empty()) return bad_name(name);
     return portable_spec(problem, tokens_per_warp, row_blocks);
+  }
+  if (take_number("g", row_blocks)) {
+    llvm::Expected<codegen::KernelSpec> spec = wgmma_spec(problem, row_blocks);
+    if (!spec || parts.empty()) return spec;
+    if (!take_number("s", spec->pipeline_stages) || !parts.empty()) return bad_name(name);
+    return spec;
   }
   int cluster_size = 0;
   int chunks_per_warp = 0;

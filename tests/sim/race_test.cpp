@@ -70,7 +70,7 @@ std::set<std::string> lines_of(const std::string& text) {
 
 std::vector<Place> places_in(const std::vector<std::filesystem::path>& kernels) {
   static const std::regex calls(
-      R"(device::((block_barrier|warp_barrier|barrier_(arrive|arrive_expect|wait|wait_cluster)|cluster_(arrive|wait)|copy_wait<.*>)\(.*))");
+      R"(device::((block_barrier|warp_barrier|barrier_(arrive|arrive_expect|wait|wait_cluster)|cluster_(arrive|wait)|copy_wait<.*>|wgmma_wait<.*>)\(.*))");
   static const std::regex functions(R"(^\s*MHCJIT_DEVICE [^(]*\b(\w+)\()");
   std::vector<Place> places;
   for (const std::filesystem::path& file : kernels) {
@@ -97,13 +97,15 @@ std::set<std::string> names_of(const std::vector<Place>& places) {
 const std::filesystem::path templates = MHCJIT_TEMPLATES;
 constexpr const char* one_pass = "pre_forward_one_pass.cuh";
 constexpr const char* few_tokens = "pre_forward_few_tokens.cuh";
+constexpr const char* project_wgmma = "pre_forward_project_wgmma.cuh";
 
 // The templates, less those of other kernels than the portable ones.
 std::vector<std::filesystem::path> portable_kernels() {
   std::vector<std::filesystem::path> files;
   for (const auto& file : std::filesystem::directory_iterator(templates)) {
     const std::string name = file.path().filename().string();
-    if (file.path().extension() == ".cuh" && name != one_pass && name != few_tokens && !name.starts_with("device"))
+    if (file.path().extension() == ".cuh" && name != one_pass && name != few_tokens && name != project_wgmma &&
+        !name.starts_with("device"))
       files.push_back(file.path());
   }
   return files;
@@ -140,6 +142,10 @@ Program one_pass_program() {
 std::vector<Program> programs() {
   return {{"portable", MHCJIT_RACE_CHECK, {"n1_d264_fp16_gamma", "3"}, portable_kernels()},
           {"few_tokens", MHCJIT_RACE_CHECK, {"n1_d64_bf16_gamma_f2_k1", "13"}, {templates / few_tokens}},
+          {"project_wgmma",
+           MHCJIT_RACE_CHECK,
+           {"n1_d264_bf16_gamma_g1_s2", "3"},
+           {templates / project_wgmma, templates / "pre_forward_apply.cuh"}},
           one_pass_program(),
           {"ring", MHCJIT_RING_RACE_CHECK, {}, {MHCJIT_RING_KERNEL}}};
 }

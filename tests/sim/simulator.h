@@ -89,6 +89,12 @@ void copy_commit();
 // For all groups but the `pending` youngest.
 void copy_wait(int pending, const Place& where);
 
+// Products of a warp group, which the thread waits for itself; device_wgmma.cuh has checked the operands.
+void products_ask(std::function<void()> step);
+void products_commit();
+// For all batches but the `pending` youngest.
+void products_wait(int pending, const Place& where);
+
 void cluster_arrive(const Place& where);
 void cluster_wait(const Place& where);
 

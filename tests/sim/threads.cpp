@@ -10,7 +10,7 @@
 
 #include <fmt/format.h>
 
-#include "own_copies.h"
+#include "own_work.h"
 #include "random_order.h"
 #include "thread_cluster.h"
 #include "transfer_engine.h"
@@ -28,8 +28,9 @@ struct ThisThread {
   int lane = 0;
   std::uint32_t exchanges = 0;
   std::array<std::array<std::uint32_t, std::size_t{warp_size} * max_exchange_words>, 2> words;  // of the last two
-  OwnCopies copies;
-  RandomOrder copy_order{0};  // when copies are made
+  OwnWork copies;
+  OwnWork products;
+  RandomOrder work_order{0};  // when copies and products are made
   bool has_arrived = false;   // at the cluster's barrier, without having waited
   int cluster_parity = 0;
 };
@@ -88,7 +89,8 @@ void run_thread(const ThisThread& thread, const std::function<void()>& body) {
   try {
     body();
     if (this_thread.has_arrived) throw Fault("ended between cluster_arrive and cluster_wait");
-    if (this_thread.copies.are_left()) throw Fault("ended without waiting for all of its copies");
+    if (this_thread.copies.is_left()) throw Fault("ended without waiting for all of its copies");
+    if (this_thread.products.is_left()) throw Fault("ended without waiting for all of its products");
   } catch (const Fault& fault) {
     const Position& at = thread.position;
     end_with_fault(thread.cluster->launch,
@@ -129,7 +131,7 @@ std::string run_cluster(const Launch& launch, std::uint64_t index, const std::fu
         thread.warp = &block.warps[i / warp_size];
         thread.activity = &cluster.activities[static_cast<std::size_t>(rank) * launch.threads_per_block + i];
         thread.lane = i % warp_size;
-        thread.copy_order = RandomOrder(launch.seed + static_cast<std::uint64_t>(i));
+        thread.work_order = RandomOrder(launch.seed + static_cast<std::uint64_t>(i));
         thread.position = {.thread = i,
                            .block_x = static_cast<std::uint32_t>(index % clusters_x * launch.cluster_size + rank),
                            .block_y = static_cast<std::uint32_t>(index / clusters_x),
@@ -240,11 +242,24 @@ void barrier_wait(std::uint32_t barrier, int parity, Scope, const Place& where) 
 void start(const Transfer& transfer) { this_thread.engine->push(transfer); }
 
 void copy_async(std::byte* to, const void* from, std::uint32_t bytes) {
-  this_thread.copies.ask(to, from, bytes, this_thread.copy_order.below(2) == 0);
+  const auto step = [=] { copy_or_zeros(to, from, bytes); };
+  if (this_thread.work_order.below(2) == 0)
+    step();
+  else
+    this_thread.copies.ask(step);
 }
 void copy_commit() { this_thread.copies.commit(); }
 void copy_wait(int pending, const Place& where) {
   if (!is_deleted(where)) this_thread.copies.wait(static_cast<std::size_t>(pending));
+}
+
+void products_ask(std::function<void()> step) { this_thread.products.ask(std::move(step)); }
+void products_commit() {
+  this_thread.products.commit();
+  if (this_thread.work_order.below(2) == 0) this_thread.products.wait(0);
+}
+void products_wait(int pending, const Place& where) {
+  if (!is_deleted(where)) this_thread.products.wait(static_cast<std::size_t>(pending));
 }
 
 void cluster_arrive(const Place& where) {

@@ -64,4 +64,13 @@ Fragments exchange_fragments(const std::array<std::uint32_t, 4>& a, std::uint32_
   return fragments;
 }
 
+std::array<std::array<std::uint32_t, 8>, 2> exchange_rows(const std::array<std::uint32_t, 4>& a, const Place& where) {
+  const auto all = warp_exchange("wgmma", a, where);
+  std::array<std::array<std::uint32_t, 8>, 2> rows;
+  for (std::size_t i = 0; i < 2; ++i)
+    for (std::size_t word = 0; word < 8; ++word)
+      rows[i][word] = all[(this_lane() / 4 * 4 + word % 4) * a.size() + i + word / 4 * 2];
+  return rows;
+}
+
 }  // namespace mhcjit::sim

@@ -23,4 +23,7 @@ struct Fragments {
 Fragments exchange_fragments(const std::array<std::uint32_t, 4>& a, std::uint32_t b0, std::uint32_t b1,
                              const Place& where);
 
+// The rows g and g + 8 of a 16 x 16 matrix of which every lane gives its words, two elements to a word.
+std::array<std::array<std::uint32_t, 8>, 2> exchange_rows(const std::array<std::uint32_t, 4>& a, const Place& where);
+
 }  // namespace mhcjit::sim
