@@ -54,6 +54,7 @@ void add_main_constants(const KernelSpec& spec, Constants& list) {
          {"row_blocks", spec.row_blocks},
          {"k_splits", spec.k_splits},
          {"columns_per_split", spec.columns_per_split},
+         {"columns_per_sum", spec.columns_per_sum},
          {"pack_columns", spec.pack_columns},
          {"uses_wgmma", spec.uses_wgmma},
          {"pipeline_stages", spec.pipeline_stages},

@@ -55,6 +55,7 @@ struct KernelSpec {
   int row_tiles = 0;  // of eight rows of phi that a block keeps sums for
   int k_splits = 0;   // ranges of columns that are summed apart
   int columns_per_split = 0;
+  int columns_per_sum = 0;            // that are summed by the tensor cores alone; of fp16, that have one scale
   int pack_columns = 0;               // of phi, that a block packs
   int blocks_per_multiprocessor = 0;  // that multiply, at once
   int uses_wgmma = 0;                 // 1: warp groups multiply, in chunks of columns of one stream

@@ -38,7 +38,7 @@ int smem_bytes_of_multiprocessor(const Architecture& architecture) {
 int registers_needed(const KernelSpec& spec) {
   if (spec.uses_wgmma != 0) {
     constexpr int wgmma_loop = 40;
-    return spec.row_tiles * 8 + wgmma_loop;
+    return spec.row_tiles * 12 + wgmma_loop;
   }
   constexpr int operands = 8;
   const int groups = spec.tokens_per_warp / 8;
@@ -76,9 +76,15 @@ void split_columns(KernelSpec& spec) {
   const std::int64_t at_once = std::int64_t{multiprocessors} * spec.blocks_per_multiprocessor;
   const std::int64_t most = std::max<std::int64_t>(1, columns / fewest_columns);
   const std::int64_t wanted = std::clamp<std::int64_t>(at_once / blocks, divide_up(columns, most_columns), most);
-  const std::int64_t chunks_per_split = divide_up(chunks, wanted);
-  spec.columns_per_split = static_cast<int>(chunks_per_split * chunk_columns);
-  spec.k_splits = static_cast<int>(divide_up(chunks, chunks_per_split));
+  // At each step the tensor cores drop what stands below a sum's last bit. Warp groups, whose ranges are long, add up
+  // shorter sums.
+  constexpr std::int64_t most_chunks_per_sum = 2048 / chunk_columns;
+  const std::int64_t wanted_chunks = divide_up(chunks, wanted);
+  const std::int64_t sums_per_split = spec.uses_wgmma != 0 ? divide_up(wanted_chunks, most_chunks_per_sum) : 1;
+  const std::int64_t chunks_per_sum = divide_up(wanted_chunks, sums_per_split);
+  spec.columns_per_sum = static_cast<int>(chunks_per_sum * chunk_columns);
+  spec.columns_per_split = static_cast<int>(sums_per_split) * spec.columns_per_sum;
+  spec.k_splits = static_cast<int>(divide_up(chunks, sums_per_split * chunks_per_sum));
 }
 
 Candidate candidate(const Problem& problem, bool uses_wgmma, int tokens_per_warp, int row_blocks,
@@ -96,7 +102,7 @@ Candidate candidate(const Problem& problem, bool uses_wgmma, int tokens_per_warp
   spec.uses_wgmma = uses_wgmma ? 1 : 0;
   split_columns(spec);
   // fp16: the range that has one scale. Else small, so that all multiprocessors have some.
-  spec.pack_columns = problem.dtype == DType::fp16 ? spec.columns_per_split : 4 * chunk_columns;
+  spec.pack_columns = problem.dtype == DType::fp16 ? spec.columns_per_sum : 4 * chunk_columns;
 
   // As many chunks under way as fit, up to what the latency of memory asks for.
   const int most_stages = uses_wgmma ? 8 : 4;

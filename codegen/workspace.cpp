@@ -47,7 +47,8 @@ PreForwardWorkspace pre_forward_workspace(const KernelSpec& spec, std::int64_t t
   // As many words as columns: two terms of 16 bits each.
   workspace.packed_phi = regions.add(packed_columns(spec) * packed_rows(spec));
   if (spec.problem.dtype == DType::fp16)
-    workspace.phi_factors = regions.add(std::int64_t{spec.k_splits} * packed_rows(spec));
+    workspace.phi_factors =
+        regions.add((packed_columns(spec) + spec.columns_per_sum - 1) / spec.columns_per_sum * packed_rows(spec));
   workspace.total_bytes = regions.end();
   return workspace;
 }

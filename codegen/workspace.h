@@ -12,7 +12,7 @@ namespace mhcjit::codegen {
 struct PreForwardWorkspace {
   std::size_t partial_sums = 0;  // float [T, k_splits, M + 1]
   std::size_t packed_phi = 0;    // as templates/packed_phi.cuh says
-  std::size_t phi_factors = 0;   // float [k_splits, packed rows]; x in fp16
+  std::size_t phi_factors = 0;   // float [sums of columns, packed rows]; x in fp16
   std::size_t total_bytes = 0;
 };
 

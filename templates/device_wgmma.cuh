@@ -23,6 +23,18 @@ MHCJIT_DEVICE void wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory");
 }
 
+// Waits for all of the group's batches, whose sums are then complete. That they pass through it keeps the compiler from
+// reading them earlier.
+template <int blocks>
+MHCJIT_DEVICE void wgmma_wait_for(float (&sums)[blocks][4]) {
+  wgmma_wait<0>();
+#pragma unroll
+  for (int block = 0; block < blocks; ++block) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) asm volatile("" : "+f"(sums[block][e])::"memory");
+  }
+}
+
 // sums += A * B for the warp's 16 rows of A, 16 x 16, and `columns` columns of B: 8, 16, 32 or 64. For each eight
 // columns a lane holds four sums, laid out as those of multiply_add; so are the words of A.
 //

@@ -20,7 +20,7 @@ struct PreForwardArgs {
   // workspace
   float* partial_sums;       // [T, k_splits, M + 1]: partial h_mix, then the partial sum of squares
   unsigned int* packed_phi;  // phi * gamma as operands of the tensor cores (packed_phi.cuh)
-  float* phi_factors;        // [k_splits, rows of packed_phi]: by what sums over its rows are multiplied
+  float* phi_factors;        // [sums of columns, rows of packed_phi]: by what sums over its rows are multiplied
   long long tokens;
   float norm_eps;
   float hc_eps;

@@ -53,7 +53,8 @@ MHCJIT_DEVICE void pre_forward_apply(const PreForwardArgs& args) {
 #pragma unroll 8
       for (int split = 0; split < Spec::k_splits; ++split) {
         float value = partial[split * (Spec::rows + 1) + row];
-        if (Spec::scales_phi && row < Spec::rows) value *= args.phi_factors[split * PackedPhi<Spec>::tiles * 8 + row];
+        if (Spec::scales_phi && !Spec::uses_wgmma && row < Spec::rows)
+          value *= args.phi_factors[split * PackedPhi<Spec>::tiles * 8 + row];
         sum += value;
       }
       sums[row] = sum;

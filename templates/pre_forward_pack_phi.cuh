@@ -3,8 +3,8 @@
 //
 //     packed_phi: high + low = phi[j, k] * gamma[k] * scale, where the scale is 1
 //
-// x in fp16: the scale is a power of two for each row and range of columns of a split, which brings the largest value
-// near the top of fp16's range; phi_factors[s, j] = 1 / scale.
+// x in fp16: the scale is a power of two for each row and range of columns that are summed together, which brings the
+// largest value near the top of fp16's range; phi_factors[range, j] = 1 / scale.
 //
 // Grid:   x = ranges of pack_columns columns of the chunks, y = tiles of eight rows.
 // Block:  a thread makes one part, four columns of a row, of a chunk of 64 columns; half of the threads the next chunk.
@@ -20,7 +20,7 @@ struct PreForwardPackPhi {
   static constexpr int shared_floats = Spec::scales_phi ? rows : 0;
   static_assert(Spec::threads_per_block == rows * device::warp_size);
   static_assert(Spec::pack_columns % PackedPhi<Spec>::chunk_columns == 0);
-  static_assert(!Spec::scales_phi || Spec::pack_columns == Spec::columns_per_split);
+  static_assert(!Spec::scales_phi || Spec::pack_columns == Spec::columns_per_sum);
 };
 
 // Four columns of a row of phi * gamma, from a column of the chunks on; zeros where phi has none.

@@ -4,7 +4,8 @@
 //     partial_sums[t, s, j] = sum over the columns k of split s of x[t, k] * packed_phi[j, k]       j < M
 //     partial_sums[t, s, M] = sum over the columns k of split s of x[t, k]^2
 //
-// Products at nearly twice the rate of those that a warp makes by itself (pre_forward_project.cuh).
+// Products at nearly twice the rate of those that a warp makes by itself (pre_forward_project.cuh). At each step the
+// tensor cores drop what stands below a sum's last bit: their sums are of columns_per_sum columns, and added in fp32.
 //
 // Grid:   x = tiles of tokens_per_block tokens * row_blocks, y = k_splits.
 // Block:  gemm warps  each multiplies 16 tokens of its own with the block's row_tiles * 8 rows of phi
@@ -36,11 +37,13 @@ struct PreForwardProjectWgmma {
   static_assert(stage_bytes % 1024 == 0);  // which the swizzle counts from
   static constexpr int barriers_offset = stages * stage_bytes;
   static constexpr int shared_floats = (barriers_offset + 2 * stages * 8) / 4;
+  static constexpr int chunks_per_sum = Spec::columns_per_sum / Phi::chunk_columns;
   static constexpr int chunks_per_split = Spec::columns_per_split / Phi::chunk_columns;
   static constexpr int all_chunks = Phi::padded_columns / Phi::chunk_columns;
   static constexpr int chunks_per_stream = Phi::padded_row_columns / Phi::chunk_columns;
   static_assert(Spec::threads_per_block == 256 && Spec::tokens_per_warp == 16);
-  static_assert(Spec::columns_per_split % Phi::chunk_columns == 0);
+  static_assert(Spec::columns_per_split % Spec::columns_per_sum == 0);
+  static_assert(Spec::columns_per_sum % Phi::chunk_columns == 0);
   static_assert(Spec::row_tiles * Spec::row_blocks * 8 >= Spec::rows);
 
   device::SharedAddress base;
@@ -114,45 +117,63 @@ MHCJIT_DEVICE void multiply_chunks(const PreForwardProjectWgmma<Spec>& plan, con
   using Element = typename Spec::Element;
   constexpr int columns = Plan::columns;
   const int warp_token = warp * Spec::tokens_per_warp;
+  const int quad = lane % 4;
 
   // The row of x that this lane addresses for load_matrices, and which half of a step's columns.
   const device::SharedAddress lane_offset = (warp_token + lane % 16) * 128 + ((lane / 16) ^ (lane % 8)) * 16;
-  float sums[columns / 8][4] = {};
+  // Of fp16 each warp reads what the kernel before has left.
+  if constexpr (Spec::scales_phi) device::wait_for_previous_kernel();
+  float totals[Spec::row_tiles][4] = {};
   float squares[2] = {};
   RingPosition<Plan::stages> ring;
   int previous = 0;
 #pragma unroll 1
-  for (int i = 0; i < plan.chunks; ++i) {
-    device::barrier_wait(plan.full(ring.index), ring.parity);
-    const device::SharedAddress x = plan.x(ring.index) + lane_offset;
-    const device::SharedAddress phi = plan.phi(ring.index);
+  for (int first = 0; first < plan.chunks; first += Plan::chunks_per_sum) {
+    float sums[columns / 8][4] = {};
+    const int last = plan.chunks - first < Plan::chunks_per_sum ? plan.chunks : first + Plan::chunks_per_sum;
+#pragma unroll 1
+    for (int i = first; i < last; ++i) {
+      device::barrier_wait(plan.full(ring.index), ring.parity);
+      const device::SharedAddress x = plan.x(ring.index) + lane_offset;
+      const device::SharedAddress phi = plan.phi(ring.index);
 #pragma unroll
-    for (int step = 0; step < Phi::steps; ++step) {
-      const auto a = device::load_matrices(x ^ (step * 32));
+      for (int step = 0; step < Phi::steps; ++step) {
+        const auto a = device::load_matrices(x ^ (step * 32));
 #pragma unroll
-      for (int word = 0; word < 4; ++word) {
-        const float low = device::low_half<Element>(a[word]);
-        const float high = device::high_half<Element>(a[word]);
-        squares[word % 2] = device::fma(low, low, squares[word % 2]);
-        squares[word % 2] = device::fma(high, high, squares[word % 2]);
+        for (int word = 0; word < 4; ++word) {
+          const float low = device::low_half<Element>(a[word]);
+          const float high = device::high_half<Element>(a[word]);
+          squares[word % 2] = device::fma(low, low, squares[word % 2]);
+          squares[word % 2] = device::fma(high, high, squares[word % 2]);
+        }
+        device::wgmma_fence();
+        multiply_columns<Element, columns>(sums, a, phi + step * (columns * 32));
+        device::wgmma_commit();
+        // While these are made, the next step's x is read.
+        device::wgmma_wait<1>();
+        if (step == 0 && i > 0) {
+          device::warp_barrier();
+          if (lane == 0) device::barrier_arrive(plan.empty(previous));
+        }
       }
-      device::wgmma_fence();
-      multiply_columns<Element, columns>(sums, a, phi + step * (columns * 32));
-      device::wgmma_commit();
-      // While these are made, the next step's x is read.
-      device::wgmma_wait<1>();
-      if (step == 0 && i > 0) {
-        device::warp_barrier();
-        if (lane == 0) device::barrier_arrive(plan.empty(previous));
-      }
+      previous = ring.index;
+      ring.advance();
     }
-    previous = ring.index;
-    ring.advance();
+    device::wgmma_wait_for(sums);
+#pragma unroll
+    for (int tile = 0; tile < Spec::row_tiles; ++tile) {
+      device::Vector<float, 2> factors = {1.0f, 1.0f};
+      if constexpr (Spec::scales_phi)
+        factors = device::load<2>(args.phi_factors +
+                                  device::i64{(plan.first_chunk + first) / Plan::chunks_per_sum} * Phi::tiles * 8 +
+                                  (plan.row_block * Spec::row_tiles + tile) * 8 + 2 * quad);
+#pragma unroll
+      for (int e = 0; e < 4; ++e)
+        totals[tile][e] = device::fma(sums[2 * tile][e] + sums[2 * tile + 1][e], factors[e % 2], totals[tile][e]);
+    }
   }
-  device::wgmma_wait<0>();
 
   device::let_next_kernel_begin();
-  const int quad = lane % 4;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float square = squares[half] + device::shuffle_xor(squares[half], 1);
@@ -166,7 +187,7 @@ MHCJIT_DEVICE void multiply_chunks(const PreForwardProjectWgmma<Spec>& plan, con
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
         const int row = (plan.row_block * Spec::row_tiles + tile) * 8 + 2 * quad + e;
-        if (row < Spec::rows) result[row] = sums[2 * tile][2 * half + e] + sums[2 * tile + 1][2 * half + e];
+        if (row < Spec::rows) result[row] = totals[tile][2 * half + e];
       }
     }
   }

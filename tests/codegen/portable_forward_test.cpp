@@ -94,6 +94,8 @@ TEST(PortableForward, MultipliesByWarpGroups) {
   EXPECT_EQ(spec.row_tiles, 10);
   EXPECT_EQ(spec.row_blocks, 1);
   EXPECT_EQ(spec.k_splits, 2);
+  EXPECT_EQ(spec.columns_per_split, 8192);
+  EXPECT_EQ(spec.columns_per_sum, 2048);
   const StagePlan plan = stages(spec)[1];
   EXPECT_EQ(plan.stage, Stage::project_wgmma);
   EXPECT_EQ(plan.entry(), "mhcjit_pre_forward_project_wgmma");
@@ -140,11 +142,11 @@ TEST(PortableForward, WorkspaceHoldsPartialSumsAndPackedPhi) {
   const std::size_t partial_bytes = (10u * bf16.k_splits * 81 * 4 + 15) / 16 * 16;
   EXPECT_EQ(workspace.packed_phi, partial_bytes);
   EXPECT_EQ(workspace.total_bytes, partial_bytes + std::size_t{80} * 8 * 2048 * 4);
-  // fp16 has a factor for each row and range of columns.
+  // fp16 has a factor for each row and range of columns that are summed together.
   const KernelSpec fp16 = spec_of(problem_of(8, 2048, DType::fp16));
   EXPECT_EQ(pre_forward_workspace(fp16, 10).total_bytes - pre_forward_workspace(fp16, 10).phi_factors,
-            std::size_t{80} * fp16.k_splits * 4);
-  EXPECT_EQ(fp16.pack_columns, fp16.columns_per_split);
+            std::size_t{80} * (8 * 2048 / fp16.columns_per_sum) * 4);
+  EXPECT_EQ(fp16.pack_columns, fp16.columns_per_sum);
   EXPECT_EQ(pre_forward_workspace(bf16, 0).total_bytes, 0u);
 }
 

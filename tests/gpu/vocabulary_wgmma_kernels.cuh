@@ -25,7 +25,7 @@ MHCJIT_DEVICE void wgmma(const VocabularyArgs& args) {
   device::wgmma_fence();
   device::wgmma<Element, columns>(sums, a, shared, columns * 16);
   device::wgmma_commit();
-  device::wgmma_wait<0>();
+  device::wgmma_wait_for(sums);
   for (int i = 0; i < columns / 2; ++i) args.result[of_grid * (columns / 2) + i] = as_bits(sums[i / 4][i % 4]);
 }
 

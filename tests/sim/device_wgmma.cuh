@@ -17,6 +17,11 @@ void wgmma_wait(const Place& where = Place::current()) {
   mhcjit::sim::products_wait(pending, where);
 }
 
+template <int blocks>
+void wgmma_wait_for(float (&)[blocks][4], const Place& where = Place::current()) {
+  mhcjit::sim::products_wait(0, where);
+}
+
 template <class Element, int columns>
 void wgmma(float (*sums)[4], const Vector<u32, 4>& a, SharedAddress b, int row_stride,
            const Place& where = Place::current()) {

@@ -20,6 +20,7 @@ struct Spec {
   static constexpr int row_blocks = 1;
   static constexpr int k_splits = 2;
   static constexpr int columns_per_split = 8192;
+  static constexpr int columns_per_sum = 2048;
   static constexpr int pack_columns = 256;
   static constexpr int uses_wgmma = 1;
   static constexpr int pipeline_stages = 8;
