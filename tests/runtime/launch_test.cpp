@@ -26,7 +26,7 @@ void expect_planned(const fake::Launch& launch, const codegen::KernelSpec& spec,
   EXPECT_EQ(launch.grid[0], grid.x) << plan.name;
   EXPECT_EQ(launch.grid[1], grid.y) << plan.name;
   EXPECT_EQ(launch.grid[2], 1u) << plan.name;
-  EXPECT_EQ(launch.block[0], static_cast<unsigned>(spec.threads_per_block)) << plan.name;
+  EXPECT_EQ(launch.block[0], static_cast<unsigned>(plan.threads_per_block)) << plan.name;
   EXPECT_EQ(launch.block[1], 1u) << plan.name;
   EXPECT_EQ(launch.block[2], 1u) << plan.name;
   EXPECT_EQ(launch.dynamic_smem_bytes, static_cast<unsigned>(plan.dynamic_smem_bytes)) << plan.name;
