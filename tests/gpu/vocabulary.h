@@ -33,7 +33,7 @@ struct BoxedTensor {
   std::array<std::uint64_t, 3> sizes = {};
   std::array<std::uint64_t, 2> strides = {};  // bytes
   std::array<std::uint32_t, 3> box = {};
-  bool swizzle_128 = false;
+  std::uint32_t swizzle_bytes = 0;  // 64 or 128; 0: none
 };
 
 inline constexpr unsigned vocabulary_threads = 128;  // block_threads there

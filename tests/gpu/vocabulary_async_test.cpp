@@ -9,6 +9,14 @@
 namespace mhcjit::gpu {
 namespace {
 
+CUtensorMapSwizzle swizzle_of(const BoxedTensor& tensor) {
+  switch (tensor.swizzle_bytes) {
+    case 64: return CU_TENSOR_MAP_SWIZZLE_64B;
+    case 128: return CU_TENSOR_MAP_SWIZZLE_128B;
+    default: return CU_TENSOR_MAP_SWIZZLE_NONE;
+  }
+}
+
 class AsyncVocabulary : public GpuTest {
  protected:
   void SetUp() override {
@@ -25,8 +33,7 @@ class AsyncVocabulary : public GpuTest {
     static_assert(sizeof(map) == sizeof(args.map));
     gpu().driver.check(gpu().driver.cuTensorMapEncodeTiled(
                            &map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, base, tensor.sizes.data(), tensor.strides.data(),
-                           tensor.box.data(), element_strides.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
-                           tensor.swizzle_128 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_NONE,
+                           tensor.box.data(), element_strides.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle_of(tensor),
                            CU_TENSOR_MAP_L2_PROMOTION_NONE, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
                        "cuTensorMapEncodeTiled");
     std::memcpy(args.map.data(), &map, sizeof(map));

@@ -56,8 +56,8 @@ AsyncCase box_case(const BoxedTensor& tensor, std::array<std::int32_t, 3> first)
   Words words(tensor.strides[1] * tensor.sizes[2] / 4);
   for (std::uint32_t i = 0; i < words.size(); ++i) words[i] = (2 * i + 1) % 0x10000 | (2 * i + 2) % 0x10000 << 16;
   const std::size_t box_words = std::size_t{tensor.box[0]} * tensor.box[1] * tensor.box[2] / 2;
-  return {.name = fmt::format("copy_box of {} at {} {} {}{}", tensor.sizes[0], first[0], first[1], first[2],
-                              tensor.swizzle_128 ? ", swizzled" : ""),
+  return {.name = fmt::format("copy_box of {} at {} {} {}, swizzle {}", tensor.sizes[0], first[0], first[1], first[2],
+                              tensor.swizzle_bytes),
           .kernel = "copy_box",
           .shape = {1, 1, vocabulary_threads, 1024 + box_words * 4},
           .operands = {std::move(words), {}, {}, 0, box_words},
@@ -141,9 +141,9 @@ std::vector<AsyncCase> async_cases() {
     item.operands.count = cluster_size;
     cases.push_back(std::move(item));
   }
-  for (const bool swizzle : {false, true}) {
+  for (const std::uint32_t swizzle_bytes : {0, 64, 128}) {
     // Rows of 8 elements of padding.
-    const BoxedTensor tensor = {{200, 21, 3}, {416, 416 * 21}, {64, 8, 2}, swizzle};
+    const BoxedTensor tensor = {{200, 21, 3}, {416, 416 * 21}, {swizzle_bytes == 64 ? 32u : 64u, 8, 2}, swizzle_bytes};
     for (const std::array<std::int32_t, 3> first :
          {std::array{0, 0, 0}, std::array{64, 8, 1}, std::array{192, 16, 2}, std::array{-8, -3, -1},
           std::array{200, 0, 0}, std::array{0, 21, 0}, std::array{8, 20, 1}})

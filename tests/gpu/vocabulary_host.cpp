@@ -64,7 +64,7 @@ std::string encode_on_host(const BoxedTensor& tensor, const void* base, std::arr
                       .strides = tensor.strides,
                       .box = tensor.box,
                       .element_bytes = 2,
-                      .swizzle_128 = tensor.swizzle_128},
+                      .swizzle_bytes = tensor.swizzle_bytes},
                      map.data());
 }
 

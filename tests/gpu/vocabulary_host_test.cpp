@@ -98,13 +98,18 @@ TEST(VocabularyOnHost, BarriersPassValuesOn) {
 }
 
 TEST(VocabularyOnHost, SwizzleMovesChunksOfARow) {
-  const Words plain = run_clean(async_case("copy_box of 200 at 64 8 1"));
-  const Words swizzled = run_clean(async_case("copy_box of 200 at 64 8 1, swizzled"));
+  const Words plain = run_clean(async_case("copy_box of 200 at 64 8 1, swizzle 0"));
+  const Words wide = run_clean(async_case("copy_box of 200 at 64 8 1, swizzle 128"));
+  const Words narrow = run_clean(async_case("copy_box of 200 at 64 8 1, swizzle 64"));
   // Element (64, 8, 1) is the first, its index in the tensor's memory its value.
   EXPECT_EQ(plain[0] & 0xffffu, (64u + 208 * (8 + 21) + 1) % 0x10000);
   for (std::size_t row = 0; row < 16; ++row)
     for (std::size_t chunk = 0; chunk < 8; ++chunk)
-      ASSERT_EQ(swizzled[row * 32 + (chunk ^ row % 8) * 4], plain[row * 32 + chunk * 4]);
+      ASSERT_EQ(wide[row * 32 + (chunk ^ row % 8) * 4], plain[row * 32 + chunk * 4]);
+  // Two rows of 64 bytes in one of 128.
+  for (std::size_t row = 0; row < 16; ++row)
+    for (std::size_t chunk = 0; chunk < 4; ++chunk)
+      ASSERT_EQ(narrow[row * 16 + (chunk ^ row / 2 % 4) * 4], plain[row * 32 + chunk * 4]);
 }
 
 }  // namespace

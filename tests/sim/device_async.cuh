@@ -50,8 +50,8 @@ inline void copy_box(SharedAddress to, const TensorMap& map, int c0, int c1, int
   const mhcjit::sim::TensorShape shape = mhcjit::sim::decode(map.opaque);
   const u32 bytes = shape.box_bytes();
   mhcjit::sim::check_multiple_of_16("copy_box", i64{c0} * shape.element_bytes, where);
-  // The swizzle's pattern repeats every 1024 bytes.
-  const u32 alignment = shape.swizzle_128 ? 1024 : 128;
+  // Where the swizzle's pattern begins.
+  const u32 alignment = shape.swizzle_bytes == 0 ? 128 : shape.swizzle_bytes * 8;
   mhcjit::sim::start({.operation = "copy_box",
                       .where = where,
                       .rank = static_cast<u32>(mhcjit::sim::position().cluster_rank),

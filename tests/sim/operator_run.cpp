@@ -96,7 +96,7 @@ TensorShape shape_of_x(const codegen::Problem& problem, const codegen::TensorBox
           .box = {static_cast<std::uint32_t>(box.columns), static_cast<std::uint32_t>(box.tokens),
                   static_cast<std::uint32_t>(box.streams)},
           .element_bytes = element_bytes,
-          .swizzle_128 = true};
+          .swizzle_bytes = static_cast<std::uint32_t>(box.columns) * element_bytes};
 }
 
 // On a device with few multiprocessors: what steps through the tokens steps often, and groups of few tokens are as full

@@ -32,7 +32,7 @@ inline std::string run_ring(int blocks, int tiles, std::uint64_t seed) {
               .strides = {static_cast<std::uint64_t>(columns) * 2, static_cast<std::uint64_t>(columns) * 2},
               .box = {ring::columns, ring::rows, 1},
               .element_bytes = 2,
-              .swizzle_128 = true},
+              .swizzle_bytes = 128},
              args.x.opaque);
   if (!wrong.empty()) return wrong;
   wrong = run({.kernel = "ring",

@@ -49,10 +49,14 @@ std::string encode(const TensorShape& shape, void* map) {
     if (size == 0 || size > 256) return fmt::format("a side of the box is {}, allowed: 1 to 256", size);
   if (shape.row_bytes() % 16 != 0)
     return fmt::format("rows of the box have {} bytes, allowed: multiples of 16", shape.row_bytes());
-  if (shape.swizzle_128 && shape.row_bytes() > swizzle_row_bytes)
-    return fmt::format("rows of the box have {} bytes, allowed with the swizzle: up to 128", shape.row_bytes());
-  if (shape.swizzle_128 && shape.row_bytes() < swizzle_row_bytes)
-    return fmt::format("rows of the box have {} bytes, the simulator knows the swizzle for 128", shape.row_bytes());
+  const std::uint32_t swizzle = shape.swizzle_bytes;
+  if (swizzle != 0 && swizzle != 64 && swizzle != 128)
+    return fmt::format("the swizzle is of {} bytes, the simulator knows 0, 64 and 128", swizzle);
+  if (swizzle != 0 && shape.row_bytes() > swizzle)
+    return fmt::format("rows of the box have {} bytes, allowed with the swizzle: up to {}", shape.row_bytes(), swizzle);
+  if (swizzle != 0 && shape.row_bytes() < swizzle)
+    return fmt::format("rows of the box have {} bytes, the simulator knows the swizzle for {}", shape.row_bytes(),
+                       swizzle);
 
   const Encoded encoded = {magic, shape};
   std::memset(map, 0, tensor_map_bytes);
@@ -86,8 +90,7 @@ void copy_box(const TensorShape& shape, const std::array<std::int32_t, 3>& first
     }
     for (std::uint32_t chunk = 0; chunk < shape.row_bytes(); chunk += 16) {
       const std::uint32_t at = index * shape.row_bytes() + chunk;
-      const std::uint32_t target = shape.swizzle_128 ? swizzled(address + at) - address : at;
-      std::memcpy(to + target, row.data() + chunk, 16);
+      std::memcpy(to + (swizzled(address + at, shape.swizzle_bytes) - address), row.data() + chunk, 16);
     }
   }
 }

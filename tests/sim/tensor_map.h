@@ -15,7 +15,7 @@ struct TensorShape {
   std::array<std::uint64_t, 2> strides = {};  // bytes from one element of the second and third dimension to the next
   std::array<std::uint32_t, 3> box = {};      // elements
   std::uint32_t element_bytes = 2;
-  bool swizzle_128 = false;
+  std::uint32_t swizzle_bytes = 0;  // 64 or 128; 0: none
 
   std::uint32_t row_bytes() const { return box[0] * element_bytes; }
   std::uint32_t rows() const { return box[1] * box[2]; }
@@ -23,18 +23,22 @@ struct TensorShape {
 };
 
 inline constexpr std::size_t tensor_map_bytes = 128;
-inline constexpr std::uint32_t swizzle_row_bytes = 128;
 
 // Fills the map, or returns which of the limits documented for cuTensorMapEncodeTiled the shape breaks; "" when none.
 // The limits hold for elements of 1, 2, 4 or 8 bytes, no interleave, element strides of 1 and zero fill. The simulator
-// also refuses a swizzled box whose rows are narrower than 128 bytes: how they lie in shared memory is not documented.
+// also refuses a swizzled box whose rows are narrower than the swizzle: how they lie in shared memory is not
+// documented.
 std::string encode(const TensorShape& shape, void* map);
 
 // Throws Fault for bytes that encode() did not write.
 TensorShape decode(const void* map);
 
-// Where the 16 bytes go that would stand at `address` without a swizzle: bits 4 to 6 exclusive-or bits 7 to 9.
-inline std::uint32_t swizzled(std::uint32_t address) { return address ^ (address >> 7 & 7) << 4; }
+// Where the 16 bytes go that would stand at `address` without a swizzle. 128 bytes: bits 4 to 6 of the address
+// exclusive-or bits 7 to 9; 64 bytes: bits 4 and 5 exclusive-or bits 7 and 8. The pattern repeats after eight times as
+// many bytes.
+inline std::uint32_t swizzled(std::uint32_t address, std::uint32_t swizzle_bytes) {
+  return swizzle_bytes == 0 ? address : address ^ (address >> 7 & (swizzle_bytes / 16 - 1)) << 4;
+}
 
 // Writes the box whose first element is at `first` to `to`, the memory behind the shared address `address`: rows one
 // after another, zero where the tensor ends.

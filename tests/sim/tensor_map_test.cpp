@@ -14,7 +14,7 @@ struct alignas(64) Tensor {
   TensorShape shape;
 
   // Rows have padding behind them, and the element at (0, 0, 0) stands 16 bytes from the beginning.
-  Tensor(std::array<std::uint64_t, 3> sizes, std::array<std::uint32_t, 3> box, bool swizzle) {
+  Tensor(std::array<std::uint64_t, 3> sizes, std::array<std::uint32_t, 3> box, std::uint32_t swizzle_bytes) {
     const std::uint64_t row = (sizes[0] + 7) / 8 * 8 + 8;
     storage.resize(row * sizes[1] * sizes[2] + 64);
     for (std::size_t i = 0; i < storage.size(); ++i) storage[i] = static_cast<std::uint16_t>(1 + i % 60000);
@@ -24,7 +24,7 @@ struct alignas(64) Tensor {
              .strides = {row * 2, row * 2 * sizes[1]},
              .box = box,
              .element_bytes = 2,
-             .swizzle_128 = swizzle};
+             .swizzle_bytes = swizzle_bytes};
   }
 
   // Zero outside.
@@ -79,7 +79,8 @@ void expect_box(const Tensor& tensor, std::array<int, 3> first) {
       for (unsigned i0 = 0; i0 < box[0]; ++i0) {
         unsigned address = destination + 2 * (i0 + box[0] * (i1 + box[1] * i2));
         // The base is aligned to 1024 bytes, so offsets have the address's lower bits.
-        if (tensor.shape.swizzle_128) address ^= (address / 128 % 8) * 16;
+        if (tensor.shape.swizzle_bytes == 128) address ^= (address / 128 % 8) * 16;
+        if (tensor.shape.swizzle_bytes == 64) address ^= (address / 128 % 4) * 16;
         different += shared[address / 2] != tensor.at(first[0] + static_cast<int>(i0), first[1] + static_cast<int>(i1),
                                                       first[2] + static_cast<int>(i2));
       }
@@ -89,10 +90,10 @@ void expect_box(const Tensor& tensor, std::array<int, 3> first) {
 }
 
 TEST(CopyBox, BringsEveryBoxInsideAndOutside) {
-  for (const bool swizzle : {false, true}) {
+  for (const std::uint32_t swizzle_bytes : {0, 64, 128}) {
     for (const std::uint64_t size : {64, 127, 136}) {
-      SCOPED_TRACE(::testing::Message() << "size " << size << " swizzle " << swizzle);
-      const Tensor tensor({size, 21, 3}, {64, 8, 4}, swizzle);
+      SCOPED_TRACE(::testing::Message() << "size " << size << " swizzle " << swizzle_bytes);
+      const Tensor tensor({size, 21, 3}, {swizzle_bytes == 64 ? 32u : 64u, 8, 4}, swizzle_bytes);
       for (const int c0 : {-64, -8, 0, 8, 64, 120, 192})
         for (const int c1 : {-8, -3, 0, 16, 20, 21}) expect_box(tensor, {c0, c1, 0});
       for (const int c2 : {-4, -1, 1, 2, 3}) expect_box(tensor, {64, 8, c2});
@@ -101,12 +102,12 @@ TEST(CopyBox, BringsEveryBoxInsideAndOutside) {
 }
 
 TEST(CopyBox, TakesElementsOfOtherSizesAndNarrowRows) {
-  expect_box(Tensor({100, 9, 2}, {8, 5, 2}, false), {96, 6, 1});
-  expect_box(Tensor({100, 9, 2}, {256, 3, 1}, false), {-104, 7, 1});
+  expect_box(Tensor({100, 9, 2}, {8, 5, 2}, 0), {96, 6, 1});
+  expect_box(Tensor({100, 9, 2}, {256, 3, 1}, 0), {-104, 7, 1});
 }
 
 TEST(CopyBox, ReportsMisuse) {
-  const Tensor tensor({64, 8, 1}, {64, 8, 1}, true);
+  const Tensor tensor({64, 8, 1}, {64, 8, 1}, 128);
   const device::TensorMap map = tensor.map();
   const auto fault_at = [](const device::TensorMap& used, unsigned to, int column = 0) {
     return run(example(32, 8192), [&] {
@@ -118,9 +119,11 @@ TEST(CopyBox, ReportsMisuse) {
   };
   EXPECT_TRUE(contains(fault_at(map, 1024 + 128), "copy_box at tensor_map_test.cpp:")) << fault_at(map, 1024 + 128);
   EXPECT_TRUE(contains(fault_at(map, 1024 + 128), "not aligned to 1024 bytes"));
+  const device::TensorMap narrow = Tensor({64, 8, 1}, {32, 8, 1}, 64).map();
+  EXPECT_TRUE(contains(fault_at(narrow, 1024 + 256), "not aligned to 512 bytes"));
   EXPECT_TRUE(contains(fault_at(map, 8192), "outside the block's 8192 bytes"));
   EXPECT_TRUE(contains(fault_at(map, 1024, 3), "begins at byte 6 of a row, which is no multiple of 16"));
-  const device::TensorMap plain = Tensor({64, 8, 1}, {64, 8, 1}, false).map();
+  const device::TensorMap plain = Tensor({64, 8, 1}, {64, 8, 1}, 0).map();
   EXPECT_TRUE(contains(fault_at(plain, 1024 + 64), "not aligned to 128 bytes"));
   EXPECT_TRUE(contains(fault_at(device::TensorMap{}, 1024), "a tensor map that sim::encode did not write"));
 }
@@ -139,7 +142,8 @@ TEST(Encode, RefusesWhatTheDriverRefuses) {
   EXPECT_EQ(refusal([](Shape& s) { s.sizes[1] = std::uint64_t{1} << 32; }), "");
   EXPECT_EQ(refusal([](Shape& s) { s.strides[1] = (std::uint64_t{1} << 40) - 16; }), "");
   EXPECT_EQ(refusal([](Shape& s) { s.box = {256, 256, 1}; }), "");
-  EXPECT_EQ(refusal([](Shape& s) { s.swizzle_128 = true; }), "");
+  EXPECT_EQ(refusal([](Shape& s) { s.swizzle_bytes = 128; }), "");
+  EXPECT_TRUE(contains(refusal([](Shape& s) { s.swizzle_bytes = 32; }), "the swizzle is of 32 bytes"));
   EXPECT_TRUE(contains(refusal([](Shape& s) { s.base = memory.data() + 8; }), "base address is"));
   EXPECT_TRUE(contains(refusal([](Shape& s) { s.base = nullptr; }), "base address is"));
   EXPECT_TRUE(contains(refusal([](Shape& s) { s.sizes[2] = 0; }), "a size is 0"));
@@ -150,14 +154,17 @@ TEST(Encode, RefusesWhatTheDriverRefuses) {
   EXPECT_TRUE(contains(refusal([](Shape& s) { s.box[2] = 0; }), "a side of the box is 0"));
   EXPECT_TRUE(contains(refusal([](Shape& s) { s.box[0] = 12; }), "rows of the box have 24 bytes"));
   EXPECT_TRUE(contains(refusal([](Shape& s) { s.element_bytes = 3; }), "elements have 3 bytes"));
-  const auto swizzled_row = [&](std::uint32_t elements) {
+  const auto swizzled_row = [&](std::uint32_t elements, std::uint32_t swizzle_bytes) {
     return refusal([&](Shape& s) {
-      s.swizzle_128 = true;
+      s.swizzle_bytes = swizzle_bytes;
       s.box[0] = elements;
     });
   };
-  EXPECT_TRUE(contains(swizzled_row(72), "up to 128"));
-  EXPECT_TRUE(contains(swizzled_row(32), "the simulator knows the swizzle for 128"));
+  EXPECT_EQ(swizzled_row(32, 64), "");
+  EXPECT_TRUE(contains(swizzled_row(72, 128), "up to 128"));
+  EXPECT_TRUE(contains(swizzled_row(64, 64), "up to 64"));
+  EXPECT_TRUE(contains(swizzled_row(32, 128), "the simulator knows the swizzle for 128"));
+  EXPECT_TRUE(contains(swizzled_row(16, 64), "the simulator knows the swizzle for 64"));
 }
 
 }  // namespace
