@@ -36,8 +36,10 @@ void add_main_constants(const KernelSpec& spec, Constants& list) {
          {"cluster_size", spec.cluster_size},
          {"tokens_per_tile", spec.tokens_per_tile},
          {"pipeline_stages", spec.pipeline_stages},
+         {"panel_columns", spec.panel_columns},
          {"panels_per_stream", spec.panels_per_stream},
          {"gemm_warps", spec.gemm_warps},
+         {"row_groups", spec.row_groups},
          {"apply_warps", spec.apply_warps},
          {"k_steps_per_warp", spec.k_steps_per_warp},
          {"phi_register_operands", spec.phi_register_operands},
@@ -119,7 +121,7 @@ std::vector<StagePlan> main_stages(const KernelSpec& spec) {
     StagePlan plan = {Stage::one_pass, "pre_forward_one_pass", "PreForwardOnePass", 1, one_pass_smem_bytes(spec)};
     plan.cluster_size = spec.cluster_size;
     plan.is_persistent = true;
-    plan.box = {64, spec.tokens_per_tile, problem.n};
+    plan.box = {spec.panel_columns, spec.tokens_per_tile, problem.n};
     return {plan};
   }
   if (problem.op == Op::pre_forward) {

@@ -75,8 +75,10 @@ struct KernelSpec {
   // one_pass
   int cluster_size = 0;       // blocks that share a tile of tokens, each a slice of the columns of every stream
   int tokens_per_tile = 0;    // 8 or 16
-  int panels_per_stream = 0;  // of 64 columns, in a slice
+  int panel_columns = 0;      // 64 or 32
+  int panels_per_stream = 0;  // in a slice
   int gemm_warps = 0;         // warps that multiply x with phi
+  int row_groups = 0;         // of gemm warps, that share out the rows of phi: 1 or 2
   int apply_warps = 0;        // warps that make h_in
   int k_steps_per_warp = 0;   // steps of 16 columns that a gemm warp multiplies
   int phi_register_operands =

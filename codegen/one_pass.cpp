@@ -10,7 +10,7 @@ namespace {
 
 constexpr int warp_size = 32;
 constexpr int helper_warps = 4;  // producer, reducer, two finalisers
-constexpr int panel_columns = 64;
+constexpr int widest_panel = 64;
 constexpr int max_cluster_size = 16;
 constexpr int max_smem_bytes = 227 * 1024;
 constexpr int max_stages = 8;
@@ -20,34 +20,41 @@ constexpr int registers_per_multiprocessor = 65536;
 // launched with: raising them beyond would wait for ever.
 struct Roles {
   int gemm_warps;
+  int row_groups;
   int apply_warps;
   int gemm_registers;
   int apply_registers;
   int helper_registers;
 };
 
-constexpr std::array<Roles, 8> roles = {{
-    {2, 2, 0, 0, 0},
-    {4, 4, 0, 0, 0},
-    {8, 4, 168, 112, 64},
-    {9, 3, 144, 144, 80},
-    {10, 2, 144, 144, 80},
-    {12, 4, 104, 96, 72},
-    {14, 2, 104, 104, 64},
-    {16, 4, 0, 0, 0},
+constexpr std::array<Roles, 9> roles = {{
+    {2, 1, 2, 0, 0, 0},
+    {4, 1, 4, 0, 0, 0},
+    {8, 1, 4, 168, 112, 64},
+    {8, 2, 4, 200, 48, 64},
+    {9, 1, 3, 144, 144, 80},
+    {10, 1, 2, 144, 144, 80},
+    {12, 1, 4, 104, 96, 72},
+    {14, 1, 2, 104, 104, 64},
+    {16, 1, 4, 0, 0, 0},
 }};
 
 std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
 
 // Blocks of eight rows of phi; as many 16 x 16 tiles in two terms.
 int row_blocks(const Problem& problem) { return static_cast<int>(divide_up(problem.rows(), 8)); }
-int panels(const KernelSpec& spec) { return spec.panels_per_stream * spec.problem.n; }
-int k_steps(const KernelSpec& spec) { return panels(spec) * panel_columns / 16; }
-int tile_bytes(const KernelSpec& spec) { return panels(spec) * spec.tokens_per_tile * panel_columns * 2; }
+int slice_columns(const KernelSpec& spec) { return spec.panels_per_stream * spec.panel_columns; }  // of one stream
+int k_steps(const KernelSpec& spec) { return spec.problem.n * slice_columns(spec) / 16; }
+int tile_bytes(const KernelSpec& spec) { return spec.problem.n * slice_columns(spec) * spec.tokens_per_tile * 2; }
+// Warps of other columns. Those of the other row groups have the same.
+int column_groups(const KernelSpec& spec) { return spec.gemm_warps / spec.row_groups; }
+int token_groups(const KernelSpec& spec) { return spec.tokens_per_tile / 8; }
+int steps_per_panel(const KernelSpec& spec) { return spec.panel_columns / 16; }
+int steps_per_load(const KernelSpec& spec) { return 2 / token_groups(spec); }
 
 int stage_bytes(const KernelSpec& spec) {
   constexpr int padding = 32;
-  const int phi_row_bytes = panels(spec) * panel_columns * 4 + padding;
+  const int phi_row_bytes = spec.problem.n * slice_columns(spec) * 4 + padding;
   return static_cast<int>(divide_up(std::int64_t{spec.tokens_per_tile / 2} * phi_row_bytes, 1024)) * 1024;
 }
 
@@ -55,27 +62,35 @@ int registers_at_launch(const KernelSpec& spec) {
   return std::min(255, registers_per_multiprocessor / spec.threads_per_block / 8 * 8);
 }
 
+// Of one row group.
+int row_blocks_per_warp(const KernelSpec& spec) { return row_blocks(spec.problem) / spec.row_groups; }
 // Operands of phi that a gemm warp multiplies with.
-int phi_operands(const KernelSpec& spec) { return row_blocks(spec.problem) * spec.k_steps_per_warp; }
+int phi_operands(const KernelSpec& spec) { return row_blocks_per_warp(spec) * spec.k_steps_per_warp; }
 int shared_phi_bytes(const KernelSpec& spec) {
   return spec.gemm_warps * (phi_operands(spec) - spec.phi_register_operands) * warp_size * 16;
 }
 
+// Where a gemm warp's steps lie, as the template says it. Both make the addresses constants beyond that of its first.
+bool has_whole_panels(const KernelSpec& spec) { return spec.k_steps_per_warp % steps_per_panel(spec) == 0; }
+bool shares_panels(const KernelSpec& spec) {
+  return !has_whole_panels(spec) && steps_per_load(spec) == 1 && column_groups(spec) % steps_per_panel(spec) == 0;
+}
+
 // Operands of phi that a gemm warp's registers hold beside the sums and what the loop itself uses, as the assembler
-// reports it. Steps that do not begin with a panel have addresses of their own. Where some operands are in shared
-// memory, the assembler keeps about as many words more as there are steps, and two operands under way.
+// reports it. Other steps have addresses of their own. Where some operands are in shared memory, the assembler keeps
+// about as many words more as there are steps, but not where warps share panels, and two operands under way.
 int operands_in_registers(const KernelSpec& spec) {
   constexpr int slack = 8;
   constexpr int loop = 24;
   constexpr int operand = 4;
   const int available = spec.gemm_registers != 0 ? spec.gemm_registers : registers_at_launch(spec) - slack;
-  const int tiles = row_blocks(spec.problem);
-  const int sums = (tiles * spec.tokens_per_tile / 8 + 1) * 4;
-  const int addresses = spec.k_steps_per_warp % 4 == 0 ? 0 : spec.k_steps_per_warp;
-  const int scales = spec.problem.dtype == DType::fp16 ? tiles : 0;
+  const int tiles = row_blocks_per_warp(spec);
+  const int sums = (tiles * token_groups(spec) + 1) * 4;
+  const int scales = spec.problem.dtype == DType::fp16 ? tiles + 2 : 0;
   const int left = available - sums - scales - loop;
+  const int addresses = has_whole_panels(spec) || shares_panels(spec) ? 0 : spec.k_steps_per_warp;
   if (left - addresses >= phi_operands(spec) * operand) return phi_operands(spec);
-  return (left - spec.k_steps_per_warp) / operand - 2;
+  return (left - (shares_panels(spec) ? 0 : spec.k_steps_per_warp)) / operand - 2;
 }
 
 // Multiprocessors of a device that clusters of this size keep busy, out of 132 in groups of 18, 16 and 12 that a
@@ -111,34 +126,48 @@ std::string fit(KernelSpec& spec) {
                      one_pass_smem_bytes(spec), shared_phi_bytes(spec), max_smem_bytes);
 }
 
-Candidate candidate(const Problem& problem, int cluster_size, int tokens_per_tile, const Roles& role) {
+Candidate candidate(const Problem& problem, int cluster_size, int tokens_per_tile, int panel_columns,
+                    const Roles& role) {
   Candidate result;
   KernelSpec& spec = result.spec;
   spec.problem = problem;
   spec.kernel_template = KernelTemplate::one_pass;
   spec.cluster_size = cluster_size;
   spec.tokens_per_tile = tokens_per_tile;
+  spec.panel_columns = panel_columns;
   spec.panels_per_stream = static_cast<int>(divide_up(divide_up(problem.d, panel_columns), cluster_size));
   spec.gemm_warps = role.gemm_warps;
+  spec.row_groups = role.row_groups;
   spec.apply_warps = role.apply_warps;
   spec.gemm_registers = role.gemm_registers;
   spec.apply_registers = role.apply_registers;
   spec.helper_registers = role.helper_registers;
   spec.threads_per_block = (role.gemm_warps + role.apply_warps + helper_warps) * warp_size;
-  spec.k_steps_per_warp = k_steps(spec) / role.gemm_warps;
+  spec.k_steps_per_warp = k_steps(spec) / column_groups(spec);
 
-  const std::int64_t slice = std::int64_t{spec.panels_per_stream} * panel_columns;
-  const int steps_per_load = 16 / tokens_per_tile;
+  // Of fewer rows, all their sums take less than reading x again.
+  constexpr int fewest_blocks_of_group = 3;
+  const std::int64_t slice = slice_columns(spec);
+  const int blocks = row_blocks(problem);
   result.rejected = unsupported(problem);
   if (!result.rejected.empty()) return result;
-  if ((cluster_size - 1) * slice >= problem.d)
+  if (panel_columns != widest_panel && slice % widest_panel == 0)
+    result.rejected =
+        fmt::format("{} panels of {} columns are whole wider ones", spec.panels_per_stream, panel_columns);
+  else if ((cluster_size - 1) * slice >= problem.d)
     result.rejected = fmt::format("{} blocks of {} columns leave the last without any", cluster_size, slice);
   else if (slice * problem.n * 4 > 65536)
     result.rejected = fmt::format("a row of phi over {} columns of {} streams does not fit a stage", slice, problem.n);
-  else if (k_steps(spec) % role.gemm_warps != 0)
+  else if (blocks % spec.row_groups != 0)
+    result.rejected = fmt::format("{} blocks of eight rows do not divide among {} row groups", blocks, spec.row_groups);
+  else if (spec.row_groups > 1 && blocks / spec.row_groups < fewest_blocks_of_group)
+    result.rejected = fmt::format("{} blocks of eight rows are too few for {} row groups", blocks, spec.row_groups);
+  else if (token_groups(spec) % spec.row_groups != 0)
+    result.rejected = fmt::format("{} tokens do not divide among {} row groups", tokens_per_tile, spec.row_groups);
+  else if (k_steps(spec) % column_groups(spec) != 0)
     result.rejected =
-        fmt::format("{} steps of 16 columns do not divide among {} warps", k_steps(spec), role.gemm_warps);
-  else if (spec.k_steps_per_warp % steps_per_load != 0)
+        fmt::format("{} steps of 16 columns do not divide among {} warps", k_steps(spec), column_groups(spec));
+  else if (spec.k_steps_per_warp % steps_per_load(spec) != 0)
     result.rejected = fmt::format("{} steps a warp, tiles of 8 tokens load two at a time", spec.k_steps_per_warp);
   else
     result.rejected = fit(spec);
@@ -150,8 +179,8 @@ Candidate candidate(const Problem& problem, int cluster_size, int tokens_per_til
 int one_pass_smem_bytes(const KernelSpec& spec) {
   const int blocks = row_blocks(spec.problem);
   const int token_sum_bytes = (blocks * 8 + 4) * 4;
-  const int partial_bytes = spec.gemm_warps * spec.tokens_per_tile * token_sum_bytes;
-  const int gamma_bytes = spec.problem.has_gamma ? panels(spec) * panel_columns * 4 : 0;
+  const int partial_bytes = column_groups(spec) * spec.tokens_per_tile * token_sum_bytes;
+  const int gamma_bytes = spec.problem.has_gamma ? spec.problem.n * slice_columns(spec) * 4 : 0;
   const int owned = static_cast<int>(divide_up(spec.tokens_per_tile, spec.cluster_size));
   const int h_bytes = spec.tokens_per_tile * static_cast<int>(divide_up(spec.problem.n, 4)) * 16;
   const int barrier_bytes = (6 * spec.pipeline_stages + 2) * 8;
@@ -160,18 +189,19 @@ int one_pass_smem_bytes(const KernelSpec& spec) {
 }
 
 double one_pass_cost(const KernelSpec& spec) {
-  const double tiles = row_blocks(spec.problem);
-  const double groups = spec.tokens_per_tile / 8.0;
+  const double tiles = row_blocks_per_warp(spec);
+  const double groups = token_groups(spec);
   const double bytes = tile_bytes(spec);
   // Clocks of a tile on one multiprocessor: its bytes, x in and h_in out, at its share of the device's rate; its
-  // products, on the tensor core that has the most warps; what it reads of shared memory: x twice, phi, partial sums.
+  // products, on the tensor core that has the most warps; what it reads of shared memory: x once for each row group and
+  // once for h_in, phi, partial sums.
   constexpr double device_bytes_per_clock = 2370.0;
   constexpr double clocks_per_product = 7.3;
   constexpr double shared_bytes_per_clock = 128.0;
   const double memory = bytes * (1.0 + 1.0 / spec.problem.n) * multiprocessors_used(spec) / device_bytes_per_clock;
-  const double products = (tiles + 1.0) * groups * spec.k_steps_per_warp *
+  const double products = (tiles + 1.0 / spec.row_groups) * groups * spec.k_steps_per_warp *
                           static_cast<double>(divide_up(spec.gemm_warps, 4)) * clocks_per_product;
-  const double shared = (2.0 * bytes + shared_phi_bytes(spec) +
+  const double shared = ((1.0 + spec.row_groups) * bytes + shared_phi_bytes(spec) +
                          2.0 * spec.gemm_warps * spec.tokens_per_tile * (tiles * 8.0 + 4.0) * 4.0) /
                         shared_bytes_per_clock;
   // From asking for a tile to giving its stage back: memory's latency, the products, the exchange in the cluster, h_in.
@@ -180,8 +210,8 @@ double one_pass_cost(const KernelSpec& spec) {
   const double apply = bytes / (spec.apply_warps * 16.0);
   const double latency = memory_latency + products + exchange + apply;
   const double under_way = latency / (spec.pipeline_stages * memory);
-  const double waste = static_cast<double>(spec.cluster_size) * spec.panels_per_stream * panel_columns /
-                       static_cast<double>(spec.problem.d);
+  const double waste =
+      static_cast<double>(spec.cluster_size) * slice_columns(spec) / static_cast<double>(spec.problem.d);
   // Between candidates that keep up with memory, the one with the most in reserve: of stages, which absorb what varies,
   // before that of arithmetic.
   constexpr double reserve_of_stages = 0.2;
@@ -196,7 +226,9 @@ std::vector<Candidate> one_pass_candidates(const Problem& problem) {
   // oneself is no cluster's business, to the device's memory checker an error.
   for (int cluster_size = max_cluster_size; cluster_size >= 2; --cluster_size)
     for (const int tokens_per_tile : {16, 8})
-      for (const Roles& role : roles) list.push_back(candidate(problem, cluster_size, tokens_per_tile, role));
+      for (const int panel_columns : {widest_panel, 32})
+        for (const Roles& role : roles)
+          list.push_back(candidate(problem, cluster_size, tokens_per_tile, panel_columns, role));
   return list;
 }
 

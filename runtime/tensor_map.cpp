@@ -31,9 +31,11 @@ CUresult encode(const DriverApi& driver, const MapKey& key, CUtensorMap& map) {
   const cuuint32_t steps[] = {1, 1, 1};
   const CUtensorMapDataType type =
       key.dtype == codegen::DType::bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+  // Of as many bytes as a row of the box.
+  const CUtensorMapSwizzle swizzle = key.box.columns == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B;
   return driver.cuTensorMapEncodeTiled(&map, type, 3, const_cast<void*>(key.x), sizes, strides, box, steps,
-                                       CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                                       CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+                                       CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+                                       CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
 }
 
 }  // namespace

@@ -6,10 +6,10 @@
 
 namespace mhcjit::runtime {
 
-// The map of x [T, n, D] of `problem`: dimensions {D, T, n}, boxes of `box`, 64 columns wide, in the 128-byte swizzle.
-// The driver encodes it on the host; each thread keeps those of its last calls, so that tensors that come again cost a
-// look-up. Valid until the thread's next call. `driver` has been initialised, `x` is aligned to 16 bytes, T >= 1.
-// Errors: LAUNCH_FAILED (the driver refuses it).
+// The map of x [T, n, D] of `problem`: dimensions {D, T, n}, boxes of `box`, in the swizzle of as many bytes as a row
+// of them. The driver encodes it on the host; each thread keeps those of its last calls, so that tensors that come
+// again cost a look-up. Valid until the thread's next call. `driver` has been initialised, `x` is aligned to 16 bytes,
+// T >= 1. Errors: LAUNCH_FAILED (the driver refuses it).
 llvm::Expected<const CUtensorMap*> tensor_map_of_x(const DriverApi& driver, const codegen::Problem& problem,
                                                    const codegen::TensorBox& box, const void* x, std::int64_t T);
 

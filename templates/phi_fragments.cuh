@@ -5,8 +5,8 @@
 // consecutive blocks are one 16 x 16 A operand. There are as many operands as blocks of eight rows. Of fp16, whose
 // range is narrow, each row is first scaled by a power of two.
 //
-// A warp owns k_steps_per_warp steps of 16 columns, for all rows. Counted tile by tile, its first phi_register_operands
-// operands stay in registers, the others in shared memory, which so serves every step alike.
+// A warp owns k_steps_per_warp steps of 16 columns, for the rows of its row group. Counted tile by tile, its first
+// phi_register_operands operands stay in registers, the others in shared memory, which so serves every step alike.
 #pragma once
 
 #include <device_async.cuh>
@@ -17,7 +17,9 @@ struct PhiFragments {
   using Element = typename Spec::Element;
   using Words = device::Vector<device::u32, 4>;
 
-  static constexpr int row_blocks = (Spec::rows + 7) / 8;
+  static constexpr int all_row_blocks = (Spec::rows + 7) / 8;
+  static constexpr int row_blocks = all_row_blocks / Spec::row_groups;  // of a warp
+  static_assert(all_row_blocks % Spec::row_groups == 0);
   static constexpr int tiles = row_blocks;  // A operands of a step: two terms for every two blocks
   static constexpr int steps = Spec::k_steps_per_warp;
   static constexpr int register_operands = Spec::phi_register_operands;

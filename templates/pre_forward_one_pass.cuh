@@ -8,17 +8,17 @@
 // the same bits wherever the token stands.
 //
 // Grid:   clusters * cluster_size blocks; any number of clusters is right.
-// Block:  gemm_warps      products of x with phi, and the sums of squares, of the block's columns
+// Block:  gemm_warps      products of x with phi, and the sums of squares, of the block's columns; in row groups,
+//                         each of which multiplies with its share of phi's rows
 //         apply_warps     h_in of the block's columns; before that phi * gamma
 //         1 producer      copies phi, then tiles of x, into a ring of stages
 //         2 finalisers    in turn a tile each, for the tokens that this block owns: add the cluster's partial sums,
-//         make
-//                         the coefficients
+//                         make the coefficients
 //         1 reducer       adds the gemm warps' partial sums, sends them to the tokens' owners
-// Shared: stages, each a tile of x as panels (64 columns of one stream, a row of 128 bytes for each token, in
-//         the 128-byte swizzle) or, at the start, a few rows of phi | the part of phi that registers do not hold |
-//         partial sums of the gemm warps, at the start gamma | partial sums received, h_pre received: `stages` slots
-//         each | barriers.
+// Shared: stages, each a tile of x as panels (64 or 32 columns of one stream, a row of 128 or 64 bytes for each token,
+//         in the swizzle of as many bytes) or, at the start, a few rows of phi | the part of phi that registers do not
+//         hold | partial sums of the gemm warps, at the start gamma | partial sums received, h_pre received: `stages`
+//         slots each | barriers.
 //
 // Why slots may be reused: tile i + stages needs the stage of tile i, which the apply warps give back once they have
 // used h_pre of tile i, which its owner sent after it had read all that it received for tile i.
@@ -43,30 +43,56 @@ struct PreForwardOnePass {
   static constexpr int threads = (first_finaliser_warp + finaliser_warps) * device::warp_size;
 
   using Phi = PhiFragments<Spec>;
-  static constexpr int panel_columns = 64;
+  static constexpr int panel_columns = Spec::panel_columns;
   static constexpr int slice = Spec::panels_per_stream * panel_columns;
   static constexpr int panels = Spec::panels_per_stream * Spec::n;
-  static constexpr int panel_bytes = tokens * 128;
+  static constexpr int panel_row_bytes = panel_columns * 2;
+  static constexpr int panel_bytes = tokens * panel_row_bytes;
   static constexpr int tile_bytes = panels * panel_bytes;
-  static constexpr int k_steps = panels * 4;
+  static constexpr int steps_per_panel = panel_columns / 16;
+  static constexpr int k_steps = panels * steps_per_panel;
   // The last block's slice may reach beyond D.
   static constexpr bool is_ragged = Spec::cluster_size * slice != Spec::d;
 
-  // Where a warp's step lies: in which panel, and in which quarter of its 64 columns.
-  static constexpr bool whole_panels = Spec::k_steps_per_warp % 4 == 0;
-  static MHCJIT_DEVICE int panel_of(int warp, int step) {
-    if constexpr (whole_panels) return warp * (Spec::k_steps_per_warp / 4) + step / 4;
-    return static_cast<int>(static_cast<device::u32>(warp * Spec::k_steps_per_warp + step) / 4);
+  // Rows of a panel that lie in 128 bytes: all banks.
+  static constexpr int rows_together = 128 / panel_row_bytes;
+  static constexpr int chunks_per_row = panel_row_bytes / 16;
+  // The bytes of a panel's row from its chunk of 16 bytes on, where the swizzle puts them.
+  static MHCJIT_DEVICE int in_panel(int row, int chunk) {
+    return row * panel_row_bytes + (chunk ^ row / rows_together % chunks_per_row) * 16;
   }
-  static MHCJIT_DEVICE int quarter_of(int warp, int step) {
-    if constexpr (whole_panels) return step % 4;
-    return static_cast<int>(static_cast<device::u32>(warp * Spec::k_steps_per_warp + step) % 4);
+
+  // A gemm warp multiplies the columns of its column group with the rows of phi of its row group.
+  static constexpr int column_groups = Spec::gemm_warps / Spec::row_groups;
+  static MHCJIT_DEVICE int column_group_of(int warp) { return Spec::row_groups == 1 ? warp : warp % column_groups; }
+  static MHCJIT_DEVICE int row_group_of(int warp) { return Spec::row_groups == 1 ? 0 : warp / column_groups; }
+
+  static constexpr int steps = Spec::k_steps_per_warp;
+  // A load brings one step of 16 tokens, two of 8.
+  static constexpr int steps_per_load = 2 / token_groups;
+
+  // Where a column group's step lies: in which panel, and as which of its steps. A group has whole panels; or, where
+  // steps are loaded one by one, as many groups as a panel has steps share panels, each has the same step of all. Then
+  // its addresses are constants beyond that of its first step.
+  static constexpr bool has_whole_panels = steps % steps_per_panel == 0;
+  static constexpr bool shares_panels =
+      !has_whole_panels && steps_per_load == 1 && column_groups % steps_per_panel == 0;
+  static constexpr bool has_constant_offsets = has_whole_panels || shares_panels;
+  static MHCJIT_DEVICE int panel_of(int column_group, int step) {
+    if constexpr (has_whole_panels) return column_group * (steps / steps_per_panel) + step / steps_per_panel;
+    if constexpr (shares_panels) return column_group / steps_per_panel * steps + step;
+    return static_cast<int>(static_cast<device::u32>(column_group * steps + step) / steps_per_panel);
+  }
+  static MHCJIT_DEVICE int step_in_panel(int column_group, int step) {
+    if constexpr (has_whole_panels) return step % steps_per_panel;
+    if constexpr (shares_panels) return column_group % steps_per_panel;
+    return static_cast<int>(static_cast<device::u32>(column_group * steps + step) % steps_per_panel);
   }
 
   // phi travels in items of as many rows as a stage holds. The padding puts neighbouring rows into other banks.
   static constexpr int item_rows = tokens / 2;
   static constexpr int items_per_block = 8 / item_rows;
-  static constexpr int phi_items = Phi::row_blocks * items_per_block;
+  static constexpr int phi_items = Phi::all_row_blocks * items_per_block;
   static constexpr int first_stage = phi_items % stages;  // of x
   static constexpr int first_parity = phi_items / stages & 1;
   static MHCJIT_DEVICE int rows_of_item(int item) {
@@ -78,7 +104,7 @@ struct PreForwardOnePass {
   static_assert(stage_bytes >= tile_bytes);
 
   // Sums of a token: h_mix in whole blocks of eight rows, the sum of squares, three of padding.
-  static constexpr int squares_index = Phi::row_blocks * 8;
+  static constexpr int squares_index = Phi::all_row_blocks * 8;
   static constexpr int token_sums = squares_index + 4;
   static constexpr int token_sum_bytes = token_sums * 4;
   static constexpr int token_chunks = token_sums / 4;
@@ -91,7 +117,7 @@ struct PreForwardOnePass {
 
   static constexpr int phi_offset = stages * stage_bytes;
   static constexpr int partials_offset = phi_offset + Spec::gemm_warps * Phi::shared_bytes_per_warp;
-  static constexpr int partials_bytes = Spec::gemm_warps * tokens * token_sum_bytes;
+  static constexpr int partials_bytes = column_groups * tokens * token_sum_bytes;
   static constexpr int gamma_bytes = Spec::has_gamma ? Spec::n * slice * 4 : 0;
   static constexpr int received_offset =
       partials_offset + (partials_bytes > gamma_bytes ? partials_bytes : gamma_bytes);
@@ -105,8 +131,12 @@ struct PreForwardOnePass {
   static_assert(tokens == 8 || tokens == 16);
   static_assert(token_chunks <= device::warp_size);
   static_assert(stages >= finaliser_warps);
-  static_assert(k_steps == Spec::gemm_warps * Spec::k_steps_per_warp);
-  static_assert(Spec::k_steps_per_warp % (2 / token_groups) == 0);
+  static_assert(panel_columns == 64 || panel_columns == 32);
+  static_assert(Spec::gemm_warps % Spec::row_groups == 0);
+  static_assert(k_steps == column_groups * steps);
+  static_assert(steps % steps_per_load == 0);
+  // Each row group adds the squares of tokens of its own.
+  static_assert(token_groups % Spec::row_groups == 0);
   static_assert(threads == Spec::threads_per_block);
   static_assert(stages >= items_per_block);
 
@@ -146,8 +176,8 @@ struct PreForwardOnePass {
   MHCJIT_DEVICE device::SharedAddress partials_full() const { return barrier(6 * stages); }
   MHCJIT_DEVICE device::SharedAddress partials_empty() const { return barrier(6 * stages + 1); }
 
-  MHCJIT_DEVICE device::SharedAddress partials(int warp, int token) const {
-    return base + partials_offset + (warp * tokens + token) * token_sum_bytes;
+  MHCJIT_DEVICE device::SharedAddress partials(int column_group, int token) const {
+    return base + partials_offset + (column_group * tokens + token) * token_sum_bytes;
   }
   MHCJIT_DEVICE device::SharedAddress gamma() const { return base + partials_offset; }
   MHCJIT_DEVICE device::SharedAddress received(int slot, int owned_token, int source) const {
@@ -182,65 +212,99 @@ struct PreForwardOnePass {
   }
 };
 
-// The warp's part of phi, out of the stages through which the producer sends it.
+// A block of eight rows of phi, of the warp's columns: the warp's `block`, which is as many after its first.
 template <class Spec>
-MHCJIT_DEVICE void take_phi(const PreForwardOnePass<Spec>& plan, int warp, int lane, PhiFragments<Spec>& phi) {
+MHCJIT_DEVICE void take_rows(const PreForwardOnePass<Spec>& plan, int column_group, int first_block, int block,
+                             int lane, PhiFragments<Spec>& phi) {
   using Plan = PreForwardOnePass<Spec>;
   using Phi = PhiFragments<Spec>;
+  const int first_row = (first_block + block) * 8;
   const int row = lane / 4;
   const int pair = lane % 4;
-  phi.in_shared = plan.base + Plan::phi_offset + warp * Phi::shared_bytes_per_warp + lane * 16;
+  const int stage = static_cast<int>(static_cast<device::u32>((first_row + row) / Plan::item_rows) % Plan::stages);
+  const device::SharedAddress source =
+      plan.base + stage * Plan::stage_bytes + row % Plan::item_rows * Plan::phi_row_bytes;
+  const bool row_exists = Spec::rows % 8 == 0 || first_row + row < Spec::rows;
+  const auto read = [&](int step, int k_half) {
+    const int panel = Plan::panel_of(column_group, step);
+    const int stream = panel % Spec::n;
+    const int column =
+        panel / Spec::n * Plan::panel_columns + Plan::step_in_panel(column_group, step) * 16 + k_half * 8 + pair * 2;
+    auto values = device::load_shared_2(source + (stream * Plan::slice + column) * 4);
+    if (!row_exists || (Plan::is_ragged && plan.first_column() + column >= Spec::d)) values = {};
+    return values;
+  };
 
+  float scale = 1.0f;
+  if constexpr (Phi::scaled) {
+    float largest = 0.0f;
 #pragma unroll
-  for (int block = 0; block < Phi::row_blocks; ++block) {
-    const int first_item = block * Plan::items_per_block;
-    const int row_stage = static_cast<int>(static_cast<device::u32>(first_item + row / Plan::item_rows) % Plan::stages);
-    const device::SharedAddress source =
-        plan.base + row_stage * Plan::stage_bytes + row % Plan::item_rows * Plan::phi_row_bytes;
-    const bool row_exists = Spec::rows % 8 == 0 || block * 8 + row < Spec::rows;
-    const auto read = [&](int step, int k_half) {
-      const int panel = Plan::panel_of(warp, step);
-      const int stream = panel % Spec::n;
-      const int column =
-          panel / Spec::n * Plan::panel_columns + Plan::quarter_of(warp, step) * 16 + k_half * 8 + pair * 2;
-      auto values = device::load_shared_2(source + (stream * Plan::slice + column) * 4);
-      if (!row_exists || (Plan::is_ragged && plan.first_column() + column >= Spec::d)) values = {};
-      return values;
-    };
-
-#pragma unroll
-    for (int item = first_item; item < first_item + Plan::items_per_block; ++item)
-      device::barrier_wait(plan.phi_ready(item % Plan::stages), item / Plan::stages & 1);
-    float scale = 1.0f;
-    if constexpr (Phi::scaled) {
-      float largest = 0.0f;
-#pragma unroll
-      for (int step = 0; step < Spec::k_steps_per_warp; ++step) {
-#pragma unroll
-        for (int k_half = 0; k_half < 2; ++k_half) {
-          const auto values = read(step, k_half);
-          largest = larger_magnitude(larger_magnitude(largest, values[0]), values[1]);
-        }
-      }
-      largest = larger_magnitude(largest, device::shuffle_xor(largest, 1));
-      largest = larger_magnitude(largest, device::shuffle_xor(largest, 2));
-      float inverse;
-      scale = power_of_two_scale(largest, inverse);
-      phi.inverse_scale[block] = inverse;
-    }
-#pragma unroll
-    for (int step = 0; step < Spec::k_steps_per_warp; ++step) {
+    for (int step = 0; step < Plan::steps; ++step) {
 #pragma unroll
       for (int k_half = 0; k_half < 2; ++k_half) {
         const auto values = read(step, k_half);
-        phi.set(step, block, k_half, values[0] * scale, values[1] * scale);
+        largest = larger_magnitude(larger_magnitude(largest, values[0]), values[1]);
       }
     }
-    device::warp_barrier();
-#pragma unroll
-    for (int item = first_item; item < first_item + Plan::items_per_block; ++item)
-      if (lane == 0) device::barrier_arrive(plan.phi_taken(item % Plan::stages));
+    largest = larger_magnitude(largest, device::shuffle_xor(largest, 1));
+    largest = larger_magnitude(largest, device::shuffle_xor(largest, 2));
+    float inverse;
+    scale = power_of_two_scale(largest, inverse);
+    phi.inverse_scale[block] = inverse;
   }
+#pragma unroll
+  for (int step = 0; step < Plan::steps; ++step) {
+#pragma unroll
+    for (int k_half = 0; k_half < 2; ++k_half) {
+      const auto values = read(step, k_half);
+      phi.set(step, block, k_half, values[0] * scale, values[1] * scale);
+    }
+  }
+}
+
+template <class Spec>
+MHCJIT_DEVICE void wait_for_rows(const PreForwardOnePass<Spec>& plan, int block) {
+  using Plan = PreForwardOnePass<Spec>;
+#pragma unroll
+  for (int i = 0; i < Plan::items_per_block; ++i) {
+    const int item = block * Plan::items_per_block + i;
+    device::barrier_wait(plan.phi_ready(item % Plan::stages), item / Plan::stages & 1);
+  }
+}
+
+template <class Spec>
+MHCJIT_DEVICE void give_back_rows(const PreForwardOnePass<Spec>& plan, int block, int lane) {
+  using Plan = PreForwardOnePass<Spec>;
+  device::warp_barrier();
+#pragma unroll
+  for (int i = 0; i < Plan::items_per_block; ++i) {
+    const int item = block * Plan::items_per_block + i;
+    if (lane == 0) device::barrier_arrive(plan.phi_taken(item % Plan::stages));
+  }
+}
+
+// The warp's part of phi, out of the stages through which the producer sends it. The other row groups' rows pass by.
+template <class Spec>
+MHCJIT_DEVICE void take_phi(const PreForwardOnePass<Spec>& plan, int column_group, int row_group, int lane,
+                            PhiFragments<Spec>& phi) {
+  using Phi = PhiFragments<Spec>;
+  const auto let_pass = [&](int first_block, int end_block) {
+#pragma unroll 1
+    for (int block = first_block; block < end_block; ++block) {
+      wait_for_rows(plan, block);
+      give_back_rows(plan, block, lane);
+    }
+  };
+
+  const int first_block = row_group * Phi::row_blocks;
+  let_pass(0, first_block);
+#pragma unroll
+  for (int block = 0; block < Phi::row_blocks; ++block) {
+    wait_for_rows(plan, first_block + block);
+    take_rows(plan, column_group, first_block, block, lane, phi);
+    give_back_rows(plan, first_block + block, lane);
+  }
+  let_pass(first_block + Phi::row_blocks, Phi::all_row_blocks);
 }
 
 template <class Spec>
@@ -249,17 +313,24 @@ MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp,
   using Phi = PhiFragments<Spec>;
   using Element = typename Spec::Element;
   constexpr int groups = Plan::token_groups;
+  constexpr int own_groups = groups / Spec::row_groups;  // of which it adds the squares
+  const int column_group = Plan::column_group_of(warp);
+  const int row_group = Plan::row_group_of(warp);
   Phi phi;
-  take_phi(plan, warp, lane, phi);
+  phi.in_shared = plan.base + Plan::phi_offset + warp * Phi::shared_bytes_per_warp + lane * 16;
+  take_phi(plan, column_group, row_group, lane, phi);
   device::cluster_wait();
 
-  // The row that this lane addresses for load_matrices. 16 tokens: a step's two halves of eight tokens and then of the
-  // other eight. 8 tokens: the four halves of two steps.
-  constexpr int steps_per_load = 2 / groups;
-  const int row = groups == 2 ? lane / 16 * 8 + lane % 8 : lane % 8;
+  // Of two row groups each begins with another group of tokens, whose squares it adds.
+  const int first_group = row_group;
+  // The row that this lane addresses for load_matrices. 16 tokens: a step's two halves of the first eight tokens and
+  // then of the others. 8 tokens: the four halves of two steps.
+  const int row = groups == 2 ? (lane / 16 ^ first_group) * 8 + lane % 8 : lane % 8;
   const int chunk = groups == 2 ? lane / 8 % 2 : lane / 8;
-  const device::SharedAddress lane_offset =
-      row * 128 + (chunk ^ (row % 8)) * 16 + (Plan::whole_panels ? Plan::panel_of(warp, 0) * Plan::panel_bytes : 0);
+  const int constant_group = Plan::has_constant_offsets ? column_group : 0;
+  const int stepping_group = Plan::has_constant_offsets ? 0 : column_group;
+  const device::SharedAddress lane_offset = Plan::panel_of(constant_group, 0) * Plan::panel_bytes +
+                                            Plan::in_panel(row, Plan::step_in_panel(constant_group, 0) * 2 + chunk);
 
   RingPosition<Plan::stages> ring = {Plan::first_stage, Plan::first_parity};
 #pragma unroll 1
@@ -269,14 +340,13 @@ MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp,
     const device::SharedAddress stage = plan.base + ring.index * Plan::stage_bytes + lane_offset;
     device::barrier_wait(plan.full(ring.index), ring.parity);
 #pragma unroll
-    for (int load = 0; load < Spec::k_steps_per_warp / steps_per_load; ++load) {
-      // In whole panels the address is a constant beyond the warp's first.
-      const int step_warp = Plan::whole_panels ? 0 : warp;
-      const auto words = device::load_matrices((stage ^ (Plan::quarter_of(step_warp, load * steps_per_load) * 32)) +
-                                               Plan::panel_of(step_warp, load * steps_per_load) * Plan::panel_bytes);
+    for (int load = 0; load < Plan::steps / Plan::steps_per_load; ++load) {
+      const int first_step = load * Plan::steps_per_load;
+      const auto words = device::load_matrices((stage ^ (Plan::step_in_panel(stepping_group, first_step) * 32)) +
+                                               Plan::panel_of(stepping_group, first_step) * Plan::panel_bytes);
 #pragma unroll
-      for (int part = 0; part < steps_per_load; ++part) {
-        const int step = load * steps_per_load + part;
+      for (int part = 0; part < Plan::steps_per_load; ++part) {
+        const int step = first_step + part;
 #pragma unroll
         for (int tile = 0; tile < Phi::tiles; ++tile) {
           const auto a = phi.operand(step, tile);
@@ -287,7 +357,7 @@ MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp,
         }
         // The squares are the diagonal of x * x^T: rows 0 to 7 from the first group of tokens, 8 to 15 from the second.
 #pragma unroll
-        for (int group = 0; group < groups; ++group) {
+        for (int group = 0; group < own_groups; ++group) {
           typename Phi::Words x = {};
           x[group] = words[2 * (group + part)];
           x[group + 2] = words[2 * (group + part) + 1];
@@ -301,9 +371,11 @@ MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp,
     const int lane_now = device::lane_index();
     const int result_row = lane_now / 4;
     const int result_pair = lane_now % 4;
-    const device::SharedAddress result = plan.partials(warp, 2 * result_pair) + result_row * 4;
+    const device::SharedAddress result =
+        plan.partials(column_group, 2 * result_pair) + (row_group * Phi::row_blocks * 8 + result_row) * 4;
 #pragma unroll
     for (int group = 0; group < groups; ++group) {
+      const int first_token = (group ^ first_group) * 8;
 #pragma unroll
       for (int block = 0; block < Phi::row_blocks; ++block) {
         const int low = Phi::row_blocks + block;
@@ -311,12 +383,13 @@ MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp,
         for (int e = 0; e < 2; ++e) {
           float sum = sums[block / 2][group][block % 2 * 2 + e] + sums[low / 2][group][low % 2 * 2 + e];
           if constexpr (Phi::scaled) sum *= phi.inverse_scale[block];
-          device::store_shared(result + (group * 8 + e) * Plan::token_sum_bytes + block * 32, sum);
+          device::store_shared(result + (first_token + e) * Plan::token_sum_bytes + block * 32, sum);
         }
       }
+      if (group >= own_groups) continue;
       const float square = result_row % 2 == 0 ? squares[2 * group] : squares[2 * group + 1];
       if (result_pair == result_row / 2)
-        device::store_shared(plan.partials(warp, group * 8 + result_row) + Plan::squares_index * 4, square);
+        device::store_shared(plan.partials(column_group, first_token + result_row) + Plan::squares_index * 4, square);
     }
     device::warp_barrier();
     if (lane_now == 0) device::barrier_arrive(plan.partials_full());
@@ -358,6 +431,7 @@ MHCJIT_DEVICE void apply_tiles(const PreForwardOnePass<Spec>& plan, const PreFor
   using Element = typename Spec::Element;
   constexpr int threads = Spec::apply_warps * device::warp_size;
   constexpr int chunks = Plan::slice / 8;  // of 16 bytes of a stream
+  constexpr int rows_together = Plan::rows_together;
   if constexpr (Spec::has_gamma) scale_phi(plan, thread);
   device::cluster_wait();
 
@@ -368,11 +442,16 @@ MHCJIT_DEVICE void apply_tiles(const PreForwardOnePass<Spec>& plan, const PreFor
     device::barrier_wait(plan.full(ring.index), ring.parity);
     device::barrier_wait_cluster(plan.h_received(slot.index), slot.parity);
     if (thread == 0) plan.arm_h_received(slot.index);
-#pragma unroll
+    // Of a wide slice not whole: the places of so many items would not stay in registers.
+#pragma unroll 8
     for (int item = 0; item < Plan::tokens * chunks; item += threads) {
-      const int token = (item + thread) / chunks;
-      const int chunk = (item + thread) % chunks;
-      const int column = plan.first_column() + chunk * 8;
+      // Eight lanes read all banks: as many rows of a panel as lie together.
+      const int in_rows = (item + thread) % (rows_together * chunks);
+      const int token =
+          (item + thread) / (rows_together * chunks) * rows_together + in_rows / Plan::chunks_per_row % rows_together;
+      const int panel = in_rows / 8;
+      const int chunk = in_rows % Plan::chunks_per_row;
+      const int column = plan.first_column() + (panel * Plan::chunks_per_row + chunk) * 8;
       const device::i64 t = plan.first_token(i) + token;
       if (item + thread >= Plan::tokens * chunks || t >= args.tokens || (Plan::is_ragged && column >= Spec::d))
         continue;
@@ -386,8 +465,7 @@ MHCJIT_DEVICE void apply_tiles(const PreForwardOnePass<Spec>& plan, const PreFor
       }
       float sums[8] = {};
       const device::SharedAddress source = plan.base + ring.index * Plan::stage_bytes +
-                                           chunk / 8 * Spec::n * Plan::panel_bytes + token * 128 +
-                                           ((chunk % 8) ^ (token % 8)) * 16;
+                                           panel * Spec::n * Plan::panel_bytes + Plan::in_panel(token, chunk);
 #pragma unroll
       for (int stream = 0; stream < Spec::n; ++stream) {
         const auto words = device::load_shared_words<4>(source + stream * Plan::panel_bytes);
@@ -482,8 +560,8 @@ MHCJIT_DEVICE void reduce_tiles(const PreForwardOnePass<Spec>& plan, int lane) {
       if (item + lane >= Plan::tokens * chunks) continue;
       auto sum = device::load_shared_4(plan.partials(0, token) + offset);
 #pragma unroll
-      for (int warp = 1; warp < Spec::gemm_warps; ++warp) {
-        const auto other = device::load_shared_4(plan.partials(warp, token) + offset);
+      for (int group = 1; group < Plan::column_groups; ++group) {
+        const auto other = device::load_shared_4(plan.partials(group, token) + offset);
 #pragma unroll
         for (int e = 0; e < 4; ++e) sum[e] += other[e];
       }

@@ -53,8 +53,8 @@ TEST(OnePass, LegalSpecsFitTheDeviceAndCoverTheProblem) {
           EXPECT_EQ(spec.gemm_warps % 4, 0);
         }
         EXPECT_EQ((spec.gemm_warps + spec.apply_warps) % 4, 0);
-        EXPECT_EQ(spec.gemm_warps * spec.k_steps_per_warp, spec.panels_per_stream * n * 4);
-        const std::int64_t slice = std::int64_t{spec.panels_per_stream} * 64;
+        const std::int64_t slice = std::int64_t{spec.panels_per_stream} * spec.panel_columns;
+        EXPECT_EQ(std::int64_t{spec.gemm_warps / spec.row_groups} * spec.k_steps_per_warp * 16, slice * n);
         EXPECT_GE(spec.cluster_size * slice, d);
         EXPECT_LT((spec.cluster_size - 1) * slice, d);
         EXPECT_GE(one_pass_cost(spec), 1.0);
@@ -94,6 +94,23 @@ TEST(OnePass, TakesTheCheapestCandidate) {
   for (const Candidate& candidate : one_pass_candidates(problem_of(4, 4096)))
     if (candidate.legal()) {
       EXPECT_LE(estimated_cost(spec), estimated_cost(candidate.spec));
+    }
+}
+
+TEST(OnePass, NarrowPanelsAndRowGroupsServeSixStreams) {
+  for (const DType dtype : {DType::bf16, DType::fp16}) {
+    const KernelSpec spec = llvm::cantFail(choose_spec(problem_of(6, 2560, dtype)));
+    EXPECT_EQ(spec.kernel_template, KernelTemplate::one_pass);
+    EXPECT_EQ(spec.cluster_size * spec.panels_per_stream * spec.panel_columns, 2560) << "no column is wasted";
+    EXPECT_EQ(spec.panel_columns, 32);
+    EXPECT_EQ(spec.row_groups, 2);
+  }
+}
+
+TEST(OnePass, PanelsAreNarrowOnlyWhereWideOnesDoNotServe) {
+  for (const Candidate& candidate : one_pass_candidates(problem_of(4, 4096)))
+    if (candidate.legal() && candidate.spec.panel_columns == 32) {
+      EXPECT_EQ(candidate.spec.panels_per_stream % 2, 1);
     }
 }
 

@@ -68,6 +68,20 @@ TEST_F(OnePassLaunchTest, LaunchesClustersWithAMapOfX) {
   }
 }
 
+TEST_F(OnePassLaunchTest, EncodesNarrowPanelsInTheirSwizzle) {
+  const EnginePtr engine = make_engine();
+  mhcjit_problem problem = forward_problem;
+  problem.n = 6;
+  problem.d = 2560;
+  const mhcjit_operator* op = prepare(engine, problem);
+  const ForwardCall call(problem, 16, 0);
+  ASSERT_EQ(mhcjit_pre_forward(op, &call.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
+  const fake::TensorMapContent map = content_of(driver().launches().back());
+  EXPECT_EQ(map.box[0], 32u);
+  EXPECT_EQ(map.box[2], 6u);
+  EXPECT_EQ(map.swizzle, CU_TENSOR_MAP_SWIZZLE_64B);
+}
+
 TEST_F(OnePassLaunchTest, EncodesAMapOncePerThread) {
   const EnginePtr engine = make_engine();
   const mhcjit_operator* op = prepare(engine, forward_problem);

@@ -12,17 +12,21 @@ namespace {
 
 llvm::Error bad_name(std::string_view name) {
   return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
-                    "problem is '{}', allowed: nN_dD_DTYPE[_gamma][_cC_tT[_sS]|_wW_rR|_gR[_sS]|_fC_kK]", name);
+                    "problem is '{}', allowed: nN_dD_DTYPE[_gamma][_cC_tT[_pP_gG][_sS]|_wW_rR|_gR[_sS]|_fC_kK]", name);
 }
 
-llvm::Expected<codegen::KernelSpec> one_pass_spec(codegen::Problem problem, int cluster_size, int tokens_per_tile) {
+llvm::Expected<codegen::KernelSpec> one_pass_spec(codegen::Problem problem, int cluster_size, int tokens_per_tile,
+                                                  int panel_columns, int row_groups) {
   problem.architecture = {9, 0, 'a'};
   for (const codegen::Candidate& candidate : candidates(problem, codegen::KernelTemplate::one_pass))
     if (candidate.legal() && candidate.spec.cluster_size == cluster_size &&
-        candidate.spec.tokens_per_tile == tokens_per_tile)
+        candidate.spec.tokens_per_tile == tokens_per_tile && candidate.spec.panel_columns == panel_columns &&
+        candidate.spec.row_groups == row_groups)
       return candidate.spec;
-  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no one-pass spec with clusters of {} and tiles of {} tokens",
-                    to_string(problem), cluster_size, tokens_per_tile);
+  return make_error(
+      MHCJIT_ERROR_INVALID_ARGUMENT,
+      "{}: no one-pass spec with clusters of {}, tiles of {} tokens, panels of {} columns and {} row groups",
+      to_string(problem), cluster_size, tokens_per_tile, panel_columns, row_groups);
 }
 
 // A block of many tokens takes as long to simulate however few there are.
@@ -114,7 +118,11 @@ llvm::Expected<codegen::KernelSpec> parse_spec(std::string_view name, codegen::O
   }
   int tokens_per_tile = 0;
   if (!take_number("c", cluster_size) || !take_number("t", tokens_per_tile)) return bad_name(name);
-  llvm::Expected<codegen::KernelSpec> spec = one_pass_spec(problem, cluster_size, tokens_per_tile);
+  int panel_columns = 64;
+  int row_groups = 1;
+  if (take_number("p", panel_columns) && !take_number("g", row_groups)) return bad_name(name);
+  llvm::Expected<codegen::KernelSpec> spec =
+      one_pass_spec(problem, cluster_size, tokens_per_tile, panel_columns, row_groups);
   if (!spec || parts.empty()) return spec;
   if (!take_number("s", spec->pipeline_stages) || !parts.empty()) return bad_name(name);
   return spec;

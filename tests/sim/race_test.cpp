@@ -194,6 +194,14 @@ TEST_P(Race, SeenWhenAnyBarrierWaitOrArrivalIsDeleted) {
 INSTANTIATE_TEST_SUITE_P(, Race, ::testing::ValuesIn(programs()),
                          [](const auto& info) { return std::string(info.param.name); });
 
+// Row groups meet at the barriers that one group meets at, so that nothing is deleted for them.
+TEST(OnePassRace, NoneWithRowGroups) {
+  Program program = one_pass_program();
+  program.arguments = {"n6_d64_bf16_gamma_c2_t16_p32_g2_s2", "35"};
+  const Finished finished = run(program, {}, "");
+  EXPECT_EQ(finished.exit_code, 0) << finished.output;
+}
+
 TEST(OnePassRace, SeenWhenNoRoleWaitsForTheOtherBlocks) {
   const Program program = one_pass_program();
   std::vector<std::string> deleted;

@@ -16,8 +16,10 @@ struct Spec {
   static constexpr int cluster_size = 16;
   static constexpr int tokens_per_tile = 16;
   static constexpr int pipeline_stages = 6;
+  static constexpr int panel_columns = 64;
   static constexpr int panels_per_stream = 4;
   static constexpr int gemm_warps = 8;
+  static constexpr int row_groups = 1;
   static constexpr int apply_warps = 4;
   static constexpr int k_steps_per_warp = 8;
   static constexpr int phi_register_operands = 24;
