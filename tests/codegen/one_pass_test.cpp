@@ -120,7 +120,7 @@ TEST(OnePass, LaunchesOneKernelWithAClusterForEachTile) {
   ASSERT_EQ(plans.size(), 1u);
   EXPECT_EQ(plans[0].cluster_size, spec.cluster_size);
   EXPECT_TRUE(plans[0].is_persistent);
-  EXPECT_EQ(plans[0].box, (TensorBox{64, spec.tokens_per_tile, spec.problem.n}));
+  EXPECT_EQ(plans[0].box, (TensorBox{spec.panel_columns, spec.tokens_per_tile, spec.problem.n}));
   const std::int64_t T = 3 * spec.tokens_per_tile + 1;
   EXPECT_EQ(grid_of(spec, Stage::one_pass, T), (Grid{static_cast<std::uint32_t>(4 * spec.cluster_size), 1}));
   EXPECT_EQ(grid_of(spec, Stage::one_pass, 1), (Grid{static_cast<std::uint32_t>(spec.cluster_size), 1}));
