@@ -27,16 +27,18 @@ struct Roles {
   int helper_registers;
 };
 
-constexpr std::array<Roles, 9> roles = {{
+constexpr std::array<Roles, 11> roles = {{
     {2, 1, 2, 0, 0, 0},
     {4, 1, 4, 0, 0, 0},
     {8, 1, 4, 168, 112, 64},
     {8, 2, 4, 200, 48, 64},
+    {8, 2, 4, 192, 56, 64},
     {9, 1, 3, 144, 144, 80},
     {10, 1, 2, 144, 144, 80},
     {12, 1, 4, 104, 96, 72},
     {14, 1, 2, 104, 104, 64},
     {16, 1, 4, 0, 0, 0},
+    {2, 2, 2, 0, 0, 0},
 }};
 
 std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
@@ -112,9 +114,15 @@ std::string unsupported(const Problem& problem) {
   return "";
 }
 
+// Registers of a thread that makes h_in, as the assembler reports it.
+int apply_registers_needed(const Problem& problem) { return 36 + 2 * problem.n; }
+
 // The most of phi in registers, then the most stages; "" or why that does not fit.
 std::string fit(KernelSpec& spec) {
   constexpr int fewest_stages = 3;
+  if (spec.apply_registers != 0 && spec.apply_registers < apply_registers_needed(spec.problem))
+    return fmt::format("{} registers of an apply warp, {} streams need {}", spec.apply_registers, spec.problem.n,
+                       apply_registers_needed(spec.problem));
   spec.phi_register_operands = operands_in_registers(spec);
   if (spec.phi_register_operands < 0)
     return fmt::format("{} registers of a gemm warp do not hold even the sums of {} rows",
