@@ -591,6 +591,13 @@ MHCJIT_DEVICE void finalise_tiles(const PreForwardOnePass<Spec>& plan, const Pre
   RingPosition<Plan::stages> slot = {finaliser};
 #pragma unroll 1
   for (int i = finaliser; i < plan.tiles && owned > 0; i += Plan::finaliser_warps) {
+    // A slot that the other finaliser had before could still wait for the sums of then, which a parity does not tell
+    // from those of now. The tile's x comes after they have been used.
+    if constexpr (Plan::stages % Plan::finaliser_warps != 0) {
+      RingPosition<Plan::stages> ring = {slot.index, slot.parity ^ Plan::first_parity};
+      ring.advance(Plan::first_stage);
+      device::barrier_wait(plan.full(ring.index), ring.parity);
+    }
     device::barrier_wait_cluster(plan.sums_received(slot.index), slot.parity);
     if (lane == 0) plan.arm_sums_received(slot.index);
 #pragma unroll 1
