@@ -212,6 +212,11 @@ double one_pass_cost(const KernelSpec& spec) {
   const double shared = ((1.0 + spec.row_groups) * bytes + shared_phi_bytes(spec) +
                          2.0 * spec.gemm_warps * spec.tokens_per_tile * (tiles * 8.0 + 4.0) * 4.0) /
                         shared_bytes_per_clock;
+  // The reducer adds and sends four sums a lane at a time.
+  constexpr double clocks_per_reduction = 200.0;
+  const double reduction =
+      static_cast<double>(divide_up(spec.tokens_per_tile * (row_blocks(spec.problem) * 2 + 1), warp_size)) *
+      clocks_per_reduction;
   // From asking for a tile to giving its stage back: memory's latency, the products, the exchange in the cluster, h_in.
   constexpr double memory_latency = 1400.0;
   constexpr double exchange = 1500.0;
@@ -224,7 +229,7 @@ double one_pass_cost(const KernelSpec& spec) {
   // before that of arithmetic.
   constexpr double reserve_of_stages = 0.2;
   constexpr double reserve_of_warps = 0.05;
-  return waste * std::max({1.0, products / memory, shared / memory, under_way, apply / memory}) +
+  return waste * std::max({1.0, products / memory, shared / memory, reduction / memory, under_way, apply / memory}) +
          reserve_of_warps * (products + apply) / memory + reserve_of_stages * under_way;
 }
 
