@@ -22,7 +22,7 @@ codegen::KernelSpec chosen_spec(const codegen::Problem& problem) {
 class CandidateCalls {
  public:
   CandidateCalls(const gpu::Gpu& gpu, const InputSets& sets, const CompiledSpec& compiled) : sets_(sets) {
-    LoadedSpec loaded = value_or_throw(load_spec(compiled.spec, compiled.cubin));
+    LoadedSpec loaded = value_or_throw(load_spec(compiled));
     operator_.emplace(loaded.driver, loaded.device, compiled.spec, std::move(loaded.kernels));
     workspace_bytes_ = value_or_throw(operator_->workspace_bytes(sets.tokens()));
     workspace_.emplace(gpu, workspace_bytes_, 256);
@@ -80,7 +80,7 @@ CandidateResults bench_candidates(const Run& run, const codegen::Problem& proble
   for (const CompiledSpec& each : compiled) {
     CandidateResult& result = results.candidates.emplace_back();
     result.spec = each.spec;
-    result.kernels = each.kernels;
+    for (const cache::CompiledKernel& kernel : each.kernels) result.kernels.push_back(kernel.resources);
     result.estimated_cost = codegen::estimated_cost(each.spec);
     result.is_chosen = each.spec == chosen;
     result.failure = each.failure;

@@ -13,8 +13,7 @@ namespace mhcjit::bench {
 
 struct CompiledSpec {
   codegen::KernelSpec spec;
-  std::string cubin;
-  std::vector<cache::KernelResources> kernels;
+  std::vector<cache::CompiledKernel> kernels;
   std::string failure;  // "": compiled
 };
 
@@ -22,13 +21,13 @@ struct CompiledSpec {
 // to a cache.
 std::vector<CompiledSpec> compile_specs(std::span<const codegen::KernelSpec> specs, unsigned jobs);
 
-// Into the current context. The kernels are those of stages(spec); they stay loaded. Errors: those of load_kernels
-// and check_runnable.
+// Into the current context. The kernels are those of stages(compiled.spec); they stay loaded. Errors: those of
+// load_kernels and check_runnable.
 struct LoadedSpec {
   const runtime::DriverApi& driver;
   runtime::Device device;
   std::vector<runtime::LoadedKernel> kernels;
 };
-llvm::Expected<LoadedSpec> load_spec(const codegen::KernelSpec& spec, const std::string& cubin);
+llvm::Expected<LoadedSpec> load_spec(const CompiledSpec& compiled);
 
 }  // namespace mhcjit::bench

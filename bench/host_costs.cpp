@@ -83,14 +83,14 @@ HostCosts bench_host_costs(const gpu::Gpu& gpu, mhcjit_engine* engine, codegen::
   std::vector<double> load_us(loads);
   for (double& sample : load_us) {
     const runtime::Stopwatch watch;
-    value_or_throw(load_spec(spec, compiled.cubin));
+    value_or_throw(load_spec(compiled));
     sample = static_cast<double>(watch.nanoseconds()) * 1e-3;
   }
-  RawLaunches raw(spec, value_or_throw(load_spec(spec, compiled.cubin)), call.args);
+  RawLaunches raw(spec, value_or_throw(load_spec(compiled)), call.args);
 
   HostCosts costs;
   costs.kernels = raw.kernels();
-  costs.cubin_bytes = compiled.cubin.size();
+  for (const cache::CompiledKernel& kernel : compiled.kernels) costs.cubin_bytes += kernel.cubin.size();
   costs.call_us = host_us(gpu, [&] { gpu::require(call.run(), "mhcjit_pre_forward"); });
   costs.raw_launch_us = host_us(gpu, [&] { raw.run(); });
   costs.prepare_us = host_us(gpu, [&] { gpu::prepare(engine, asked); });

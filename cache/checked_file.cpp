@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <ctime>
+#include <memory>
 #include <string_view>
 
 #include <fcntl.h>
@@ -61,8 +62,8 @@ llvm::Expected<bool> check_folder(FileOps& ops, const std::string& path, Trust t
   return true;
 }
 
-llvm::Expected<std::optional<std::string>> read_file(FileOps& ops, const std::string& path, std::size_t max_bytes,
-                                                     Trust trust, Recency recency) {
+llvm::Expected<std::optional<Bytes>> read_file(FileOps& ops, const std::string& path, std::size_t max_bytes,
+                                               Trust trust, Recency recency) {
   constexpr int flags = O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
   Descriptor file(ops, retry([&] { return ops.open(path.c_str(), flags, 0); }));
   if (file.get() < 0) {
@@ -75,17 +76,17 @@ llvm::Expected<std::optional<std::string>> read_file(FileOps& ops, const std::st
   if (retry([&] { return ops.fstat(file.get(), &status); }) != 0) return call_failed("fstat", path, errno);
   if (llvm::Error error = check_file(path, status, max_bytes, trust)) return error;
 
-  std::string bytes(static_cast<std::size_t>(status.st_size), '\0');
+  const auto size = static_cast<std::size_t>(status.st_size);
+  auto bytes = std::make_unique_for_overwrite<char[]>(size);
   std::size_t filled = 0;
-  while (filled < bytes.size()) {
-    const ssize_t got = retry([&] { return ops.read(file.get(), bytes.data() + filled, bytes.size() - filled); });
+  while (filled < size) {
+    const ssize_t got = retry([&] { return ops.read(file.get(), bytes.get() + filled, size - filled); });
     if (got < 0) return call_failed("read", path, errno);
     if (got == 0) break;
     filled += static_cast<std::size_t>(got);
   }
-  bytes.resize(filled);
   if (recency == Recency::touch) touch(ops, file.get(), status);
-  return bytes;
+  return Bytes(std::move(bytes), filled);
 }
 
 }  // namespace mhcjit::cache

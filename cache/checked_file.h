@@ -7,6 +7,7 @@
 
 #include <llvm/Support/Error.h>
 
+#include "cache/bytes.h"
 #include "cache/file_ops.h"
 
 namespace mhcjit::cache {
@@ -31,7 +32,7 @@ enum class Recency {
 // The bytes of the regular file at `path`, or nothing when nothing is there. A link is never followed and a FIFO never
 // waited for. Errors: BAD_FILE for both, for a file of more than `max_bytes` and for one not to be trusted; IO as
 // above.
-llvm::Expected<std::optional<std::string>> read_file(FileOps& ops, const std::string& path, std::size_t max_bytes,
-                                                     Trust trust, Recency recency = Recency::keep);
+llvm::Expected<std::optional<Bytes>> read_file(FileOps& ops, const std::string& path, std::size_t max_bytes,
+                                               Trust trust, Recency recency = Recency::keep);
 
 }  // namespace mhcjit::cache

@@ -29,8 +29,7 @@ Trust trust_of(const Options& options) {
 llvm::Expected<std::optional<Entry>> read_entry(FileOps& ops, const std::string& path, const Options& options,
                                                 const CacheKey& key, llvm::StringRef architecture) {
   const Recency recency = options.read_only ? Recency::keep : Recency::touch;
-  llvm::Expected<std::optional<std::string>> bytes =
-      read_file(ops, path, max_entry_file_bytes, trust_of(options), recency);
+  llvm::Expected<std::optional<Bytes>> bytes = read_file(ops, path, max_entry_file_bytes, trust_of(options), recency);
   if (!bytes) return bytes.takeError();
   if (!*bytes) return std::nullopt;
   llvm::Expected<Entry> entry = read_entry_file(**bytes, key, architecture, options.hmac_key);

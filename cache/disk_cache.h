@@ -1,4 +1,4 @@
-// Compiled units in a folder, shared by every process of the user. The layout is in FORMAT.md.
+// Compiled operators in a folder, shared by every process of the user. The layout is in FORMAT.md.
 #pragma once
 
 #include <array>
@@ -58,7 +58,7 @@ class DiskCache {
   // The folder is made, with its parents, by the first publish(). `ops` outlives the cache.
   explicit DiskCache(std::string root, Options options = {}, FileOps& ops = FileOps::system());
 
-  // The entry of this key, checked down to the cubin's tables, or nothing. An entry that fails a check is set aside.
+  // The entry of this key, checked down to the cubins' tables, or nothing. An entry that fails a check is set aside.
   // Cost: six system calls and about 10 us for 100 KB.
   std::optional<Entry> find(const CacheKey& key, llvm::StringRef architecture);
 

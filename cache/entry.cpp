@@ -4,10 +4,13 @@
 #include <limits>
 #include <string_view>
 
+#include <llvm/ADT/STLExtras.h>
 #include <llvm/ADT/StringExtras.h>
 #include <llvm/Support/Endian.h>
+#include <llvm/Support/MathExtras.h>
 #include <llvm/Support/xxhash.h>
 
+#include "cache/cubin_check.h"
 #include "support/error.h"
 
 namespace mhcjit::cache {
@@ -16,9 +19,10 @@ namespace {
 namespace endian = llvm::support::endian;
 
 constexpr llvm::StringLiteral magic("MHCJIT\r\n");
-constexpr std::uint32_t format_version = 1;
-constexpr std::size_t header_bytes = 48;
-constexpr std::size_t record_bytes = 24;
+constexpr std::uint32_t format_version = 2;
+constexpr std::size_t header_bytes = 40;
+constexpr std::size_t record_bytes = 28;
+constexpr std::size_t cubin_alignment = 16;
 constexpr std::size_t checksum_bytes = 16;
 
 template <typename Value, typename Expected>
@@ -47,7 +51,8 @@ Limit number(std::string_view field, int value) {
   return {field, static_cast<std::uint32_t>(value), 0, std::numeric_limits<std::int32_t>::max()};
 }
 
-llvm::Error check_kernel(const KernelResources& kernel) {
+llvm::Error check_kernel(const CompiledKernel& compiled) {
+  const KernelResources& kernel = compiled.resources;
   return check_all({{"length of a kernel's name", kernel.name.size(), 1, 4096},
                     number("registers", kernel.registers),
                     number("spill store bytes", kernel.spill_store_bytes),
@@ -56,9 +61,12 @@ llvm::Error check_kernel(const KernelResources& kernel) {
                     number("most threads of a block", kernel.max_threads_per_block)});
 }
 
+std::size_t aligned(std::size_t offset) { return llvm::alignTo<cubin_alignment>(offset); }
+
 std::size_t encoded_bytes(const Entry& entry) {
-  std::size_t total = header_bytes + entry.key_text.size() + entry.architecture.size() + entry.cubin.size();
-  for (const KernelResources& kernel : entry.kernels) total += record_bytes + kernel.name.size();
+  std::size_t total = header_bytes + entry.key_text.size() + entry.architecture.size();
+  for (const CompiledKernel& kernel : entry.kernels) total += record_bytes + kernel.resources.name.size();
+  for (const CompiledKernel& kernel : entry.kernels) total = aligned(total) + kernel.cubin.size();
   return total + checksum_bytes;
 }
 
@@ -77,6 +85,8 @@ std::uint64_t read_u64(llvm::StringRef bytes, std::size_t offset) { return endia
 
 int read_number(llvm::StringRef bytes, std::size_t offset) { return static_cast<int>(read_u32(bytes, offset)); }
 
+std::string hex(llvm::StringRef bytes) { return llvm::toHex(bytes, /*LowerCase=*/true); }
+
 std::string checksum(llvm::StringRef bytes) {
   const llvm::XXH128_hash_t hash = llvm::xxh3_128bits(llvm::arrayRefFromStringRef(bytes));
   std::string text;
@@ -85,9 +95,8 @@ std::string checksum(llvm::StringRef bytes) {
   return text;
 }
 
-// What holds for every sound file of format 1, before a length inside it is believed.
+// What holds for every sound file of this format, before a length inside it is believed.
 llvm::Error check_envelope(llvm::StringRef bytes) {
-  const auto hex = [](llvm::StringRef text) { return llvm::toHex(text, /*LowerCase=*/true); };
   if (llvm::Error error = check_all({{"size", bytes.size(), header_bytes + checksum_bytes, max_entry_bytes}})) {
     return error;
   }
@@ -102,35 +111,78 @@ llvm::Error check_envelope(llvm::StringRef bytes) {
   return llvm::Error::success();
 }
 
-// Takes `length` bytes off the front of `rest`.
-llvm::Error take(llvm::StringRef& rest, std::string_view field, std::uint64_t length, llvm::StringRef& taken) {
-  if (llvm::Error error = check_all({{field, length, 0, rest.size()}})) return error;
-  taken = rest.take_front(length);
-  rest = rest.drop_front(length);
-  return llvm::Error::success();
+// What is left of an entry's bytes, from which its parts are taken.
+class Rest {
+ public:
+  explicit Rest(llvm::StringRef bytes) : bytes_(bytes), left_(bytes) {}
+
+  llvm::Error take(std::string_view field, std::uint64_t length, llvm::StringRef& taken) {
+    if (llvm::Error error = check_all({{field, length, 0, left_.size()}})) return error;
+    taken = left_.take_front(length);
+    left_ = left_.drop_front(length);
+    return llvm::Error::success();
+  }
+
+  llvm::Error take_padding() {
+    const std::size_t offset = bytes_.size() - left_.size();
+    llvm::StringRef padding;
+    if (llvm::Error error = take("length of the zeros before a cubin", aligned(offset) - offset, padding)) return error;
+    if (padding.find_first_not_of('\0') == llvm::StringRef::npos) return llvm::Error::success();
+    return bad_field("the zeros before a cubin", hex(padding), "zeros");
+  }
+
+  llvm::Error check_empty() const {
+    if (left_.empty()) return llvm::Error::success();
+    return bad_field("bytes between the cubins and the checksum", left_.size(), 0);
+  }
+
+ private:
+  const llvm::StringRef bytes_;
+  llvm::StringRef left_;
+};
+
+llvm::Error take_kernel(Rest& rest, CompiledKernel& kernel, std::uint64_t& cubin_length) {
+  llvm::StringRef record, name;
+  if (llvm::Error error = rest.take("length of a kernel's record", record_bytes, record)) return error;
+  if (llvm::Error error = rest.take("length of a kernel's name", read_u32(record, 0), name)) return error;
+  kernel.resources = {name.str(),
+                      read_number(record, 4),
+                      read_number(record, 8),
+                      read_number(record, 12),
+                      read_number(record, 16),
+                      read_number(record, 20)};
+  cubin_length = read_u32(record, 24);
+  return check_kernel(kernel);
 }
 
-llvm::Error take_kernel(llvm::StringRef& rest, KernelResources& kernel) {
-  llvm::StringRef record;
-  if (llvm::Error error = take(rest, "length of a kernel's record", record_bytes, record)) return error;
-  kernel.registers = read_number(record, 4);
-  kernel.spill_store_bytes = read_number(record, 8);
-  kernel.spill_load_bytes = read_number(record, 12);
-  kernel.static_smem_bytes = read_number(record, 16);
-  kernel.max_threads_per_block = read_number(record, 20);
-  llvm::StringRef name;
-  if (llvm::Error error = take(rest, "length of a kernel's name", read_u32(record, 0), name)) return error;
-  kernel.name = name.str();
-  return check_kernel(kernel);
+llvm::Error take_kernels(Rest& rest, std::uint32_t count, const Bytes& bytes, std::vector<CompiledKernel>& kernels) {
+  std::vector<std::uint64_t> cubin_lengths;
+  // A record takes bytes of the file, so a wrong number of kernels ends the loop before it fills the memory.
+  for (; count > 0; --count) {
+    if (llvm::Error error = take_kernel(rest, kernels.emplace_back(), cubin_lengths.emplace_back())) return error;
+  }
+  for (const auto [kernel, length] : llvm::zip_equal(kernels, cubin_lengths)) {
+    llvm::StringRef cubin;
+    if (llvm::Error error = rest.take_padding()) return error;
+    if (llvm::Error error = rest.take("length of a cubin", length, cubin)) return error;
+    kernel.cubin = bytes.part(cubin);
+  }
+  return llvm::Error::success();
 }
 
 }  // namespace
 
+std::size_t Entry::cubin_bytes() const {
+  std::size_t bytes = 0;
+  for (const CompiledKernel& kernel : kernels) bytes += kernel.cubin.size();
+  return bytes;
+}
+
 llvm::Error check_limits(const Entry& entry) {
-  for (const KernelResources& kernel : entry.kernels) {
+  for (const CompiledKernel& kernel : entry.kernels) {
     if (llvm::Error error = check_kernel(kernel)) return error;
   }
-  return check_all({{"number of kernels", entry.kernels.size(), 0, 256},
+  return check_all({{"number of kernels", entry.kernels.size(), 1, 256},
                     {"length of the key text", entry.key_text.size(), 0, std::size_t{16} << 20},
                     {"length of the architecture", entry.architecture.size(), 1, 32},
                     {"total length", encoded_bytes(entry), 0, max_entry_bytes}});
@@ -144,45 +196,49 @@ std::string encode(const Entry& entry) {
   append<std::uint64_t>(bytes, encoded_bytes(entry));
   append_length(bytes, entry.key_text.size());
   append_length(bytes, entry.architecture.size());
-  append<std::uint64_t>(bytes, entry.cubin.size());
   append(bytes, entry.created_unix_seconds);
   bytes += entry.key_text;
   bytes += entry.architecture;
-  for (const KernelResources& kernel : entry.kernels) {
-    append_length(bytes, kernel.name.size());
-    append(bytes, kernel.registers);
-    append(bytes, kernel.spill_store_bytes);
-    append(bytes, kernel.spill_load_bytes);
-    append(bytes, kernel.static_smem_bytes);
-    append(bytes, kernel.max_threads_per_block);
-    bytes += kernel.name;
+  for (const auto& [resources, cubin] : entry.kernels) {
+    append_length(bytes, resources.name.size());
+    append(bytes, resources.registers);
+    append(bytes, resources.spill_store_bytes);
+    append(bytes, resources.spill_load_bytes);
+    append(bytes, resources.static_smem_bytes);
+    append(bytes, resources.max_threads_per_block);
+    append_length(bytes, cubin.size());
+    bytes += resources.name;
   }
-  bytes += entry.cubin;
+  for (const CompiledKernel& kernel : entry.kernels) {
+    bytes.resize(aligned(bytes.size()), '\0');
+    bytes.append(kernel.cubin.data(), kernel.cubin.size());
+  }
   bytes += checksum(bytes);
   return bytes;
 }
 
-llvm::Expected<Entry> decode(llvm::StringRef bytes) {
+llvm::Expected<Entry> decode(const Bytes& bytes) {
   if (llvm::Error error = check_envelope(bytes)) return error;
-  llvm::StringRef rest = bytes.drop_front(header_bytes).drop_back(checksum_bytes);
-  llvm::StringRef key_text, architecture, cubin;
-  if (llvm::Error error = take(rest, "length of the key text", read_u32(bytes, 24), key_text)) return error;
-  if (llvm::Error error = take(rest, "length of the architecture", read_u32(bytes, 28), architecture)) return error;
-
   Entry entry;
-  entry.created_unix_seconds = static_cast<std::int64_t>(read_u64(bytes, 40));
-  // A record takes bytes of the file, so a wrong number of kernels ends the loop before it fills the memory.
-  for (std::uint32_t left = read_u32(bytes, 12); left > 0; --left) {
-    if (llvm::Error error = take_kernel(rest, entry.kernels.emplace_back())) return error;
-  }
-  if (llvm::Error error = take(rest, "length of the cubin", read_u64(bytes, 32), cubin)) return error;
-  if (!rest.empty()) return bad_field("bytes between the cubin and the checksum", rest.size(), 0);
-
+  entry.created_unix_seconds = static_cast<std::int64_t>(read_u64(bytes, 32));
+  Rest rest(llvm::StringRef(bytes).drop_back(checksum_bytes));
+  llvm::StringRef header, key_text, architecture;
+  if (llvm::Error error = rest.take("length of the header", header_bytes, header)) return error;
+  if (llvm::Error error = rest.take("length of the key text", read_u32(header, 24), key_text)) return error;
+  if (llvm::Error error = rest.take("length of the architecture", read_u32(header, 28), architecture)) return error;
+  if (llvm::Error error = take_kernels(rest, read_u32(header, 12), bytes, entry.kernels)) return error;
+  if (llvm::Error error = rest.check_empty()) return error;
   entry.key_text = key_text.str();
   entry.architecture = architecture.str();
-  entry.cubin = cubin.str();
   if (llvm::Error error = check_limits(entry)) return error;
   return entry;
+}
+
+llvm::Error check_cubins(const Entry& entry) {
+  for (const CompiledKernel& kernel : entry.kernels) {
+    if (llvm::Error error = check_cubin(kernel.cubin, entry.architecture)) return error;
+  }
+  return llvm::Error::success();
 }
 
 }  // namespace mhcjit::cache

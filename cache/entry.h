@@ -1,4 +1,4 @@
-// One compiled unit as the cache keeps it, and its bytes (FORMAT.md).
+// The compiled kernels of an operator as the cache keeps them, and their bytes (FORMAT.md).
 #pragma once
 
 #include <cstddef>
@@ -8,6 +8,8 @@
 
 #include <llvm/ADT/StringRef.h>
 #include <llvm/Support/Error.h>
+
+#include "cache/bytes.h"
 
 namespace mhcjit::cache {
 
@@ -23,12 +25,21 @@ struct KernelResources {
   bool operator==(const KernelResources&) const = default;
 };
 
+// A kernel and the cubin that it is in, alone.
+struct CompiledKernel {
+  KernelResources resources;
+  Bytes cubin;
+
+  bool operator==(const CompiledKernel&) const = default;
+};
+
 struct Entry {
   std::string key_text;      // CacheKey::text() of what was compiled
   std::string architecture;  // "sm_90a"
-  std::vector<KernelResources> kernels;
+  std::vector<CompiledKernel> kernels;
   std::int64_t created_unix_seconds = 0;
-  std::string cubin;
+
+  std::size_t cubin_bytes() const;  // of all kernels
 
   bool operator==(const Entry&) const = default;
 };
@@ -41,8 +52,12 @@ llvm::Error check_limits(const Entry& entry);
 // The entry's file. `entry` has passed check_limits(). The same entry gives the same bytes.
 std::string encode(const Entry& entry);
 
-// The entry in `bytes`, or BAD_FILE with the field, what it holds and what it should hold. Reads any bytes safely;
-// does not look into the cubin (check_cubin() does). Cost: the checksum plus one copy, about 10 us for 100 KB.
-llvm::Expected<Entry> decode(llvm::StringRef bytes);
+// The entry in `bytes`, of which its cubins are parts, or BAD_FILE with the field, what it holds and what it should
+// hold. Where the bytes are aligned to 16, so are the cubins. Reads any bytes safely; does not look into the cubins
+// (check_cubins() does). Cost: the checksum, about 12 us for 100 KB.
+llvm::Expected<Entry> decode(const Bytes& bytes);
+
+// Success when check_cubin() says so of every kernel's, for the entry's architecture. Errors: its.
+llvm::Error check_cubins(const Entry& entry);
 
 }  // namespace mhcjit::cache

@@ -4,7 +4,6 @@
 
 #include <llvm/Support/Endian.h>
 
-#include "cache/cubin_check.h"
 #include "cache/hmac.h"
 #include "support/error.h"
 
@@ -16,7 +15,7 @@ static_assert(tag_magic.size() + sizeof(Mac) == tag_bytes);
 
 // Of an entry, the total length is here.
 constexpr std::size_t total_length_offset = 16;
-constexpr std::size_t least_entry_bytes = 64;
+constexpr std::size_t least_entry_bytes = 56;
 
 // The same rule for what is read and for what is written.
 llvm::Error check_entry(const Entry& entry, const CacheKey& key, llvm::StringRef architecture) {
@@ -29,7 +28,7 @@ llvm::Error check_entry(const Entry& entry, const CacheKey& key, llvm::StringRef
     return make_error(MHCJIT_ERROR_BAD_FILE, "cache entry: architecture is '{}', it should be '{}'", entry.architecture,
                       std::string_view(architecture));
   }
-  return check_cubin(entry.cubin, architecture);
+  return check_cubins(entry);
 }
 
 }  // namespace
@@ -56,10 +55,10 @@ llvm::Error check_tag(llvm::StringRef file, llvm::StringRef hmac_key) {
                     tag.empty() ? "absent" : "another key's or another entry's");
 }
 
-llvm::Expected<Entry> read_entry_file(llvm::StringRef file, const CacheKey& key, llvm::StringRef architecture,
+llvm::Expected<Entry> read_entry_file(const Bytes& file, const CacheKey& key, llvm::StringRef architecture,
                                       llvm::StringRef hmac_key) {
   if (llvm::Error error = check_tag(file, hmac_key)) return error;
-  llvm::Expected<Entry> entry = decode(without_tag(file));
+  llvm::Expected<Entry> entry = decode(file.part(without_tag(file)));
   if (!entry) return entry.takeError();
   if (llvm::Error error = check_entry(*entry, key, architecture)) return error;
   return entry;

@@ -60,7 +60,7 @@ llvm::Expected<std::string> read_hmac_key(const std::string& path) {
   const auto refuse = [&](std::string_view actual, std::string_view expected) {
     return make_error(MHCJIT_ERROR_BAD_FILE, "key file '{}' is {}, it should be {}", path, actual, expected);
   };
-  llvm::Expected<std::optional<std::string>> bytes = read_file(FileOps::system(), path, most_key_bytes, Trust::secret);
+  llvm::Expected<std::optional<Bytes>> bytes = read_file(FileOps::system(), path, most_key_bytes, Trust::secret);
   if (!bytes) return bytes.takeError();
   if (!*bytes) return refuse("absent", fmt::format("a file of {} to {} bytes", least_key_bytes, most_key_bytes));
   if ((*bytes)->size() < least_key_bytes)

@@ -103,7 +103,7 @@ llvm::Expected<std::optional<Entry>> RemoteStore::fetch(const CacheKey& key, llv
   llvm::Expected<std::optional<std::string>> file = get_file(options_, address_of(key.digest()));
   if (!file) return file.takeError();
   if (!*file) return std::nullopt;
-  llvm::Expected<Entry> entry = read_entry_file(**file, key, architecture, options_.hmac_key);
+  llvm::Expected<Entry> entry = read_entry_file(Bytes(std::move(**file)), key, architecture, options_.hmac_key);
   if (!entry) return entry.takeError();
   return std::move(*entry);
 }

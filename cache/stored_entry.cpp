@@ -5,7 +5,6 @@
 #include <llvm/Support/SHA256.h>
 
 #include "cache/checked_file.h"
-#include "cache/cubin_check.h"
 #include "cache/entry_file.h"
 #include "support/error.h"
 
@@ -29,9 +28,9 @@ std::optional<std::string> digest_of_name(llvm::StringRef name) {
   return name.str();
 }
 
-llvm::Expected<StoredEntry> check_stored_entry(std::string bytes, llvm::StringRef digest, llvm::StringRef hmac_key) {
+llvm::Expected<StoredEntry> check_stored_entry(Bytes bytes, llvm::StringRef digest, llvm::StringRef hmac_key) {
   if (llvm::Error error = check_tag(bytes, hmac_key)) return error;
-  llvm::Expected<Entry> entry = decode(without_tag(bytes));
+  llvm::Expected<Entry> entry = decode(bytes.part(without_tag(bytes)));
   if (!entry) return entry.takeError();
   if (const std::string actual = digest_of(entry->key_text); actual != digest) {
     return make_error(MHCJIT_ERROR_BAD_FILE, "cache entry: digest of the key text is {}, it should be {}", actual,
@@ -43,7 +42,7 @@ llvm::Expected<StoredEntry> check_stored_entry(std::string bytes, llvm::StringRe
     return make_error(MHCJIT_ERROR_BAD_FILE, "cache entry: architecture is '{}', it should be the key's '{}'",
                       entry->architecture, named.str());
   }
-  if (llvm::Error error = check_cubin(entry->cubin, entry->architecture)) return error;
+  if (llvm::Error error = check_cubins(*entry)) return error;
   return StoredEntry{std::move(bytes), std::move(*entry), std::move(*fields)};
 }
 

@@ -8,6 +8,7 @@
 #include <llvm/ADT/StringRef.h>
 #include <llvm/Support/Error.h>
 
+#include "cache/bytes.h"
 #include "cache/entry.h"
 #include "cache/key_text.h"
 
@@ -19,16 +20,15 @@ inline constexpr llvm::StringLiteral entry_extension(".mhcjit");
 std::optional<std::string> digest_of_name(llvm::StringRef name);
 
 struct StoredEntry {
-  std::string bytes;  // the whole file, its tag too
+  Bytes bytes;  // the whole file, its tag too
   Entry entry;
   std::vector<KeyField> fields;  // of entry.key_text
 };
 
 // `bytes` as the entry of this digest, with every check that needs no question to compare with: the tag, when
-// `hmac_key` is not ""; the format, the digest of the key text, the architecture that the key names, the cubin. Reads
+// `hmac_key` is not ""; the format, the digest of the key text, the architecture that the key names, the cubins. Reads
 // any bytes safely. Errors: BAD_FILE.
-llvm::Expected<StoredEntry> check_stored_entry(std::string bytes, llvm::StringRef digest,
-                                               llvm::StringRef hmac_key = "");
+llvm::Expected<StoredEntry> check_stored_entry(Bytes bytes, llvm::StringRef digest, llvm::StringRef hmac_key = "");
 
 // The entry of this digest in the folder `root`, or nothing when there is none. Errors: BAD_FILE as above, and when it
 // is a link, no regular file or not to be trusted; IO.

@@ -26,42 +26,45 @@ ArgumentStruct argument_struct(Op op) {
   return op == Op::pre_forward ? ArgumentStruct{"PreForwardArgs", 128} : ArgumentStruct{"PreBackwardArgs", 200};
 }
 
-}  // namespace
-
-std::string emit_unit(const KernelSpec& spec) {
-  const std::vector<StagePlan> plans = stages(spec);
+std::string emit_unit(const KernelSpec& spec, const StagePlan& plan) {
   const ArgumentStruct args = argument_struct(spec.problem.op);
+  const std::string constants_of = plan.constants();
   std::string text;
   const auto out = std::back_inserter(text);
 
-  fmt::format_to(out, "// {}\n", to_string(spec.problem));
-  for (const StagePlan& plan : plans) fmt::format_to(out, "#include <{}.cuh>\n", plan.name);
+  fmt::format_to(out, "// {}\n#include <{}.cuh>\n", to_string(spec.problem), plan.name);
 
-  text += "\nnamespace {\n\nstruct Spec {\n";
+  fmt::format_to(out, "\nstruct {} {{\n", constants_of);
   fmt::format_to(out, "  using Element = {};\n", element_type(spec.problem.dtype));
   fmt::format_to(out, "  static constexpr bool has_gamma = {};\n", spec.problem.has_gamma);
   if (spec.problem.op == Op::pre_forward)
     fmt::format_to(out, "  static constexpr bool scales_phi = {};\n", spec.problem.dtype == DType::fp16);
   for (const auto& [name, value] : constants(spec))
     fmt::format_to(out, "  static constexpr int {} = {};\n", name, value);
-  text += "};\n\n}  // namespace\n";
+  text += "};\n";
 
   fmt::format_to(out, "\nstatic_assert(sizeof({}) == {});\n", args.name, args.bytes);
-  for (const StagePlan& plan : plans)
-    if (plan.dynamic_smem_bytes > 0)
-      fmt::format_to(out, "static_assert({}<Spec>::shared_floats * sizeof(float) == {});\n", plan.plan,
-                     plan.dynamic_smem_bytes);
+  if (plan.dynamic_smem_bytes > 0)
+    fmt::format_to(out, "static_assert({}<{}>::shared_floats * sizeof(float) == {});\n", plan.plan, constants_of,
+                   plan.dynamic_smem_bytes);
 
-  for (const StagePlan& plan : plans)
-    fmt::format_to(out,
-                   "\nextern \"C\" __global__ void __launch_bounds__({}, {})\n"
-                   "{}(const __grid_constant__ {} args{}) {{\n"
-                   "  {}<Spec>(args{});\n"
-                   "}}\n",
-                   plan.threads_per_block, plan.min_blocks_per_multiprocessor, plan.entry(), args.name,
-                   plan.takes_tensor_map() ? ", const __grid_constant__ device::TensorMap x" : "", plan.name,
-                   plan.takes_tensor_map() ? ", x" : "");
+  fmt::format_to(out,
+                 "\nextern \"C\" __global__ void __launch_bounds__({}, {})\n"
+                 "{}(const __grid_constant__ {} args{}) {{\n"
+                 "  {}<{}>(args{});\n"
+                 "}}\n",
+                 plan.threads_per_block, plan.min_blocks_per_multiprocessor, plan.entry(), args.name,
+                 plan.takes_tensor_map() ? ", const __grid_constant__ device::TensorMap x" : "", plan.name,
+                 constants_of, plan.takes_tensor_map() ? ", x" : "");
   return text;
+}
+
+}  // namespace
+
+std::vector<std::string> emit_units(const KernelSpec& spec) {
+  std::vector<std::string> units;
+  for (const StagePlan& plan : stages(spec)) units.push_back(emit_unit(spec, plan));
+  return units;
 }
 
 }  // namespace mhcjit::codegen

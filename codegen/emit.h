@@ -1,4 +1,4 @@
-// Spec to translation unit: the only place that formats CUDA text.
+// Spec to translation units: the only place that formats CUDA text.
 #pragma once
 
 #include <string>
@@ -8,8 +8,8 @@
 
 namespace mhcjit::codegen {
 
-// The complete source handed to the compiler. It includes template headers by name and defines one extern "C" entry
-// for each stage. Equal specs give equal text.
-std::string emit_unit(const KernelSpec& spec);
+// What is handed to the compiler: for each of stages(spec) a complete source, which includes its template by name and
+// defines its extern "C" entry. One behind the other they are a complete source too. Equal specs give equal text.
+std::vector<std::string> emit_units(const KernelSpec& spec);
 
 }  // namespace mhcjit::codegen

@@ -133,6 +133,7 @@ struct StagePlan {
 
   std::string entry() const { return "mhcjit_" + name; }
   bool takes_tensor_map() const { return box != TensorBox{}; }
+  std::string constants() const { return plan + "Spec"; }  // the emitted struct
   bool serves(std::int64_t tokens) const { return min_tokens <= tokens && tokens <= max_tokens; }
 };
 

@@ -19,8 +19,8 @@ mhcjit_compile_result result_of(const Builder::Built& built, double milliseconds
   mhcjit_compile_result result = {};
   result.cache_hit = built.cache_hit ? 1 : 0;
   result.milliseconds = milliseconds;
-  result.cubin_bytes = built.unit->entry.cubin.size();
-  std::strncpy(result.digest, built.unit->digest.c_str(), sizeof result.digest - 1);
+  result.cubin_bytes = built.compiled->entry.cubin_bytes();
+  std::strncpy(result.digest, built.compiled->digest.c_str(), sizeof result.digest - 1);
   return result;
 }
 

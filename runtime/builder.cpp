@@ -2,10 +2,11 @@
 
 #include <chrono>
 
-#include "codegen/emit.h"
+#include <llvm/ADT/STLExtras.h>
+
 #include "codegen/heuristic.h"
+#include "runtime/kernel_units.h"
 #include "runtime/profiler_range.h"
-#include "runtime/ptxas_log.h"
 #include "runtime/stopwatch.h"
 #include "runtime/template_set.h"
 #include "runtime/warmup_command.h"
@@ -15,18 +16,18 @@
 namespace mhcjit::runtime {
 namespace {
 
-// All that decides the cubin's bytes, and nothing else: no path, no device, no T, no time.
-cache::CacheKey key_of(const codegen::KernelSpec& spec, const CompileRequest& request, const TemplateSet& templates,
-                       const CompilerIdentity& compiler) {
+// All that decides the cubins' bytes, and nothing else: no path, no device, no T, no time.
+cache::CacheKey key_of(const codegen::KernelSpec& spec, llvm::ArrayRef<CompileRequest> requests,
+                       const TemplateSet& templates, const CompilerIdentity& compiler) {
   cache::CacheKey key;
   key.add("generator", MHCJIT_VERSION);
   key.add("problem", to_string(spec.problem));
   key.add("spec", to_string(spec));
   key.add("architecture", to_string(spec.problem.architecture));
   key.add("compiler", to_string(compiler));
-  key.add("options", fmt::format("{}", fmt::join(request.options, " ")));
+  key.add("options", fmt::format("{}", fmt::join(requests.front().options, " ")));
   key.add("templates", templates.digest);
-  key.add("source", request.source);
+  for (const CompileRequest& request : requests) key.add("source", request.source);
   return key;
 }
 
@@ -59,33 +60,33 @@ Builder::Builder(const Settings& settings, CacheSettings cache)
 llvm::Expected<Builder::Built> Builder::build(const BuildRequest& request) {
   const Stopwatch watch;
   bool made_here = false;
-  auto unit = units_.get_or_create(request, [&] {
+  auto compiled = operators_.get_or_create(request, [&] {
     made_here = true;
     return make(request, Lookup::cache_first);
   });
-  if (!unit) return unit.takeError();
+  if (!compiled) return compiled.takeError();
   if (!made_here && log_.wants(MHCJIT_LOG_TRACE))
-    mhcjit::trace(log_, {"hit", to_string(request.problem), (*unit)->digest, "memory", watch.milliseconds()});
-  return Built{*unit, !made_here || (*unit)->from_disk};
+    mhcjit::trace(log_, {"hit", to_string(request.problem), (*compiled)->digest, "memory", watch.milliseconds()});
+  return Built{*compiled, !made_here || (*compiled)->from_disk};
 }
 
-llvm::Expected<CompiledUnitPtr> Builder::build_anew(const BuildRequest& request) {
+llvm::Expected<CompiledOperatorPtr> Builder::build_anew(const BuildRequest& request) {
   return make(request, Lookup::compile_always);
 }
 
-llvm::Expected<CompiledUnitPtr> Builder::make(const BuildRequest& request, Lookup lookup) {
+llvm::Expected<CompiledOperatorPtr> Builder::make(const BuildRequest& request, Lookup lookup) {
   auto plans = plans_for(request);
   if (!plans) return without_plan(request, plans.takeError());
-  const auto unit_of = [](const Plan& plan, cache::Entry entry, bool from_disk) {
-    return std::make_shared<CompiledUnit>(
-        CompiledUnit{plan.spec, plan.compiler, plan.key.digest(), std::move(entry), from_disk});
+  const auto compiled = [](const Plan& plan, cache::Entry entry, bool from_disk) {
+    return std::make_shared<CompiledOperator>(
+        CompiledOperator{plan.spec, plan.compiler, plan.key.digest(), std::move(entry), from_disk});
   };
   const Plan& plan = plans->front();
   const Stopwatch watch;
   if (lookup == Lookup::cache_first) {
     trace("lookup", plan);
     for (const Plan& candidate : *plans)
-      if (auto found = find(candidate)) return unit_of(candidate, std::move(found->entry), /*from_disk=*/true);
+      if (auto found = find(candidate)) return compiled(candidate, std::move(found->entry), /*from_disk=*/true);
     trace("miss", plan, "-", watch.milliseconds());
     misses_.add(request.problem);
     if (no_compile_) return not_in_cache(request);
@@ -96,12 +97,12 @@ llvm::Expected<CompiledUnitPtr> Builder::make(const BuildRequest& request, Looku
     cache_.invalidate(plan.key);
     auto entry = compile_now();
     if (!entry) return entry.takeError();
-    return unit_of(plan, std::move(*entry), /*from_disk=*/false);
+    return compiled(plan, std::move(*entry), /*from_disk=*/false);
   }
   auto made = cache_.make_once(plan.key, plan.architecture, compile_now);
   if (!made) return made.takeError();
   if (made->found_in) trace("hit", plan, cache::to_string(*made->found_in), watch.milliseconds());
-  return unit_of(plan, std::move(made->entry), /*from_disk=*/made->found_in.has_value());
+  return compiled(plan, std::move(made->entry), /*from_disk=*/made->found_in.has_value());
 }
 
 llvm::Error Builder::without_plan(const BuildRequest& request, llvm::Error reason) {
@@ -133,15 +134,17 @@ llvm::Expected<std::vector<Builder::Plan>> Builder::plans_for(const BuildRequest
   auto compilers = compiler_.identities();
   if (!compilers) return compilers.takeError();
   const std::string architecture = to_string(request.problem.architecture);
-  const std::string source = codegen::emit_unit(*spec);
+  const std::vector<codegen::StagePlan> stages = codegen::stages(*spec);
 
   std::vector<Plan> plans;
   for (const CompilerIdentity& compiler : *compilers) {
-    CompileRequest compile_request = {source, (*templates)->headers, compile_options(architecture, compiler), ""};
-    cache::CacheKey key = key_of(*spec, compile_request, **templates, compiler);
-    if (!cache_.root().empty())
-      compile_request.kept_source_path = fmt::format("{}/failed/{}.cu", cache_.root(), key.digest());
-    plans.push_back({*spec, architecture, *templates, compiler, std::move(compile_request), std::move(key)});
+    std::vector<CompileRequest> requests = compile_requests(*spec, **templates, compiler);
+    cache::CacheKey key = key_of(*spec, requests, **templates, compiler);
+    if (!cache_.root().empty()) {
+      for (auto&& [unit, stage] : llvm::zip_equal(requests, stages))
+        unit.kept_source_path = fmt::format("{}/failed/{}.{}.cu", cache_.root(), key.digest(), stage.name);
+    }
+    plans.push_back({*spec, architecture, *templates, compiler, std::move(requests), std::move(key)});
   }
   return plans;
 }
@@ -165,34 +168,32 @@ std::optional<cache::TieredCache::Found> Builder::find(const Plan& plan) {
 llvm::Expected<cache::Entry> Builder::compile(const Plan& plan) {
   const std::string problem = to_string(plan.spec.problem);
   const Stopwatch watch;
-  auto output = [&] {
+  auto outputs = [&] {
     const ProfilerRange range("compile", problem);
-    return compiler_.compile(plan.request);
+    return compiler_.compile(plan.requests);
   }();
-  if (!output) {
-    const Failure failure = take_failure(output.takeError());
+  if (!outputs) {
+    const Failure failure = take_failure(outputs.takeError());
     return make_error(failure.status, "{}: {}", problem, failure.text);
   }
   compile_nanoseconds_ += watch.nanoseconds();
   ++compiles_;
   trace("compile", plan, "-", watch.milliseconds());
+  const CompilerIdentity compiler = outputs->front().compiler;
+  cache::Entry entry = {plan.key.text(), plan.architecture, compiled_kernels(plan.spec, std::move(*outputs)),
+                        unix_seconds_now()};
   if (log_.wants(MHCJIT_LOG_INFO))
     log_(MHCJIT_LOG_INFO, fmt::format("compiled {} in {:.0f} ms, {} bytes, digest {}", problem, watch.milliseconds(),
-                                      output->cubin.size(), plan.key.digest()));
+                                      entry.cubin_bytes(), plan.key.digest()));
 
-  cache::Entry entry = {plan.key.text(), plan.architecture, parse_ptxas_log(output->log), unix_seconds_now(),
-                        std::move(output->cubin)};
-  for (cache::KernelResources& kernel : entry.kernels)
-    for (const codegen::StagePlan& stage : codegen::stages(plan.spec))
-      if (stage.entry() == kernel.name) kernel.max_threads_per_block = stage.threads_per_block;
   // Right for this process, but not what its key says.
-  if (output->compiler != plan.compiler) {
+  if (compiler != plan.compiler) {
     if (withheld_++ == 0)
       log_(MHCJIT_LOG_WARNING,
            fmt::format(
                "NVRTC was replaced while this process runs: '{}' is open, '{}' is what the cache folder is asked "
                "for; what is compiled is kept in memory only, start the process again to keep it on disk",
-               to_string(output->compiler), to_string(plan.compiler)));
+               to_string(compiler), to_string(plan.compiler)));
     return entry;
   }
   const Stopwatch publish_watch;

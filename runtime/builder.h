@@ -1,4 +1,4 @@
-// Problem to cubin: spec, source, key, cache, compile, publish.
+// Problem to cubins: spec, sources, key, cache, compile, publish.
 #pragma once
 
 #include <atomic>
@@ -39,7 +39,7 @@ struct BuildRequest {
 llvm::Expected<codegen::KernelSpec> spec_of(const BuildRequest& request);
 
 // The compiled kernels of one request.
-struct CompiledUnit {
+struct CompiledOperator {
   codegen::KernelSpec spec;
   CompilerIdentity compiler;
   std::string digest;  // of the cache key
@@ -47,7 +47,7 @@ struct CompiledUnit {
   bool from_disk = false;  // read from a cache folder, not compiled by this process
 };
 
-using CompiledUnitPtr = std::shared_ptr<const CompiledUnit>;
+using CompiledOperatorPtr = std::shared_ptr<const CompiledOperator>;
 
 // Thread-safe: concurrent calls for one request build it once.
 class Builder {
@@ -55,7 +55,7 @@ class Builder {
   explicit Builder(const Settings& settings);
 
   struct Built {
-    CompiledUnitPtr unit;
+    CompiledOperatorPtr compiled;
     bool cache_hit;  // no compile was needed for this call
   };
 
@@ -63,11 +63,12 @@ class Builder {
   llvm::Expected<Built> build(const BuildRequest& request);
 
   // Compiles although the cache has it, and replaces what the cache has: for a cubin that the driver refused.
-  llvm::Expected<CompiledUnitPtr> build_anew(const BuildRequest& request);
+  llvm::Expected<CompiledOperatorPtr> build_anew(const BuildRequest& request);
 
   cache::TierCounters cache_counters() const { return cache_.counters(); }
+  // Of operators, however many kernels each has.
   std::uint64_t compiles() const { return compiles_; }
-  // Compiled units that were not published, because another compiler made them than their keys name.
+  // Of those, the ones that were not published, because another compiler made them than their keys name.
   std::uint64_t withheld() const { return withheld_; }
   double compile_milliseconds() const { return static_cast<double>(compile_nanoseconds_) * 1e-6; }
 
@@ -82,11 +83,11 @@ class Builder {
     std::string architecture;
     std::shared_ptr<const TemplateSet> templates;
     CompilerIdentity compiler;
-    CompileRequest request;
+    std::vector<CompileRequest> requests;
     cache::CacheKey key;
   };
 
-  llvm::Expected<CompiledUnitPtr> make(const BuildRequest& request, Lookup lookup);
+  llvm::Expected<CompiledOperatorPtr> make(const BuildRequest& request, Lookup lookup);
   // Where no compiler is known there is nothing to look up, which is a miss too.
   llvm::Error without_plan(const BuildRequest& request, llvm::Error reason);
   llvm::Error not_in_cache(const BuildRequest& request) const;
@@ -105,7 +106,7 @@ class Builder {
   cache::TieredCache cache_;
   Compiler compiler_;
   MissRecord misses_;
-  cache::SingleFlight<BuildRequest, CompiledUnitPtr> units_;
+  cache::SingleFlight<BuildRequest, CompiledOperatorPtr> operators_;
   std::atomic<std::uint64_t> compiles_ = 0;
   std::atomic<std::uint64_t> compile_nanoseconds_ = 0;
   std::atomic<std::uint64_t> withheld_ = 0;

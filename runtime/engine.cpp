@@ -87,14 +87,14 @@ llvm::Expected<Engine::OperatorPtr> Engine::load(const DriverApi& driver, const 
                                 has_fallen_back(key) ? codegen::KernelTemplate::portable : settings_.kernel_template};
   auto built = builder_.build(request);
   if (!built) return built.takeError();
-  CompiledUnitPtr unit = built->unit;
+  CompiledOperatorPtr compiled = built->compiled;
   const Stopwatch watch;
-  auto kernels = load_unit(driver, ordinal, request, unit);
+  auto kernels = load_compiled(driver, ordinal, request, compiled);
   if (!kernels) return kernels.takeError();
   load_nanoseconds_ += watch.nanoseconds();
-  if (auto error = check_runnable(*kernels, codegen::stages(unit->spec))) {
+  if (auto error = check_runnable(*kernels, codegen::stages(compiled->spec))) {
     const Failure failure = take_failure(std::move(error));
-    if (unit->spec.kernel_template == settings_.kernel_template)  // not the library's choice
+    if (compiled->spec.kernel_template == settings_.kernel_template)  // not the library's choice
       return make_error(failure.status, "{}: {}", to_string(*problem), failure.text);
     fall_back(key);
     settings_.log(MHCJIT_LOG_WARNING, fmt::format("{}: the portable template serves it on device {}, slower: {}",
@@ -102,11 +102,11 @@ llvm::Expected<Engine::OperatorPtr> Engine::load(const DriverApi& driver, const 
     return load(driver, asked, ordinal);  // once, since no portable kernel has clusters
   }
   if (settings_.log.wants(MHCJIT_LOG_TRACE))
-    trace(settings_.log, {"load", to_string(*problem), unit->digest, "-", watch.milliseconds()});
+    trace(settings_.log, {"load", to_string(*problem), compiled->digest, "-", watch.milliseconds()});
   if (settings_.log.wants(MHCJIT_LOG_INFO))
     settings_.log(MHCJIT_LOG_INFO, fmt::format("loaded {} on device {} in {:.0f} us", to_string(*problem), ordinal,
                                                watch.milliseconds() * 1e3));
-  return std::make_shared<GpuOperator>(driver, *device, unit->spec, std::move(*kernels));
+  return std::make_shared<GpuOperator>(driver, *device, compiled->spec, std::move(*kernels));
 }
 
 bool Engine::has_fallen_back(const OperatorKey& key) const {
@@ -119,35 +119,36 @@ void Engine::fall_back(const OperatorKey& key) {
   fallbacks_.insert(key);
 }
 
-llvm::Expected<std::vector<LoadedKernel>> Engine::load_unit(const DriverApi& driver, CUdevice ordinal,
-                                                            const BuildRequest& request, CompiledUnitPtr& unit) {
+llvm::Expected<std::vector<LoadedKernel>> Engine::load_compiled(const DriverApi& driver, CUdevice ordinal,
+                                                                const BuildRequest& request,
+                                                                CompiledOperatorPtr& compiled) {
   const std::string problem = to_string(request.problem);
   auto kernels = [&] {
     const ProfilerRange range("load", problem);
-    return load_kernels(driver, ordinal, unit->entry.cubin, codegen::stages(unit->spec));
+    return load_kernels(driver, ordinal, compiled->entry.kernels, codegen::stages(compiled->spec));
   }();
   if (kernels) return kernels;
   const Failure failure = take_failure(kernels.takeError());
   if (failure.status != MHCJIT_ERROR_LOAD_FAILED) return make_error(failure.status, "{}: {}", problem, failure.text);
-  if (unit->from_disk && settings_.no_compile)
+  if (compiled->from_disk && settings_.no_compile)
     return make_error(MHCJIT_ERROR_LOAD_FAILED,
                       "{}: the CUDA driver {} refused the cached kernel, digest {}: {}; let it be compiled anew, once, "
                       "without no_compile and MHCJIT_NO_COMPILE",
-                      problem, driver.version(), unit->digest, failure.text);
-  if (unit->from_disk) {
+                      problem, driver.version(), compiled->digest, failure.text);
+  if (compiled->from_disk) {
     settings_.log(
         MHCJIT_LOG_WARNING,
         fmt::format("{}: the driver refused the cached kernel, which is compiled anew: {}", problem, failure.text));
     auto anew = builder_.build_anew(request);
     if (!anew) return anew.takeError();
-    unit = *anew;  // not from disk, so this happens once
-    return load_unit(driver, ordinal, request, unit);
+    compiled = *anew;  // not from disk, so this happens once
+    return load_compiled(driver, ordinal, request, compiled);
   }
   return make_error(
       MHCJIT_ERROR_LOAD_FAILED,
       "{}: the CUDA driver {} refused the kernel that NVRTC {}.{} has just compiled: {}; where the driver "
       "is older than NVRTC, update it, or set MHCJIT_NVRTC to an NVRTC no newer than the driver",
-      problem, driver.version(), unit->compiler.major, unit->compiler.minor, failure.text);
+      problem, driver.version(), compiled->compiler.major, compiled->compiler.minor, failure.text);
 }
 
 llvm::Expected<const DriverApi*> Engine::driver() {

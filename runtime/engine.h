@@ -65,9 +65,9 @@ class Engine {
   // nullptr where the operator is not ready.
   const Operator* find_ready(const OperatorKey& key);
   llvm::Expected<OperatorPtr> load(const DriverApi& driver, const mhcjit_problem& asked, CUdevice ordinal);
-  // Replaces `unit`, which was built for `request`, when the driver refuses what the cache folder held.
-  llvm::Expected<std::vector<LoadedKernel>> load_unit(const DriverApi& driver, CUdevice ordinal,
-                                                      const BuildRequest& request, CompiledUnitPtr& unit);
+  // Replaces `compiled`, which was built for `request`, when the driver refuses what the cache folder held.
+  llvm::Expected<std::vector<LoadedKernel>> load_compiled(const DriverApi& driver, CUdevice ordinal,
+                                                          const BuildRequest& request, CompiledOperatorPtr& compiled);
   bool has_fallen_back(const OperatorKey& key) const;
   // From now on the operator is made of the portable template.
   void fall_back(const OperatorKey& key);

@@ -25,7 +25,7 @@ class RelaxedCapture {
   CUstreamCaptureMode mode_ = CU_STREAM_CAPTURE_MODE_RELAXED;
 };
 
-llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice device, CUlibrary library,
+llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice device, const cache::Bytes& cubin,
                                          const codegen::StagePlan& plan) {
   const auto check = [&](CUresult result, std::string_view step) {
     return driver.check(result, MHCJIT_ERROR_LOAD_FAILED, "{} kernel {}", step, plan.entry());
@@ -40,6 +40,10 @@ llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice devic
                          .overlaps_previous = plan.overlaps_previous,
                          .min_tokens = plan.min_tokens,
                          .max_tokens = plan.max_tokens};
+  CUlibrary library = nullptr;
+  if (auto error = check(driver.cuLibraryLoadData(&library, cubin.data(), nullptr, nullptr, 0, nullptr, nullptr, 0),
+                         fmt::format("loading a cubin of {} bytes for", cubin.size())))
+    return error;
   if (auto error = check(driver.cuLibraryGetKernel(&loaded.kernel, library, plan.entry().c_str()), "finding"))
     return error;
   if (plan.dynamic_smem_bytes > 0) {
@@ -73,21 +77,17 @@ llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice devic
 
 }  // namespace
 
-llvm::Expected<std::vector<LoadedKernel>> load_kernels(const DriverApi& driver, CUdevice device, llvm::StringRef cubin,
+llvm::Expected<std::vector<LoadedKernel>> load_kernels(const DriverApi& driver, CUdevice device,
+                                                       llvm::ArrayRef<cache::CompiledKernel> kernels,
                                                        const std::vector<codegen::StagePlan>& plans) {
   const RelaxedCapture relaxed(driver);
-  CUlibrary library = nullptr;
-  if (auto error =
-          driver.check(driver.cuLibraryLoadData(&library, cubin.data(), nullptr, nullptr, 0, nullptr, nullptr, 0),
-                       MHCJIT_ERROR_LOAD_FAILED, "loading a cubin of {} bytes", cubin.size()))
-    return error;
-  std::vector<LoadedKernel> kernels;
-  for (const codegen::StagePlan& plan : plans) {
-    auto kernel = load_kernel(driver, device, library, plan);
-    if (!kernel) return kernel.takeError();
-    kernels.push_back(*kernel);
+  std::vector<LoadedKernel> loaded;
+  for (const auto& [kernel, plan] : llvm::zip_equal(kernels, plans)) {
+    auto one = load_kernel(driver, device, kernel.cubin, plan);
+    if (!one) return one.takeError();
+    loaded.push_back(*one);
   }
-  return kernels;
+  return loaded;
 }
 
 llvm::Error check_runnable(const std::vector<LoadedKernel>& kernels, const std::vector<codegen::StagePlan>& plans) {

@@ -1,12 +1,13 @@
-// A cubin in the driver: loaded once, usable in every context of its device, never unloaded, since a launch that is
+// Cubins in the driver: loaded once, usable in every context of its device, never unloaded, since a launch that is
 // still on a stream may need it and nobody can tell.
 #pragma once
 
 #include <string>
 #include <vector>
 
-#include <llvm/ADT/StringRef.h>
+#include <llvm/ADT/ArrayRef.h>
 
+#include "cache/entry.h"
 #include "codegen/kernel_spec.h"
 #include "runtime/driver_api.h"
 
@@ -30,10 +31,11 @@ struct LoadedKernel {
   bool serves(std::int64_t tokens) const { return min_tokens <= tokens && tokens <= max_tokens; }
 };
 
-// Loads `cubin` and every kernel of `plans`, into the current context too, so that the first launch has nothing left to
-// do. Cost: milliseconds. Does not disturb a capture that another thread or stream is in. Errors: LOAD_FAILED (the
-// driver refuses the cubin, or it lacks a kernel), OUT_OF_MEMORY, NO_DEVICE.
-llvm::Expected<std::vector<LoadedKernel>> load_kernels(const DriverApi& driver, CUdevice device, llvm::StringRef cubin,
+// Loads `kernels`, which are those of `plans`, into the current context too, so that the first launch has nothing left
+// to do. Cost: milliseconds. Does not disturb a capture that another thread or stream is in. Errors: LOAD_FAILED (the
+// driver refuses a cubin, or it lacks its kernel), OUT_OF_MEMORY, NO_DEVICE.
+llvm::Expected<std::vector<LoadedKernel>> load_kernels(const DriverApi& driver, CUdevice device,
+                                                       llvm::ArrayRef<cache::CompiledKernel> kernels,
                                                        const std::vector<codegen::StagePlan>& plans);
 
 // Success, or LOAD_FAILED with the first of `kernels`, which are those of `plans`, that is not runnable.

@@ -133,9 +133,11 @@ llvm::Expected<CompileOutput> Nvrtc::compile(const CompileRequest& request) cons
   if (result == NVRTC_SUCCESS) result = program.read(nvrtcGetCUBINSize, nvrtcGetCUBIN, output.cubin);
   if (result == NVRTC_SUCCESS) return output;
   if (result == NVRTC_ERROR_OUT_OF_MEMORY)
-    return make_error(MHCJIT_ERROR_OUT_OF_MEMORY,
-                      "NVRTC {} ran out of host memory; free memory (a compile needs about 100 MB) and call again",
-                      version());
+    return make_error(
+        MHCJIT_ERROR_OUT_OF_MEMORY,
+        "NVRTC {} ran out of host memory; free memory (a kernel takes about 100 MB, and those of an operator are "
+        "compiled at the same time) and call again",
+        version());
   return make_error(
       MHCJIT_ERROR_COMPILATION_FAILED,
       "NVRTC {} ({}) refused the generated source with {}; an architecture that it does not know needs a "

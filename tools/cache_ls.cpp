@@ -35,8 +35,8 @@ Line describe(const std::string& digest, const cache::StoredEntry& stored, const
                .registers = 0,
                .hits = cache::hits_of(counts, digest),
                .file = file};
-  for (const cache::KernelResources& kernel : stored.entry.kernels)
-    line.registers = std::max(line.registers, kernel.registers);
+  for (const cache::CompiledKernel& kernel : stored.entry.kernels)
+    line.registers = std::max(line.registers, kernel.resources.registers);
   return line;
 }
 

@@ -41,7 +41,7 @@ llvm::Expected<Report> run() {
   }
   llvm::Expected<codegen::KernelSpec> spec = codegen::choose_spec(problems->front(), wanted);
   if (!spec) return spec.takeError();
-  return Report{exit_ok, {}, codegen::emit_unit(*spec)};
+  return Report{exit_ok, {}, fmt::format("{}", fmt::join(codegen::emit_units(*spec), "\n"))};
 }
 
 }  // namespace
@@ -49,8 +49,8 @@ llvm::Expected<Report> run() {
 const Command& emit_command() {
   static const Command command = {
       emit, "--op OP --n N --d D --arch ARCH [--dtype DTYPE] [--gamma] [--batch-invariant] [--template TEMPLATE]",
-      "Prints on stdout the exact unit that warmup and run hand to the compiler. It includes kernel\n"
-      "templates by name, which the library holds.",
+      "Prints on stdout the exact units that warmup and run hand to the compiler, one for each kernel, in the\n"
+      "order of their launches. They include kernel templates by name, which the library holds.",
       "  mhcjit emit --op pre_forward --n 4 --d 4096 --dtype bf16 --arch sm_90a\n"
       "  mhcjit emit --op pre_forward --n 4 --d 4096 --arch sm_90a --template one_pass\n"
       "  mhcjit emit --op pre_backward --n 4 --d 7168 --arch sm_100a --gamma",

@@ -8,7 +8,8 @@
 namespace mhcjit::tools {
 namespace {
 
-constexpr std::uint64_t bytes_per_job = 100'000'000;
+// The kernels of an operator, five at most, are compiled at the same time, with 100 MB each.
+constexpr std::uint64_t bytes_per_job = 500'000'000;
 constexpr std::uint64_t unlimited = std::numeric_limits<std::uint64_t>::max();
 
 std::uint64_t machine_available_bytes() {

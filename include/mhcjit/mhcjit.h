@@ -230,8 +230,8 @@ MHCJIT_API mhcjit_status mhcjit_workspace_bytes(const mhcjit_operator* op, int64
 typedef struct mhcjit_compile_result {
   int32_t cache_hit;   /* 1: read from the cache; 0: compiled now */
   double milliseconds; /* of the whole call */
-  size_t cubin_bytes;
-  char digest[65]; /* SHA-256 of the cache key, hexadecimal */
+  size_t cubin_bytes;  /* of all kernels */
+  char digest[65];     /* SHA-256 of the cache key, hexadecimal */
 } mhcjit_compile_result;
 
 /* Compiles `problem` for a named architecture ("sm_80", "sm_90a", ...) into the cache, without a GPU or a driver: what

@@ -247,7 +247,7 @@ INSTANTIATE_TEST_SUITE_P(
         Hostile{"foreign_cubin",
                 [](const Sample& one) {
                   Entry entry = one.entry;
-                  entry.cubin = sample(2, 1, "sm_80").entry.cubin;
+                  entry.kernels = sample(2, 1, "sm_80").entry.kernels;
                   return member(entry_name(one.key), encode(entry));
                 },
                 "is bad: cubin"},

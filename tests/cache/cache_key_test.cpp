@@ -14,13 +14,13 @@ CacheKey key_of(std::initializer_list<std::pair<std::string_view, std::string_vi
 
 TEST(CacheKey, StartsWithItsSchemaAndReadsAsFieldValueLines) {
   EXPECT_EQ(key_of({{"architecture", "sm_90a"}, {"n", "4"}}).text(),
-            "6,1 schema=1\n12,6 architecture=sm_90a\n1,1 n=4\n");
+            "6,1 schema=2\n12,6 architecture=sm_90a\n1,1 n=4\n");
 }
 
 // The digest was computed by Python's hashlib from FORMAT.md's rule.
 TEST(CacheKey, DigestIsTheSha256OfTheTextForEver) {
   const CacheKey key = key_of({{"architecture", "sm_90a"}, {"source", "line one\nsource=line two\n"}, {"empty", ""}});
-  EXPECT_EQ(key.digest(), "c0846c1327b4e02a8f4b1ff9563776b8c0d38409d6e06792a4b24d9e4ba399f1");
+  EXPECT_EQ(key.digest(), "d2a7a4dc2ea103be16796c583723352e06eedaaf75529f46c71d7be7c582fa63");
   EXPECT_EQ(key.digest(), key.digest()) << "asking twice changes the answer";
 }
 

@@ -47,7 +47,7 @@ class Damage : public testing::Test {
 
 TEST_F(Damage, EmptyFile) {
   test::write_file(path, "");
-  expect_repaired_miss("size is 0, it should be 64 to 67108864");
+  expect_repaired_miss("size is 0, it should be 56 to 67108864");
 }
 
 TEST_F(Damage, CutFile) {
@@ -77,7 +77,7 @@ TEST_F(Damage, AnotherArchitecturesEntry) {
 
 TEST_F(Damage, AnotherArchitecturesCubin) {
   Entry entry = made.entry;
-  entry.cubin = data_file("scale_nvrtc12.sm_100a.cubin");
+  entry.kernels[1].cubin = data_file("scale_nvrtc12.sm_100a.cubin");
   test::write_file(path, encode(entry));
   expect_repaired_miss("SM number is 100, it should be 90");
 }

@@ -117,11 +117,14 @@ TEST(DiskCache, DoesNotWriteWhatItWouldNotRead) {
   };
   refused("cubin: SM number is 90, it should be 80", [](Entry& entry) { entry.architecture = "sm_80"; });
   refused("cubin: segment table of length 5 is 280 bytes at offset 3424, it should end within the file's 3703",
-          [](Entry& entry) { entry.cubin.pop_back(); });
+          [](Entry& entry) {
+            Bytes& cubin = entry.kernels[0].cubin;
+            cubin = cubin.part(llvm::StringRef(cubin).drop_back());
+          });
   refused("cache entry: key text is another key's (0 bytes), it should be that of " + made.key.digest(),
           [](Entry& entry) { entry.key_text.clear(); });
   refused("cache entry: registers is 4294967295, it should be 0 to 2147483647",
-          [](Entry& entry) { entry.kernels[0].registers = -1; });
+          [](Entry& entry) { entry.kernels[0].resources.registers = -1; });
   EXPECT_EQ(folder.file_count(), 0);
 }
 

@@ -21,7 +21,7 @@ std::vector<Sample> writers_of_one_key(int count) {
   std::vector<Sample> writers;
   for (int writer = 0; writer < count; ++writer) {
     writers.push_back(sample(1, writer + 1));
-    writers.back().entry.kernels[0].name.assign(10 + writer * 50, static_cast<char>('a' + writer));
+    writers.back().entry.kernels[0].resources.name.assign(10 + writer * 50, static_cast<char>('a' + writer));
   }
   return writers;
 }

@@ -177,7 +177,7 @@ TEST_F(Remote, GivesWrongBytes) {
 }
 
 TEST_F(Remote, GivesNothing) {
-  expect_switched_off(answers(response(200, "")), "cache entry: size is 0, it should be 64 to 67108864");
+  expect_switched_off(answers(response(200, "")), "cache entry: size is 0, it should be 56 to 67108864");
 }
 
 TEST_F(Remote, GivesAnotherKeysEntry) {
@@ -186,13 +186,14 @@ TEST_F(Remote, GivesAnotherKeysEntry) {
 
 TEST_F(Remote, GivesAnotherArchitecturesCubin) {
   Entry entry = made.entry;
-  entry.cubin = data_file("scale_nvrtc13.sm_80.cubin");
+  entry.kernels[1].cubin = data_file("scale_nvrtc13.sm_80.cubin");
   expect_switched_off(answers(response(200, encode(entry))), "cubin: ");
 }
 
 TEST_F(Remote, GivesACutCubinUnderAFreshChecksum) {
   Entry entry = made.entry;
-  entry.cubin.resize(entry.cubin.size() - 96);
+  Bytes& cubin = entry.kernels[1].cubin;
+  cubin = cubin.part(llvm::StringRef(cubin).drop_back(96));
   expect_switched_off(answers(response(200, encode(entry))), "cubin: ");
 }
 

@@ -10,7 +10,7 @@
 
 namespace mhcjit::cache {
 
-// `bytes` are at least the 64 of an entry without parts.
+// `bytes` are at least the 56 of an entry without parts.
 inline std::string resealed(std::string bytes) {
   const auto write = [&bytes](std::size_t offset, std::uint64_t value) {
     llvm::support::endian::write64le(bytes.data() + offset, value);

@@ -145,7 +145,7 @@ TEST(Root, OnAFullDiskKeepsTheOldEntry) {
   const Sample old_entry = sample(1, 1);
   Sample big = sample(1, 2);
   std::mt19937_64 random(7);
-  big.entry.cubin += random_bytes(random, 100000);
+  big.entry.kernels[1].cubin = big.entry.kernels[1].cubin.str() + random_bytes(random, 100000);
   const int status = status_of_child([&] {
     if (::unshare(CLONE_NEWNS | (::geteuid() == 0 ? 0 : CLONE_NEWUSER)) != 0 ||
         ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
+
 #include "cache/disk_cache.h"
 #include "tests/tools/temporary_folder.h"
 
@@ -39,11 +41,11 @@ inline Sample sample(unsigned seed = 1, unsigned version = 1, const std::string&
   const auto number = [&random] { return static_cast<int>(random() % 2147483648u); };
   made.entry.key_text = made.key.text();
   made.entry.architecture = architecture;
-  for (const char* name : {"scale", "other"}) {
-    made.entry.kernels.push_back({name, number(), number(), number(), number(), number()});
+  for (const char* compiler : {"nvrtc13", "nvrtc12"}) {
+    made.entry.kernels.push_back({{fmt::format("scale_{}", compiler), number(), number(), number(), number(), number()},
+                                  data_file(fmt::format("scale_{}.{}.cubin", compiler, architecture))});
   }
   made.entry.created_unix_seconds = static_cast<std::int64_t>(random());
-  made.entry.cubin = data_file("scale_nvrtc13." + architecture + ".cubin");
   return made;
 }
 

@@ -1,4 +1,4 @@
-// The emitted unit, compared exactly: a change of one character is a change of every cache key.
+// The emitted units, compared exactly: a change of one character is a change of every cache key.
 #include "codegen/emit.h"
 
 #include <fstream>
@@ -20,7 +20,7 @@ std::string golden(const std::string& name) {
 }
 
 std::string emitted(const Problem& problem, std::optional<KernelTemplate> wanted = std::nullopt) {
-  return emit_unit(llvm::cantFail(choose_spec(problem, wanted)));
+  return fmt::format("{}", fmt::join(emit_units(llvm::cantFail(choose_spec(problem, wanted))), "\n"));
 }
 
 TEST(Emit, MatchesGoldenText) {

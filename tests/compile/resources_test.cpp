@@ -5,9 +5,9 @@
 
 #include <gtest/gtest.h>
 
-#include "codegen/emit.h"
 #include "codegen/heuristic.h"
 #include "runtime/compiler_identity.h"
+#include "runtime/kernel_units.h"
 #include "runtime/nvrtc.h"
 #include "runtime/ptxas_log.h"
 #include "runtime/template_set.h"
@@ -41,14 +41,12 @@ Compiled compile(const char* nvrtc_path, const Problem& problem,
   const Nvrtc* nvrtc = value_of(Nvrtc::load(location));
   const auto templates = value_of(load_templates(""));
   if (nvrtc == nullptr || templates == nullptr) return compiled;
-  CompileRequest request;
-  request.source = codegen::emit_unit(compiled.spec);
-  request.headers = templates->headers;
-  request.options = compile_options(to_string(problem.architecture), value_of(identify(location)));
-  const CompileOutput output = value_of(nvrtc->compile(request));
-  EXPECT_FALSE(output.cubin.empty());
-  compiled.log = output.log;
-  compiled.kernels = parse_ptxas_log(output.log);
+  for (const CompileRequest& request : compile_requests(compiled.spec, *templates, value_of(identify(location)))) {
+    const CompileOutput output = value_of(nvrtc->compile(request));
+    EXPECT_FALSE(output.cubin.empty());
+    compiled.log += output.log + '\n';
+  }
+  compiled.kernels = parse_ptxas_log(compiled.log);
   return compiled;
 }
 
@@ -176,13 +174,13 @@ TEST(Compiler, IsDeterministic) {
   const NvrtcLocation location = value_of(locate_nvrtc(NVRTC_13, [](const char*) -> const char* { return nullptr; }));
   const Nvrtc* nvrtc = value_of(Nvrtc::load(location));
   ASSERT_NE(nvrtc, nullptr);
-  CompileRequest request;
-  request.source = codegen::emit_unit(value_of(codegen::choose_spec(problem, codegen::KernelTemplate::portable)));
-  request.headers = value_of(load_templates(""))->headers;
-  request.options = compile_options("sm_90a", value_of(identify(location)));
-  const std::string first = value_of(nvrtc->compile(request)).cubin;
-  EXPECT_FALSE(first.empty());
-  EXPECT_EQ(first, value_of(nvrtc->compile(request)).cubin);
+  const auto spec = value_of(codegen::choose_spec(problem, codegen::KernelTemplate::portable));
+  const auto templates = value_of(load_templates(""));
+  for (const CompileRequest& request : compile_requests(spec, *templates, value_of(identify(location)))) {
+    const std::string first = value_of(nvrtc->compile(request)).cubin;
+    EXPECT_FALSE(first.empty());
+    EXPECT_EQ(first, value_of(nvrtc->compile(request)).cubin);
+  }
 }
 
 // A test that a budget can be missed: a kernel that indexes a register array at run time has a stack frame.

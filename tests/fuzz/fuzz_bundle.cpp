@@ -58,9 +58,9 @@ std::string repaired(std::string bytes) {
     if (llvm::StringRef(bytes).substr(at + 124, 11).getAsInteger(8, size)) break;
     const std::size_t begin = at + tar_block_bytes;
     if (size > bytes.size() - begin) break;
-    if (llvm::StringRef(bytes).substr(at, 100).split('\0').first.ends_with(entry_extension) && size >= 64) {
+    if (llvm::StringRef(bytes).substr(at, 100).split('\0').first.ends_with(entry_extension) && size >= 56) {
       bytes.replace(begin, size, resealed(bytes.substr(begin, size)));
-      if (llvm::Expected<Entry> entry = decode(llvm::StringRef(bytes).substr(begin, size)))
+      if (llvm::Expected<Entry> entry = decode(bytes.substr(begin, size)))
         bytes.replace(at, 64, digest_of(entry->key_text));
       else
         llvm::consumeError(entry.takeError());

@@ -345,7 +345,7 @@ TEST_F(ErrorsTest, CompilationFailed) {
                  MHCJIT_ERROR_COMPILATION_FAILED,
                  {"pre_forward n=4 D=256 bf16 gamma sm_90a", "NVRTC_ERROR_COMPILATION",
                   "options: --gpu-architecture=sm_90a --no-cache", "source: " + cache_dir + "/failed/",
-                  "log:\nmhcjit.cu(1): error: the fake compiler was told to refuse"});
+                  ".pre_forward_pack_phi.cu\n", "log:\nmhcjit.cu(1): error: the fake compiler was told to refuse"});
   // The kept source is what was compiled.
   const std::string text = mhcjit_last_error();
   const std::size_t begin = text.find(cache_dir + "/failed/");

@@ -106,6 +106,7 @@ void FakeGpuTest::SetUp() {
   driver().reset();
   driver().set_current_device(0);
   compiler().compiles = 0;
+  compiler().most_units_at_once = 0;
   compiler().result = NVRTC_SUCCESS;
   compiler().duration = std::chrono::milliseconds(0);
   driver_path = FAKE_DRIVER;

@@ -1,5 +1,6 @@
 // Preparing: compiled once and loaded once however often and from wherever it is asked for; a kernel that the driver
 // refuses is compiled anew, once; nothing disturbs a capture; an unusable cache folder costs a warning and no launch.
+#include <algorithm>
 #include <barrier>
 #include <thread>
 
@@ -7,6 +8,10 @@
 
 namespace mhcjit::test {
 namespace {
+
+// Each is loaded by a call of its own.
+constexpr int forward_kernels = 2;
+constexpr int backward_kernels = 5;
 
 class PrepareTest : public FakeGpuTest {
  protected:
@@ -39,6 +44,15 @@ TEST_F(PrepareTest, TheSecondCallIsALookUp) {
   EXPECT_GT(counters(engine).compile_ms, 0.0);
 }
 
+TEST_F(PrepareTest, TheKernelsOfAnOperatorAreCompiledAtTheSameTime) {
+  const EnginePtr engine = make_engine();
+  compiler().duration = std::chrono::milliseconds(100);
+  prepare(engine, backward_problem);
+  EXPECT_EQ(compiler().compiles, 1);
+  EXPECT_EQ(compiler().most_units_at_once,
+            std::min(backward_kernels, static_cast<int>(std::thread::hardware_concurrency())));
+}
+
 TEST_F(PrepareTest, ManyThreadsCompileAndLoadOnce) {
   const EnginePtr engine = make_engine();
   compiler().duration = std::chrono::milliseconds(50);
@@ -54,7 +68,7 @@ TEST_F(PrepareTest, ManyThreadsCompileAndLoadOnce) {
     });
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(compiler().compiles, 1);
-  EXPECT_EQ(driver().calls("cuLibraryLoadData"), 1);
+  EXPECT_EQ(driver().calls("cuLibraryLoadData"), backward_kernels);
   for (const mhcjit_operator* op : ops) EXPECT_EQ(op, ops[0]);
 }
 
@@ -86,7 +100,7 @@ TEST_F(PrepareTest, TwoEnginesShareTheCacheFolder) {
   EXPECT_EQ(counters(first).misses, 1u);
   EXPECT_EQ(counters(second).misses, 0u);
   EXPECT_EQ(counters(second).disk_hits, 1u);
-  EXPECT_EQ(driver().calls("cuLibraryLoadData"), 2);
+  EXPECT_EQ(driver().calls("cuLibraryLoadData"), 2 * forward_kernels);
 }
 
 TEST_F(PrepareTest, OperatorsOfOneEngineOutliveAnother) {
@@ -104,7 +118,7 @@ TEST_F(PrepareTest, EachDeviceIsLoadedAndNoneIsCompiledTwice) {
   const mhcjit_operator* on_second = prepare(engine, forward_problem);
   EXPECT_NE(on_first, on_second);
   EXPECT_EQ(compiler().compiles, 1);
-  EXPECT_EQ(driver().calls("cuLibraryLoadData"), 2);
+  EXPECT_EQ(driver().calls("cuLibraryLoadData"), 2 * forward_kernels);
   const ForwardCall call(forward_problem, 3, workspace_bytes(on_second, 3));
   EXPECT_EQ(mhcjit_pre_forward(on_second, &call.args, nullptr), MHCJIT_SUCCESS) << mhcjit_last_error();
   EXPECT_EQ(driver().launches().back().device, 1);

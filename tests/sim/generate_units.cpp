@@ -1,7 +1,7 @@
 // generate_units OUTPUT_DIR UNIT...: writes each emitted unit as a C++ file, and registry.cpp that lists them.
 //
-// A unit's extern "C" entries have the same names in every unit, so each file renames its own before it takes in the
-// emitted text, which is otherwise untouched.
+// Entries and structs of constants have the same names for every problem, so each file renames its own before it takes
+// in the emitted units of its operator, which are otherwise untouched.
 #include <fstream>
 #include <span>
 #include <string>
@@ -25,7 +25,8 @@ std::string wrap(const std::string& problem, const codegen::KernelSpec& spec) {
   std::string renames;
   std::string entries;
   for (const codegen::StagePlan& stage : codegen::stages(spec)) {
-    renames += fmt::format("#define {0} {1}_{0}\n", stage.entry(), unit);
+    for (const std::string& name : {stage.entry(), stage.constants()})
+      renames += fmt::format("#define {0} {1}_{0}\n", name, unit);
     entries += fmt::format(
         "    {{\"{0}\", [](const void* args, const void* tensor_map) {{\n"
         "       static_cast<void>(tensor_map);\n"
@@ -39,7 +40,7 @@ std::string wrap(const std::string& problem, const codegen::KernelSpec& spec) {
       "static constexpr mhcjit::sim::Entry entries[] = {{\n{}}};\n"
       "extern const mhcjit::sim::Unit {}_unit;\n"
       "const mhcjit::sim::Unit {}_unit = {{\"{}\", \"{}\", entries}};\n",
-      renames, codegen::emit_unit(spec), entries, unit, unit, problem, op);
+      renames, fmt::join(codegen::emit_units(spec), "\n"), entries, unit, unit, problem, op);
 }
 
 std::string registry(const std::vector<std::string>& names) {

@@ -24,8 +24,8 @@ cache::Sample of_problem(const std::string& problem, const std::string& architec
   made.key.add("architecture", architecture);
   made.entry.key_text = made.key.text();
   made.entry.created_unix_seconds = std::time(nullptr) - 3 * 3600;
-  made.entry.kernels[0].registers = 96;
-  made.entry.kernels[1].registers = 168;
+  made.entry.kernels[0].resources.registers = 96;
+  made.entry.kernels[1].resources.registers = 168;
   return made;
 }
 

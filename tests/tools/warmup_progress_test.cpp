@@ -52,8 +52,8 @@ TEST(WarmupProgress, ATerminalGetsOneLineThatGoesAway) {
 TEST(WarmupJobs, AreLimitedByCoresAndMemory) {
   constexpr std::uint64_t gigabyte = 1'000'000'000;
   EXPECT_EQ(default_jobs(16, 64 * gigabyte), 16);
-  EXPECT_EQ(default_jobs(64, 2 * gigabyte), 20);
-  EXPECT_EQ(default_jobs(64, 50'000'000), 1);
+  EXPECT_EQ(default_jobs(64, 2 * gigabyte), 4);
+  EXPECT_EQ(default_jobs(64, 250'000'000), 1);
   EXPECT_EQ(default_jobs(0, 0), 1);
   EXPECT_EQ(default_jobs(1000, 1000 * gigabyte), 256);
   EXPECT_GT(available_memory_bytes(), 0u) << "neither /proc/meminfo nor a cgroup could be read";

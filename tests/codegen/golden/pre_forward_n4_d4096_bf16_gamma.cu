@@ -1,10 +1,7 @@
 // pre_forward n=4 D=4096 bf16 gamma sm_90a
 #include <pre_forward_one_pass.cuh>
-#include <pre_forward_few_tokens.cuh>
 
-namespace {
-
-struct Spec {
+struct PreForwardOnePassSpec {
   using Element = device::bf16;
   static constexpr bool has_gamma = true;
   static constexpr bool scales_phi = false;
@@ -31,18 +28,48 @@ struct Spec {
   static constexpr int few_chunks_per_warp = 2;
 };
 
-}  // namespace
-
 static_assert(sizeof(PreForwardArgs) == 128);
-static_assert(PreForwardOnePass<Spec>::shared_floats * sizeof(float) == 229680);
-static_assert(PreForwardFewTokens<Spec>::shared_floats * sizeof(float) == 43280);
+static_assert(PreForwardOnePass<PreForwardOnePassSpec>::shared_floats * sizeof(float) == 229680);
 
 extern "C" __global__ void __launch_bounds__(512, 1)
 mhcjit_pre_forward_one_pass(const __grid_constant__ PreForwardArgs args, const __grid_constant__ device::TensorMap x) {
-  pre_forward_one_pass<Spec>(args, x);
+  pre_forward_one_pass<PreForwardOnePassSpec>(args, x);
 }
+
+// pre_forward n=4 D=4096 bf16 gamma sm_90a
+#include <pre_forward_few_tokens.cuh>
+
+struct PreForwardFewTokensSpec {
+  using Element = device::bf16;
+  static constexpr bool has_gamma = true;
+  static constexpr bool scales_phi = false;
+  static constexpr int n = 4;
+  static constexpr int d = 4096;
+  static constexpr int rows = 24;
+  static constexpr int columns = 16384;
+  static constexpr int threads_per_block = 512;
+  static constexpr int cluster_size = 16;
+  static constexpr int tokens_per_tile = 16;
+  static constexpr int pipeline_stages = 6;
+  static constexpr int panel_columns = 64;
+  static constexpr int panels_per_stream = 4;
+  static constexpr int gemm_warps = 8;
+  static constexpr int row_groups = 1;
+  static constexpr int apply_warps = 4;
+  static constexpr int k_steps_per_warp = 8;
+  static constexpr int phi_register_operands = 24;
+  static constexpr int gemm_registers = 168;
+  static constexpr int apply_registers = 112;
+  static constexpr int helper_registers = 64;
+  static constexpr int few_cluster_size = 16;
+  static constexpr int few_gemm_warps = 8;
+  static constexpr int few_chunks_per_warp = 2;
+};
+
+static_assert(sizeof(PreForwardArgs) == 128);
+static_assert(PreForwardFewTokens<PreForwardFewTokensSpec>::shared_floats * sizeof(float) == 43280);
 
 extern "C" __global__ void __launch_bounds__(256, 1)
 mhcjit_pre_forward_few_tokens(const __grid_constant__ PreForwardArgs args) {
-  pre_forward_few_tokens<Spec>(args);
+  pre_forward_few_tokens<PreForwardFewTokensSpec>(args);
 }

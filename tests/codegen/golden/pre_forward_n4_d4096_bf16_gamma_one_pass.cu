@@ -1,9 +1,7 @@
 // pre_forward n=4 D=4096 bf16 gamma sm_90a
 #include <pre_forward_one_pass.cuh>
 
-namespace {
-
-struct Spec {
+struct PreForwardOnePassSpec {
   using Element = device::bf16;
   static constexpr bool has_gamma = true;
   static constexpr bool scales_phi = false;
@@ -27,12 +25,10 @@ struct Spec {
   static constexpr int helper_registers = 64;
 };
 
-}  // namespace
-
 static_assert(sizeof(PreForwardArgs) == 128);
-static_assert(PreForwardOnePass<Spec>::shared_floats * sizeof(float) == 229680);
+static_assert(PreForwardOnePass<PreForwardOnePassSpec>::shared_floats * sizeof(float) == 229680);
 
 extern "C" __global__ void __launch_bounds__(512, 1)
 mhcjit_pre_forward_one_pass(const __grid_constant__ PreForwardArgs args, const __grid_constant__ device::TensorMap x) {
-  pre_forward_one_pass<Spec>(args, x);
+  pre_forward_one_pass<PreForwardOnePassSpec>(args, x);
 }

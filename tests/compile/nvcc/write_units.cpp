@@ -24,7 +24,7 @@ bool write(const std::string& folder, const Problem& problem, KernelTemplate ker
   const std::string path = folder + "/" + to_string(problem.architecture) + "_" + std::string(to_string(problem.op)) +
                            "_" + std::string(to_string(kernel_template)) + ".cu";
   std::ofstream file(path);
-  file << mhcjit::codegen::emit_unit(*spec);
+  for (const std::string& unit : mhcjit::codegen::emit_units(*spec)) file << unit;
   if (!file.flush()) {
     std::fprintf(stderr, "%s: cannot be written\n", path.c_str());
     return false;
