@@ -214,9 +214,9 @@ double one_pass_cost(const KernelSpec& spec) {
                         shared_bytes_per_clock;
   // The reducer adds and sends four sums a lane at a time.
   constexpr double clocks_per_reduction = 200.0;
-  const double reduction =
-      static_cast<double>(divide_up(spec.tokens_per_tile * (row_blocks(spec.problem) * 2 + 1), warp_size)) *
-      clocks_per_reduction;
+  const double reduction = static_cast<double>(divide_up(
+                               std::int64_t{spec.tokens_per_tile} * (row_blocks(spec.problem) * 2 + 1), warp_size)) *
+                           clocks_per_reduction;
   // From asking for a tile to giving its stage back: memory's latency, the products, the exchange in the cluster, h_in.
   constexpr double memory_latency = 1400.0;
   constexpr double exchange = 1500.0;
