@@ -113,7 +113,18 @@ llvm::Expected<KernelTemplate> parse_kernel_template(std::string_view text) {
 
 namespace {
 
-// Of the template that the spec names.
+StagePlan project_stage(const KernelSpec& spec) {
+  if (spec.uses_wgmma == 0)
+    return {Stage::project, "pre_forward_project", "PreForwardProject", spec.blocks_per_multiprocessor,
+            project_smem_bytes(spec)};
+  StagePlan plan = {Stage::project_wgmma, "pre_forward_project_wgmma", "PreForwardProjectWgmma",
+                    spec.blocks_per_multiprocessor, project_smem_bytes(spec)};
+  plan.threads_per_block = project_wgmma_threads(spec);
+  plan.box = {chunk_columns, project_tokens(spec), 1};
+  return plan;
+}
+
+// Of the template that the spec names; threads_per_block 0 is the spec's.
 std::vector<StagePlan> main_stages(const KernelSpec& spec) {
   const Problem& problem = spec.problem;
   const int warps = spec.threads_per_block / warp_size;
@@ -129,17 +140,10 @@ std::vector<StagePlan> main_stages(const KernelSpec& spec) {
     const int apply_blocks = problem.n <= 8 && problem.dtype != DType::fp32 ? 4 : 2;
     std::vector<StagePlan> list = {
         {Stage::pack_phi, "pre_forward_pack_phi", "PreForwardPackPhi", 4, pack_phi_smem_bytes(spec)},
-        {Stage::project, "pre_forward_project", "PreForwardProject", spec.blocks_per_multiprocessor,
-         project_smem_bytes(spec)},
+        project_stage(spec),
         {Stage::apply, "pre_forward_apply", "PreForwardApply", apply_blocks,
          spec.tokens_per_group_block() * (problem.rows() + 1 + problem.n) * float_bytes},
     };
-    if (spec.uses_wgmma != 0) {
-      list[1].stage = Stage::project_wgmma;
-      list[1].name += "_wgmma";
-      list[1].plan += "Wgmma";
-      list[1].box = {64, project_tokens(spec), 1};
-    }
     list[1].overlaps_previous = list[2].overlaps_previous = problem.architecture.major >= 9;
     return list;
   }
@@ -169,7 +173,7 @@ std::vector<StagePlan> stages(const KernelSpec& spec) {
   if (spec.kernel_template == KernelTemplate::few_tokens) return {few_tokens_stage(spec)};
   std::vector<StagePlan> list = main_stages(spec);
   for (StagePlan& plan : list) {
-    plan.threads_per_block = plan.stage == Stage::project_wgmma ? project_wgmma_threads(spec) : spec.threads_per_block;
+    if (plan.threads_per_block == 0) plan.threads_per_block = spec.threads_per_block;
     if (spec.few_max_tokens > 0) plan.min_tokens = spec.few_max_tokens + 1;
   }
   if (spec.few_max_tokens > 0) list.push_back(few_tokens_stage(spec));

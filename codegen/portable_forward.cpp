@@ -12,7 +12,6 @@ namespace {
 constexpr int warp_size = 32;
 constexpr int threads_per_block = 256;
 constexpr int warps = threads_per_block / warp_size;
-constexpr int chunk_columns = 64;
 constexpr int steps_per_chunk = 4;
 constexpr int registers_per_multiprocessor = 65536;
 

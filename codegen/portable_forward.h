@@ -20,6 +20,9 @@ double portable_forward_cost(const KernelSpec& spec);
 int pack_phi_smem_bytes(const KernelSpec& spec);
 int project_smem_bytes(const KernelSpec& spec);
 
+// Columns that a block multiplies at a time.
+inline constexpr int chunk_columns = 64;
+
 // Tokens of a block that multiplies, and threads of one of warp groups.
 int project_tokens(const KernelSpec& spec);
 int project_wgmma_threads(const KernelSpec& spec);

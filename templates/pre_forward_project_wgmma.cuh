@@ -25,7 +25,6 @@ template <class Spec>
 struct PreForwardProjectWgmma {
   using Phi = PackedPhi<Spec>;
   static constexpr int gemm_warps = Spec::threads_per_block / device::warp_size;
-  static constexpr int threads = Spec::threads_per_block + 4 * device::warp_size;
   // Of a thread, together no more than a block of 384 threads begins with: 168 each.
   static constexpr int gemm_registers = 240;
   static constexpr int producer_registers = 24;

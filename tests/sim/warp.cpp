@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstring>
+#include <span>
 
 #include <fmt/format.h>
 
@@ -12,6 +13,17 @@ namespace mhcjit::sim {
 namespace {
 
 std::size_t this_lane() { return static_cast<std::size_t>(position().thread) % warp_size; }
+
+using Rows = std::array<std::array<std::uint32_t, 8>, 2>;
+
+// Rows g and g + 8 of a 16 x 16 matrix whose words begin the `offered` that each lane offers.
+Rows rows_of_this_lane(std::span<const std::uint32_t> all, std::size_t offered) {
+  Rows rows;
+  for (std::size_t i = 0; i < 2; ++i)
+    for (std::size_t word = 0; word < 8; ++word)
+      rows[i][word] = all[(this_lane() / 4 * 4 + word % 4) * offered + i + word / 4 * 2];
+  return rows;
+}
 
 }  // namespace
 
@@ -50,27 +62,19 @@ Fragments exchange_fragments(const std::array<std::uint32_t, 4>& a, std::uint32_
                              const Place& where) {
   const std::array<std::uint32_t, 6> mine = {a[0], a[1], a[2], a[3], b0, b1};
   const auto all = warp_exchange("multiply_add", mine, where);
-  const std::size_t g = this_lane() / 4;
   const std::size_t q = this_lane() % 4;
   Fragments fragments;
+  fragments.rows = rows_of_this_lane(all, mine.size());
   for (std::size_t word = 0; word < 8; ++word) {
-    const std::size_t half = word / 4;  // of the 16 columns of the first matrix, of the 16 rows of the second
-    const auto of_lane = [&](std::size_t lane, std::size_t index) { return all[lane * mine.size() + index]; };
-    for (std::size_t i = 0; i < 2; ++i) {
-      fragments.rows[i][word] = of_lane(4 * g + word % 4, i + 2 * half);
-      fragments.columns[i][word] = of_lane(4 * (2 * q + i) + word % 4, 4 + half);
-    }
+    const std::size_t half = word / 4;  // of the 16 rows of the second matrix
+    for (std::size_t i = 0; i < 2; ++i)
+      fragments.columns[i][word] = all[(4 * (2 * q + i) + word % 4) * mine.size() + 4 + half];
   }
   return fragments;
 }
 
 std::array<std::array<std::uint32_t, 8>, 2> exchange_rows(const std::array<std::uint32_t, 4>& a, const Place& where) {
-  const auto all = warp_exchange("wgmma", a, where);
-  std::array<std::array<std::uint32_t, 8>, 2> rows;
-  for (std::size_t i = 0; i < 2; ++i)
-    for (std::size_t word = 0; word < 8; ++word)
-      rows[i][word] = all[(this_lane() / 4 * 4 + word % 4) * a.size() + i + word / 4 * 2];
-  return rows;
+  return rows_of_this_lane(warp_exchange("wgmma", a, where), a.size());
 }
 
 }  // namespace mhcjit::sim
