@@ -7,7 +7,7 @@
 
 namespace mhcjit::codegen {
 
-// Every cluster size with every number of chunks of columns for a warp; for those that do not fit the reason why not.
+// Every cluster size with each number of chunks of columns for a warp; for those that do not fit the reason why not.
 std::vector<Candidate> few_tokens_candidates(const Problem& problem);
 
 // Estimated clocks of a launch of one group of tokens.

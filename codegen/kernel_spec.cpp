@@ -88,7 +88,8 @@ std::vector<std::pair<std::string, std::int64_t>> constants(const KernelSpec& sp
   if (spec.few_max_tokens > 0)
     list.insert(list.end(), {{"few_cluster_size", spec.few_cluster_size},
                              {"few_gemm_warps", spec.few_gemm_warps},
-                             {"few_chunks_per_warp", spec.few_chunks_per_warp}});
+                             {"few_chunks_per_warp", spec.few_chunks_per_warp},
+                             {"few_stages", spec.few_stages}});
   return list;
 }
 

@@ -31,8 +31,8 @@ enum class Stage {
 };
 
 // The kernels that an operator is made of. Portable: every problem on every architecture. One pass: pre_forward of
-// 16-bit x on devices with clusters. Few tokens: pre_forward of 16-bit x on devices with clusters, fast where the
-// launch is most of the time; right for any number of tokens, and mostly a part of a spec of another template.
+// 16-bit x on devices with clusters. Few tokens: pre_forward on devices with clusters, fast where the launch is most of
+// the time; right for any number of tokens, and mostly a part of a spec of another template.
 enum class KernelTemplate { portable, one_pass, few_tokens };
 
 std::string_view to_string(KernelTemplate kernel_template);
@@ -92,6 +92,7 @@ struct KernelSpec {
   int few_cluster_size = 0;         // blocks that share a group of tokens, each a slice of the columns of every stream
   int few_gemm_warps = 0;           // of a block
   int few_chunks_per_warp = 0;      // of 16 columns
+  int few_stages = 0;               // streams of phi that a warp holds
 
   int rows_per_block() const { return rows_per_thread * row_warps; }
   int padded_rows() const { return rows_per_block() * row_blocks; }

@@ -100,9 +100,10 @@ MHCJIT_DEVICE int cluster_rank() {
   return static_cast<int>(rank);
 }
 
-// Every thread of the cluster arrives once and then waits once. Memory accesses before an arrival are seen after the
-// wait. Called by whole warps.
-MHCJIT_DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+// Every thread of the cluster arrives once and then waits once. After the wait it sees what barrier_init_fence stands
+// for, and need not see anything else from before an arrival, which would have to wait for all of that. Called by whole
+// warps.
+MHCJIT_DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
 MHCJIT_DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 
 // An address in the shared memory of some block of the cluster.

@@ -2,34 +2,45 @@
 //
 //     h_mix, inv_rms, then h_pre, h_post, h_res of a token; h_in[t, d] = sum_i h_pre[i] * x[t, i, d]
 //
-// A cluster works on a group of up to 16 tokens, each of its blocks on a share of the columns. phi and x go straight
-// from global memory into the registers that the tensor cores read: as a sum over columns has no order, each lane takes
-// four consecutive columns for the four that the operand's layout gives it. x stays in the registers until h_in is made
-// of it.
+// A cluster works on a group of up to 16 tokens, each of its blocks on a slice of the columns of every stream, each of
+// its gemm warps on a part of the slice. A warp copies what it reads into shared memory, all at once as far as it fits,
+// and waits for no other: x for good, phi in a ring of stages, each of a stream's rows.
+//
+// The tensor cores multiply terms of bf16: phi * gamma as high + low, and so x of other types than bf16.
 //
 // Grid:   groups * few_cluster_size blocks; the groups share out the tokens.
 // Block:  few_gemm_warps warps, each with few_chunks_per_warp times 16 columns of every stream: products with phi, sums
-//         of squares, h_in. The first of them make h_pre of all tokens, the last the coefficients of the tokens that
-//         the block owns.
-// Shared: partial sums of the gemm warps | sums received from each block of the cluster | h_pre | two barriers.
+//         of squares; then h_in. The first of them make h_pre of all tokens in between.
+//         1 finaliser     the coefficients of the tokens that the block owns
+// Shared: of each gemm warp few_stages stages of phi and gamma | x | partial sums of the gemm warps | sums received
+// from
+//         each block of the cluster: those that every block needs, of all tokens, and the others, of the block's own |
+//         h_pre | two barriers.
 #pragma once
 
 #include <cluster_sums.cuh>
 #include <device_async.cuh>
 #include <pre_args.cuh>
 #include <pre_coefficients.cuh>
+#include <ring_position.cuh>
 #include <two_terms.cuh>
 
 template <class Spec>
 struct PreForwardFewTokens {
+  using Element = typename Spec::Element;
   static constexpr int tokens = 16;
   static constexpr int groups = tokens / 8;  // columns of B operands
   static constexpr int chunk_columns = 16;
   static constexpr int cluster_size = Spec::few_cluster_size;
-  static constexpr int warps = Spec::few_gemm_warps;
-  static constexpr int threads = warps * device::warp_size;
-  static constexpr int block_columns = warps * Spec::few_chunks_per_warp * chunk_columns;
-  static_assert(cluster_size * block_columns >= Spec::d && Spec::d % 4 == 0);
+  static constexpr int gemm_warps = Spec::few_gemm_warps;
+  static constexpr int gemm_threads = gemm_warps * device::warp_size;
+  static constexpr int threads = gemm_threads + device::warp_size;
+  static constexpr int warp_chunks = Spec::few_chunks_per_warp;
+  static constexpr int warp_columns = warp_chunks * chunk_columns;
+  static constexpr int slice = gemm_warps * warp_columns;
+  // The last block's slice may reach beyond D.
+  static constexpr bool is_ragged = cluster_size * slice != Spec::d;
+  static_assert(cluster_size * slice >= Spec::d && Spec::d % 4 == 0);
 
   // Sums of a token: h_mix in whole blocks of eight rows, the sum of squares, three of padding; in chunks of four.
   static constexpr int row_blocks = (Spec::rows + 7) / 8;
@@ -37,18 +48,35 @@ struct PreForwardFewTokens {
   static constexpr int sum_chunks = squares_index / 4 + 1;
   static constexpr int token_sum_bytes = sum_chunks * 16;
   static_assert(sum_chunks <= device::warp_size);
-  // Every block needs the rows of h_pre and the sum of squares of every token; the others only the token's owner:
-  // token m belongs to block m % cluster_size.
+  // Every block needs the rows of h_pre and the sum of squares of every token, which stand together; the others only
+  // the token's owner: token m belongs to block m % cluster_size.
   static constexpr int pre_chunks = (Spec::n + 3) / 4;
   static constexpr int common_chunks = pre_chunks + 1;
+  static constexpr int own_chunks = sum_chunks - common_chunks;
+  static constexpr int max_owned = (tokens + cluster_size - 1) / cluster_size;
+  static MHCJIT_DEVICE bool is_common(int chunk) { return chunk < pre_chunks || chunk == sum_chunks - 1; }
 
   static constexpr int tokens_at_once = device::warp_size / sum_chunks;  // of a warp that makes coefficients
   static constexpr int tokens_of_pre_warp = device::warp_size / common_chunks;
   static constexpr int wanted_pre_warps = (tokens + tokens_of_pre_warp - 1) / tokens_of_pre_warp;
-  static constexpr int pre_warps = wanted_pre_warps < warps ? wanted_pre_warps : warps;
+  static constexpr int pre_warps = wanted_pre_warps < gemm_warps ? wanted_pre_warps : gemm_warps;
 
-  static constexpr int received_offset = warps * tokens * token_sum_bytes;
-  static constexpr int h_offset = received_offset + tokens * cluster_size * token_sum_bytes;
+  static constexpr int stages = Spec::few_stages;
+  static_assert(stages <= Spec::n);
+  // Streams whose phi is asked for before x: about half, so that products begin while the others come.
+  static constexpr int first_streams = (stages + 1) / 2;
+
+  // Pieces of x that one copy brings: up to 16 bytes.
+  static constexpr int x_piece_bytes = Spec::d * sizeof(Element) % 16 == 0 ? 16 : 8;
+  static constexpr int phi_row_bytes = warp_columns * 4;
+  static constexpr int stage_bytes = (Spec::rows + Spec::has_gamma) * phi_row_bytes;
+  static constexpr int x_row_bytes = warp_columns * sizeof(Element);
+  static constexpr int stream_bytes = tokens * x_row_bytes;
+  static constexpr int x_offset = gemm_warps * stages * stage_bytes;
+  static constexpr int partials_offset = x_offset + gemm_warps * Spec::n * stream_bytes;
+  static constexpr int common_offset = partials_offset + gemm_warps * tokens * token_sum_bytes;
+  static constexpr int own_offset = common_offset + tokens * cluster_size * common_chunks * 16;
+  static constexpr int h_offset = own_offset + max_owned * cluster_size * own_chunks * 16;
   static constexpr int barriers_offset = h_offset + tokens * pre_chunks * 16;
   static constexpr int shared_floats = (barriers_offset + 16) / 4;
 
@@ -68,174 +96,247 @@ struct PreForwardFewTokens {
     live = static_cast<int>(left < group_tokens ? left : group_tokens);
   }
 
-  MHCJIT_DEVICE device::SharedAddress partials(int warp, int token) const {
-    return base + (warp * tokens + token) * token_sum_bytes;
+  static MHCJIT_DEVICE int first_column(int rank, int warp) { return rank * slice + warp * warp_columns; }
+  static MHCJIT_DEVICE bool has_column(int column) { return !is_ragged || column < Spec::d; }
+  MHCJIT_DEVICE int owned() const { return (live - rank + cluster_size - 1) / cluster_size; }
+
+  // Where a warp's first stage of phi begins, and where four columns of a row lie in a stage. A quarter of a warp reads
+  // two rows at a time, 64 bytes of each: from different banks.
+  static MHCJIT_DEVICE device::SharedAddress phi(device::SharedAddress base, int warp) {
+    return base + warp * stages * stage_bytes;
   }
-  MHCJIT_DEVICE device::SharedAddress received(int token, int source) const {
-    return base + received_offset + (token * cluster_size + source) * token_sum_bytes;
+  static MHCJIT_DEVICE int in_wide_rows(int row, int column) {
+    const int flipped = warp_chunks == 1 ? 0 : row % 2 * 16;
+    return row * phi_row_bytes + (column ^ flipped) * 4;
+  }
+  // Where x of a warp's first stream begins, and where columns of a token lie in a stream. Of 16-bit x half a warp
+  // reads four tokens at a time, 32 bytes of each.
+  MHCJIT_DEVICE device::SharedAddress x(int warp) const { return base + x_offset + warp * Spec::n * stream_bytes; }
+  static MHCJIT_DEVICE int in_x_rows(int token, int column) {
+    if constexpr (sizeof(Element) == 4) return in_wide_rows(token, column);
+    const int flipped = token * warp_chunks / 4 % warp_chunks * chunk_columns;
+    return token * x_row_bytes + (column ^ flipped) * 2;
+  }
+  MHCJIT_DEVICE device::SharedAddress partials(int warp, int token) const {
+    return base + partials_offset + (warp * tokens + token) * token_sum_bytes;
+  }
+  // Four sums of a token, from one block of the cluster: chunk `common` of those that every block needs.
+  MHCJIT_DEVICE device::SharedAddress common_sums(int token, int source, int common) const {
+    return base + common_offset + ((token * cluster_size + source) * common_chunks + common) * 16;
+  }
+  MHCJIT_DEVICE device::SharedAddress own_sums(int owned_token, int source, int own) const {
+    return base + own_offset + ((owned_token * cluster_size + source) * own_chunks + own) * 16;
   }
   MHCJIT_DEVICE device::SharedAddress h(int token) const { return base + h_offset + token * pre_chunks * 16; }
+
   MHCJIT_DEVICE device::SharedAddress sums_received() const { return base + barriers_offset; }
   MHCJIT_DEVICE device::SharedAddress h_ready() const { return base + barriers_offset + 8; }
-  MHCJIT_DEVICE int owned() const { return (live - rank + cluster_size - 1) / cluster_size; }
 
   MHCJIT_DEVICE void init_barriers() const {
     device::barrier_init(sums_received(), 1);
     device::barrier_init(h_ready(), pre_warps * device::warp_size);
     device::barrier_init_fence();
-    device::barrier_arrive_expect(sums_received(),
-                                  (live * common_chunks + owned() * (sum_chunks - common_chunks)) * cluster_size * 16);
+    device::barrier_arrive_expect(sums_received(), (live * common_chunks + owned() * own_chunks) * cluster_size * 16);
   }
 };
 
-// What a gemm warp has of its tokens.
+// Four consecutive columns of x, from shared memory.
+template <class Element>
+MHCJIT_DEVICE device::Vector<float, 4> load_columns(device::SharedAddress address) {
+  if constexpr (sizeof(Element) == 4) {
+    return device::load_shared_4(address);
+  } else {
+    const auto words = device::load_shared_words<2>(address);
+    return {{device::low_half<Element>(words[0]), device::high_half<Element>(words[0]),
+             device::low_half<Element>(words[1]), device::high_half<Element>(words[1])}};
+  }
+}
+
+// The same as an operand: in one term of bf16, or in two.
+template <class Element>
+struct ColumnTerms {
+  static constexpr int count = 2;
+  device::u32 words[count][2];
+
+  MHCJIT_DEVICE explicit ColumnTerms(const device::Vector<float, 4>& x) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const TwoTerms terms = two_terms<device::bf16>(x[2 * half], x[2 * half + 1]);
+      words[0][half] = terms.high;
+      words[1][half] = terms.low;
+    }
+  }
+};
+template <>
+struct ColumnTerms<device::bf16> {
+  static constexpr int count = 1;
+  device::u32 words[count][2];
+
+  MHCJIT_DEVICE explicit ColumnTerms(const device::Vector<float, 4>& x)
+      : words{{device::pack<device::bf16>(x[0], x[1]), device::pack<device::bf16>(x[2], x[3])}} {}
+};
+
+// A warp's copies of phi and gamma, a stream at a time.
 template <class Spec>
-struct FewTokensWarp {
+struct FewTokensPhi {
   using Plan = PreForwardFewTokens<Spec>;
-  using Element = typename Spec::Element;
-  using Pair = device::Vector<device::u32, 2>;  // four columns of x
-  static constexpr int chunks = Spec::few_chunks_per_warp;
+  static constexpr int row_copies = Plan::phi_row_bytes / 16;
+  static constexpr int rows_at_once = device::warp_size / row_copies;
+  static constexpr int all_rows = Spec::rows + Spec::has_gamma;
 
-  Pair x[chunks][Spec::n][Plan::groups];
-  float sums[Plan::row_blocks][Plan::groups][4];
-  float squares[Plan::groups];
+  int row;     // of the lane's first copy
+  int column;  // of the warp's
+  bool exists;
+  const float* phi;
+  const float* gamma;
+  device::SharedAddress first;
+  RingPosition<Plan::stages> ring;
 
-  // The lane's first column of a stream in one of the warp's chunks.
-  static MHCJIT_DEVICE int column_of(const Plan& plan, int warp, int lane, int chunk) {
-    return plan.rank * Plan::block_columns + (chunk * Plan::warps + warp) * Plan::chunk_columns + lane % 4 * 4;
+  MHCJIT_DEVICE FewTokensPhi(const PreForwardArgs& args, int warp, int lane)
+      : row(lane / row_copies), column(lane % row_copies * 4), first(Plan::phi(device::shared_base(), warp)) {
+    const int in_stream = Plan::first_column(device::cluster_rank(), warp) + column;
+    exists = Plan::has_column(in_stream);
+    phi = args.phi + device::i64{row} * Spec::columns + in_stream;
+    gamma = args.gamma + in_stream;
+  }
+
+  MHCJIT_DEVICE void copy_stream() {
+    const device::SharedAddress to = first + ring.index * Plan::stage_bytes;
+#pragma unroll
+    for (int i = 0; i < (all_rows + rows_at_once - 1) / rows_at_once; ++i) {
+      const int row_now = row + i * rows_at_once;
+      const bool is_gamma = Spec::has_gamma && row_now == Spec::rows;
+      if ((i + 1) * rows_at_once <= all_rows || row_now < all_rows)
+        device::copy_async_or_zeros<16>(to + Plan::in_wide_rows(row_now, column),
+                                        is_gamma ? gamma : phi + i * rows_at_once * Spec::columns, exists);
+    }
+    phi += Spec::d;
+    gamma += Spec::d;
+    ring.advance();
   }
 };
 
 template <class Spec>
-MHCJIT_DEVICE void multiply_few_tokens(const PreForwardFewTokens<Spec>& plan, const PreForwardArgs& args, int warp,
-                                       int lane, FewTokensWarp<Spec>& mine) {
+MHCJIT_DEVICE void copy_x(const PreForwardFewTokens<Spec>& plan, const PreForwardArgs& args, int warp, int lane) {
   using Plan = PreForwardFewTokens<Spec>;
-  using Mine = FewTokensWarp<Spec>;
   using Element = typename Spec::Element;
+  constexpr int row_copies = Plan::x_row_bytes / Plan::x_piece_bytes;
+  constexpr int tokens_at_once = device::warp_size / row_copies;
+  const int column = lane % row_copies * (Plan::x_piece_bytes / static_cast<int>(sizeof(Element)));
+  const int in_stream = Plan::first_column(plan.rank, warp) + column;
+  const auto* x = static_cast<const Element*>(args.x) + plan.first_token * Spec::columns + in_stream;
+#pragma unroll 2
+  for (int stream = 0; stream < Spec::n; ++stream) {
+#pragma unroll
+    for (int first = 0; first < Plan::tokens; first += tokens_at_once) {
+      const int token = first + lane / row_copies;
+      if (token < plan.live)
+        device::copy_async_or_zeros<Plan::x_piece_bytes>(
+            plan.x(warp) + stream * Plan::stream_bytes + Plan::in_x_rows(token, column),
+            x + device::i64{token} * Spec::columns + stream * Spec::d, Plan::has_column(in_stream));
+    }
+  }
+}
+
+template <class Spec>
+MHCJIT_DEVICE void multiply_few_tokens(const PreForwardFewTokens<Spec>& plan, const PreForwardArgs& args,
+                                       FewTokensPhi<Spec>& copies, int warp, int lane) {
+  using Plan = PreForwardFewTokens<Spec>;
+  using Element = typename Spec::Element;
+  using Term = device::bf16;
+  using Terms = ColumnTerms<Element>;
   constexpr int blocks = Plan::row_blocks;
-  const int row = lane / 4;
-  // Everything but phi, gamma, alpha and bias may be the previous kernel's.
+  // Everything but phi, gamma, alpha and bias may be the previous kernel's. Whatever is written comes of x.
   device::wait_for_previous_kernel();
-  const auto* x = static_cast<const device::u32*>(args.x);
-#pragma unroll
-  for (int chunk = 0; chunk < Mine::chunks; ++chunk) {
-    const int column = Mine::column_of(plan, warp, lane, chunk);
-#pragma unroll
-    for (int stream = 0; stream < Spec::n; ++stream) {
-#pragma unroll
-      for (int group = 0; group < Plan::groups; ++group) {
-        const int token = group * 8 + row;
-        mine.x[chunk][stream][group] = {};
-        if (token < plan.live && column < Spec::d)
-          mine.x[chunk][stream][group] =
-              device::load<2>(x + ((plan.first_token + token) * Spec::columns + stream * Spec::d + column) / 2);
-      }
-    }
+  copy_x(plan, args, warp, lane);
+  device::copy_commit();
+#pragma unroll 1
+  for (int stream = Plan::first_streams; stream < Plan::stages; ++stream) {
+    copies.copy_stream();
+    device::copy_commit();
   }
 
+  float products[blocks][Plan::groups][4] = {};
+  float squares[Plan::groups] = {};
+  device::copy_wait<Plan::stages - Plan::first_streams>();
+  RingPosition<Plan::stages> ring;
+#pragma unroll 1
+  for (int stream = 0; stream < Spec::n; ++stream) {
+    device::copy_wait<Plan::stages - 1>();
+    device::warp_barrier();
+    const device::SharedAddress phi_from = Plan::phi(plan.base, warp) + ring.index * Plan::stage_bytes;
+    const device::SharedAddress x_from = plan.x(warp) + stream * Plan::stream_bytes;
+#pragma unroll 2
+    for (int chunk = 0; chunk < Plan::warp_chunks; ++chunk) {
+      // As a sum over columns has no order, a lane takes four consecutive ones for the four of the operand's layout.
+      const int column = chunk * Plan::chunk_columns + lane % 4 * 4;
+      // All loads before the products. Rows and tokens that are not there are garbage, of which nothing is made.
+      device::Vector<float, 4> rows[blocks];
+      device::Vector<float, 4> gamma;
+      device::Vector<float, 4> x[Plan::groups];
 #pragma unroll
-  for (int chunk = 0; chunk < Mine::chunks; ++chunk) {
-    const int column = Mine::column_of(plan, warp, lane, chunk);
-    // phi * gamma of this lane's row of a block.
-    const auto phi = [&](int block, int stream) {
-      device::Vector<float, 4> values = {};
-      if (column >= Spec::d || (Spec::rows % 8 != 0 && block * 8 + row >= Spec::rows)) return values;
-      values = device::load<4>(args.phi + device::i64{block * 8 + row} * Spec::columns + stream * Spec::d + column);
-      if constexpr (Spec::has_gamma) {
-        const auto gamma = device::load<4>(args.gamma + stream * Spec::d + column);
+      for (int block = 0; block < blocks; ++block)
+        rows[block] = device::load_shared_4(phi_from + Plan::in_wide_rows(block * 8 + lane / 4, column));
+      if constexpr (Spec::has_gamma) gamma = device::load_shared_4(phi_from + Plan::in_wide_rows(Spec::rows, column));
 #pragma unroll
-        for (int e = 0; e < 4; ++e) values[e] *= gamma[e];
-      }
-      return values;
-    };
-    float scale[blocks];
-    float inverse_scale[blocks];
-    if constexpr (Spec::scales_phi) {
-#pragma unroll
-      for (int block = 0; block < blocks; ++block) {
-        float largest = 0.0f;
-#pragma unroll
-        for (int stream = 0; stream < Spec::n; ++stream) {
-          const auto values = phi(block, stream);
-#pragma unroll
-          for (int e = 0; e < 4; ++e) largest = larger_magnitude(largest, values[e]);
-        }
-        largest = larger_magnitude(largest, device::shuffle_xor(largest, 1));
-        largest = larger_magnitude(largest, device::shuffle_xor(largest, 2));
-        scale[block] = power_of_two_scale(largest, inverse_scale[block]);
-      }
-    }
-
-    // The blocks of the high terms and then those of the low terms, two to an operand.
-    float products[blocks][Plan::groups][4] = {};
-#pragma unroll
-    for (int stream = 0; stream < Spec::n; ++stream) {
-      device::u32 words[2 * blocks][2];
+      for (int group = 0; group < Plan::groups; ++group)
+        x[group] = load_columns<Element>(x_from + Plan::in_x_rows(group * 8 + lane / 4, column));
+      // The blocks of the high terms and then those of the low terms, two to an operand.
+      device::u32 phi[2 * blocks][2];
 #pragma unroll
       for (int block = 0; block < blocks; ++block) {
-        auto values = phi(block, stream);
-        if constexpr (Spec::scales_phi) {
+        if constexpr (Spec::has_gamma) {
 #pragma unroll
-          for (int e = 0; e < 4; ++e) values[e] *= scale[block];
+          for (int e = 0; e < 4; ++e) rows[block][e] *= gamma[e];
         }
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          const TwoTerms terms = two_terms<Element>(values[2 * half], values[2 * half + 1]);
-          words[block][half] = terms.high;
-          words[blocks + block][half] = terms.low;
+          const TwoTerms terms = two_terms<Term>(rows[block][2 * half], rows[block][2 * half + 1]);
+          phi[block][half] = terms.high;
+          phi[blocks + block][half] = terms.low;
         }
       }
 #pragma unroll
       for (int group = 0; group < Plan::groups; ++group) {
         if (group * 8 >= plan.live) continue;
-        const auto pair = mine.x[chunk][stream][group];
 #pragma unroll
-        for (int tile = 0; tile < blocks; ++tile)
-          device::multiply_add<Element>(
-              products[tile][group],
-              {{words[2 * tile][0], words[2 * tile + 1][0], words[2 * tile][1], words[2 * tile + 1][1]}}, pair[0],
-              pair[1]);
-      }
-    }
+        for (int e = 0; e < 4; ++e) squares[group] = device::fma(x[group][e], x[group][e], squares[group]);
+        const Terms terms(x[group]);
 #pragma unroll
-    for (int group = 0; group < Plan::groups; ++group) {
+        for (int tile = 0; tile < blocks; ++tile) {
+          // x's low terms with phi's high ones; with low ones they would not be seen in the sums.
+          const int count = 2 * tile < blocks ? Terms::count : 1;
 #pragma unroll
-      for (int stacked = 0; stacked < 2 * blocks; ++stacked) {
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          const float product = products[stacked / 2][group][stacked % 2 * 2 + e];
-          const int block = stacked % blocks;
-          float& sum = mine.sums[block][group][e];
-          const float before = chunk == 0 && stacked < blocks ? 0.0f : sum;
-          sum = Spec::scales_phi ? device::fma(product, inverse_scale[block], before) : before + product;
+          for (int term = 0; term < count; ++term)
+            device::multiply_add<Term>(
+                products[tile][group],
+                {{phi[2 * tile][0], phi[2 * tile + 1][0], phi[2 * tile][1], phi[2 * tile + 1][1]}},
+                terms.words[term][0], terms.words[term][1]);
         }
       }
-      float square = chunk == 0 ? 0.0f : mine.squares[group];
-#pragma unroll
-      for (int stream = 0; stream < Spec::n; ++stream) {
-#pragma unroll
-        for (int word = 0; word < 2; ++word) {
-          const float low = device::low_half<Element>(mine.x[chunk][stream][group][word]);
-          const float high = device::high_half<Element>(mine.x[chunk][stream][group][word]);
-          square = device::fma(high, high, device::fma(low, low, square));
-        }
-      }
-      mine.squares[group] = square;
     }
+    if constexpr (Plan::stages < Spec::n) {
+      device::warp_barrier();
+      if (stream + Plan::stages < Spec::n) copies.copy_stream();
+    }
+    device::copy_commit();
+    ring.advance();
   }
 
 #pragma unroll
   for (int group = 0; group < Plan::groups; ++group) {
-    float square = mine.squares[group];
+    float square = squares[group];
     square += device::shuffle_xor(square, 1);
     square += device::shuffle_xor(square, 2);
-    if (lane % 4 == 0) device::store_shared(plan.partials(warp, group * 8 + row) + Plan::squares_index * 4, square);
+    if (lane % 4 == 0)
+      device::store_shared(plan.partials(warp, group * 8 + lane / 4) + Plan::squares_index * 4, square);
 #pragma unroll
     for (int block = 0; block < blocks; ++block) {
+      const int low = blocks + block;
 #pragma unroll
       for (int e = 0; e < 2; ++e)
-        device::store_shared(plan.partials(warp, group * 8 + lane % 4 * 2 + e) + (block * 8 + row) * 4,
-                             mine.sums[block][group][e]);
+        device::store_shared(plan.partials(warp, group * 8 + lane % 4 * 2 + e) + (block * 8 + lane / 4) * 4,
+                             products[block / 2][group][block % 2 * 2 + e] + products[low / 2][group][low % 2 * 2 + e]);
     }
   }
 }
@@ -255,8 +356,8 @@ MHCJIT_DEVICE void send_few_tokens(const PreForwardFewTokens<Spec>& plan, int th
     const int chunk = exists ? item % Plan::sum_chunks : 0;
     float sum[4] = {};
 #pragma unroll
-    for (int other = 0; other < Plan::warps; other += helpers) {
-      if (other + part >= Plan::warps) continue;
+    for (int other = 0; other < Plan::gemm_warps; other += helpers) {
+      if (other + part >= Plan::gemm_warps) continue;
       const auto values = device::load_shared_4(plan.partials(other + part, token) + chunk * 16);
 #pragma unroll
       for (int e = 0; e < 4; ++e) sum[e] += values[e];
@@ -267,13 +368,15 @@ MHCJIT_DEVICE void send_few_tokens(const PreForwardFewTokens<Spec>& plan, int th
       total[e] = sum[e] + device::shuffle_xor(sum[e], 1);
       total[e] += device::shuffle_xor(total[e], 2);
     }
-    const bool is_common = chunk < Plan::pre_chunks || chunk == Plan::sum_chunks - 1;
+    const int owner = token % Plan::cluster_size;
+    const device::SharedAddress to =
+        Plan::is_common(chunk) ? plan.common_sums(token, plan.rank, chunk < Plan::pre_chunks ? chunk : Plan::pre_chunks)
+                               : plan.own_sums(token / Plan::cluster_size, plan.rank, chunk - Plan::pre_chunks);
 #pragma unroll
     for (int other = 0; other < Plan::cluster_size; other += helpers) {
-      const int to = other + part;
-      if (!exists || to >= Plan::cluster_size || !(is_common || to == token % Plan::cluster_size)) continue;
-      device::send(device::in_block(plan.received(token, plan.rank) + chunk * 16, to), total,
-                   device::in_block(plan.sums_received(), to));
+      const int block = other + part;
+      if (!exists || block >= Plan::cluster_size || !(Plan::is_common(chunk) || block == owner)) continue;
+      device::send(device::in_block(to, block), total, device::in_block(plan.sums_received(), block));
     }
   }
 }
@@ -285,7 +388,6 @@ MHCJIT_DEVICE void make_h_pre(const PreForwardFewTokens<Spec>& plan, const PreFo
   using Plan = PreForwardFewTokens<Spec>;
   const int place = lane / Plan::common_chunks;
   const int part = lane % Plan::common_chunks;
-  const int chunk = part < Plan::pre_chunks ? part : Plan::sum_chunks - 1;
   device::barrier_wait_cluster(plan.sums_received(), 0);
 #pragma unroll 1
   for (int first = warp * Plan::tokens_of_pre_warp; first < plan.live;
@@ -293,7 +395,7 @@ MHCJIT_DEVICE void make_h_pre(const PreForwardFewTokens<Spec>& plan, const PreFo
     const int token = first + place;
     const bool works = place < Plan::tokens_of_pre_warp && token < plan.live;
     float sum[4] = {};
-    if (works) add_blocks<Plan::cluster_size>(sum, plan.received(token, 0) + chunk * 16, Plan::token_sum_bytes);
+    if (works) add_blocks<Plan::cluster_size>(sum, plan.common_sums(token, 0, part), Plan::common_chunks * 16);
     const float squares = device::shuffle(sum[0], (works ? place : 0) * Plan::common_chunks + Plan::pre_chunks);
     const float inv_rms = inverse_rms<Spec>(squares, args.norm_eps);
     device::Vector<float, 4> h;
@@ -308,60 +410,69 @@ MHCJIT_DEVICE void make_h_pre(const PreForwardFewTokens<Spec>& plan, const PreFo
 
 template <class Spec>
 MHCJIT_DEVICE void apply_few_tokens(const PreForwardFewTokens<Spec>& plan, const PreForwardArgs& args, int warp,
-                                    int lane, const FewTokensWarp<Spec>& mine) {
+                                    int lane) {
   using Plan = PreForwardFewTokens<Spec>;
-  using Mine = FewTokensWarp<Spec>;
   using Element = typename Spec::Element;
-  device::barrier_wait(plan.h_ready(), 0);
+#pragma unroll 1
+  for (int chunk = 0; chunk < Plan::warp_chunks; ++chunk) {
+    const int column = chunk * Plan::chunk_columns + lane % 4 * 4;
+    const int in_stream = Plan::first_column(plan.rank, warp) + column;
+    device::Vector<float, 4> x[Spec::n][Plan::groups];
 #pragma unroll
-  for (int group = 0; group < Plan::groups; ++group) {
-    const int token = group * 8 + lane / 4;
-    if (token >= plan.live) continue;
-    float h[Plan::pre_chunks * 4];
+    for (int stream = 0; stream < Spec::n; ++stream) {
 #pragma unroll
-    for (int part = 0; part < Plan::pre_chunks; ++part) {
-      const auto four = device::load_shared_4(plan.h(token) + part * 16);
-#pragma unroll
-      for (int e = 0; e < 4; ++e) h[part * 4 + e] = four[e];
+      for (int group = 0; group < Plan::groups; ++group)
+        x[stream][group] = load_columns<Element>(plan.x(warp) + stream * Plan::stream_bytes +
+                                                 Plan::in_x_rows(group * 8 + lane / 4, column));
     }
+    if (chunk == 0) device::barrier_wait(plan.h_ready(), 0);
 #pragma unroll
-    for (int chunk = 0; chunk < Mine::chunks; ++chunk) {
-      const int column = Mine::column_of(plan, warp, lane, chunk);
-      if (column >= Spec::d) continue;
-      typename Mine::Pair rounded;
+    for (int group = 0; group < Plan::groups; ++group) {
+      const int token = group * 8 + lane / 4;
+      float sums[4] = {};
 #pragma unroll
-      for (int word = 0; word < 2; ++word) {
-        float low = 0.0f;
-        float high = 0.0f;
+      for (int part = 0; part < Plan::pre_chunks; ++part) {
+        const auto h = device::load_shared_4(plan.h(token) + part * 16);
 #pragma unroll
-        for (int stream = 0; stream < Spec::n; ++stream) {
-          const device::u32 pair = mine.x[chunk][stream][group][word];
-          low = device::fma(h[stream], device::low_half<Element>(pair), low);
-          high = device::fma(h[stream], device::high_half<Element>(pair), high);
+        for (int i = 0; i < 4; ++i) {
+          const int stream = part * 4 + i;
+          if (stream >= Spec::n) continue;
+#pragma unroll
+          for (int e = 0; e < 4; ++e) sums[e] = device::fma(h[i], x[stream][group][e], sums[e]);
         }
-        rounded[word] = device::pack<Element>(low, high);
       }
-      device::store(static_cast<device::u32*>(args.h_in) + ((plan.first_token + token) * Spec::d + column) / 2,
-                    rounded);
+      device::Vector<Element, 4> rounded;
+#pragma unroll
+      for (int e = 0; e < 4; ++e) rounded[e] = device::from_float<Element>(sums[e]);
+      if (token < plan.live && Plan::has_column(in_stream))
+        device::store(static_cast<Element*>(args.h_in) + (plan.first_token + token) * Spec::d + in_stream, rounded);
     }
   }
 }
 
-// The coefficients of the tokens that this block owns: a lane has four consecutive sums of one. `number` counts the
-// warps from the last.
+// The coefficients of the tokens that this block owns: a lane of the finaliser has four consecutive sums of one.
 template <class Spec>
 MHCJIT_DEVICE void finalise_few_tokens(const PreForwardFewTokens<Spec>& plan, const PreForwardArgs& args,
-                                       const RowScales& scales, int number, int lane) {
+                                       const RowScales& scales, int lane) {
   using Plan = PreForwardFewTokens<Spec>;
   const int place = lane / Plan::sum_chunks;
-  const int first_row = lane % Plan::sum_chunks * 4;
+  const int chunk = lane % Plan::sum_chunks;
+  const int first_row = chunk * 4;
+  device::barrier_wait_cluster(plan.sums_received(), 0);
 #pragma unroll 1
-  for (int first = number * Plan::tokens_at_once; first < plan.owned(); first += Plan::warps * Plan::tokens_at_once) {
+  for (int first = 0; first < plan.owned(); first += Plan::tokens_at_once) {
     const int mine = first + place;
     const int token = mine * Plan::cluster_size + plan.rank;
     const bool works = place < Plan::tokens_at_once && mine < plan.owned();
     float sum[4] = {};
-    if (works) add_blocks<Plan::cluster_size>(sum, plan.received(token, 0) + first_row * 4, Plan::token_sum_bytes);
+    if (works) {
+      const bool is_common = Plan::is_common(chunk);
+      add_blocks<Plan::cluster_size>(
+          sum,
+          is_common ? plan.common_sums(token, 0, chunk < Plan::pre_chunks ? chunk : Plan::pre_chunks)
+                    : plan.own_sums(mine, 0, chunk - Plan::pre_chunks),
+          (is_common ? Plan::common_chunks : Plan::own_chunks) * 16);
+    }
     const float squares = device::shuffle(sum[0], (works ? place : 0) * Plan::sum_chunks + Plan::sum_chunks - 1);
     const float inv_rms = inverse_rms<Spec>(squares, args.norm_eps);
     float value[4];
@@ -379,29 +490,36 @@ MHCJIT_DEVICE void finalise_few_tokens(const PreForwardFewTokens<Spec>& plan, co
 template <class Spec>
 MHCJIT_DEVICE void pre_forward_few_tokens(const PreForwardArgs& args) {
   using Plan = PreForwardFewTokens<Spec>;
+  // Unsigned: the compiler then knows that none is negative.
+  const auto thread = static_cast<device::u32>(device::thread_index());
+  const int warp = static_cast<int>(thread / device::warp_size);
+  const int lane = static_cast<int>(thread % device::warp_size);
+  const bool is_finaliser = warp == Plan::gemm_warps;
+  device::let_next_kernel_begin();
+
+  // Before all else, since nothing takes longer.
+  FewTokensPhi<Spec> copies(args, warp, lane);
+  if (!is_finaliser) {
+#pragma unroll 1
+    for (int stream = 0; stream < Plan::first_streams; ++stream) copies.copy_stream();
+  }
   const Plan plan(args.tokens);
-  const int warp = device::thread_index() / device::warp_size;
-  const int lane = device::thread_index() % device::warp_size;
-  if (device::thread_index() == 0) plan.init_barriers();
+  if (thread == Plan::gemm_threads) plan.init_barriers();
   // Nothing is sent to another block before it has initialised its barriers. A block ends when it has received all
   // that the others send, so that none is ever sent to when it has gone.
   device::cluster_arrive();
 
-  // Asked for first: they come from device memory. A warp that makes h_pre asks for the others when it needs them.
-  const bool makes_h_pre = warp < Plan::pre_warps;
-  const int row_chunk = makes_h_pre ? lane % Plan::common_chunks : lane % Plan::sum_chunks;
-  RowScales scales = RowScales::of<Spec>(args, row_chunk * 4);
-  FewTokensWarp<Spec> mine;
-  multiply_few_tokens(plan, args, warp, lane, mine);
+  if (!is_finaliser) multiply_few_tokens(plan, args, copies, warp, lane);
+  // They come from device memory, and are needed when the sums have crossed the cluster.
+  const RowScales scales =
+      RowScales::of<Spec>(args, lane % (is_finaliser ? Plan::sum_chunks : Plan::common_chunks) * 4);
   device::block_barrier();
   device::cluster_wait();
   send_few_tokens(plan, device::thread_index());
-  device::let_next_kernel_begin();
-  if (makes_h_pre) make_h_pre(plan, args, scales, warp, lane);
-  apply_few_tokens(plan, args, warp, lane, mine);
-  const int number = Plan::warps - 1 - warp;
-  if (number * Plan::tokens_at_once < plan.owned()) {
-    if (makes_h_pre) scales = RowScales::of<Spec>(args, lane % Plan::sum_chunks * 4);
-    finalise_few_tokens(plan, args, scales, number, lane);
+  if (is_finaliser) {
+    finalise_few_tokens(plan, args, scales, lane);
+    return;
   }
+  if (warp < Plan::pre_warps) make_h_pre(plan, args, scales, warp, lane);
+  apply_few_tokens(plan, args, warp, lane);
 }

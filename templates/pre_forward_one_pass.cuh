@@ -553,7 +553,7 @@ MHCJIT_DEVICE void reduce_tiles(const PreForwardOnePass<Spec>& plan, int lane) {
 #pragma unroll 1
   for (int i = 0; i < plan.tiles; ++i) {
     device::barrier_wait(plan.partials_full(), i & 1);
-#pragma unroll 2
+#pragma unroll 1
     for (int item = 0; item < Plan::tokens * chunks; item += device::warp_size) {
       const int token = (item + lane) / chunks;
       const int offset = (item + lane) % chunks * 16;

@@ -152,12 +152,14 @@ TEST_P(Resources, ForwardOfEightStreamsFitsWithTheOlderCompiler) {
   expect_within_budget(compile(NVRTC_12, {Op::pre_forward, 8, 2048, DType::bf16, true, false, architecture()}));
 }
 
-// One chunk of columns a warp and several, rows that do not fill a block of eight, both 16-bit types.
+// One chunk of columns a warp and several, rows that do not fill a block of eight, each dtype, all of phi and a ring.
 TEST_P(OnePassResources, EveryKindOfKernelForFewTokensFits) {
   for (const Shape& shape :
        {Shape{4, 4096, DType::bf16, true}, Shape{4, 4096, DType::fp16, true}, Shape{4, 7168, DType::bf16, false},
         Shape{4, 128, DType::bf16, false}, Shape{2, 4096, DType::fp16, false}, Shape{6, 2560, DType::bf16, false},
-        Shape{8, 2048, DType::bf16, false}, Shape{3, 1004, DType::bf16, true}, Shape{1, 8192, DType::bf16, false}})
+        Shape{8, 2048, DType::bf16, false}, Shape{3, 1004, DType::bf16, true}, Shape{1, 8192, DType::bf16, false},
+        Shape{4, 4096, DType::fp32, true}, Shape{8, 2048, DType::fp32, true}, Shape{6, 2560, DType::bf16, true},
+        Shape{10, 1000, DType::fp16, true}})
     expect_fits(codegen::KernelTemplate::few_tokens, NVRTC_13,
                 {Op::pre_forward, shape.n, shape.d, shape.dtype, shape.has_gamma, false, {}});
 }

@@ -344,7 +344,7 @@ TEST_F(ErrorsTest, CompilationFailed) {
   expect_failure(mhcjit_prepare(engine.get(), &forward_problem, MHCJIT_DEVICE_GPU, nullptr, &op),
                  MHCJIT_ERROR_COMPILATION_FAILED,
                  {"pre_forward n=4 D=256 bf16 gamma sm_90a", "NVRTC_ERROR_COMPILATION",
-                  "options: --gpu-architecture=sm_90a --no-cache", "source: " + cache_dir + "/failed/",
+                  "options: --gpu-architecture=sm_90a --minimal --no-cache", "source: " + cache_dir + "/failed/",
                   ".pre_forward_pack_phi.cu\n", "log:\nmhcjit.cu(1): error: the fake compiler was told to refuse"});
   // The kept source is what was compiled.
   const std::string text = mhcjit_last_error();

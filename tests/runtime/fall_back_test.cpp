@@ -116,10 +116,10 @@ TEST_F(FallBackTest, TheKernelForFewTokensGivesWayToo) {
 }
 
 TEST_F(FallBackTest, WhatHasNoClustersStays) {
-  mhcjit_problem exact = forward_problem;
-  exact.dtype = MHCJIT_FP32;
+  mhcjit_problem odd = forward_problem;
+  odd.d = 127;
   const EnginePtr engine = make_engine();
-  prepare(engine, exact);
+  prepare(engine, odd);
   prepare(engine, backward_problem);
   prepare(make_engine("portable"), forward_problem);
   EXPECT_EQ(warnings, std::vector<std::string>{});

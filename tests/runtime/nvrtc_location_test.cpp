@@ -261,7 +261,7 @@ TEST_F(NvrtcLocationTest, AnImageServesAMachineWithoutNvrtcAndSoDoesTheCopy) {
 
 TEST_F(NvrtcLocationTest, OptionsFollowFromTheVersionAndAreSorted) {
   using Options = std::vector<std::string>;
-  const Options newer = {"--gpu-architecture=sm_90a", "--no-cache", "--ptxas-options=-v", "--std=c++17"};
+  const Options newer = {"--gpu-architecture=sm_90a", "--minimal", "--no-cache", "--ptxas-options=-v", "--std=c++17"};
   const Options older = {"--gpu-architecture=sm_80", "--ptxas-options=-v", "--std=c++17"};
   EXPECT_EQ(compile_options("sm_90a", {13, 0, "", ""}), newer);
   EXPECT_EQ(compile_options("sm_90a", {12, 9, "", ""}), newer);

@@ -113,8 +113,11 @@ llvm::Expected<codegen::KernelSpec> parse_spec(std::string_view name, codegen::O
   int cluster_size = 0;
   int chunks_per_warp = 0;
   if (take_number("f", cluster_size)) {
-    if (!take_number("k", chunks_per_warp) || !parts.empty()) return bad_name(name);
-    return few_tokens_spec(problem, cluster_size, chunks_per_warp);
+    if (!take_number("k", chunks_per_warp)) return bad_name(name);
+    llvm::Expected<codegen::KernelSpec> spec = few_tokens_spec(problem, cluster_size, chunks_per_warp);
+    if (!spec || parts.empty()) return spec;
+    if (!take_number("s", spec->few_stages) || !parts.empty()) return bad_name(name);
+    return spec;
   }
   int tokens_per_tile = 0;
   if (!take_number("c", cluster_size) || !take_number("t", tokens_per_tile)) return bad_name(name);

@@ -26,6 +26,7 @@ struct PreForwardOnePassSpec {
   static constexpr int few_cluster_size = 16;
   static constexpr int few_gemm_warps = 8;
   static constexpr int few_chunks_per_warp = 2;
+  static constexpr int few_stages = 4;
 };
 
 static_assert(sizeof(PreForwardArgs) == 128);
@@ -64,12 +65,13 @@ struct PreForwardFewTokensSpec {
   static constexpr int few_cluster_size = 16;
   static constexpr int few_gemm_warps = 8;
   static constexpr int few_chunks_per_warp = 2;
+  static constexpr int few_stages = 4;
 };
 
 static_assert(sizeof(PreForwardArgs) == 128);
-static_assert(PreForwardFewTokens<PreForwardFewTokensSpec>::shared_floats * sizeof(float) == 43280);
+static_assert(PreForwardFewTokens<PreForwardFewTokensSpec>::shared_floats * sizeof(float) == 159248);
 
-extern "C" __global__ void __launch_bounds__(256, 1)
+extern "C" __global__ void __launch_bounds__(288, 1)
 mhcjit_pre_forward_few_tokens(const __grid_constant__ PreForwardArgs args) {
   pre_forward_few_tokens<PreForwardFewTokensSpec>(args);
 }

@@ -1,0 +1,67 @@
+// What compiling each kernel of some operators costs, alone: an operator's kernels are compiled at the same time, so
+// that it takes as long as its slowest kernel where there are cores for all. The compiler is $MHCJIT_NVRTC, or what the
+// library finds.
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+#include <llvm/ADT/STLExtras.h>
+
+#include <cstdlib>
+#include <string>
+
+#include "codegen/heuristic.h"
+#include "runtime/kernel_units.h"
+#include "runtime/nvrtc.h"
+#include "runtime/nvrtc_location.h"
+
+namespace {
+
+using namespace mhcjit;
+using codegen::DType;
+using codegen::Op;
+
+// The simplest problem, the usual one, and those whose kernels are largest.
+const codegen::Problem problems[] = {
+    {Op::pre_forward, 1, 64, DType::fp32, false, false, {9, 0, 'a'}},
+    {Op::pre_forward, 4, 4096, DType::bf16, false, false, {9, 0, 'a'}},
+    {Op::pre_forward, 4, 7168, DType::bf16, false, false, {9, 0, 'a'}},
+    {Op::pre_forward, 4, 7168, DType::bf16, false, false, {10, 0, 'a'}},
+    {Op::pre_forward, 6, 2560, DType::bf16, false, false, {9, 0, 'a'}},
+    {Op::pre_forward, 8, 2048, DType::bf16, false, false, {9, 0, 'a'}},
+    {Op::pre_backward, 4, 4096, DType::bf16, false, false, {9, 0, 'a'}},
+    {Op::pre_backward, 16, 4096, DType::bf16, true, false, {9, 0, 'a'}},
+};
+
+void compile(benchmark::State& state, const runtime::Nvrtc& nvrtc, const runtime::CompileRequest& request) {
+  std::size_t cubin_bytes = 0;
+  for (auto _ : state) cubin_bytes = llvm::cantFail(nvrtc.compile(request)).cubin.size();
+  state.counters["cubin_bytes"] = static_cast<double>(cubin_bytes);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  const char* const named = std::getenv("MHCJIT_NVRTC");
+  auto location = runtime::locate_nvrtc(named == nullptr ? "" : named,
+                                        [](const char* name) -> const char* { return std::getenv(name); });
+  auto nvrtc = location ? runtime::Nvrtc::load(*location) : llvm::Expected<const runtime::Nvrtc*>(location.takeError());
+  if (!nvrtc) {
+    fmt::print(stderr, "compile_bench: {}\n", llvm::toString(nvrtc.takeError()));
+    return 1;
+  }
+  const auto compiler = llvm::cantFail(runtime::identify(*location));
+  const auto templates = llvm::cantFail(runtime::load_templates(""));
+  for (const codegen::Problem& problem : problems) {
+    const codegen::KernelSpec spec = llvm::cantFail(codegen::choose_spec(problem));
+    for (auto&& [plan, request] :
+         llvm::zip_equal(codegen::stages(spec), runtime::compile_requests(spec, *templates, compiler)))
+      benchmark::RegisterBenchmark(fmt::format("{}: {}", to_string(problem), plan.name).c_str(),
+                                   [&nvrtc, request](benchmark::State& state) { compile(state, **nvrtc, request); })
+          ->Unit(benchmark::kMillisecond)
+          ->UseRealTime()
+          ->Iterations(1);
+  }
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
