@@ -19,7 +19,7 @@ MHCJIT_DEVICE float inverse_rms(float sum_of_squares, float norm_eps) {
   return device::reciprocal_square_root(device::fma(sum_of_squares, inverse_columns, norm_eps));
 }
 
-// What four rows' coefficients are made with.
+// What four rows' coefficients are made with. Of rows beyond the last, which nobody stores, that of the last.
 struct RowScales {
   float alpha[4];
   float bias[4];
@@ -29,9 +29,9 @@ struct RowScales {
     RowScales scales;
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
-      const int row = first_row + e;
-      scales.alpha[e] = row < Spec::rows ? args.alpha[alpha_index<Spec>(row)] : 0.0f;
-      scales.bias[e] = row < Spec::rows ? args.bias[row] : 0.0f;
+      const int row = first_row + e < Spec::rows ? first_row + e : Spec::rows - 1;
+      scales.alpha[e] = args.alpha[alpha_index<Spec>(row)];
+      scales.bias[e] = args.bias[row];
     }
     return scales;
   }

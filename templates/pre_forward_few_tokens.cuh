@@ -12,10 +12,9 @@
 // Block:  few_gemm_warps warps, each with few_chunks_per_warp times 16 columns of every stream: products with phi, sums
 //         of squares; then h_in. The first of them make h_pre of all tokens in between.
 //         1 finaliser     the coefficients of the tokens that the block owns
-// Shared: of each gemm warp few_stages stages of phi and gamma | x | partial sums of the gemm warps | sums received
-// from
-//         each block of the cluster: those that every block needs, of all tokens, and the others, of the block's own |
-//         h_pre | two barriers.
+// Shared: of each gemm warp few_stages stages of phi and gamma | x | partial sums of the gemm warps |
+//         sums from the blocks of the cluster: those that every block needs, of all tokens; the others, of the block's
+//         own | h_pre | two barriers.
 #pragma once
 
 #include <cluster_sums.cuh>
