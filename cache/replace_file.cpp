@@ -91,12 +91,12 @@ llvm::Error replace_file(FileOps& ops, const std::string& folder, const std::str
   if (fd < 0) return call_failed("open", *temporary, errno);
 
   llvm::Error error = fill_new_file(ops, fd, *temporary, fill, flush);
+  // Before the rename, where a journal has written it already with the file: what is lost with the power is a rename,
+  // and with it a file that can be made again.
+  if (!error && flush) error = flush_folder(ops, folder);
   if (!error) error = move_over(ops, *temporary, folder, stem, extension);
-  if (error) {
-    unlink(ops, *temporary);
-    return error;
-  }
-  return flush ? flush_folder(ops, folder) : llvm::Error::success();
+  if (error) unlink(ops, *temporary);
+  return error;
 }
 
 llvm::Error set_aside(FileOps& ops, const std::string& folder, const std::string& stem, llvm::StringRef extension) {

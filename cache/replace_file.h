@@ -15,9 +15,9 @@ namespace mhcjit::cache {
 // Makes the folder and its missing parents with mode 0700. A folder that exists is a success.
 llvm::Error make_folder(FileOps& ops, const std::string& path);
 
-// Makes "<folder>/<stem><extension>" a file that holds `bytes`, whatever is there now. `flush`: its bytes and its name
-// reach the device first. After a failure the old file stands, or the new one when only the name's flush failed, and
-// no temporary is left.
+// Makes "<folder>/<stem><extension>" a file that holds `bytes`, whatever is there now. `flush`: its bytes reach
+// the device before its name stands for them; with the power the name may be lost, never the bytes alone. After a
+// failure the old file stands, and no temporary is left.
 llvm::Error replace_file(FileOps& ops, const std::string& folder, const std::string& stem, llvm::StringRef extension,
                          llvm::StringRef bytes, bool flush);
 

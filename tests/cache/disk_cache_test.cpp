@@ -128,7 +128,7 @@ TEST(DiskCache, DoesNotWriteWhatItWouldNotRead) {
   EXPECT_EQ(folder.file_count(), 0);
 }
 
-TEST(DiskCache, FlushesTheFileBeforeItsNameAndTheFolderAfter) {
+TEST(DiskCache, FlushesTheFileAndTheFolderBeforeItsName) {
   const test::TemporaryFolder folder;
   const Sample made = sample();
   const auto calls_of_publish = [&](bool flush) {
@@ -139,7 +139,7 @@ TEST(DiskCache, FlushesTheFileBeforeItsNameAndTheFolderAfter) {
     EXPECT_TRUE(DiskCache(folder.path(), warnings.options(flush), ops).publish(made.key, made.entry));
     return calls;
   };
-  EXPECT_EQ(calls_of_publish(true), "stat random open write fsync close rename open fsync close ");
+  EXPECT_EQ(calls_of_publish(true), "stat random open write fsync close open fsync close rename ");
   EXPECT_EQ(calls_of_publish(false), "stat random open write close rename ");
 }
 
