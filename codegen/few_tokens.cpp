@@ -39,7 +39,9 @@ int needed_registers(const KernelSpec& spec) { return row_blocks(spec.problem) *
 
 // A multiprocessor hands out registers to four warps at a time, eight to each thread.
 int registers_of_thread(const KernelSpec& spec) {
-  const int threads = static_cast<int>(divide_up(spec.threads_per_block, 4 * warp_size)) * 4 * warp_size;
+  constexpr int threads_of_four_warps = 4 * warp_size;
+  const int threads =
+      static_cast<int>(divide_up(spec.threads_per_block, threads_of_four_warps)) * threads_of_four_warps;
   return std::min(255, registers_per_multiprocessor / threads / 8 * 8);
 }
 
@@ -134,7 +136,7 @@ void add_few_tokens(KernelSpec& spec) {
   if (spec.problem.batch_invariant) return;
   // Of the cluster sizes, the one that serves half as many tokens as are worth reading phi for from the L2 cache.
   constexpr std::int64_t most_phi_bytes = 12 << 20;
-  const std::int64_t phi_bytes = 4 * spec.problem.rows() * spec.problem.columns();
+  const std::int64_t phi_bytes = std::int64_t{4} * spec.problem.rows() * spec.problem.columns();
   const std::int64_t usual_groups = std::max<std::int64_t>(1, most_phi_bytes / phi_bytes / 2);
   const auto cost = [&](const KernelSpec& few) {
     return few_tokens_cost(few) * static_cast<double>(divide_up(usual_groups, clusters_at_once(few)));
