@@ -1,6 +1,7 @@
 // Device vocabulary, on the host: the names of templates/device_async.cuh. The meaning of each stands there.
 //
-// Conformance: what a finished wait lets a thread see is the same. A device may let it see more, earlier.
+// Conformance: what a finished wait lets a thread see is the same, but for cluster_wait, after which here all is seen
+// that stands before the arrivals. A device may let a thread see more, earlier.
 #pragma once
 
 #include <device.cuh>
