@@ -14,8 +14,7 @@ namespace {
 codegen::KernelSpec chosen_spec(const codegen::Problem& problem) {
   codegen::KernelSpec chosen = value_or_throw(codegen::choose_spec(problem));
   chosen.few_max_tokens = 0;
-  chosen.few_cluster_size = chosen.few_gemm_warps = chosen.few_chunks_per_warp = 0;
-  chosen.few_stages = 0;
+  chosen.few_cluster_size = chosen.few_gemm_warps = chosen.few_chunks_per_warp = chosen.few_stages = 0;
   return chosen;
 }
 

@@ -5,13 +5,13 @@
 #include <fmt/format.h>
 #include <llvm/ADT/STLExtras.h>
 
-#include <cstdlib>
 #include <string>
 
 #include "codegen/heuristic.h"
 #include "runtime/kernel_units.h"
 #include "runtime/nvrtc.h"
 #include "runtime/nvrtc_location.h"
+#include "runtime/settings.h"
 
 namespace {
 
@@ -42,9 +42,7 @@ void compile(benchmark::State& state, const runtime::Nvrtc& nvrtc, const runtime
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  const char* const named = std::getenv("MHCJIT_NVRTC");
-  auto location = runtime::locate_nvrtc(named == nullptr ? "" : named,
-                                        [](const char* name) -> const char* { return std::getenv(name); });
+  auto location = runtime::locate_nvrtc("", runtime::get_environment);
   auto nvrtc = location ? runtime::Nvrtc::load(*location) : llvm::Expected<const runtime::Nvrtc*>(location.takeError());
   if (!nvrtc) {
     fmt::print(stderr, "compile_bench: {}\n", llvm::toString(nvrtc.takeError()));

@@ -16,8 +16,8 @@ namespace mhcjit::cache {
 llvm::Error make_folder(FileOps& ops, const std::string& path);
 
 // Makes "<folder>/<stem><extension>" a file that holds `bytes`, whatever is there now. `flush`: its bytes reach
-// the device before its name stands for them; with the power the name may be lost, never the bytes alone. After a
-// failure the old file stands, and no temporary is left.
+// the device before the name does. A loss of power may undo the change, but never leaves the name with less than all
+// bytes. After a failure the old file stands, and no temporary is left.
 llvm::Error replace_file(FileOps& ops, const std::string& folder, const std::string& stem, llvm::StringRef extension,
                          llvm::StringRef bytes, bool flush);
 

@@ -8,6 +8,10 @@
 
 namespace mhcjit::codegen {
 
+// Of the devices that kernels are made for: what all have, and what a block of those with clusters may ask for.
+inline constexpr int registers_per_multiprocessor = 65536;
+inline constexpr int max_opt_in_smem_bytes = 227 * 1024;
+
 struct Candidate {
   KernelSpec spec;
   std::string rejected;  // empty: legal; otherwise why not

@@ -15,8 +15,6 @@ constexpr int chunk_columns = 16;
 constexpr std::array chunks_of_warp = {1, 2, 4};
 constexpr int max_gemm_warps = 23;
 constexpr std::array cluster_sizes = {16, 8, 4, 2};  // none of one block, as of the one-pass template
-constexpr int max_smem_bytes = 227 * 1024;
-constexpr int registers_per_multiprocessor = 65536;
 
 std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
 
@@ -71,20 +69,34 @@ Candidate candidate(const Problem& problem, int cluster_size, int chunks_per_war
   if (!result.rejected.empty()) return result;
   spec.threads_per_block = few_tokens_threads(spec);
   spec.few_stages = problem.n;
-  while (spec.few_stages > 1 && few_tokens_smem_bytes(spec) > max_smem_bytes) --spec.few_stages;
+  while (spec.few_stages > 1 && few_tokens_smem_bytes(spec) > max_opt_in_smem_bytes) --spec.few_stages;
   if (warps > max_gemm_warps)
     result.rejected = fmt::format("{} columns need {} gemm warps in each of {} blocks, allowed: {}", problem.d, warps,
                                   cluster_size, max_gemm_warps);
   else if ((cluster_size - 1) * slice_columns(spec) >= problem.d)
     result.rejected =
         fmt::format("{} blocks of {} columns leave the last without any", cluster_size, slice_columns(spec));
-  else if (few_tokens_smem_bytes(spec) > max_smem_bytes)
+  else if (few_tokens_smem_bytes(spec) > max_opt_in_smem_bytes)
     result.rejected = fmt::format("x and one stream of phi take {} bytes of shared memory, a block has {}",
-                                  few_tokens_smem_bytes(spec), max_smem_bytes);
+                                  few_tokens_smem_bytes(spec), max_opt_in_smem_bytes);
   else if (needed_registers(spec) > registers_of_thread(spec))
     result.rejected = fmt::format("a thread needs {} registers, of {} threads each has {}", needed_registers(spec),
                                   spec.threads_per_block, registers_of_thread(spec));
   return result;
+}
+
+// Estimated clocks of a launch of no more groups than run at once.
+double launch_cost(const KernelSpec& spec) {
+  // A warp multiplies its chunks one after the other; then the start of a block's warps, and adding up what they and
+  // the other blocks have. phi comes into a multiprocessor at its share of the L2 cache's rate. Fitted to an H100.
+  constexpr double block_of_rows_clocks = 45.0;
+  constexpr double warp_clocks = 133.0;
+  constexpr double block_clocks = 150.0;
+  constexpr double bytes_per_clock = 60.0;
+  const Problem& problem = spec.problem;
+  const double phi_bytes = 4.0 * problem.rows() * problem.n * static_cast<double>(slice_columns(spec));
+  return block_of_rows_clocks * problem.n * row_blocks(problem) * spec.few_chunks_per_warp +
+         warp_clocks * spec.few_gemm_warps + block_clocks * spec.few_cluster_size + phi_bytes / bytes_per_clock;
 }
 
 }  // namespace
@@ -97,16 +109,11 @@ std::vector<Candidate> few_tokens_candidates(const Problem& problem) {
 }
 
 double few_tokens_cost(const KernelSpec& spec) {
-  // A warp multiplies its chunks one after the other; then the start of a block's warps, and adding up what they and
-  // the other blocks have. phi comes into a multiprocessor at its share of the L2 cache's rate. Fitted to an H100.
-  constexpr double block_of_rows_clocks = 45.0;
-  constexpr double warp_clocks = 133.0;
-  constexpr double block_clocks = 150.0;
-  constexpr double bytes_per_clock = 60.0;
-  const Problem& problem = spec.problem;
-  const double phi_bytes = 4.0 * problem.rows() * problem.n * static_cast<double>(slice_columns(spec));
-  return block_of_rows_clocks * problem.n * row_blocks(problem) * spec.few_chunks_per_warp +
-         warp_clocks * spec.few_gemm_warps + block_clocks * spec.few_cluster_size + phi_bytes / bytes_per_clock;
+  // Half as many groups as are worth reading phi for from the L2 cache.
+  constexpr std::int64_t most_phi_bytes = 12 << 20;
+  const std::int64_t phi_bytes = std::int64_t{4} * spec.problem.rows() * spec.problem.columns();
+  const std::int64_t usual_groups = std::max<std::int64_t>(1, most_phi_bytes / phi_bytes / 2);
+  return launch_cost(spec) * static_cast<double>(divide_up(usual_groups, clusters_at_once(spec)));
 }
 
 int few_tokens_threads(const KernelSpec& spec) { return (spec.few_gemm_warps + 1) * warp_size; }
@@ -134,17 +141,11 @@ std::int64_t few_tokens_groups(const KernelSpec& spec, std::int64_t tokens) {
 
 void add_few_tokens(KernelSpec& spec) {
   if (spec.problem.batch_invariant) return;
-  // Of the cluster sizes, the one that serves half as many tokens as are worth reading phi for from the L2 cache.
-  constexpr std::int64_t most_phi_bytes = 12 << 20;
-  const std::int64_t phi_bytes = std::int64_t{4} * spec.problem.rows() * spec.problem.columns();
-  const std::int64_t usual_groups = std::max<std::int64_t>(1, most_phi_bytes / phi_bytes / 2);
-  const auto cost = [&](const KernelSpec& few) {
-    return few_tokens_cost(few) * static_cast<double>(divide_up(usual_groups, clusters_at_once(few)));
-  };
   const KernelSpec* best = nullptr;
   const std::vector<Candidate> list = few_tokens_candidates(spec.problem);
   for (const Candidate& candidate : list)
-    if (candidate.legal() && (best == nullptr || cost(candidate.spec) < cost(*best))) best = &candidate.spec;
+    if (candidate.legal() && (best == nullptr || few_tokens_cost(candidate.spec) < few_tokens_cost(*best)))
+      best = &candidate.spec;
   if (best == nullptr) return;
   spec.few_cluster_size = best->few_cluster_size;
   spec.few_gemm_warps = best->few_gemm_warps;
@@ -156,8 +157,8 @@ void add_few_tokens(KernelSpec& spec) {
     constexpr double launches_clocks = 6000.0;
     const double chunk_clocks = spec.uses_wgmma != 0 ? 760.0 : 2000.0;  // of 64 columns
     const double portable_clocks = launches_clocks + chunk_clocks * spec.columns_per_split / 64.0;
-    const double full_group = 2.0;  // of what few_tokens_cost says
-    waves = std::max(1.0, std::floor(portable_clocks / (full_group * few_tokens_cost(*best))));
+    constexpr double full_groups = 2.0;  // of what launch_cost says
+    waves = std::max(1.0, std::floor(portable_clocks / (full_groups * launch_cost(*best))));
   }
   spec.few_max_tokens = static_cast<std::int64_t>(waves) * tokens_of_group * clusters_at_once(*best);
 }

@@ -10,7 +10,7 @@ namespace mhcjit::codegen {
 // Every cluster size with each number of chunks of columns for a warp; for those that do not fit the reason why not.
 std::vector<Candidate> few_tokens_candidates(const Problem& problem);
 
-// Estimated clocks of a launch of one group of tokens.
+// Estimated clocks of a launch of as many groups of tokens as the template usually serves.
 double few_tokens_cost(const KernelSpec& spec);
 
 // Threads and shared memory of a block. Mirror the template's plan; each emitted unit asserts that the two agree.

@@ -12,9 +12,7 @@ constexpr int warp_size = 32;
 constexpr int helper_warps = 4;  // producer, reducer, two finalisers
 constexpr int widest_panel = 64;
 constexpr int max_cluster_size = 16;
-constexpr int max_smem_bytes = 227 * 1024;
 constexpr int max_stages = 8;
-constexpr int registers_per_multiprocessor = 65536;
 
 // How a block's warps share out the work, and the registers. Over all warps these are no more than the block is
 // launched with: raising them beyond would wait for ever.
@@ -128,10 +126,10 @@ std::string fit(KernelSpec& spec) {
     return fmt::format("{} registers of a gemm warp do not hold even the sums of {} rows",
                        spec.gemm_registers != 0 ? spec.gemm_registers : registers_at_launch(spec), spec.problem.rows());
   for (spec.pipeline_stages = max_stages; spec.pipeline_stages >= fewest_stages; --spec.pipeline_stages)
-    if (one_pass_smem_bytes(spec) <= max_smem_bytes) return "";
+    if (one_pass_smem_bytes(spec) <= max_opt_in_smem_bytes) return "";
   spec.pipeline_stages = fewest_stages;
   return fmt::format("{} stages need {} bytes of shared memory with {} bytes of phi, a block has {}", fewest_stages,
-                     one_pass_smem_bytes(spec), shared_phi_bytes(spec), max_smem_bytes);
+                     one_pass_smem_bytes(spec), shared_phi_bytes(spec), max_opt_in_smem_bytes);
 }
 
 Candidate candidate(const Problem& problem, int cluster_size, int tokens_per_tile, int panel_columns,

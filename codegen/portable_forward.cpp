@@ -13,7 +13,6 @@ constexpr int warp_size = 32;
 constexpr int threads_per_block = 256;
 constexpr int warps = threads_per_block / warp_size;
 constexpr int steps_per_chunk = 4;
-constexpr int registers_per_multiprocessor = 65536;
 
 // What the shares of work are laid out for: a large device, and as many tokens as a usual step of training has. Results
 // do not depend on either.

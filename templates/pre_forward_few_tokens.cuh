@@ -123,9 +123,13 @@ struct PreForwardFewTokens {
   MHCJIT_DEVICE device::SharedAddress common_sums(int token, int source, int common) const {
     return base + common_offset + ((token * cluster_size + source) * common_chunks + common) * 16;
   }
-  MHCJIT_DEVICE device::SharedAddress own_sums(int owned_token, int source, int own) const {
-    return base + own_offset + ((owned_token * cluster_size + source) * own_chunks + own) * 16;
+  // The same of any chunk; in a block that does not own the token, of those that it needs. Two blocks' sums lie
+  // sums_stride() bytes apart.
+  MHCJIT_DEVICE device::SharedAddress sums(int token, int source, int chunk) const {
+    if (is_common(chunk)) return common_sums(token, source, chunk < pre_chunks ? chunk : pre_chunks);
+    return base + own_offset + ((token / cluster_size * cluster_size + source) * own_chunks + chunk - pre_chunks) * 16;
   }
+  static MHCJIT_DEVICE int sums_stride(int chunk) { return (is_common(chunk) ? common_chunks : own_chunks) * 16; }
   MHCJIT_DEVICE device::SharedAddress h(int token) const { return base + h_offset + token * pre_chunks * 16; }
 
   MHCJIT_DEVICE device::SharedAddress sums_received() const { return base + barriers_offset; }
@@ -368,9 +372,7 @@ MHCJIT_DEVICE void send_few_tokens(const PreForwardFewTokens<Spec>& plan, int th
       total[e] += device::shuffle_xor(total[e], 2);
     }
     const int owner = token % Plan::cluster_size;
-    const device::SharedAddress to =
-        Plan::is_common(chunk) ? plan.common_sums(token, plan.rank, chunk < Plan::pre_chunks ? chunk : Plan::pre_chunks)
-                               : plan.own_sums(token / Plan::cluster_size, plan.rank, chunk - Plan::pre_chunks);
+    const device::SharedAddress to = plan.sums(token, plan.rank, chunk);
 #pragma unroll
     for (int other = 0; other < Plan::cluster_size; other += helpers) {
       const int block = other + part;
@@ -464,14 +466,7 @@ MHCJIT_DEVICE void finalise_few_tokens(const PreForwardFewTokens<Spec>& plan, co
     const int token = mine * Plan::cluster_size + plan.rank;
     const bool works = place < Plan::tokens_at_once && mine < plan.owned();
     float sum[4] = {};
-    if (works) {
-      const bool is_common = Plan::is_common(chunk);
-      add_blocks<Plan::cluster_size>(
-          sum,
-          is_common ? plan.common_sums(token, 0, chunk < Plan::pre_chunks ? chunk : Plan::pre_chunks)
-                    : plan.own_sums(mine, 0, chunk - Plan::pre_chunks),
-          (is_common ? Plan::common_chunks : Plan::own_chunks) * 16);
-    }
+    if (works) add_blocks<Plan::cluster_size>(sum, plan.sums(token, 0, chunk), Plan::sums_stride(chunk));
     const float squares = device::shuffle(sum[0], (works ? place : 0) * Plan::sum_chunks + Plan::sum_chunks - 1);
     const float inv_rms = inverse_rms<Spec>(squares, args.norm_eps);
     float value[4];

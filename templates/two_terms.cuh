@@ -1,5 +1,5 @@
-// fp32 values as the sum of two terms of a 16-bit type, which is that of x, of bf16 where x is fp32: products with x
-// then keep fp32's accuracy. Values that become fp16, whose range is narrow, are first scaled by a power of two.
+// fp32 values as the sum of two terms of a 16-bit type, which is that of x or bf16: products with x then keep fp32's
+// accuracy. Values that become fp16, whose range is narrow, are first scaled by a power of two.
 #pragma once
 
 #include <device_matrix.cuh>

@@ -1,6 +1,7 @@
 // Names of the problems whose kernels are built for the host: "n4_d127_bf16_gamma", with the portable template, and
 // "n4_d512_bf16_gamma_c4_t8", with the one-pass template in clusters of 4 and tiles of 8 tokens; "..._s2" after it asks
-// for 2 stages in place of as many as fit, so that few tokens use each again.
+// for 2 stages in place of as many as fit, so that few tokens use each again; "n4_d128_bf16_f4_k1", with the template
+// for few tokens in clusters of 4 with one chunk of columns a warp, and stages likewise.
 #pragma once
 
 #include <string_view>
