@@ -123,15 +123,15 @@ int few_tokens_smem_bytes(const KernelSpec& spec) {
   const int blocks = spec.few_cluster_size;
   const int stage_bytes = (problem.rows() + (problem.has_gamma ? 1 : 0)) * spec.few_chunks_per_warp * chunk_columns * 4;
   const int x_bytes = static_cast<int>(slice_columns(spec)) * problem.n * bytes_of(problem.dtype);
-  const int partials_bytes = spec.few_gemm_warps * sum_chunks(problem) * 16;
+  const int partials_bytes = spec.few_gemm_warps * (tokens_of_group * sum_chunks(problem) * 16 + 32);
   const int pre_chunks = static_cast<int>(divide_up(problem.n, 4));
   const int common_chunks = pre_chunks + 1;
-  const int token_bytes = x_bytes + partials_bytes + (blocks * common_chunks + pre_chunks) * 16;
+  const int token_bytes = x_bytes + ((blocks + 1) * common_chunks + pre_chunks) * 16;
   const int owned_bytes = blocks * (sum_chunks(problem) - common_chunks) * 16;
   const int owned = static_cast<int>(divide_up(tokens_of_group, blocks));
   constexpr int barrier_bytes = 16;
-  return spec.few_gemm_warps * spec.few_stages * stage_bytes + tokens_of_group * token_bytes + owned * owned_bytes +
-         barrier_bytes;
+  return spec.few_gemm_warps * spec.few_stages * stage_bytes + tokens_of_group * token_bytes + partials_bytes +
+         owned * owned_bytes + barrier_bytes;
 }
 
 std::int64_t few_tokens_groups(const KernelSpec& spec, std::int64_t tokens) {

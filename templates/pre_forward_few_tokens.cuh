@@ -28,7 +28,6 @@ template <class Spec>
 struct PreForwardFewTokens {
   using Element = typename Spec::Element;
   static constexpr int tokens = 16;
-  static constexpr int groups = tokens / 8;  // columns of B operands
   static constexpr int chunk_columns = 16;
   static constexpr int cluster_size = Spec::few_cluster_size;
   static constexpr int gemm_warps = Spec::few_gemm_warps;
@@ -62,8 +61,6 @@ struct PreForwardFewTokens {
 
   static constexpr int stages = Spec::few_stages;
   static_assert(stages <= Spec::n);
-  // Streams whose phi is asked for before x: about half, so that products begin while the others come.
-  static constexpr int first_streams = (stages + 1) / 2;
 
   // Pieces of x that one copy brings: up to 16 bytes.
   static constexpr int x_piece_bytes = Spec::d * sizeof(Element) % 16 == 0 ? 16 : 8;
@@ -71,10 +68,13 @@ struct PreForwardFewTokens {
   static constexpr int stage_bytes = (Spec::rows + Spec::has_gamma) * phi_row_bytes;
   static constexpr int x_row_bytes = warp_columns * sizeof(Element);
   static constexpr int stream_bytes = tokens * x_row_bytes;
+  // Both padded, so that a quarter of a warp reads from all banks: sums of four warps, or of several tokens.
+  static constexpr int warp_partials_bytes = tokens * token_sum_bytes + 32;
+  static constexpr int token_common_bytes = (cluster_size + 1) * common_chunks * 16;
   static constexpr int x_offset = gemm_warps * stages * stage_bytes;
   static constexpr int partials_offset = x_offset + gemm_warps * Spec::n * stream_bytes;
-  static constexpr int common_offset = partials_offset + gemm_warps * tokens * token_sum_bytes;
-  static constexpr int own_offset = common_offset + tokens * cluster_size * common_chunks * 16;
+  static constexpr int common_offset = partials_offset + gemm_warps * warp_partials_bytes;
+  static constexpr int own_offset = common_offset + tokens * token_common_bytes;
   static constexpr int h_offset = own_offset + max_owned * cluster_size * own_chunks * 16;
   static constexpr int barriers_offset = h_offset + tokens * pre_chunks * 16;
   static constexpr int shared_floats = (barriers_offset + 16) / 4;
@@ -117,11 +117,11 @@ struct PreForwardFewTokens {
     return token * x_row_bytes + (column ^ flipped) * 2;
   }
   MHCJIT_DEVICE device::SharedAddress partials(int warp, int token) const {
-    return base + partials_offset + (warp * tokens + token) * token_sum_bytes;
+    return base + partials_offset + warp * warp_partials_bytes + token * token_sum_bytes;
   }
   // Four sums of a token, from one block of the cluster: chunk `common` of those that every block needs.
   MHCJIT_DEVICE device::SharedAddress common_sums(int token, int source, int common) const {
-    return base + common_offset + ((token * cluster_size + source) * common_chunks + common) * 16;
+    return base + common_offset + token * token_common_bytes + (source * common_chunks + common) * 16;
   }
   // The same of any chunk; in a block that does not own the token, of those that it needs. Two blocks' sums lie
   // sums_stride() bytes apart.
@@ -241,27 +241,33 @@ MHCJIT_DEVICE void copy_x(const PreForwardFewTokens<Spec>& plan, const PreForwar
   }
 }
 
+// What a warp reads beside the first stream's phi: x, so that products begin while the others' phi comes.
 template <class Spec>
-MHCJIT_DEVICE void multiply_few_tokens(const PreForwardFewTokens<Spec>& plan, const PreForwardArgs& args,
-                                       FewTokensPhi<Spec>& copies, int warp, int lane) {
+MHCJIT_DEVICE void copy_others(const PreForwardFewTokens<Spec>& plan, const PreForwardArgs& args,
+                               FewTokensPhi<Spec>& copies, int warp, int lane) {
   using Plan = PreForwardFewTokens<Spec>;
-  using Element = typename Spec::Element;
-  using Term = device::bf16;
-  using Terms = ColumnTerms<Element>;
-  constexpr int blocks = Plan::row_blocks;
   // Everything but phi, gamma, alpha and bias may be the previous kernel's. Whatever is written comes of x.
   device::wait_for_previous_kernel();
   copy_x(plan, args, warp, lane);
   device::copy_commit();
 #pragma unroll 1
-  for (int stream = Plan::first_streams; stream < Plan::stages; ++stream) {
+  for (int stream = 1; stream < Plan::stages; ++stream) {
     copies.copy_stream();
     device::copy_commit();
   }
+}
 
-  float products[blocks][Plan::groups][4] = {};
-  float squares[Plan::groups] = {};
-  device::copy_wait<Plan::stages - Plan::first_streams>();
+// `groups` times eight tokens, the columns of B operands.
+template <int groups, class Spec>
+MHCJIT_DEVICE void multiply_few_tokens(const PreForwardFewTokens<Spec>& plan, FewTokensPhi<Spec>& copies, int warp,
+                                       int lane) {
+  using Plan = PreForwardFewTokens<Spec>;
+  using Element = typename Spec::Element;
+  using Term = device::bf16;
+  using Terms = ColumnTerms<Element>;
+  constexpr int blocks = Plan::row_blocks;
+  float products[blocks][groups][4] = {};
+  float squares[groups] = {};
   RingPosition<Plan::stages> ring;
 #pragma unroll 1
   for (int stream = 0; stream < Spec::n; ++stream) {
@@ -276,13 +282,13 @@ MHCJIT_DEVICE void multiply_few_tokens(const PreForwardFewTokens<Spec>& plan, co
       // All loads before the products. Rows and tokens that are not there are garbage, of which nothing is made.
       device::Vector<float, 4> rows[blocks];
       device::Vector<float, 4> gamma;
-      device::Vector<float, 4> x[Plan::groups];
+      device::Vector<float, 4> x[groups];
 #pragma unroll
       for (int block = 0; block < blocks; ++block)
         rows[block] = device::load_shared_4(phi_from + Plan::in_wide_rows(block * 8 + lane / 4, column));
       if constexpr (Spec::has_gamma) gamma = device::load_shared_4(phi_from + Plan::in_wide_rows(Spec::rows, column));
 #pragma unroll
-      for (int group = 0; group < Plan::groups; ++group)
+      for (int group = 0; group < groups; ++group)
         x[group] = load_columns<Element>(x_from + Plan::in_x_rows(group * 8 + lane / 4, column));
       // The blocks of the high terms and then those of the low terms, two to an operand.
       device::u32 phi[2 * blocks][2];
@@ -300,8 +306,7 @@ MHCJIT_DEVICE void multiply_few_tokens(const PreForwardFewTokens<Spec>& plan, co
         }
       }
 #pragma unroll
-      for (int group = 0; group < Plan::groups; ++group) {
-        if (group * 8 >= plan.live) continue;
+      for (int group = 0; group < groups; ++group) {
 #pragma unroll
         for (int e = 0; e < 4; ++e) squares[group] = device::fma(x[group][e], x[group][e], squares[group]);
         const Terms terms(x[group]);
@@ -327,7 +332,7 @@ MHCJIT_DEVICE void multiply_few_tokens(const PreForwardFewTokens<Spec>& plan, co
   }
 
 #pragma unroll
-  for (int group = 0; group < Plan::groups; ++group) {
+  for (int group = 0; group < groups; ++group) {
     float square = squares[group];
     square += device::shuffle_xor(square, 1);
     square += device::shuffle_xor(square, 2);
@@ -409,7 +414,7 @@ MHCJIT_DEVICE void make_h_pre(const PreForwardFewTokens<Spec>& plan, const PreFo
   device::barrier_arrive(plan.h_ready());
 }
 
-template <class Spec>
+template <int groups, class Spec>
 MHCJIT_DEVICE void apply_few_tokens(const PreForwardFewTokens<Spec>& plan, const PreForwardArgs& args, int warp,
                                     int lane) {
   using Plan = PreForwardFewTokens<Spec>;
@@ -418,17 +423,17 @@ MHCJIT_DEVICE void apply_few_tokens(const PreForwardFewTokens<Spec>& plan, const
   for (int chunk = 0; chunk < Plan::warp_chunks; ++chunk) {
     const int column = chunk * Plan::chunk_columns + lane % 4 * 4;
     const int in_stream = Plan::first_column(plan.rank, warp) + column;
-    device::Vector<float, 4> x[Spec::n][Plan::groups];
+    device::Vector<float, 4> x[Spec::n][groups];
 #pragma unroll
     for (int stream = 0; stream < Spec::n; ++stream) {
 #pragma unroll
-      for (int group = 0; group < Plan::groups; ++group)
+      for (int group = 0; group < groups; ++group)
         x[stream][group] = load_columns<Element>(plan.x(warp) + stream * Plan::stream_bytes +
                                                  Plan::in_x_rows(group * 8 + lane / 4, column));
     }
     if (chunk == 0) device::barrier_wait(plan.h_ready(), 0);
 #pragma unroll
-    for (int group = 0; group < Plan::groups; ++group) {
+    for (int group = 0; group < groups; ++group) {
       const int token = group * 8 + lane / 4;
       float sums[4] = {};
 #pragma unroll
@@ -494,8 +499,8 @@ MHCJIT_DEVICE void pre_forward_few_tokens(const PreForwardArgs& args) {
   // Before all else, since nothing takes longer.
   FewTokensPhi<Spec> copies(args, warp, lane);
   if (!is_finaliser) {
-#pragma unroll 1
-    for (int stream = 0; stream < Plan::first_streams; ++stream) copies.copy_stream();
+    copies.copy_stream();
+    device::copy_commit();
   }
   const Plan plan(args.tokens);
   if (thread == Plan::gemm_threads) plan.init_barriers();
@@ -503,17 +508,26 @@ MHCJIT_DEVICE void pre_forward_few_tokens(const PreForwardArgs& args) {
   // that the others send, so that none is ever sent to when it has gone.
   device::cluster_arrive();
 
-  if (!is_finaliser) multiply_few_tokens(plan, args, copies, warp, lane);
+  if (!is_finaliser) copy_others(plan, args, copies, warp, lane);
   // They come from device memory, and are needed when the sums have crossed the cluster.
   const RowScales scales =
       RowScales::of<Spec>(args, lane % (is_finaliser ? Plan::sum_chunks : Plan::common_chunks) * 4);
-  device::block_barrier();
   device::cluster_wait();
+  if (!is_finaliser) {
+    if (plan.live <= 8)
+      multiply_few_tokens<1>(plan, copies, warp, lane);
+    else
+      multiply_few_tokens<2>(plan, copies, warp, lane);
+  }
+  device::block_barrier();
   send_few_tokens(plan, device::thread_index());
   if (is_finaliser) {
     finalise_few_tokens(plan, args, scales, lane);
     return;
   }
   if (warp < Plan::pre_warps) make_h_pre(plan, args, scales, warp, lane);
-  apply_few_tokens(plan, args, warp, lane);
+  if (plan.live <= 8)
+    apply_few_tokens<1>(plan, args, warp, lane);
+  else
+    apply_few_tokens<2>(plan, args, warp, lane);
 }

@@ -69,7 +69,7 @@ struct PreForwardFewTokensSpec {
 };
 
 static_assert(sizeof(PreForwardArgs) == 128);
-static_assert(PreForwardFewTokens<PreForwardFewTokensSpec>::shared_floats * sizeof(float) == 159248);
+static_assert(PreForwardFewTokens<PreForwardFewTokensSpec>::shared_floats * sizeof(float) == 160016);
 
 extern "C" __global__ void __launch_bounds__(288, 1)
 mhcjit_pre_forward_few_tokens(const __grid_constant__ PreForwardArgs args) {
