@@ -89,7 +89,7 @@ Candidate candidate(const Problem& problem, int cluster_size, int chunks_per_war
 double launch_cost(const KernelSpec& spec) {
   // A warp multiplies its chunks one after the other; then the start of a block's warps, and adding up what they and
   // the other blocks have. phi comes into a multiprocessor at its share of the L2 cache's rate. Fitted to an H100.
-  constexpr double block_of_rows_clocks = 45.0;
+  constexpr double block_of_rows_clocks = 35.0;
   constexpr double warp_clocks = 133.0;
   constexpr double block_clocks = 150.0;
   constexpr double bytes_per_clock = 60.0;

@@ -349,24 +349,47 @@ MHCJIT_DEVICE void multiply_few_tokens(const PreForwardFewTokens<Spec>& plan, Fe
   }
 }
 
-// Adds the warps' partial sums, four threads to four sums of a token, and sends them to the blocks that need them.
+// Four sums of a token, which four threads add up from the warps' partial sums and send to the blocks that need them.
 template <class Spec>
-MHCJIT_DEVICE void send_few_tokens(const PreForwardFewTokens<Spec>& plan, int thread) {
+struct FewTokensItem {
   using Plan = PreForwardFewTokens<Spec>;
-  constexpr int helpers = 4;
-  const int part = thread % helpers;
+  static constexpr int helpers = 4;
+  static constexpr int at_once = Plan::threads / helpers;
+  static constexpr int every_block = Plan::cluster_size;  // as the receiver
+  static constexpr int nobody = -1;
+
+  device::SharedAddress from;  // of the first warp whose sums the thread adds up
+  device::SharedAddress to;
+  int receiver;
+
+  MHCJIT_DEVICE FewTokensItem(const Plan& plan, int number, int helper) {
+    const bool exists = number < plan.live * Plan::sum_chunks;
+    const int token = exists ? number / Plan::sum_chunks : 0;
+    const int chunk = exists ? number % Plan::sum_chunks : 0;
+    // Opaque, so that they are worked out where this stands: before what the caller waits for.
+    from = device::opaque(plan.partials(helper, token) + chunk * 16);
+    to = device::opaque(plan.sums(token, plan.rank, chunk));
+    const int needed_by = Plan::is_common(chunk) ? every_block : token % Plan::cluster_size;
+    receiver = static_cast<int>(device::opaque(static_cast<device::u32>(exists ? needed_by : nobody)));
+  }
+};
+
+// `item` is the thread's first one.
+template <class Spec>
+MHCJIT_DEVICE void send_few_tokens(const PreForwardFewTokens<Spec>& plan, FewTokensItem<Spec> item, int thread) {
+  using Plan = PreForwardFewTokens<Spec>;
+  using Item = FewTokensItem<Spec>;
+  constexpr int helpers = Item::helpers;
+  const int helper = thread % helpers;
   const int items = plan.live * Plan::sum_chunks;
 #pragma unroll 1
-  for (int first = 0; first < items; first += Plan::threads / helpers) {
-    const int item = first + thread / helpers;
-    const bool exists = item < items;
-    const int token = exists ? item / Plan::sum_chunks : 0;
-    const int chunk = exists ? item % Plan::sum_chunks : 0;
+  for (int first = 0; first < items; first += Item::at_once) {
+    if (first > 0) item = Item(plan, first + thread / helpers, helper);
     float sum[4] = {};
 #pragma unroll
     for (int other = 0; other < Plan::gemm_warps; other += helpers) {
-      if (other + part >= Plan::gemm_warps) continue;
-      const auto values = device::load_shared_4(plan.partials(other + part, token) + chunk * 16);
+      if (other + helper >= Plan::gemm_warps) continue;
+      const auto values = device::load_shared_4(item.from + other * Plan::warp_partials_bytes);
 #pragma unroll
       for (int e = 0; e < 4; ++e) sum[e] += values[e];
     }
@@ -376,13 +399,11 @@ MHCJIT_DEVICE void send_few_tokens(const PreForwardFewTokens<Spec>& plan, int th
       total[e] = sum[e] + device::shuffle_xor(sum[e], 1);
       total[e] += device::shuffle_xor(total[e], 2);
     }
-    const int owner = token % Plan::cluster_size;
-    const device::SharedAddress to = plan.sums(token, plan.rank, chunk);
 #pragma unroll
     for (int other = 0; other < Plan::cluster_size; other += helpers) {
-      const int block = other + part;
-      if (!exists || block >= Plan::cluster_size || !(Plan::is_common(chunk) || block == owner)) continue;
-      device::send(device::in_block(to, block), total, device::in_block(plan.sums_received(), block));
+      const int block = other + helper;
+      if (block >= Plan::cluster_size || !(item.receiver == Item::every_block || block == item.receiver)) continue;
+      device::send(device::in_block(item.to, block), total, device::in_block(plan.sums_received(), block));
     }
   }
 }
@@ -414,44 +435,55 @@ MHCJIT_DEVICE void make_h_pre(const PreForwardFewTokens<Spec>& plan, const PreFo
   device::barrier_arrive(plan.h_ready());
 }
 
+// h_in of the warp's columns. What the first need of x is in registers before h_pre comes.
 template <int groups, class Spec>
 MHCJIT_DEVICE void apply_few_tokens(const PreForwardFewTokens<Spec>& plan, const PreForwardArgs& args, int warp,
                                     int lane) {
   using Plan = PreForwardFewTokens<Spec>;
   using Element = typename Spec::Element;
+  // Two of 16-bit x, one of fp32: as much as is worth its registers.
+  constexpr int wanted_chunks = 4 / static_cast<int>(sizeof(Element));
+  constexpr int chunks = wanted_chunks < Plan::warp_chunks ? wanted_chunks : Plan::warp_chunks;
 #pragma unroll 1
-  for (int chunk = 0; chunk < Plan::warp_chunks; ++chunk) {
-    const int column = chunk * Plan::chunk_columns + lane % 4 * 4;
-    const int in_stream = Plan::first_column(plan.rank, warp) + column;
-    device::Vector<float, 4> x[Spec::n][groups];
+  for (int first = 0; first < Plan::warp_chunks; first += chunks) {
+    const auto column_of = [&](int chunk) { return (first + chunk) * Plan::chunk_columns + lane % 4 * 4; };
+    const auto token_of = [&](int group) { return group * 8 + lane / 4; };
+    device::Vector<float, 4> x[chunks][groups][Spec::n];
 #pragma unroll
-    for (int stream = 0; stream < Spec::n; ++stream) {
+    for (int chunk = 0; chunk < chunks; ++chunk) {
 #pragma unroll
-      for (int group = 0; group < groups; ++group)
-        x[stream][group] = load_columns<Element>(plan.x(warp) + stream * Plan::stream_bytes +
-                                                 Plan::in_x_rows(group * 8 + lane / 4, column));
-    }
-    if (chunk == 0) device::barrier_wait(plan.h_ready(), 0);
+      for (int group = 0; group < groups; ++group) {
 #pragma unroll
-    for (int group = 0; group < groups; ++group) {
-      const int token = group * 8 + lane / 4;
-      float sums[4] = {};
-#pragma unroll
-      for (int part = 0; part < Plan::pre_chunks; ++part) {
-        const auto h = device::load_shared_4(plan.h(token) + part * 16);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int stream = part * 4 + i;
-          if (stream >= Spec::n) continue;
-#pragma unroll
-          for (int e = 0; e < 4; ++e) sums[e] = device::fma(h[i], x[stream][group][e], sums[e]);
-        }
+        for (int stream = 0; stream < Spec::n; ++stream)
+          x[chunk][group][stream] = load_columns<Element>(plan.x(warp) + stream * Plan::stream_bytes +
+                                                          Plan::in_x_rows(token_of(group), column_of(chunk)));
       }
-      device::Vector<Element, 4> rounded;
+    }
+    device::barrier_wait(plan.h_ready(), 0);
 #pragma unroll
-      for (int e = 0; e < 4; ++e) rounded[e] = device::from_float<Element>(sums[e]);
-      if (token < plan.live && Plan::has_column(in_stream))
-        device::store(static_cast<Element*>(args.h_in) + (plan.first_token + token) * Spec::d + in_stream, rounded);
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      const int column = Plan::first_column(plan.rank, warp) + column_of(chunk);
+#pragma unroll
+      for (int group = 0; group < groups; ++group) {
+        const int token = token_of(group);
+        float sums[4] = {};
+#pragma unroll
+        for (int part = 0; part < Plan::pre_chunks; ++part) {
+          const auto h = device::load_shared_4(plan.h(token) + part * 16);
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            const int stream = part * 4 + i;
+            if (stream >= Spec::n) continue;
+#pragma unroll
+            for (int e = 0; e < 4; ++e) sums[e] = device::fma(h[i], x[chunk][group][stream][e], sums[e]);
+          }
+        }
+        device::Vector<Element, 4> rounded;
+#pragma unroll
+        for (int e = 0; e < 4; ++e) rounded[e] = device::from_float<Element>(sums[e]);
+        if (token < plan.live && Plan::has_column(column))
+          device::store(static_cast<Element*>(args.h_in) + (plan.first_token + token) * Spec::d + column, rounded);
+      }
     }
   }
 }
@@ -512,6 +544,8 @@ MHCJIT_DEVICE void pre_forward_few_tokens(const PreForwardArgs& args) {
   // They come from device memory, and are needed when the sums have crossed the cluster.
   const RowScales scales =
       RowScales::of<Spec>(args, lane % (is_finaliser ? Plan::sum_chunks : Plan::common_chunks) * 4);
+  using Item = FewTokensItem<Spec>;
+  const Item item(plan, device::thread_index() / Item::helpers, device::thread_index() % Item::helpers);
   device::cluster_wait();
   if (!is_finaliser) {
     if (plan.live <= 8)
@@ -520,7 +554,7 @@ MHCJIT_DEVICE void pre_forward_few_tokens(const PreForwardArgs& args) {
       multiply_few_tokens<2>(plan, copies, warp, lane);
   }
   device::block_barrier();
-  send_few_tokens(plan, device::thread_index());
+  send_few_tokens(plan, item, device::thread_index());
   if (is_finaliser) {
     finalise_few_tokens(plan, args, scales, lane);
     return;
