@@ -6,6 +6,7 @@
 #include <llvm/Support/FileSystem.h>
 #include <llvm/Support/MemoryBuffer.h>
 
+#include <cstdlib>
 #include <memory>
 #include <random>
 #include <string>
@@ -70,7 +71,10 @@ cache::Entry sample_entry(const cache::CacheKey& key, std::size_t cubin_bytes) {
   entry.key_text = key.text();
   entry.architecture = "sm_90a";
   std::string cubin;
-  if (auto file = llvm::MemoryBuffer::getFile(BENCH_CUBIN)) cubin = (*file)->getBuffer().str();
+  // Elsewhere than where this was built the file is named by the caller.
+  const char* const elsewhere = std::getenv("MHCJIT_BENCH_CUBIN");
+  if (auto file = llvm::MemoryBuffer::getFile(elsewhere != nullptr ? elsewhere : BENCH_CUBIN))
+    cubin = (*file)->getBuffer().str();
   std::mt19937 random(7);
   while (cubin.size() < cubin_bytes / 2) cubin += static_cast<char>(random());
   entry.kernels = {{{"mhcjit_pre_forward_one_pass", 128, 0, 0, 4096, 256}, cubin},

@@ -57,6 +57,13 @@ Candidate backward_candidate(const Problem& problem, int rows_per_thread, int ro
 
 }  // namespace
 
+int clusters_at_once(int cluster_size) {
+  // The driver's answers for an H100: as of groups of multiprocessors, two of 18, five of 16 and one of 8, that a
+  // cluster cannot cross, and of eight multiprocessors that stand in pairs.
+  const int pairs = cluster_size <= 2 ? 8 / cluster_size : 0;
+  return 2 * (18 / cluster_size) + 5 * (16 / cluster_size) + 8 / cluster_size + pairs;
+}
+
 std::vector<Candidate> candidates(const Problem& problem, KernelTemplate kernel_template) {
   if (kernel_template == KernelTemplate::few_tokens) return few_tokens_candidates(problem);
   if (kernel_template == KernelTemplate::one_pass) return one_pass_candidates(problem);

@@ -12,6 +12,10 @@ namespace mhcjit::codegen {
 inline constexpr int registers_per_multiprocessor = 65536;
 inline constexpr int max_opt_in_smem_bytes = 227 * 1024;
 
+// Clusters of this size that a large device runs at once, with a multiprocessor for each block. What a launch uses is
+// what its device's driver says; this is for estimates.
+int clusters_at_once(int cluster_size);
+
 struct Candidate {
   KernelSpec spec;
   std::string rejected;  // empty: legal; otherwise why not

@@ -24,13 +24,6 @@ std::int64_t slice_columns(const KernelSpec& spec) {
   return std::int64_t{spec.few_gemm_warps} * spec.few_chunks_per_warp * chunk_columns;
 }
 
-// Clusters that a large device runs with a multiprocessor for each block: not all of its multiprocessors stand together
-// in sixteens.
-std::int64_t clusters_at_once(const KernelSpec& spec) {
-  const int multiprocessors = spec.few_cluster_size == 16 ? 112 : spec.few_cluster_size == 8 ? 120 : 132;
-  return multiprocessors / spec.few_cluster_size;
-}
-
 // Registers of a gemm thread, as the assembler needs them to keep nothing in local memory: of each block of eight rows
 // products and two terms, and what x and addresses need.
 int needed_registers(const KernelSpec& spec) { return row_blocks(spec.problem) * 13 + 48; }
@@ -113,7 +106,7 @@ double few_tokens_cost(const KernelSpec& spec) {
   constexpr std::int64_t most_phi_bytes = 12 << 20;
   const std::int64_t phi_bytes = std::int64_t{4} * spec.problem.rows() * spec.problem.columns();
   const std::int64_t usual_groups = std::max<std::int64_t>(1, most_phi_bytes / phi_bytes / 2);
-  return launch_cost(spec) * static_cast<double>(divide_up(usual_groups, clusters_at_once(spec)));
+  return launch_cost(spec) * static_cast<double>(divide_up(usual_groups, clusters_at_once(spec.few_cluster_size)));
 }
 
 int few_tokens_threads(const KernelSpec& spec) { return (spec.few_gemm_warps + 1) * warp_size; }
@@ -135,7 +128,8 @@ int few_tokens_smem_bytes(const KernelSpec& spec) {
 }
 
 std::int64_t few_tokens_groups(const KernelSpec& spec, std::int64_t tokens) {
-  const std::int64_t group_tokens = std::min<std::int64_t>(divide_up(tokens, clusters_at_once(spec)), tokens_of_group);
+  const std::int64_t group_tokens =
+      std::min<std::int64_t>(divide_up(tokens, clusters_at_once(spec.few_cluster_size)), tokens_of_group);
   return divide_up(tokens, group_tokens);
 }
 
@@ -160,7 +154,7 @@ void add_few_tokens(KernelSpec& spec) {
     constexpr double full_groups = 2.0;  // of what launch_cost says
     waves = std::max(1.0, std::floor(portable_clocks / (full_groups * launch_cost(*best))));
   }
-  spec.few_max_tokens = static_cast<std::int64_t>(waves) * tokens_of_group * clusters_at_once(*best);
+  spec.few_max_tokens = static_cast<std::int64_t>(waves) * tokens_of_group * clusters_at_once(best->few_cluster_size);
 }
 
 }  // namespace mhcjit::codegen

@@ -140,6 +140,10 @@ MHCJIT_DEVICE float high_half(u32 pair) {
   return to_float(Element{static_cast<u16>(pair >> 16)});
 }
 template <>
+MHCJIT_DEVICE float low_half<bf16>(u32 pair) {
+  return __uint_as_float(pair << 16);
+}
+template <>
 MHCJIT_DEVICE float high_half<bf16>(u32 pair) {
   return __uint_as_float(pair & 0xffff0000u);
 }

@@ -422,7 +422,9 @@ MHCJIT_DEVICE void make_h_pre(const PreForwardFewTokens<Spec>& plan, const PreFo
     const int token = first + place;
     const bool works = place < Plan::tokens_of_pre_warp && token < plan.live;
     float sum[4] = {};
-    if (works) add_blocks<Plan::cluster_size>(sum, plan.common_sums(token, 0, part), Plan::common_chunks * 16);
+    if (works)
+      add_blocks<Plan::cluster_size, Plan::cluster_size>(sum, plan.common_sums(token, 0, part),
+                                                         Plan::common_chunks * 16);
     const float squares = device::shuffle(sum[0], (works ? place : 0) * Plan::common_chunks + Plan::pre_chunks);
     const float inv_rms = inverse_rms<Spec>(squares, args.norm_eps);
     device::Vector<float, 4> h;
@@ -503,7 +505,8 @@ MHCJIT_DEVICE void finalise_few_tokens(const PreForwardFewTokens<Spec>& plan, co
     const int token = mine * Plan::cluster_size + plan.rank;
     const bool works = place < Plan::tokens_at_once && mine < plan.owned();
     float sum[4] = {};
-    if (works) add_blocks<Plan::cluster_size>(sum, plan.sums(token, 0, chunk), Plan::sums_stride(chunk));
+    if (works)
+      add_blocks<Plan::cluster_size, Plan::cluster_size>(sum, plan.sums(token, 0, chunk), Plan::sums_stride(chunk));
     const float squares = device::shuffle(sum[0], (works ? place : 0) * Plan::sum_chunks + Plan::sum_chunks - 1);
     const float inv_rms = inverse_rms<Spec>(squares, args.norm_eps);
     float value[4];

@@ -610,7 +610,8 @@ MHCJIT_DEVICE void finalise_tiles(const PreForwardOnePass<Spec>& plan, const Pre
       const bool works = place < tokens_at_once && mine < owned;
       float sum[4] = {};
       if (works)
-        add_blocks<Spec::cluster_size>(sum, plan.received(slot.index, mine, 0) + first_row * 4, Plan::token_sum_bytes);
+        add_blocks<Spec::cluster_size, 4>(sum, plan.received(slot.index, mine, 0) + first_row * 4,
+                                          Plan::token_sum_bytes);
       const float squares = device::shuffle(sum[0], (works ? place : 0) * chunks + chunks - 1);
       const float inv_rms = inverse_rms<Spec>(squares, args.norm_eps);
       float value[4];

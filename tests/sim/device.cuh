@@ -3,8 +3,8 @@
 //
 // Conformance: to_float, from_float, Vector, load, store, fma, exponential, reciprocal and reciprocal_square_root are
 // plain functions, which a test may call directly and compare with what a device returns for the same bits. All agree
-// bit for bit, except exponential (a device's is within 2 ulp) and the payload of a NaN. Names that say where a thread
-// is or make threads meet work inside mhcjit::sim::run() only.
+// bit for bit, except exponential (a device's is within 2 + |1.173 value| ulp) and the payload of a NaN. Names that say
+// where a thread is or make threads meet work inside mhcjit::sim::run() only.
 #pragma once
 
 #include <cmath>
