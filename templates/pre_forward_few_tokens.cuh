@@ -55,7 +55,10 @@ struct PreForwardFewTokens {
   static MHCJIT_DEVICE bool is_common(int chunk) { return chunk < pre_chunks || chunk == sum_chunks - 1; }
 
   static constexpr int tokens_at_once = device::warp_size / sum_chunks;  // of a warp that makes coefficients
-  static constexpr int tokens_of_pre_warp = device::warp_size / common_chunks;
+  // Lanes that add up one chunk of what h_pre needs of a token, as many as there are warps for.
+  static constexpr int pre_items = tokens * common_chunks;
+  static constexpr int pre_helpers = pre_items * 4 <= gemm_threads ? 4 : pre_items * 2 <= gemm_threads ? 2 : 1;
+  static constexpr int tokens_of_pre_warp = device::warp_size / pre_helpers / common_chunks;
   static constexpr int wanted_pre_warps = (tokens + tokens_of_pre_warp - 1) / tokens_of_pre_warp;
   static constexpr int pre_warps = wanted_pre_warps < gemm_warps ? wanted_pre_warps : gemm_warps;
 
@@ -413,8 +416,10 @@ template <class Spec>
 MHCJIT_DEVICE void make_h_pre(const PreForwardFewTokens<Spec>& plan, const PreForwardArgs& args,
                               const RowScales& scales, int warp, int lane) {
   using Plan = PreForwardFewTokens<Spec>;
-  const int place = lane / Plan::common_chunks;
-  const int part = lane % Plan::common_chunks;
+  constexpr int helpers = Plan::pre_helpers;
+  const int helper = lane % helpers;
+  const int place = lane / helpers / Plan::common_chunks;
+  const int part = lane / helpers % Plan::common_chunks;
   device::barrier_wait_cluster(plan.sums_received(), 0);
 #pragma unroll 1
   for (int first = warp * Plan::tokens_of_pre_warp; first < plan.live;
@@ -422,16 +427,26 @@ MHCJIT_DEVICE void make_h_pre(const PreForwardFewTokens<Spec>& plan, const PreFo
     const int token = first + place;
     const bool works = place < Plan::tokens_of_pre_warp && token < plan.live;
     float sum[4] = {};
-    if (works)
-      add_blocks<Plan::cluster_size, Plan::cluster_size>(sum, plan.common_sums(token, 0, part),
-                                                         Plan::common_chunks * 16);
-    const float squares = device::shuffle(sum[0], (works ? place : 0) * Plan::common_chunks + Plan::pre_chunks);
+#pragma unroll
+    for (int block = 0; block < Plan::cluster_size; block += helpers) {
+      if (!works || block + helper >= Plan::cluster_size) continue;
+      const auto values = device::load_shared_4(plan.common_sums(token, block + helper, part));
+#pragma unroll
+      for (int e = 0; e < 4; ++e) sum[e] += values[e];
+    }
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      if constexpr (helpers > 1) sum[e] += device::shuffle_xor(sum[e], 1);
+      if constexpr (helpers > 2) sum[e] += device::shuffle_xor(sum[e], 2);
+    }
+    const float squares =
+        device::shuffle(sum[0], ((works ? place : 0) * Plan::common_chunks + Plan::pre_chunks) * helpers);
     const float inv_rms = inverse_rms<Spec>(squares, args.norm_eps);
     device::Vector<float, 4> h;
 #pragma unroll
     for (int e = 0; e < 4; ++e)
       h[e] = coefficient<Spec>(0, sum[e] * inv_rms, scales.alpha[e], scales.bias[e], args.hc_eps);
-    if (works && part < Plan::pre_chunks) device::store_shared_4(plan.h(token) + part * 16, h);
+    if (works && helper == 0 && part < Plan::pre_chunks) device::store_shared_4(plan.h(token) + part * 16, h);
   }
   // Every lane, not one for the warp: so a checker of races can follow who waited for whom.
   device::barrier_arrive(plan.h_ready());
@@ -545,8 +560,8 @@ MHCJIT_DEVICE void pre_forward_few_tokens(const PreForwardArgs& args) {
 
   if (!is_finaliser) copy_others(plan, args, copies, warp, lane);
   // They come from device memory, and are needed when the sums have crossed the cluster.
-  const RowScales scales =
-      RowScales::of<Spec>(args, lane % (is_finaliser ? Plan::sum_chunks : Plan::common_chunks) * 4);
+  const RowScales scales = RowScales::of<Spec>(
+      args, (is_finaliser ? lane % Plan::sum_chunks : lane / Plan::pre_helpers % Plan::common_chunks) * 4);
   using Item = FewTokensItem<Spec>;
   const Item item(plan, device::thread_index() / Item::helpers, device::thread_index() % Item::helpers);
   device::cluster_wait();
