@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "codegen/divide_up.h"
 #include "codegen/few_tokens.h"
 #include "codegen/one_pass.h"
 #include "codegen/portable_forward.h"
@@ -29,7 +30,7 @@ void choose_constants(KernelSpec& spec) {
   constexpr std::int64_t wanted_blocks = 256;
   constexpr std::int64_t max_splits = 32;
   const std::int64_t columns_per_block = std::int64_t{threads_per_block / spec.row_warps} * spec.vec_size;
-  const std::int64_t blocks = (problem.columns() + columns_per_block - 1) / columns_per_block * spec.row_blocks;
+  const std::int64_t blocks = divide_up(problem.columns(), columns_per_block) * spec.row_blocks;
   spec.max_token_splits = static_cast<int>(std::clamp<std::int64_t>(wanted_blocks / blocks, 1, max_splits));
 }
 
@@ -40,7 +41,7 @@ Candidate backward_candidate(const Problem& problem, int rows_per_thread, int ro
   spec.threads_per_block = threads_per_block;
   spec.rows_per_thread = rows_per_thread;
   spec.row_warps = row_warps;
-  spec.row_blocks = (problem.rows() + spec.rows_per_block() - 1) / spec.rows_per_block();
+  spec.row_blocks = static_cast<int>(divide_up(problem.rows(), spec.rows_per_block()));
   spec.threads_per_token = threads_per_token_of(problem, spec.vec_size, threads_per_block);
   choose_constants(spec);
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "codegen/divide_up.h"
 #include "support/error.h"
 
 namespace mhcjit::codegen {
@@ -15,8 +16,6 @@ constexpr int chunk_columns = 16;
 constexpr std::array chunks_of_warp = {1, 2, 4};
 constexpr int max_gemm_warps = 23;
 constexpr std::array cluster_sizes = {16, 8, 4, 2};  // none of one block, as of the one-pass template
-
-std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
 
 int row_blocks(const Problem& problem) { return static_cast<int>(divide_up(problem.rows(), 8)); }
 int sum_chunks(const Problem& problem) { return row_blocks(problem) * 2 + 1; }

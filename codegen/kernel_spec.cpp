@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "codegen/divide_up.h"
 #include "codegen/few_tokens.h"
 #include "codegen/one_pass.h"
 #include "codegen/portable_forward.h"
@@ -11,8 +12,6 @@
 
 namespace mhcjit::codegen {
 namespace {
-
-std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
 
 Grid grid(std::int64_t x, std::int64_t y = 1) { return {static_cast<std::uint32_t>(x), static_cast<std::uint32_t>(y)}; }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "codegen/divide_up.h"
 #include "support/error.h"
 
 namespace mhcjit::codegen {
@@ -38,8 +39,6 @@ constexpr std::array<Roles, 11> roles = {{
     {16, 1, 4, 0, 0, 0},
     {2, 2, 2, 0, 0, 0},
 }};
-
-std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
 
 // Blocks of eight rows of phi; as many 16 x 16 tiles in two terms.
 int row_blocks(const Problem& problem) { return static_cast<int>(divide_up(problem.rows(), 8)); }

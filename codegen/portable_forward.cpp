@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "codegen/divide_up.h"
 #include "codegen/vectors.h"
 #include "support/error.h"
 
@@ -18,8 +19,6 @@ constexpr int steps_per_chunk = 4;
 // do not depend on either.
 constexpr int multiprocessors = 132;
 constexpr std::int64_t usual_tokens = 8192;
-
-std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
 
 int tiles_of(const Problem& problem) { return static_cast<int>(divide_up(problem.rows(), 8)); }
 

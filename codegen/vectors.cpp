@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "codegen/divide_up.h"
+
 namespace mhcjit::codegen {
 
 int vec_size_of(const Problem& problem) {
@@ -20,7 +22,7 @@ int threads_per_token_of(const Problem& problem, int vec_size, int threads_per_b
   // Threads that the last step through a stream leaves idle cost more than the smaller group: 64 threads for 320
   // vectors, not 256.
   const auto busy = [&](std::int64_t threads) {
-    const std::int64_t steps = (vectors + threads - 1) / threads;
+    const std::int64_t steps = divide_up(vectors, threads);
     return static_cast<double>(vectors) / static_cast<double>(steps * threads);
   };
   constexpr double worth_it = 1.1;

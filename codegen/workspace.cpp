@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "codegen/divide_up.h"
 #include "codegen/portable_forward.h"
 
 namespace mhcjit::codegen {
@@ -24,18 +25,18 @@ class Regions {
 }  // namespace
 
 std::int64_t tokens_per_split(const KernelSpec& spec, std::int64_t tokens) {
-  return (tokens + spec.max_token_splits - 1) / spec.max_token_splits;
+  return divide_up(tokens, spec.max_token_splits);
 }
 
 int token_splits(const KernelSpec& spec, std::int64_t tokens) {
   const std::int64_t per_split = tokens_per_split(spec, tokens);
-  return static_cast<int>((tokens + per_split - 1) / per_split);
+  return static_cast<int>(divide_up(tokens, per_split));
 }
 
 int bias_slots(const KernelSpec& spec, std::int64_t tokens) {
   const int tokens_per_block = spec.tokens_per_group_block();
-  const std::int64_t blocks = std::min<std::int64_t>((tokens + tokens_per_block - 1) / tokens_per_block,
-                                                     spec.max_bias_slots / tokens_per_block);
+  const std::int64_t blocks =
+      std::min<std::int64_t>(divide_up(tokens, tokens_per_block), spec.max_bias_slots / tokens_per_block);
   return static_cast<int>(blocks) * tokens_per_block;
 }
 
@@ -47,8 +48,7 @@ PreForwardWorkspace pre_forward_workspace(const KernelSpec& spec, std::int64_t t
   // As many words as columns: two terms of 16 bits each.
   workspace.packed_phi = regions.add(packed_columns(spec) * packed_rows(spec));
   if (spec.problem.dtype == DType::fp16)
-    workspace.phi_factors =
-        regions.add((packed_columns(spec) + spec.columns_per_sum - 1) / spec.columns_per_sum * packed_rows(spec));
+    workspace.phi_factors = regions.add(divide_up(packed_columns(spec), spec.columns_per_sum) * packed_rows(spec));
   workspace.total_bytes = regions.end();
   return workspace;
 }
