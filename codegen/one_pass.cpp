@@ -220,7 +220,7 @@ double one_pass_cost(const KernelSpec& spec) {
   // before that of arithmetic.
   constexpr double reserve_of_stages = 0.2;
   constexpr double reserve_of_warps = 0.05;
-  // Of candidates that are alike so far the one whose rows of 128 bytes are half as many.
+  // Of candidates that are alike so far the one with wide panels: a row of x is 128 bytes, not two of 64.
   const double narrow_panels = spec.panel_columns < widest_panel ? 0.01 : 0.0;
   return waste * std::max({1.0, products / memory, shared / memory, reduction / memory, under_way, apply / memory}) +
          reserve_of_warps * (products + apply) / memory + reserve_of_stages * under_way + narrow_panels;

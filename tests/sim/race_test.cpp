@@ -199,6 +199,17 @@ TEST_P(Race, SeenWhenAnyBarrierWaitOrArrivalIsDeleted) {
 INSTANTIATE_TEST_SUITE_P(, Race, ::testing::ValuesIn(programs()),
                          [](const auto& info) { return std::string(info.param.name); });
 
+// Where stages of phi are used again, the barrier before that could order copies that nobody waited for, too.
+TEST(FewTokensRace, SeenWhenCopiesThatHaveStagesOfTheirOwnAreNotWaitedFor) {
+  Program program = few_tokens_program();
+  program.arguments = {"n4_d64_bf16_gamma_f2_k1", "13"};
+  const std::vector<Place> places = places_in(program.kernels);
+  const Unseen copies = {"multiply_few_tokens", "copy_wait<Plan::stages - 1>()"};
+  const auto wait = std::ranges::find_if(places, [&](const Place& place) { return copies.contains(place); });
+  ASSERT_NE(wait, places.end());
+  expect_seen(program, {wait->name});
+}
+
 // Up to eight tokens are worked on by functions of their own, with the same barriers.
 TEST(FewTokensRace, NoneWithEightTokens) {
   Program program = few_tokens_program();
