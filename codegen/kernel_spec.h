@@ -75,7 +75,7 @@ struct KernelSpec {
   // one_pass
   int cluster_size = 0;       // blocks that share a tile of tokens, each a slice of the columns of every stream
   int tokens_per_tile = 0;    // 8 or 16
-  int panel_columns = 0;      // 64 or 32
+  int panel_columns = 0;      // of 128 bytes, or of 64
   int panels_per_stream = 0;  // in a slice
   int gemm_warps = 0;         // warps that multiply x with phi
   int row_groups = 0;         // of gemm warps, that share out the rows of phi: 1 or 2

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "codegen/divide_up.h"
 #include "support/error.h"
@@ -10,8 +11,8 @@ namespace mhcjit::codegen {
 namespace {
 
 constexpr int warp_size = 32;
-constexpr int helper_warps = 4;  // producer, reducer, two finalisers
-constexpr int widest_panel = 64;
+constexpr int helper_warps = 4;      // producer, reducer, two finalisers
+constexpr int wide_row_bytes = 128;  // of a panel
 constexpr int max_cluster_size = 16;
 constexpr int max_stages = 8;
 
@@ -26,10 +27,11 @@ struct Roles {
   int helper_registers;
 };
 
-constexpr std::array<Roles, 11> roles = {{
+constexpr std::array<Roles, 12> roles = {{
     {2, 1, 2, 0, 0, 0},
     {4, 1, 4, 0, 0, 0},
     {8, 1, 4, 168, 112, 64},
+    {8, 1, 4, 176, 96, 64},
     {8, 2, 4, 200, 48, 64},
     {8, 2, 4, 192, 56, 64},
     {9, 1, 3, 144, 144, 80},
@@ -44,17 +46,22 @@ constexpr std::array<Roles, 11> roles = {{
 int row_blocks(const Problem& problem) { return static_cast<int>(divide_up(problem.rows(), 8)); }
 int slice_columns(const KernelSpec& spec) { return spec.panels_per_stream * spec.panel_columns; }  // of one stream
 int k_steps(const KernelSpec& spec) { return spec.problem.n * slice_columns(spec) / 16; }
-int tile_bytes(const KernelSpec& spec) { return spec.problem.n * slice_columns(spec) * spec.tokens_per_tile * 2; }
+int tile_bytes(const KernelSpec& spec) {
+  return spec.problem.n * slice_columns(spec) * spec.tokens_per_tile * bytes_of(spec.problem.dtype);
+}
+bool is_split(const Problem& problem) { return problem.dtype == DType::fp32; }  // x, into two terms
+int widest_panel(const Problem& problem) { return wide_row_bytes / bytes_of(problem.dtype); }
 // Warps of other columns. Those of the other row groups have the same.
 int column_groups(const KernelSpec& spec) { return spec.gemm_warps / spec.row_groups; }
 int token_groups(const KernelSpec& spec) { return spec.tokens_per_tile / 8; }
 int steps_per_panel(const KernelSpec& spec) { return spec.panel_columns / 16; }
-int steps_per_load(const KernelSpec& spec) { return 2 / token_groups(spec); }
+int steps_per_load(const KernelSpec& spec) { return is_split(spec.problem) ? 1 : 2 / token_groups(spec); }
 
 int stage_bytes(const KernelSpec& spec) {
   constexpr int padding = 32;
   const int phi_row_bytes = spec.problem.n * slice_columns(spec) * 4 + padding;
-  return static_cast<int>(divide_up(std::int64_t{spec.tokens_per_tile / 2} * phi_row_bytes, 1024)) * 1024;
+  const int phi_rows = std::min(8, spec.tokens_per_tile * bytes_of(spec.problem.dtype) / 4);
+  return static_cast<int>(divide_up(std::max(phi_rows * phi_row_bytes, tile_bytes(spec)), 1024)) * 1024;
 }
 
 int registers_at_launch(const KernelSpec& spec) {
@@ -76,11 +83,12 @@ bool shares_panels(const KernelSpec& spec) {
 }
 
 // Operands of phi that a gemm warp's registers hold beside the sums and what the loop itself uses, as the assembler
-// reports it. Other steps have addresses of their own. Where some operands are in shared memory, the assembler keeps
-// about as many words more as there are steps, but not where warps share panels, and two operands under way.
+// reports it; x in fp32 and its terms take more. Other steps have addresses of their own. Where some operands are in
+// shared memory, the assembler keeps about as many words more as there are steps, but not where warps share panels, and
+// two operands under way.
 int operands_in_registers(const KernelSpec& spec) {
   constexpr int slack = 8;
-  constexpr int loop = 24;
+  const int loop = is_split(spec.problem) ? 20 + 16 * token_groups(spec) : 24;
   constexpr int operand = 4;
   const int available = spec.gemm_registers != 0 ? spec.gemm_registers : registers_at_launch(spec) - slack;
   const int tiles = row_blocks_per_warp(spec);
@@ -95,8 +103,9 @@ int operands_in_registers(const KernelSpec& spec) {
 // "" or why the device cannot run the template on the problem.
 std::string unsupported(const Problem& problem) {
   if (problem.op != Op::pre_forward) return "it is a template of pre_forward";
-  if (problem.dtype == DType::fp32) return "x in fp32 has no exact product on the tensor cores";
-  if (problem.d % 8 != 0) return fmt::format("D is {}, tensor maps need a multiple of 8", problem.d);
+  constexpr int map_bytes = 16;
+  if (problem.d % (map_bytes / bytes_of(problem.dtype)) != 0)
+    return fmt::format("D is {}, tensor maps need a multiple of {}", problem.d, map_bytes / bytes_of(problem.dtype));
   const bool has_clusters = problem.architecture.major == 9 || problem.architecture.major == 10;
   if (!has_clusters || problem.architecture.suffix == 0)
     return fmt::format("it needs clusters and registers that move between warps: sm_90a, sm_100a and sm_103a, not {}",
@@ -149,7 +158,7 @@ Candidate candidate(const Problem& problem, int cluster_size, int tokens_per_til
   const int blocks = row_blocks(problem);
   result.rejected = unsupported(problem);
   if (!result.rejected.empty()) return result;
-  if (panel_columns != widest_panel && slice % widest_panel == 0)
+  if (panel_columns != widest_panel(problem) && slice % widest_panel(problem) == 0)
     result.rejected =
         fmt::format("{} panels of {} columns are whole wider ones", spec.panels_per_stream, panel_columns);
   else if ((cluster_size - 1) * slice >= problem.d)
@@ -198,7 +207,9 @@ double one_pass_cost(const KernelSpec& spec) {
   constexpr double shared_bytes_per_clock = 128.0;
   const int multiprocessors = clusters_at_once(spec.cluster_size) * spec.cluster_size;
   const double memory = bytes * (1.0 + 1.0 / spec.problem.n) * multiprocessors / device_bytes_per_clock;
-  const double products = (tiles + 1.0 / spec.row_groups) * groups * spec.k_steps_per_warp *
+  // Of x in fp32 the low terms meet the operands with high terms of phi, and the squares are no product.
+  const double operands = is_split(spec.problem) ? tiles + std::ceil(tiles / 2.0) : tiles + 1.0 / spec.row_groups;
+  const double products = operands * groups * spec.k_steps_per_warp *
                           static_cast<double>(divide_up(spec.gemm_warps, 4)) * clocks_per_product;
   const double shared = ((1.0 + spec.row_groups) * bytes + shared_phi_bytes(spec) +
                          2.0 * spec.gemm_warps * spec.tokens_per_tile * (tiles * 8.0 + 4.0) * 4.0) /
@@ -221,18 +232,21 @@ double one_pass_cost(const KernelSpec& spec) {
   constexpr double reserve_of_stages = 0.2;
   constexpr double reserve_of_warps = 0.05;
   // Of candidates that are alike so far the one with wide panels: a row of x is 128 bytes, not two of 64.
-  const double narrow_panels = spec.panel_columns < widest_panel ? 0.01 : 0.0;
+  const double narrow_panels = spec.panel_columns < widest_panel(spec.problem) ? 0.01 : 0.0;
   return waste * std::max({1.0, products / memory, shared / memory, reduction / memory, under_way, apply / memory}) +
          reserve_of_warps * (products + apply) / memory + reserve_of_stages * under_way + narrow_panels;
 }
 
 std::vector<Candidate> one_pass_candidates(const Problem& problem) {
+  // Rows of 64 bytes hold one step of fp32 alone; what lanes read at once would stand in the same banks.
+  std::vector<int> panels = {widest_panel(problem)};
+  if (!is_split(problem)) panels.push_back(widest_panel(problem) / 2);
   std::vector<Candidate> list;
   // The largest cluster first: of equal cost it leaves the most room in each block. None of one block: sending to
   // oneself is no cluster's business, to the device's memory checker an error.
   for (int cluster_size = max_cluster_size; cluster_size >= 2; --cluster_size)
     for (const int tokens_per_tile : {16, 8})
-      for (const int panel_columns : {widest_panel, 32})
+      for (const int panel_columns : panels)
         for (const Roles& role : roles)
           list.push_back(candidate(problem, cluster_size, tokens_per_tile, panel_columns, role));
   return list;

@@ -21,6 +21,15 @@ struct MapKey {
 // Enough for the layers of a large model, each with tensors of its own.
 constexpr std::size_t kept_maps = 128;
 
+CUtensorMapDataType type_of(codegen::DType dtype) {
+  switch (dtype) {
+    case codegen::DType::bf16: return CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+    case codegen::DType::fp16: return CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+    case codegen::DType::fp32: return CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
+  }
+  return CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
+}
+
 CUresult encode(const DriverApi& driver, const MapKey& key, CUtensorMap& map) {
   const auto row_bytes = static_cast<cuuint64_t>(key.d) * codegen::bytes_of(key.dtype);
   const cuuint64_t sizes[] = {static_cast<cuuint64_t>(key.d), static_cast<cuuint64_t>(key.T),
@@ -29,13 +38,12 @@ CUresult encode(const DriverApi& driver, const MapKey& key, CUtensorMap& map) {
   const cuuint32_t box[] = {static_cast<cuuint32_t>(key.box.columns), static_cast<cuuint32_t>(key.box.tokens),
                             static_cast<cuuint32_t>(key.box.streams)};
   const cuuint32_t steps[] = {1, 1, 1};
-  const CUtensorMapDataType type =
-      key.dtype == codegen::DType::bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
   // Of as many bytes as a row of the box.
-  const CUtensorMapSwizzle swizzle = key.box.columns == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B;
-  return driver.cuTensorMapEncodeTiled(&map, type, 3, const_cast<void*>(key.x), sizes, strides, box, steps,
-                                       CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-                                       CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUtensorMapSwizzle swizzle =
+      key.box.columns * codegen::bytes_of(key.dtype) == 128 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B;
+  return driver.cuTensorMapEncodeTiled(&map, type_of(key.dtype), 3, const_cast<void*>(key.x), sizes, strides, box,
+                                       steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
+                                       CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
 }
 
 }  // namespace

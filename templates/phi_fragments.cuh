@@ -1,6 +1,7 @@
 // phi * gamma as operands of the tensor cores, resident for a whole launch.
 //
-// A row of phi is split into two terms of x's 16-bit type, high + low, so that products with x keep fp32's accuracy.
+// A row of phi is split into two terms of x's 16-bit type, or of bf16 where x is fp32, high + low, so that products with
+// x keep fp32's accuracy.
 // Eight rows make a block; the blocks of the high terms and then those of the low terms are stacked, and two
 // consecutive blocks are one 16 x 16 A operand. There are as many operands as blocks of eight rows. Of fp16, whose
 // range is narrow, each row is first scaled by a power of two.
@@ -14,7 +15,7 @@
 
 template <class Spec>
 struct PhiFragments {
-  using Element = typename Spec::Element;
+  using Operand = typename OperandOf<typename Spec::Element>::Type;
   using Words = device::Vector<device::u32, 4>;
 
   static constexpr int all_row_blocks = (Spec::rows + 7) / 8;
@@ -31,15 +32,18 @@ struct PhiFragments {
   float inverse_scale[scaled ? row_blocks : 1];
   device::SharedAddress in_shared;  // of this lane and the warp's first operand there
 
+  static MHCJIT_DEVICE bool has_high_terms(int tile) { return 2 * tile < row_blocks; }
+
   MHCJIT_DEVICE Words operand(int step, int tile) const {
     const int number = tile * steps + step;
     if (number < register_operands) return in_registers[number];
     return device::load_shared_words<4>(in_shared + (number - register_operands) * operand_bytes);
   }
 
-  // Takes columns 2q, 2q + 1 (k_half 0) or 2q + 8, 2q + 9 (k_half 1) of a step and of this lane's row of `block`.
+  // Takes what stands in columns 2q, 2q + 1 (k_half 0) or 2q + 8, 2q + 9 (k_half 1) of a step's operands, of this lane's
+  // row of `block`.
   MHCJIT_DEVICE void set(int step, int block, int k_half, float first, float second) {
-    const auto terms = two_terms<Element>(first, second);
+    const auto terms = two_terms<Operand>(first, second);
     set_word(step, block, k_half, terms.high);
     set_word(step, row_blocks + block, k_half, terms.low);
   }

@@ -15,8 +15,8 @@
 //         2 finalisers    in turn a tile each, for the tokens that this block owns: add the cluster's partial sums,
 //                         make the coefficients
 //         1 reducer       adds the gemm warps' partial sums, sends them to the tokens' owners
-// Shared: stages, each a tile of x as panels (64 or 32 columns of one stream, a row of 128 or 64 bytes for each token,
-//         in the swizzle of as many bytes) or, at the start, a few rows of phi | the part of phi that registers do not
+// Shared: stages, each a tile of x as panels (of one stream, a row of 128 or 64 bytes for each token, in the swizzle of
+//         as many bytes) or, at the start, a few rows of phi | the part of phi that registers do not
 //         hold | partial sums of the gemm warps, at the start gamma | partial sums received, h_pre received: `stages`
 //         slots each | barriers.
 //
@@ -30,6 +30,7 @@
 #include <pre_args.cuh>
 #include <pre_coefficients.cuh>
 #include <ring_position.cuh>
+#include <x_part.cuh>
 
 template <class Spec>
 struct PreForwardOnePass {
@@ -43,13 +44,18 @@ struct PreForwardOnePass {
   static constexpr int threads = (first_finaliser_warp + finaliser_warps) * device::warp_size;
 
   using Phi = PhiFragments<Spec>;
+  using Element = typename Spec::Element;
+  // x in fp32 is read from shared memory by plain loads, and becomes two terms as it is multiplied.
+  static constexpr int x_terms = PartOf<Element>::terms;
+  static constexpr int element_bytes = static_cast<int>(sizeof(Element));
   static constexpr int panel_columns = Spec::panel_columns;
   static constexpr int slice = Spec::panels_per_stream * panel_columns;
   static constexpr int panels = Spec::panels_per_stream * Spec::n;
-  static constexpr int panel_row_bytes = panel_columns * 2;
+  static constexpr int panel_row_bytes = panel_columns * element_bytes;
   static constexpr int panel_bytes = tokens * panel_row_bytes;
   static constexpr int tile_bytes = panels * panel_bytes;
   static constexpr int steps_per_panel = panel_columns / 16;
+  static constexpr int step_bytes = 16 * element_bytes;
   static constexpr int k_steps = panels * steps_per_panel;
   // The last block's slice may reach beyond D.
   static constexpr bool is_ragged = Spec::cluster_size * slice != Spec::d;
@@ -57,6 +63,7 @@ struct PreForwardOnePass {
   // Rows of a panel that lie in 128 bytes: all banks.
   static constexpr int rows_together = 128 / panel_row_bytes;
   static constexpr int chunks_per_row = panel_row_bytes / 16;
+  static constexpr int chunk_columns = 16 / element_bytes;
   // The bytes of a panel's row from its chunk of 16 bytes on, where the swizzle puts them.
   static MHCJIT_DEVICE int in_panel(int row, int chunk) {
     return row * panel_row_bytes + (chunk ^ row / rows_together % chunks_per_row) * 16;
@@ -68,8 +75,8 @@ struct PreForwardOnePass {
   static MHCJIT_DEVICE int row_group_of(int warp) { return Spec::row_groups == 1 ? 0 : warp / column_groups; }
 
   static constexpr int steps = Spec::k_steps_per_warp;
-  // A load brings one step of 16 tokens, two of 8.
-  static constexpr int steps_per_load = 2 / token_groups;
+  // A load brings one step of 16 tokens, two of 8; of fp32 one.
+  static constexpr int steps_per_load = x_terms == 1 ? 2 / token_groups : 1;
 
   // Where a column group's step lies: in which panel, and as which of its steps. A group has whole panels; or, where
   // steps are loaded one by one, as many groups as a panel has steps share panels, each has the same step of all. Then
@@ -89,8 +96,13 @@ struct PreForwardOnePass {
     return static_cast<int>(static_cast<device::u32>(column_group * steps + step) % steps_per_panel);
   }
 
-  // phi travels in items of as many rows as a stage holds. The padding puts neighbouring rows into other banks.
-  static constexpr int item_rows = tokens / 2;
+  // The column of B's operands in which a group's token stands. Lanes that read fp32 at once, of two neighbouring
+  // columns, find rows in different halves of all banks where they are four apart.
+  static MHCJIT_DEVICE int token_of(int column) { return x_terms == 1 ? column : column / 2 + column % 2 * 4; }
+
+  // phi travels in items of as many rows as a stage holds, eight at most. The padding puts neighbouring rows into other
+  // banks.
+  static constexpr int item_rows = tokens * element_bytes < 32 ? tokens * element_bytes / 4 : 8;
   static constexpr int items_per_block = 8 / item_rows;
   static constexpr int phi_items = Phi::all_row_blocks * items_per_block;
   static constexpr int first_stage = phi_items % stages;  // of x
@@ -100,8 +112,8 @@ struct PreForwardOnePass {
     return left < 0 ? 0 : left < item_rows ? left : item_rows;
   }
   static constexpr int phi_row_bytes = Spec::n * slice * 4 + 32;
-  static constexpr int stage_bytes = (item_rows * phi_row_bytes + 1023) / 1024 * 1024;
-  static_assert(stage_bytes >= tile_bytes);
+  static constexpr int item_bytes = item_rows * phi_row_bytes;
+  static constexpr int stage_bytes = ((item_bytes > tile_bytes ? item_bytes : tile_bytes) + 1023) / 1024 * 1024;
 
   // Sums of a token: h_mix in whole blocks of eight rows, the sum of squares, three of padding.
   static constexpr int squares_index = Phi::all_row_blocks * 8;
@@ -131,7 +143,7 @@ struct PreForwardOnePass {
   static_assert(tokens == 8 || tokens == 16);
   static_assert(token_chunks <= device::warp_size);
   static_assert(stages >= finaliser_warps);
-  static_assert(panel_columns == 64 || panel_columns == 32);
+  static_assert(panel_row_bytes == 128 || (panel_row_bytes == 64 && x_terms == 1));
   static_assert(Spec::gemm_warps % Spec::row_groups == 0);
   static_assert(k_steps == column_groups * steps);
   static_assert(steps % steps_per_load == 0);
@@ -228,8 +240,9 @@ MHCJIT_DEVICE void take_rows(const PreForwardOnePass<Spec>& plan, int column_gro
   const auto read = [&](int step, int k_half) {
     const int panel = Plan::panel_of(column_group, step);
     const int stream = panel % Spec::n;
-    const int column =
-        panel / Spec::n * Plan::panel_columns + Plan::step_in_panel(column_group, step) * 16 + k_half * 8 + pair * 2;
+    // The columns that the lanes of B's operands have in this place.
+    const int in_step = Plan::x_terms == 1 ? k_half * 8 + pair * 2 : pair * 4 + k_half * 2;
+    const int column = panel / Spec::n * Plan::panel_columns + Plan::step_in_panel(column_group, step) * 16 + in_step;
     auto values = device::load_shared_2(source + (stream * Plan::slice + column) * 4);
     if (!row_exists || (Plan::is_ragged && plan.first_column() + column >= Spec::d)) values = {};
     return values;
@@ -307,13 +320,96 @@ MHCJIT_DEVICE void take_phi(const PreForwardOnePass<Spec>& plan, int column_grou
   let_pass(first_block + Phi::row_blocks, Phi::all_row_blocks);
 }
 
+// x as a gemm warp reads it, of as many steps as a load brings: operands B of each, and the sums of squares.
+template <class Spec, class Element = typename Spec::Element>
+struct XLoad {
+  using Plan = PreForwardOnePass<Spec>;
+  static constexpr int groups = Plan::token_groups;
+  static constexpr int own_groups = groups / Spec::row_groups;  // of which the warp adds the squares
+
+  device::Vector<device::u32, 4> words;
+
+  // What this lane addresses: a row for load_matrices. 16 tokens: a step's two halves of the first eight tokens and
+  // then of the others. 8 tokens: the four halves of two steps.
+  static MHCJIT_DEVICE int row(int lane, int first_group) {
+    return groups == 2 ? (lane / 16 ^ first_group) * 8 + lane % 8 : lane % 8;
+  }
+  static MHCJIT_DEVICE int chunk(int lane) { return groups == 2 ? lane / 8 % 2 : lane / 8; }
+
+  MHCJIT_DEVICE void read(device::SharedAddress x, int) { words = device::load_matrices(x); }
+
+  MHCJIT_DEVICE device::u32 operand(int part, int group, int, int half) const {
+    return words[2 * (group + part) + half];
+  }
+
+  // The squares are the diagonal of x * x^T: rows 0 to 7 from the first group of tokens, 8 to 15 from the second.
+  struct Squares {
+    float sums[4] = {};
+
+    MHCJIT_DEVICE void add(const XLoad& x, int part) {
+#pragma unroll
+      for (int group = 0; group < own_groups; ++group) {
+        device::Vector<device::u32, 4> a = {};
+        a[group] = x.operand(part, group, 0, 0);
+        a[group + 2] = x.operand(part, group, 0, 1);
+        device::multiply_add<Element>(sums, a, a[group], a[group + 2]);
+      }
+    }
+    // Of the group's token in column lane / 4: whether this lane has its sum.
+    static MHCJIT_DEVICE bool is_holder(int lane) { return lane % 4 == lane / 8; }
+    MHCJIT_DEVICE float sum(int lane, int group) const {
+      return lane / 4 % 2 == 0 ? sums[2 * group] : sums[2 * group + 1];
+    }
+  };
+};
+
+// Of fp32 a lane reads four columns of one token, whose squares it adds itself.
+template <class Spec>
+struct XLoad<Spec, float> {
+  using Plan = PreForwardOnePass<Spec>;
+  using Part = PartOf<float>;
+  static constexpr int groups = Plan::token_groups;
+  static constexpr int own_groups = groups / Spec::row_groups;
+
+  typename Part::Type parts[groups];
+  device::u32 operands[groups][Part::terms][2];
+
+  static MHCJIT_DEVICE int row(int lane, int first_group) { return first_group * 8 + Plan::token_of(lane / 4); }
+  static MHCJIT_DEVICE int chunk(int lane) { return lane % 4; }
+
+  // The other group stands behind the first, or before it.
+  MHCJIT_DEVICE void read(device::SharedAddress x, int first_group) {
+    const int distance = (first_group == 0 ? 8 : -8) * Plan::panel_row_bytes;
+#pragma unroll
+    for (int group = 0; group < groups; ++group) {
+      parts[group] = Part::load(x + group * distance);
+      Part::operands(parts[group], operands[group]);
+    }
+  }
+
+  MHCJIT_DEVICE device::u32 operand(int, int group, int term, int half) const { return operands[group][term][half]; }
+
+  struct Squares {
+    float sums[own_groups] = {};
+
+    MHCJIT_DEVICE void add(const XLoad& x, int) {
+#pragma unroll
+      for (int group = 0; group < own_groups; ++group) sums[group] = Part::add_squares(x.parts[group], sums[group]);
+    }
+    static MHCJIT_DEVICE bool is_holder(int lane) { return lane % 4 == 0; }
+    MHCJIT_DEVICE float sum(int, int group) const {
+      const float sum = sums[group] + device::shuffle_xor(sums[group], 1);
+      return sum + device::shuffle_xor(sum, 2);
+    }
+  };
+};
+
 template <class Spec>
 MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp, int lane) {
   using Plan = PreForwardOnePass<Spec>;
   using Phi = PhiFragments<Spec>;
-  using Element = typename Spec::Element;
+  using X = XLoad<Spec>;
   constexpr int groups = Plan::token_groups;
-  constexpr int own_groups = groups / Spec::row_groups;  // of which it adds the squares
   const int column_group = Plan::column_group_of(warp);
   const int row_group = Plan::row_group_of(warp);
   Phi phi;
@@ -323,46 +419,44 @@ MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp,
 
   // Of two row groups each begins with another group of tokens, whose squares it adds.
   const int first_group = row_group;
-  // The row that this lane addresses for load_matrices. 16 tokens: a step's two halves of the first eight tokens and
-  // then of the others. 8 tokens: the four halves of two steps.
-  const int row = groups == 2 ? (lane / 16 ^ first_group) * 8 + lane % 8 : lane % 8;
-  const int chunk = groups == 2 ? lane / 8 % 2 : lane / 8;
   const int constant_group = Plan::has_constant_offsets ? column_group : 0;
   const int stepping_group = Plan::has_constant_offsets ? 0 : column_group;
-  const device::SharedAddress lane_offset = Plan::panel_of(constant_group, 0) * Plan::panel_bytes +
-                                            Plan::in_panel(row, Plan::step_in_panel(constant_group, 0) * 2 + chunk);
+  constexpr int step_chunks = Plan::step_bytes / 16;
+  const device::SharedAddress lane_offset =
+      Plan::panel_of(constant_group, 0) * Plan::panel_bytes +
+      Plan::in_panel(X::row(lane, first_group), Plan::step_in_panel(constant_group, 0) * step_chunks + X::chunk(lane));
 
   RingPosition<Plan::stages> ring = {Plan::first_stage, Plan::first_parity};
 #pragma unroll 1
   for (int i = 0; i < plan.tiles; ++i) {
     float sums[Plan::Phi::tiles][groups][4] = {};
-    float squares[4] = {};
+    typename X::Squares squares;
     const device::SharedAddress stage = plan.base + ring.index * Plan::stage_bytes + lane_offset;
     device::barrier_wait(plan.full(ring.index), ring.parity);
 #pragma unroll
     for (int load = 0; load < Plan::steps / Plan::steps_per_load; ++load) {
       const int first_step = load * Plan::steps_per_load;
-      const auto words = device::load_matrices((stage ^ (Plan::step_in_panel(stepping_group, first_step) * 32)) +
-                                               Plan::panel_of(stepping_group, first_step) * Plan::panel_bytes);
+      X x;
+      x.read((stage ^ (Plan::step_in_panel(stepping_group, first_step) * Plan::step_bytes)) +
+                 Plan::panel_of(stepping_group, first_step) * Plan::panel_bytes,
+             first_group);
 #pragma unroll
       for (int part = 0; part < Plan::steps_per_load; ++part) {
         const int step = first_step + part;
 #pragma unroll
         for (int tile = 0; tile < Phi::tiles; ++tile) {
           const auto a = phi.operand(step, tile);
+          // x's low terms meet phi's high ones, and low ones where an operand has both.
+          const int terms = Phi::has_high_terms(tile) ? Plan::x_terms : 1;
 #pragma unroll
-          for (int group = 0; group < groups; ++group)
-            device::multiply_add<Element>(sums[tile][group], a, words[2 * (group + part)],
-                                          words[2 * (group + part) + 1]);
-        }
-        // The squares are the diagonal of x * x^T: rows 0 to 7 from the first group of tokens, 8 to 15 from the second.
+          for (int group = 0; group < groups; ++group) {
 #pragma unroll
-        for (int group = 0; group < own_groups; ++group) {
-          typename Phi::Words x = {};
-          x[group] = words[2 * (group + part)];
-          x[group + 2] = words[2 * (group + part) + 1];
-          device::multiply_add<Element>(squares, x, words[2 * (group + part)], words[2 * (group + part) + 1]);
+            for (int term = 0; term < terms; ++term)
+              device::multiply_add<typename Phi::Operand>(sums[tile][group], a, x.operand(part, group, term, 0),
+                                                          x.operand(part, group, term, 1));
+          }
         }
+        squares.add(x, part);
       }
     }
 
@@ -371,8 +465,8 @@ MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp,
     const int lane_now = device::lane_index();
     const int result_row = lane_now / 4;
     const int result_pair = lane_now % 4;
-    const device::SharedAddress result =
-        plan.partials(column_group, 2 * result_pair) + (row_group * Phi::row_blocks * 8 + result_row) * 4;
+    const device::SharedAddress result = plan.partials(column_group, Plan::token_of(2 * result_pair)) +
+                                         (row_group * Phi::row_blocks * 8 + result_row) * 4;
 #pragma unroll
     for (int group = 0; group < groups; ++group) {
       const int first_token = (group ^ first_group) * 8;
@@ -383,13 +477,14 @@ MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp,
         for (int e = 0; e < 2; ++e) {
           float sum = sums[block / 2][group][block % 2 * 2 + e] + sums[low / 2][group][low % 2 * 2 + e];
           if constexpr (Phi::scaled) sum *= phi.inverse_scale[block];
-          device::store_shared(result + (first_token + e) * Plan::token_sum_bytes + block * 32, sum);
+          device::store_shared(result + (first_token + Plan::token_of(e)) * Plan::token_sum_bytes + block * 32, sum);
         }
       }
-      if (group >= own_groups) continue;
-      const float square = result_row % 2 == 0 ? squares[2 * group] : squares[2 * group + 1];
-      if (result_pair == result_row / 2)
-        device::store_shared(plan.partials(column_group, first_token + result_row) + Plan::squares_index * 4, square);
+      if (group >= X::own_groups) continue;
+      const float square = squares.sum(lane_now, group);
+      if (X::Squares::is_holder(lane_now))
+        device::store_shared(
+            plan.partials(column_group, first_token + Plan::token_of(result_row)) + Plan::squares_index * 4, square);
     }
     device::warp_barrier();
     if (lane_now == 0) device::barrier_arrive(plan.partials_full());
@@ -425,12 +520,45 @@ MHCJIT_DEVICE void scale_phi(const PreForwardOnePass<Spec>& plan, int thread) {
   }
 }
 
+// 16 bytes of h_in.
+template <class Element>
+struct HInChunk {
+  float sums[8] = {};
+
+  MHCJIT_DEVICE void add(float h, device::SharedAddress x) {
+    const auto words = device::load_shared_words<4>(x);
+#pragma unroll
+    for (int word = 0; word < 4; ++word) {
+      sums[2 * word] = device::fma(h, device::low_half<Element>(words[word]), sums[2 * word]);
+      sums[2 * word + 1] = device::fma(h, device::high_half<Element>(words[word]), sums[2 * word + 1]);
+    }
+  }
+  MHCJIT_DEVICE void store(Element* h_in) const {
+    device::Vector<device::u32, 4> rounded;
+#pragma unroll
+    for (int word = 0; word < 4; ++word) rounded[word] = device::pack<Element>(sums[2 * word], sums[2 * word + 1]);
+    device::store_words(h_in, rounded);
+  }
+};
+
+template <>
+struct HInChunk<float> {
+  device::Vector<float, 4> sums = {};
+
+  MHCJIT_DEVICE void add(float h, device::SharedAddress x) {
+    const auto values = device::load_shared_4(x);
+#pragma unroll
+    for (int e = 0; e < 4; ++e) sums[e] = device::fma(h, values[e], sums[e]);
+  }
+  MHCJIT_DEVICE void store(float* h_in) const { device::store(h_in, sums); }
+};
+
 template <class Spec>
 MHCJIT_DEVICE void apply_tiles(const PreForwardOnePass<Spec>& plan, const PreForwardArgs& args, int thread) {
   using Plan = PreForwardOnePass<Spec>;
   using Element = typename Spec::Element;
   constexpr int threads = Spec::apply_warps * device::warp_size;
-  constexpr int chunks = Plan::slice / 8;  // of 16 bytes of a stream
+  constexpr int chunks = Plan::slice / Plan::chunk_columns;  // of 16 bytes of a stream
   constexpr int rows_together = Plan::rows_together;
   if constexpr (Spec::has_gamma) scale_phi(plan, thread);
   device::cluster_wait();
@@ -451,7 +579,7 @@ MHCJIT_DEVICE void apply_tiles(const PreForwardOnePass<Spec>& plan, const PreFor
           (item + thread) / (rows_together * chunks) * rows_together + in_rows / Plan::chunks_per_row % rows_together;
       const int panel = in_rows / 8;
       const int chunk = in_rows % Plan::chunks_per_row;
-      const int column = plan.first_column() + (panel * Plan::chunks_per_row + chunk) * 8;
+      const int column = plan.first_column() + (panel * Plan::chunks_per_row + chunk) * Plan::chunk_columns;
       const device::i64 t = plan.first_token(i) + token;
       if (item + thread >= Plan::tokens * chunks || t >= args.tokens || (Plan::is_ragged && column >= Spec::d))
         continue;
@@ -463,22 +591,12 @@ MHCJIT_DEVICE void apply_tiles(const PreForwardOnePass<Spec>& plan, const PreFor
 #pragma unroll
         for (int e = 0; e < 4; ++e) h[first + e] = four[e];
       }
-      float sums[8] = {};
+      HInChunk<Element> h_in;
       const device::SharedAddress source = plan.base + ring.index * Plan::stage_bytes +
                                            panel * Spec::n * Plan::panel_bytes + Plan::in_panel(token, chunk);
 #pragma unroll
-      for (int stream = 0; stream < Spec::n; ++stream) {
-        const auto words = device::load_shared_words<4>(source + stream * Plan::panel_bytes);
-#pragma unroll
-        for (int word = 0; word < 4; ++word) {
-          sums[2 * word] = device::fma(h[stream], device::low_half<Element>(words[word]), sums[2 * word]);
-          sums[2 * word + 1] = device::fma(h[stream], device::high_half<Element>(words[word]), sums[2 * word + 1]);
-        }
-      }
-      device::Vector<device::u32, 4> rounded;
-#pragma unroll
-      for (int word = 0; word < 4; ++word) rounded[word] = device::pack<Element>(sums[2 * word], sums[2 * word + 1]);
-      device::store_words(static_cast<Element*>(args.h_in) + t * Spec::d + column, rounded);
+      for (int stream = 0; stream < Spec::n; ++stream) h_in.add(h[stream], source + stream * Plan::panel_bytes);
+      h_in.store(static_cast<Element*>(args.h_in) + t * Spec::d + column);
     }
     device::warp_barrier();
     if (thread % device::warp_size == 0) device::barrier_arrive(plan.empty(ring.index));

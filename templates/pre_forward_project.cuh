@@ -82,7 +82,7 @@ MHCJIT_DEVICE void pre_forward_project(const PreForwardArgs& args) {
     const auto operand = [&](int step, int tile) {
       return device::load_shared_words<4>(operands + tile * Phi::tile_bytes + step * device::warp_size * 16);
     };
-    typename X::Part parts[groups];
+    typename X::Part::Type parts[groups];
 #pragma unroll
     for (int group = 0; group < groups; ++group) parts[group] = x.load(stage, 0, group);
     auto a = operand(0, 0);
@@ -98,11 +98,11 @@ MHCJIT_DEVICE void pre_forward_project(const PreForwardArgs& args) {
     // What a product needs is read while the one before is made: phi a tile ahead, x a step.
 #pragma unroll
     for (int step = 0; step < Phi::steps; ++step) {
-      device::u32 b[groups][X::terms][2];
+      device::u32 b[groups][X::Part::terms][2];
 #pragma unroll
       for (int group = 0; group < groups; ++group) {
-        X::operands(parts[group], b[group]);
-        squares[group] = X::add_squares(parts[group], squares[group]);
+        X::Part::operands(parts[group], b[group]);
+        squares[group] = X::Part::add_squares(parts[group], squares[group]);
       }
 #pragma unroll
       for (int tile = 0; tile < tiles; ++tile) {
@@ -117,7 +117,7 @@ MHCJIT_DEVICE void pre_forward_project(const PreForwardArgs& args) {
           device::multiply_add<typename X::Operand>(sums[tile][group], words, b[group][0][0], b[group][0][1]);
           if (is_last && step < Phi::steps - 1) parts[group] = x.load(stage, step + 1, group);
         }
-        if constexpr (X::is_split) {
+        if constexpr (X::Part::terms == 2) {
           // The low terms of x meet the high ones of phi alone, in the sums of low terms: the sums of high terms are
           // rounded once a step, and what is left out is below what two terms can hold.
           const typename Phi::Words high_below = {0, words[0], 0, words[2]};

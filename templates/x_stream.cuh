@@ -1,38 +1,21 @@
 // x as operands of the tensor cores, by way of shared memory: a block copies its tokens chunk after chunk of columns,
 // several chunks ahead of their use.
 //
-// A chunk is four steps of 16 columns, whose columns are in the order that packed_phi.cuh has: lane 4 g + q holds
-// columns 4q to 4q + 3 of token g of each group of eight. An element of fp32 becomes two terms, as one of phi does:
-// each step then has two B operands.
+// A chunk is four steps of 16 columns, which lanes hold as x_part.cuh has them; so does packed_phi.cuh.
 //
 // Shared: `stages` chunks, each the block's tokens one after the other. A token's bytes stand in units of 16, exchanged
 // by the token's number so that lanes that read at once find their parts in different banks.
 #pragma once
 
-#include <device_matrix.cuh>
 #include <pre_args.cuh>
-#include <two_terms.cuh>
-
-// Four columns of a token as they are read from shared memory: of 16-bit x pairs.
-template <class Element>
-struct PartOf {
-  using Type = device::Vector<device::u32, 2>;
-  static MHCJIT_DEVICE Type load(device::SharedAddress address) { return device::load_shared_words<2>(address); }
-};
-template <>
-struct PartOf<float> {
-  using Type = device::Vector<float, 4>;
-  static MHCJIT_DEVICE Type load(device::SharedAddress address) { return device::load_shared_4(address); }
-};
+#include <x_part.cuh>
 
 template <class Spec>
 struct XStream {
   using Element = typename Spec::Element;
   using Operand = typename OperandOf<Element>::Type;
-  using Part = typename PartOf<Element>::Type;
+  using Part = PartOf<Element>;
 
-  static constexpr bool is_split = sizeof(Element) == 4;
-  static constexpr int terms = is_split ? 2 : 1;
   static constexpr int stages = Spec::pipeline_stages;
   static constexpr int chunk_columns = 64;
   static constexpr int unit_elements = 16 / sizeof(Element);
@@ -43,7 +26,7 @@ struct XStream {
   static constexpr int stage_bytes = tokens_per_block * token_bytes;
   static constexpr int shared_floats = stages * stage_bytes / 4;
   // Lanes that read at once hold this many tokens.
-  static constexpr int exchanged_tokens = is_split ? 2 : 4;
+  static constexpr int exchanged_tokens = 4 / Part::terms;
   // Tokens that the block copies units of at once.
   static constexpr int copied_at_once = Spec::threads_per_block / units;
   static constexpr int copies = tokens_per_block / copied_at_once;
@@ -102,38 +85,8 @@ struct XStream {
   }
 
   // Of a step, for a group of eight of the warp's tokens.
-  MHCJIT_DEVICE Part load(int stage, int step, int group) const {
-    return PartOf<Element>::load(((read + stage * stage_bytes) ^ (step * step_bytes)) + group * 8 * token_bytes);
-  }
-
-  static MHCJIT_DEVICE float add_squares(const Part& part, float sum) {
-    if constexpr (is_split) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) sum = device::fma(part[i], part[i], sum);
-    } else {
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const float low = device::low_half<Element>(part[i]);
-        const float high = device::high_half<Element>(part[i]);
-        sum = device::fma(low, low, sum);
-        sum = device::fma(high, high, sum);
-      }
-    }
-    return sum;
-  }
-
-  // The B operands of a part: of 16-bit x one, else the high and the low terms.
-  static MHCJIT_DEVICE void operands(const Part& part, device::u32 (&b)[terms][2]) {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      if constexpr (is_split) {
-        const TwoTerms pair = two_terms<Operand>(part[2 * i], part[2 * i + 1]);
-        b[0][i] = pair.high;
-        b[1][i] = pair.low;
-      } else {
-        b[0][i] = part[i];
-      }
-    }
+  MHCJIT_DEVICE typename Part::Type load(int stage, int step, int group) const {
+    return Part::load(((read + stage * stage_bytes) ^ (step * step_bytes)) + group * 8 * token_bytes);
   }
 
  private:

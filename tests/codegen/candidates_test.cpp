@@ -74,7 +74,7 @@ TEST(Heuristic, EveryProblemGetsKernelsThatShareOutT) {
     SCOPED_TRACE(to_string(problem));
     auto spec = choose_spec(problem);
     ASSERT_TRUE(static_cast<bool>(spec));
-    if (problem.op == Op::pre_backward || problem.dtype == DType::fp32) {
+    if (problem.op == Op::pre_backward) {
       EXPECT_EQ(spec->kernel_template, KernelTemplate::portable);
     }
     // At every T the launches are those of one template.

@@ -29,6 +29,8 @@ TEST(OnePass, ShapesOfModelsHaveASpec) {
     for (const DType dtype : {DType::bf16, DType::fp16})
       for (const bool has_gamma : {false, true})
         EXPECT_EQ(refusal(problem_of(4, d, dtype, has_gamma)), "accepted") << d;
+  for (const std::int64_t d : {1280, 1920, 2560, 4096, 5120})
+    EXPECT_EQ(refusal(problem_of(4, d, DType::fp32)), "accepted") << d;
   EXPECT_EQ(refusal(problem_of(2, 4096)), "accepted");
   EXPECT_EQ(refusal(problem_of(6, 2560)), "accepted");
 }
@@ -37,7 +39,10 @@ TEST(OnePass, LegalSpecsFitTheDeviceAndCoverTheProblem) {
   int legal = 0;
   for (const int n : {1, 2, 3, 4, 6, 8}) {
     for (const std::int64_t d : {8, 64, 200, 1920, 4096, 8000}) {
-      for (const Candidate& candidate : one_pass_candidates(problem_of(n, d))) {
+      std::vector<Candidate> all = one_pass_candidates(problem_of(n, d));
+      for (Candidate& candidate : one_pass_candidates(problem_of(n, d, DType::fp32)))
+        all.push_back(std::move(candidate));
+      for (const Candidate& candidate : all) {
         if (!candidate.legal()) continue;
         ++legal;
         const KernelSpec& spec = candidate.spec;
@@ -65,13 +70,14 @@ TEST(OnePass, LegalSpecsFitTheDeviceAndCoverTheProblem) {
 }
 
 TEST(OnePass, RefusesWithTheReason) {
-  EXPECT_EQ(refusal(problem_of(4, 4096, DType::fp32)),
-            "pre_forward n=4 D=4096 fp32 gamma sm_90a: no kernel of template one_pass fits: x in fp32 has no exact "
-            "product on the tensor cores");
   EXPECT_EQ(
       refusal(problem_of(4, 5129)),
       "pre_forward n=4 D=5129 bf16 gamma sm_90a: no kernel of template one_pass fits: D is 5129, tensor maps need "
       "a multiple of 8");
+  EXPECT_EQ(
+      refusal(problem_of(4, 5130, DType::fp32)),
+      "pre_forward n=4 D=5130 fp32 gamma sm_90a: no kernel of template one_pass fits: D is 5130, tensor maps need "
+      "a multiple of 4");
   Problem older = problem_of(4, 4096);
   older.architecture = {8, 0, 0};
   EXPECT_EQ(refusal(older),
@@ -112,6 +118,13 @@ TEST(OnePass, PanelsAreNarrowOnlyWhereWideOnesDoNotServe) {
     if (candidate.legal() && candidate.spec.panel_columns == 32) {
       EXPECT_EQ(candidate.spec.panels_per_stream % 2, 1);
     }
+}
+
+TEST(OnePass, RowsOfPanelsAreOfAsManyBytesForEveryDtype) {
+  const KernelSpec spec = llvm::cantFail(choose_spec(problem_of(4, 4096, DType::fp32)));
+  EXPECT_EQ(spec.kernel_template, KernelTemplate::one_pass);
+  for (const Candidate& candidate : one_pass_candidates(problem_of(4, 4096, DType::fp32)))
+    EXPECT_EQ(candidate.spec.panel_columns, 32) << "lanes that read at once find their parts in different banks";
 }
 
 TEST(OnePass, LaunchesOneKernelWithAClusterForEachTile) {

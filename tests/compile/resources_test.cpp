@@ -110,7 +110,7 @@ TEST_P(Resources, TheUsualShapeFitsWithTheOlderCompiler) {
     expect_within_budget(compile(NVRTC_12, {op, 4, 4096, DType::bf16, true, false, architecture()}));
 }
 
-// The shapes of models, other n, both 16-bit types, with and without gamma: of all that nothing is kept in local
+// The shapes of models, other n, every dtype, with and without gamma: of all that nothing is kept in local
 // memory.
 class OnePassResources : public testing::TestWithParam<const char*> {
  protected:
@@ -126,7 +126,9 @@ TEST_P(OnePassResources, EveryKindOfKernelFits) {
         Shape{4, 7168, DType::fp16, true}, Shape{4, 5120, DType::bf16, false}, Shape{4, 2560, DType::fp16, true},
         Shape{4, 1920, DType::bf16, true}, Shape{4, 1280, DType::bf16, false}, Shape{2, 4096, DType::bf16, true},
         Shape{6, 2560, DType::bf16, true}, Shape{6, 2560, DType::fp16, true}, Shape{6, 2048, DType::fp16, false},
-        Shape{8, 1024, DType::bf16, true}, Shape{3, 1000, DType::fp16, false}, Shape{1, 512, DType::bf16, true}})
+        Shape{8, 1024, DType::bf16, true}, Shape{3, 1000, DType::fp16, false}, Shape{1, 512, DType::bf16, true},
+        Shape{4, 4096, DType::fp32, true}, Shape{4, 2560, DType::fp32, false}, Shape{4, 1280, DType::fp32, true},
+        Shape{6, 1280, DType::fp32, false}, Shape{8, 1000, DType::fp32, true}, Shape{4, 8192, DType::bf16, false}})
     expect_fits(codegen::KernelTemplate::one_pass, NVRTC_13,
                 {Op::pre_forward, shape.n, shape.d, shape.dtype, shape.has_gamma, false, {}});
 }

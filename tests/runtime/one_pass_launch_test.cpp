@@ -82,6 +82,26 @@ TEST_F(OnePassLaunchTest, EncodesNarrowPanelsInTheirSwizzle) {
   EXPECT_EQ(map.swizzle, CU_TENSOR_MAP_SWIZZLE_64B);
 }
 
+TEST_F(OnePassLaunchTest, EncodesEachDtype) {
+  const EnginePtr engine = make_engine();
+  for (const auto& [dtype, type, columns] :
+       {std::tuple{MHCJIT_FP16, CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 64u},
+        std::tuple{MHCJIT_FP32, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 32u}}) {
+    mhcjit_problem problem = forward_problem;
+    problem.dtype = dtype;
+    const mhcjit_operator* op = prepare(engine, problem);
+    const ForwardCall call(problem, 16, 0);
+    ASSERT_EQ(mhcjit_pre_forward(op, &call.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
+    const fake::TensorMapContent map = content_of(driver().launches().back());
+    const std::uint64_t element_bytes = 128 / columns;
+    EXPECT_EQ(map.type, type);
+    EXPECT_EQ(map.box[0], columns);
+    EXPECT_EQ(map.strides[0], 4u * 256 * element_bytes);
+    EXPECT_EQ(map.strides[1], 256 * element_bytes);
+    EXPECT_EQ(map.swizzle, CU_TENSOR_MAP_SWIZZLE_128B);
+  }
+}
+
 TEST_F(OnePassLaunchTest, EncodesAMapOncePerThread) {
   const EnginePtr engine = make_engine();
   const mhcjit_operator* op = prepare(engine, forward_problem);

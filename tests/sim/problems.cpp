@@ -121,7 +121,7 @@ llvm::Expected<codegen::KernelSpec> parse_spec(std::string_view name, codegen::O
   }
   int tokens_per_tile = 0;
   if (!take_number("c", cluster_size) || !take_number("t", tokens_per_tile)) return bad_name(name);
-  int panel_columns = 64;
+  int panel_columns = 128 / codegen::bytes_of(problem.dtype);
   int row_groups = 1;
   if (take_number("p", panel_columns) && !take_number("g", row_groups)) return bad_name(name);
   llvm::Expected<codegen::KernelSpec> spec =

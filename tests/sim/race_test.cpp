@@ -226,6 +226,14 @@ TEST(OnePassRace, NoneWithRowGroups) {
   EXPECT_EQ(finished.exit_code, 0) << finished.output;
 }
 
+// So do those that multiply x in fp32.
+TEST(OnePassRace, NoneWithFp32) {
+  Program program = one_pass_program();
+  program.arguments = {"n2_d100_fp32_c2_t8_s3", "67"};
+  const Finished finished = run(program, {}, "");
+  EXPECT_EQ(finished.exit_code, 0) << finished.output;
+}
+
 TEST(OnePassRace, SeenWhenNoRoleWaitsForTheOtherBlocks) {
   const Program program = one_pass_program();
   std::vector<std::string> deleted;
