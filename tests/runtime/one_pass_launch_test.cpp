@@ -84,9 +84,8 @@ TEST_F(OnePassLaunchTest, EncodesNarrowPanelsInTheirSwizzle) {
 
 TEST_F(OnePassLaunchTest, EncodesEachDtype) {
   const EnginePtr engine = make_engine();
-  for (const auto& [dtype, type, columns] :
-       {std::tuple{MHCJIT_FP16, CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 64u},
-        std::tuple{MHCJIT_FP32, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 32u}}) {
+  for (const auto& [dtype, type, columns] : {std::tuple{MHCJIT_FP16, CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 64u},
+                                             std::tuple{MHCJIT_FP32, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 32u}}) {
     mhcjit_problem problem = forward_problem;
     problem.dtype = dtype;
     const mhcjit_operator* op = prepare(engine, problem);
