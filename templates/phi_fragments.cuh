@@ -1,10 +1,9 @@
 // phi * gamma as operands of the tensor cores, resident for a whole launch.
 //
-// A row of phi is split into two terms of x's 16-bit type, or of bf16 where x is fp32, high + low, so that products with
-// x keep fp32's accuracy.
-// Eight rows make a block; the blocks of the high terms and then those of the low terms are stacked, and two
-// consecutive blocks are one 16 x 16 A operand. There are as many operands as blocks of eight rows. Of fp16, whose
-// range is narrow, each row is first scaled by a power of two.
+// A row of phi is split into two terms of x's 16-bit type, or of bf16 where x is fp32, high + low, so that products
+// with x keep fp32's accuracy. Eight rows make a block; the blocks of the high terms and then those of the low terms
+// are stacked, and two consecutive blocks are one 16 x 16 A operand. There are as many operands as blocks of eight
+// rows. Of fp16, whose range is narrow, each row is first scaled by a power of two.
 //
 // A warp owns k_steps_per_warp steps of 16 columns, for the rows of its row group. Counted tile by tile, its first
 // phi_register_operands operands stay in registers, the others in shared memory, which so serves every step alike.
@@ -40,8 +39,8 @@ struct PhiFragments {
     return device::load_shared_words<4>(in_shared + (number - register_operands) * operand_bytes);
   }
 
-  // Takes what stands in columns 2q, 2q + 1 (k_half 0) or 2q + 8, 2q + 9 (k_half 1) of a step's operands, of this lane's
-  // row of `block`.
+  // Takes what stands in columns 2q, 2q + 1 (k_half 0) or 2q + 8, 2q + 9 (k_half 1) of a step's operands, of this
+  // lane's row of `block`.
   MHCJIT_DEVICE void set(int step, int block, int k_half, float first, float second) {
     const auto terms = two_terms<Operand>(first, second);
     set_word(step, block, k_half, terms.high);

@@ -64,6 +64,8 @@ struct PreForwardOnePass {
   static constexpr int rows_together = 128 / panel_row_bytes;
   static constexpr int chunks_per_row = panel_row_bytes / 16;
   static constexpr int chunk_columns = 16 / element_bytes;
+  // Of 16 bytes, that a lane of an apply warp works on, as far as its registers go.
+  static constexpr int items_at_once = Spec::apply_registers == 0 || Spec::apply_registers > 64 ? 8 : 2;
   // The bytes of a panel's row from its chunk of 16 bytes on, where the swizzle puts them.
   static MHCJIT_DEVICE int in_panel(int row, int chunk) {
     return row * panel_row_bytes + (chunk ^ row / rows_together % chunks_per_row) * 16;
@@ -571,7 +573,7 @@ MHCJIT_DEVICE void apply_tiles(const PreForwardOnePass<Spec>& plan, const PreFor
     device::barrier_wait_cluster(plan.h_received(slot.index), slot.parity);
     if (thread == 0) plan.arm_h_received(slot.index);
     // Of a wide slice not whole: the places of so many items would not stay in registers.
-#pragma unroll 8
+#pragma unroll Plan::items_at_once
     for (int item = 0; item < Plan::tokens * chunks; item += threads) {
       // Eight lanes read all banks: as many rows of a panel as lie together.
       const int in_rows = (item + thread) % (rows_together * chunks);
