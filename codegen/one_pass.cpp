@@ -99,7 +99,11 @@ int operands_in_registers(const KernelSpec& spec) {
   const int addresses = has_whole_panels(spec) || shares_panels(spec) ? 0 : spec.k_steps_per_warp;
   const int spare = spec.gemm_registers != 0 ? operand + 1 : 0;
   if (left - addresses >= phi_operands(spec) * operand + spare) return phi_operands(spec);
-  const int kept = !shares_panels(spec) ? spec.k_steps_per_warp : is_split(spec.problem) ? 4 * operand : 0;
+  int kept = spec.k_steps_per_warp;
+  if (shares_panels(spec))
+    kept = is_split(spec.problem) ? 4 * operand : 0;
+  else if (spec.row_groups > 1 && spec.problem.dtype == DType::bf16)
+    kept += operand;  // what scales and terms of other dtypes leave
   return (left - kept) / operand - 2;
 }
 

@@ -65,7 +65,7 @@ struct PreForwardOnePass {
   static constexpr int chunks_per_row = panel_row_bytes / 16;
   static constexpr int chunk_columns = 16 / element_bytes;
   // Of 16 bytes, that a lane of an apply warp works on, as far as its registers go.
-  static constexpr int items_at_once = Spec::apply_registers == 0 || Spec::apply_registers > 64 ? 8 : 2;
+  static constexpr int items_at_once = Spec::apply_registers == 0 || Spec::apply_registers > 64 ? 8 : 3;
   // The bytes of a panel's row from its chunk of 16 bytes on, where the swizzle puts them.
   static MHCJIT_DEVICE int in_panel(int row, int chunk) {
     return row * panel_row_bytes + (chunk ^ row / rows_together % chunks_per_row) * 16;
