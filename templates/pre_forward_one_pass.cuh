@@ -30,7 +30,7 @@
 #include <pre_args.cuh>
 #include <pre_coefficients.cuh>
 #include <ring_position.cuh>
-#include <x_part.cuh>
+#include <x_load.cuh>
 
 template <class Spec>
 struct PreForwardOnePass {
@@ -45,8 +45,6 @@ struct PreForwardOnePass {
 
   using Phi = PhiFragments<Spec>;
   using Element = typename Spec::Element;
-  // x in fp32 is read from shared memory by plain loads, and becomes two terms as it is multiplied.
-  static constexpr int x_terms = PartOf<Element>::terms;
   static constexpr int element_bytes = static_cast<int>(sizeof(Element));
   static constexpr int panel_columns = Spec::panel_columns;
   static constexpr int slice = Spec::panels_per_stream * panel_columns;
@@ -77,8 +75,10 @@ struct PreForwardOnePass {
   static MHCJIT_DEVICE int row_group_of(int warp) { return Spec::row_groups == 1 ? 0 : warp / column_groups; }
 
   static constexpr int steps = Spec::k_steps_per_warp;
-  // A load brings one step of 16 tokens, two of 8; of fp32 one.
-  static constexpr int steps_per_load = x_terms == 1 ? 2 / token_groups : 1;
+  // Each row group adds the squares of tokens of its own.
+  static constexpr int own_groups = token_groups / Spec::row_groups;
+  using X = XLoad<Element, token_groups, own_groups, panel_row_bytes>;
+  static constexpr int steps_per_load = X::steps;
 
   // Where a column group's step lies: in which panel, and as which of its steps. A group has whole panels; or, where
   // steps are loaded one by one, as many groups as a panel has steps share panels, each has the same step of all. Then
@@ -97,10 +97,6 @@ struct PreForwardOnePass {
     if constexpr (shares_panels) return column_group % steps_per_panel;
     return static_cast<int>(static_cast<device::u32>(column_group * steps + step) % steps_per_panel);
   }
-
-  // The column of B's operands in which a group's token stands. Lanes that read fp32 at once, of two neighbouring
-  // columns, find rows in different halves of all banks where they are four apart.
-  static MHCJIT_DEVICE int token_of(int column) { return x_terms == 1 ? column : column / 2 + column % 2 * 4; }
 
   // phi travels in items of as many rows as a stage holds, eight at most. The padding puts neighbouring rows into other
   // banks.
@@ -145,11 +141,10 @@ struct PreForwardOnePass {
   static_assert(tokens == 8 || tokens == 16);
   static_assert(token_chunks <= device::warp_size);
   static_assert(stages >= finaliser_warps);
-  static_assert(panel_row_bytes == 128 || (panel_row_bytes == 64 && x_terms == 1));
+  static_assert(panel_row_bytes == 128 || (panel_row_bytes == 64 && X::terms == 1));
   static_assert(Spec::gemm_warps % Spec::row_groups == 0);
   static_assert(k_steps == column_groups * steps);
   static_assert(steps % steps_per_load == 0);
-  // Each row group adds the squares of tokens of its own.
   static_assert(token_groups % Spec::row_groups == 0);
   static_assert(threads == Spec::threads_per_block);
   static_assert(stages >= items_per_block);
@@ -242,9 +237,8 @@ MHCJIT_DEVICE void take_rows(const PreForwardOnePass<Spec>& plan, int column_gro
   const auto read = [&](int step, int k_half) {
     const int panel = Plan::panel_of(column_group, step);
     const int stream = panel % Spec::n;
-    // The columns that the lanes of B's operands have in this place.
-    const int in_step = Plan::x_terms == 1 ? k_half * 8 + pair * 2 : pair * 4 + k_half * 2;
-    const int column = panel / Spec::n * Plan::panel_columns + Plan::step_in_panel(column_group, step) * 16 + in_step;
+    const int column = panel / Spec::n * Plan::panel_columns + Plan::step_in_panel(column_group, step) * 16 +
+                       Plan::X::column_of(pair, k_half);
     auto values = device::load_shared_2(source + (stream * Plan::slice + column) * 4);
     if (!row_exists || (Plan::is_ragged && plan.first_column() + column >= Spec::d)) values = {};
     return values;
@@ -322,95 +316,11 @@ MHCJIT_DEVICE void take_phi(const PreForwardOnePass<Spec>& plan, int column_grou
   let_pass(first_block + Phi::row_blocks, Phi::all_row_blocks);
 }
 
-// x as a gemm warp reads it, of as many steps as a load brings: operands B of each, and the sums of squares.
-template <class Spec, class Element = typename Spec::Element>
-struct XLoad {
-  using Plan = PreForwardOnePass<Spec>;
-  static constexpr int groups = Plan::token_groups;
-  static constexpr int own_groups = groups / Spec::row_groups;  // of which the warp adds the squares
-
-  device::Vector<device::u32, 4> words;
-
-  // What this lane addresses: a row for load_matrices. 16 tokens: a step's two halves of the first eight tokens and
-  // then of the others. 8 tokens: the four halves of two steps.
-  static MHCJIT_DEVICE int row(int lane, int first_group) {
-    return groups == 2 ? (lane / 16 ^ first_group) * 8 + lane % 8 : lane % 8;
-  }
-  static MHCJIT_DEVICE int chunk(int lane) { return groups == 2 ? lane / 8 % 2 : lane / 8; }
-
-  MHCJIT_DEVICE void read(device::SharedAddress x, int) { words = device::load_matrices(x); }
-
-  MHCJIT_DEVICE device::u32 operand(int part, int group, int, int half) const {
-    return words[2 * (group + part) + half];
-  }
-
-  // The squares are the diagonal of x * x^T: rows 0 to 7 from the first group of tokens, 8 to 15 from the second.
-  struct Squares {
-    float sums[4] = {};
-
-    MHCJIT_DEVICE void add(const XLoad& x, int part) {
-#pragma unroll
-      for (int group = 0; group < own_groups; ++group) {
-        device::Vector<device::u32, 4> a = {};
-        a[group] = x.operand(part, group, 0, 0);
-        a[group + 2] = x.operand(part, group, 0, 1);
-        device::multiply_add<Element>(sums, a, a[group], a[group + 2]);
-      }
-    }
-    // Of the group's token in column lane / 4: whether this lane has its sum.
-    static MHCJIT_DEVICE bool is_holder(int lane) { return lane % 4 == lane / 8; }
-    MHCJIT_DEVICE float sum(int lane, int group) const {
-      return lane / 4 % 2 == 0 ? sums[2 * group] : sums[2 * group + 1];
-    }
-  };
-};
-
-// Of fp32 a lane reads four columns of one token, whose squares it adds itself.
-template <class Spec>
-struct XLoad<Spec, float> {
-  using Plan = PreForwardOnePass<Spec>;
-  using Part = PartOf<float>;
-  static constexpr int groups = Plan::token_groups;
-  static constexpr int own_groups = groups / Spec::row_groups;
-
-  typename Part::Type parts[groups];
-  device::u32 operands[groups][Part::terms][2];
-
-  static MHCJIT_DEVICE int row(int lane, int first_group) { return first_group * 8 + Plan::token_of(lane / 4); }
-  static MHCJIT_DEVICE int chunk(int lane) { return lane % 4; }
-
-  // The other group stands behind the first, or before it.
-  MHCJIT_DEVICE void read(device::SharedAddress x, int first_group) {
-    const int distance = (first_group == 0 ? 8 : -8) * Plan::panel_row_bytes;
-#pragma unroll
-    for (int group = 0; group < groups; ++group) {
-      parts[group] = Part::load(x + group * distance);
-      Part::operands(parts[group], operands[group]);
-    }
-  }
-
-  MHCJIT_DEVICE device::u32 operand(int, int group, int term, int half) const { return operands[group][term][half]; }
-
-  struct Squares {
-    float sums[own_groups] = {};
-
-    MHCJIT_DEVICE void add(const XLoad& x, int) {
-#pragma unroll
-      for (int group = 0; group < own_groups; ++group) sums[group] = Part::add_squares(x.parts[group], sums[group]);
-    }
-    static MHCJIT_DEVICE bool is_holder(int lane) { return lane % 4 == 0; }
-    MHCJIT_DEVICE float sum(int, int group) const {
-      const float sum = sums[group] + device::shuffle_xor(sums[group], 1);
-      return sum + device::shuffle_xor(sum, 2);
-    }
-  };
-};
-
 template <class Spec>
 MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp, int lane) {
   using Plan = PreForwardOnePass<Spec>;
   using Phi = PhiFragments<Spec>;
-  using X = XLoad<Spec>;
+  using X = typename Plan::X;
   constexpr int groups = Plan::token_groups;
   const int column_group = Plan::column_group_of(warp);
   const int row_group = Plan::row_group_of(warp);
@@ -449,7 +359,7 @@ MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp,
         for (int tile = 0; tile < Phi::tiles; ++tile) {
           const auto a = phi.operand(step, tile);
           // x's low terms meet phi's high ones, and low ones where an operand has both.
-          const int terms = Phi::has_high_terms(tile) ? Plan::x_terms : 1;
+          const int terms = Phi::has_high_terms(tile) ? X::terms : 1;
 #pragma unroll
           for (int group = 0; group < groups; ++group) {
 #pragma unroll
@@ -467,8 +377,8 @@ MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp,
     const int lane_now = device::lane_index();
     const int result_row = lane_now / 4;
     const int result_pair = lane_now % 4;
-    const device::SharedAddress result = plan.partials(column_group, Plan::token_of(2 * result_pair)) +
-                                         (row_group * Phi::row_blocks * 8 + result_row) * 4;
+    const device::SharedAddress result =
+        plan.partials(column_group, X::token_of(2 * result_pair)) + (row_group * Phi::row_blocks * 8 + result_row) * 4;
 #pragma unroll
     for (int group = 0; group < groups; ++group) {
       const int first_token = (group ^ first_group) * 8;
@@ -479,14 +389,14 @@ MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp,
         for (int e = 0; e < 2; ++e) {
           float sum = sums[block / 2][group][block % 2 * 2 + e] + sums[low / 2][group][low % 2 * 2 + e];
           if constexpr (Phi::scaled) sum *= phi.inverse_scale[block];
-          device::store_shared(result + (first_token + Plan::token_of(e)) * Plan::token_sum_bytes + block * 32, sum);
+          device::store_shared(result + (first_token + X::token_of(e)) * Plan::token_sum_bytes + block * 32, sum);
         }
       }
-      if (group >= X::own_groups) continue;
+      if (group >= Plan::own_groups) continue;
       const float square = squares.sum(lane_now, group);
       if (X::Squares::is_holder(lane_now))
         device::store_shared(
-            plan.partials(column_group, first_token + Plan::token_of(result_row)) + Plan::squares_index * 4, square);
+            plan.partials(column_group, first_token + X::token_of(result_row)) + Plan::squares_index * 4, square);
     }
     device::warp_barrier();
     if (lane_now == 0) device::barrier_arrive(plan.partials_full());
