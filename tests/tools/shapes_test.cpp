@@ -106,7 +106,7 @@ TEST(SizedShapes, TheDefaultIsAFileOfBothOperators) {
   const auto of = [&](Op op) {
     return std::count_if(sized->begin(), sized->end(), [&](const SizedProblem& each) { return each.problem.op == op; });
   };
-  EXPECT_EQ(of(Op::pre_forward), 28);
+  EXPECT_EQ(of(Op::pre_forward), 30);
   EXPECT_EQ(of(Op::pre_backward), 7);
 }
 
