@@ -97,13 +97,14 @@ int operands_in_registers(const KernelSpec& spec) {
   const int scales = spec.problem.dtype == DType::fp16 ? tiles + 2 : 0;
   const int left = available - sums - scales - loop;
   const int addresses = has_whole_panels(spec) || shares_panels(spec) ? 0 : spec.k_steps_per_warp;
+  // Registers that a role asks for come without slack.
   const int spare = spec.gemm_registers != 0 ? operand + 1 : 0;
   if (left - addresses >= phi_operands(spec) * operand + spare) return phi_operands(spec);
   int kept = spec.k_steps_per_warp;
   if (shares_panels(spec))
     kept = is_split(spec.problem) ? 4 * operand : 0;
   else if (spec.row_groups > 1 && spec.problem.dtype == DType::bf16)
-    kept += operand;  // what scales and terms of other dtypes leave
+    kept += operand;  // as much as scales of fp16, or terms of fp32, are counted with
   return (left - kept) / operand - 2;
 }
 
@@ -184,7 +185,7 @@ Candidate candidate(const Problem& problem, int cluster_size, int tokens_per_til
     result.rejected =
         fmt::format("{} steps of 16 columns do not divide among {} warps", k_steps(spec), column_groups(spec));
   else if (phi_operands(spec) > most_operands)
-    result.rejected = fmt::format("{} operands of phi a warp, up to {} are soon compiled and stay in the cache of code",
+    result.rejected = fmt::format("{} operands of phi a warp are long to compile, allowed: up to {}",
                                   phi_operands(spec), most_operands);
   else if (spec.k_steps_per_warp % steps_per_load(spec) != 0)
     result.rejected = fmt::format("{} steps a warp, tiles of 8 tokens load two at a time", spec.k_steps_per_warp);

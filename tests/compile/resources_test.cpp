@@ -128,7 +128,8 @@ TEST_P(OnePassResources, EveryKindOfKernelFits) {
         Shape{6, 2560, DType::bf16, true},  Shape{6, 2560, DType::fp16, true},  Shape{6, 2048, DType::fp16, false},
         Shape{8, 1024, DType::bf16, true},  Shape{3, 1000, DType::fp16, false}, Shape{1, 512, DType::bf16, true},
         Shape{4, 4096, DType::fp32, true},  Shape{4, 2560, DType::fp32, false}, Shape{4, 1280, DType::fp32, true},
-        Shape{6, 1280, DType::fp32, false}, Shape{8, 1000, DType::fp32, true},  Shape{4, 8192, DType::bf16, false}})
+        Shape{6, 1280, DType::fp32, false}, Shape{8, 1000, DType::fp32, true},  Shape{4, 7168, DType::fp32, false},
+        Shape{4, 8192, DType::bf16, false}, Shape{5, 2048, DType::bf16, true},  Shape{6, 1920, DType::bf16, false}})
     expect_fits(codegen::KernelTemplate::one_pass, NVRTC_13,
                 {Op::pre_forward, shape.n, shape.d, shape.dtype, shape.has_gamma, false, {}});
 }
