@@ -63,7 +63,8 @@ bool depends_on_candidates(const codegen::Problem& problem, std::int64_t tokens)
 
 std::vector<codegen::KernelSpec> legal_candidates(const codegen::Problem& problem) {
   std::vector<codegen::KernelSpec> specs;
-  for (const auto kernel_template : {codegen::KernelTemplate::one_pass, codegen::KernelTemplate::portable})
+  for (const auto kernel_template :
+       {codegen::KernelTemplate::one_pass, codegen::KernelTemplate::two_pass, codegen::KernelTemplate::portable})
     for (const codegen::Candidate& candidate : codegen::candidates(problem, kernel_template))
       if (candidate.legal()) specs.push_back(candidate.spec);
   return specs;

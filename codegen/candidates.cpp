@@ -68,6 +68,7 @@ int clusters_at_once(int cluster_size) {
 std::vector<Candidate> candidates(const Problem& problem, KernelTemplate kernel_template) {
   if (kernel_template == KernelTemplate::few_tokens) return few_tokens_candidates(problem);
   if (kernel_template == KernelTemplate::one_pass) return one_pass_candidates(problem);
+  if (kernel_template == KernelTemplate::two_pass) return two_pass_candidates(problem);
   if (problem.op == Op::pre_forward) return portable_forward_candidates(problem);
   // Multiples of 4: the gradients of the logits are read four rows at a time.
   std::vector<Candidate> list;

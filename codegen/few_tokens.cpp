@@ -144,14 +144,19 @@ void add_few_tokens(KernelSpec& spec) {
   spec.few_gemm_warps = best->few_gemm_warps;
   spec.few_chunks_per_warp = best->few_chunks_per_warp;
   spec.few_stages = best->few_stages;
-  // As many tokens as are worked on at once; in place of portable kernels, as often as they take longer.
+  // As many tokens as are worked on at once; in place of two passes, as often as they take longer.
   double waves = 1.0;
-  if (spec.kernel_template == KernelTemplate::portable) {
-    constexpr double launches_clocks = 6000.0;
-    const double chunk_clocks = spec.uses_wgmma != 0 ? 760.0 : 2000.0;  // of 64 columns
-    const double portable_clocks = launches_clocks + chunk_clocks * spec.columns_per_split / 64.0;
-    constexpr double full_groups = 2.0;  // of what launch_cost says
-    waves = std::max(1.0, std::floor(portable_clocks / (full_groups * launch_cost(*best))));
+  if (spec.kernel_template == KernelTemplate::two_pass) {
+    // Fitted to an H200: what each kernel of two passes begins and ends with, and a chunk of 64 columns.
+    constexpr double launches_clocks = 32000.0;
+    constexpr double wgmma_chunk_clocks = 760.0;
+    const double mma_chunk_clocks = spec.problem.dtype == DType::fp32 ? 3600.0 : 2000.0;
+    const int splits = std::max(spec.cluster_size, spec.wide_cluster_size) / spec.row_blocks;
+    const double chunks = static_cast<double>(spec.problem.columns()) / splits / 64.0;
+    const double two_pass_clocks =
+        launches_clocks + chunks * (spec.uses_wgmma != 0 ? wgmma_chunk_clocks : mma_chunk_clocks);
+    constexpr double more_of_full_groups = 4500.0;  // than launch_cost says
+    waves = std::max(1.0, std::floor(two_pass_clocks / (launch_cost(*best) + more_of_full_groups)));
   }
   spec.few_max_tokens = static_cast<std::int64_t>(waves) * tokens_of_group * clusters_at_once(best->few_cluster_size);
 }

@@ -23,6 +23,7 @@ double backward_cost(const KernelSpec& spec) {
 
 double estimated_cost(const KernelSpec& spec) {
   switch (spec.kernel_template) {
+    case KernelTemplate::two_pass: return portable_forward_cost(spec);
     case KernelTemplate::portable:
       return spec.problem.op == Op::pre_forward ? portable_forward_cost(spec) : backward_cost(spec);
     case KernelTemplate::one_pass: return one_pass_cost(spec);
@@ -56,12 +57,16 @@ llvm::Expected<KernelSpec> choose_spec(const Problem& problem, std::optional<Ker
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no kernel of template {} fits: {}", to_string(problem),
                       to_string(*wanted), reason);
   }
-  // Where both fit, their costs are in one unit. The portable one always fits.
-  KernelSpec best = *best_of(problem, KernelTemplate::portable, reason);
+  // Where several fit, their costs are in one unit. The portable one always fits.
+  std::optional<KernelSpec> best = best_of(problem, KernelTemplate::two_pass, reason);
   const std::optional<KernelSpec> one_pass = best_of(problem, KernelTemplate::one_pass, reason);
-  if (one_pass && estimated_cost(*one_pass) < estimated_cost(best)) best = *one_pass;
-  add_few_tokens(best);
-  return best;
+  if (one_pass && (!best || estimated_cost(*one_pass) < estimated_cost(*best))) best = one_pass;
+  if (best) add_few_tokens(*best);
+  // A problem has three kernels at most, which the portable ones of pre_forward are by themselves. What few tokens gain
+  // by a kernel of their own is more than many may lose by the others'.
+  if (best && best->few_max_tokens > 0) return *best;
+  const std::optional<KernelSpec> portable = best_of(problem, KernelTemplate::portable, reason);
+  return best && estimated_cost(*best) < estimated_cost(*portable) ? *best : *portable;
 }
 
 }  // namespace mhcjit::codegen

@@ -14,8 +14,11 @@ namespace mhcjit::codegen {
 namespace {
 
 Grid grid(std::int64_t x, std::int64_t y = 1) { return {static_cast<std::uint32_t>(x), static_cast<std::uint32_t>(y)}; }
+Grid grid_of_clusters(std::int64_t clusters, int cluster_size) {
+  return {static_cast<std::uint32_t>(clusters * cluster_size), 1, static_cast<std::uint32_t>(cluster_size)};
+}
 
-constexpr std::array<std::string_view, 3> template_names = {"portable", "one_pass", "few_tokens"};
+constexpr std::array<std::string_view, 4> template_names = {"portable", "two_pass", "one_pass", "few_tokens"};
 
 constexpr int warp_size = 32;
 constexpr int float_bytes = 4;
@@ -53,6 +56,7 @@ void add_main_constants(const KernelSpec& spec, Constants& list) {
          {"tokens_per_warp", spec.tokens_per_warp},
          {"row_tiles", spec.row_tiles},
          {"row_blocks", spec.row_blocks},
+         {"in_cluster", spec.cluster_size != 0 ? 1 : 0},
          {"k_splits", spec.k_splits},
          {"columns_per_split", spec.columns_per_split},
          {"columns_per_sum", spec.columns_per_sum},
@@ -98,6 +102,9 @@ std::string to_string(const KernelSpec& spec) {
   if (spec.problem.op == Op::pre_backward)
     text += fmt::format(" max_dx_token_blocks={} max_bias_slots={} max_token_splits={}", spec.max_dx_token_blocks,
                         spec.max_bias_slots, spec.max_token_splits);
+  if (spec.kernel_template == KernelTemplate::two_pass)
+    text += fmt::format(" cluster_size={} wide_cluster_size={} wide_max_tokens={}", spec.cluster_size,
+                        spec.wide_cluster_size, spec.wide_max_tokens);
   if (spec.few_max_tokens > 0) text += fmt::format(" few_max_tokens={}", spec.few_max_tokens);
   return text;
 }
@@ -114,13 +121,17 @@ llvm::Expected<KernelTemplate> parse_kernel_template(std::string_view text) {
 namespace {
 
 StagePlan project_stage(const KernelSpec& spec) {
-  if (spec.uses_wgmma == 0)
-    return {Stage::project, "pre_forward_project", "PreForwardProject", spec.blocks_per_multiprocessor,
-            project_smem_bytes(spec)};
-  StagePlan plan = {Stage::project_wgmma, "pre_forward_project_wgmma", "PreForwardProjectWgmma",
-                    spec.blocks_per_multiprocessor, project_smem_bytes(spec)};
-  plan.threads_per_block = project_wgmma_threads(spec);
-  plan.box = {chunk_columns, project_tokens(spec), 1};
+  StagePlan plan = {Stage::project, "pre_forward_project", "PreForwardProject", spec.blocks_per_multiprocessor,
+                    project_smem_bytes(spec)};
+  if (spec.uses_wgmma != 0) {
+    plan.stage = Stage::project_wgmma;
+    plan.name = "pre_forward_project_wgmma";
+    plan.plan = "PreForwardProjectWgmma";
+    plan.threads_per_block = project_wgmma_threads(spec);
+    plan.box = {chunk_columns, project_tokens(spec), 1};
+  }
+  plan.cluster_size = std::max(spec.cluster_size, spec.wide_cluster_size);
+  plan.overlaps_previous = spec.problem.architecture.major >= 9;
   return plan;
 }
 
@@ -136,15 +147,15 @@ std::vector<StagePlan> main_stages(const KernelSpec& spec) {
     return {plan};
   }
   if (problem.op == Op::pre_forward) {
-    // Enough loads of x under way. Of more than eight streams, and of fp32, a thread holds more registers of them.
-    const int apply_blocks = problem.n <= 8 && problem.dtype != DType::fp32 ? 4 : 2;
     std::vector<StagePlan> list = {
         {Stage::pack_phi, "pre_forward_pack_phi", "PreForwardPackPhi", 4, pack_phi_smem_bytes(spec)},
         project_stage(spec),
-        {Stage::apply, "pre_forward_apply", "PreForwardApply", apply_blocks,
-         spec.tokens_per_group_block() * (problem.rows() + 1 + problem.n) * float_bytes},
     };
-    list[1].overlaps_previous = list[2].overlaps_previous = problem.architecture.major >= 9;
+    if (spec.kernel_template == KernelTemplate::two_pass) return list;
+    // Enough loads of x under way. Of more than eight streams, and of fp32, a thread holds more registers of them.
+    const int apply_blocks = problem.n <= 8 && problem.dtype != DType::fp32 ? 4 : 2;
+    list.push_back({Stage::apply, "pre_forward_apply", "PreForwardApply", apply_blocks, apply_smem_bytes(spec)});
+    list.back().overlaps_previous = problem.architecture.major >= 9;
     return list;
   }
   const int phi_columns_per_block = warp_size * std::min(spec.vec_size, 4);
@@ -187,9 +198,13 @@ Grid grid_of(const KernelSpec& spec, Stage stage, std::int64_t tokens) {
   switch (stage) {
     case Stage::pack_phi: return grid(divide_up(packed_columns(spec), spec.pack_columns), packed_rows(spec) / 8);
     case Stage::project:
-    case Stage::project_wgmma: return grid(divide_up(tokens, project_tokens(spec)) * spec.row_blocks, spec.k_splits);
-    case Stage::few_tokens: return grid(few_tokens_groups(spec, tokens) * spec.few_cluster_size);
-    case Stage::one_pass: return grid(divide_up(tokens, spec.tokens_per_tile) * spec.cluster_size);
+    case Stage::project_wgmma: {
+      const std::int64_t tiles = divide_up(tokens, project_tokens(spec));
+      if (spec.cluster_size == 0) return grid(tiles * spec.row_blocks, spec.k_splits);
+      return grid_of_clusters(tiles, spec.cluster_size_for(tokens));
+    }
+    case Stage::few_tokens: return grid_of_clusters(few_tokens_groups(spec, tokens), spec.few_cluster_size);
+    case Stage::one_pass: return grid_of_clusters(divide_up(tokens, spec.tokens_per_tile), spec.cluster_size);
     case Stage::apply: return grid(divide_up(tokens, spec.tokens_per_group_block()));
     case Stage::coefficients: return grid(bias_slots(spec, tokens) / spec.tokens_per_group_block());
     case Stage::dx: {

@@ -13,11 +13,11 @@ namespace mhcjit::codegen {
 
 // The kernels of an operator, in the order of their launches.
 enum class Stage {
-  // pre_forward, portable
+  // pre_forward, portable and two passes
   pack_phi,
   project,
   project_wgmma,  // in its place
-  apply,
+  apply,          // portable alone: of two passes the projection makes the outputs too
   // pre_forward, one pass
   one_pass,
   // pre_forward, few tokens: beside either of the others
@@ -30,10 +30,12 @@ enum class Stage {
   bias,
 };
 
-// The kernels that an operator is made of. Portable: every problem on every architecture. One pass: pre_forward of
-// 16-bit x on devices with clusters. Few tokens: pre_forward on devices with clusters, fast where the launch is most of
-// the time; right for any number of tokens, and mostly a part of a spec of another template.
-enum class KernelTemplate { portable, one_pass, few_tokens };
+// The kernels that an operator is made of. Portable: every problem on every architecture. Two passes: the portable
+// kernels of pre_forward on devices with clusters, where the blocks of a tile of tokens make its outputs as soon as it
+// is projected. One pass: pre_forward on devices with clusters, where phi fits. Few tokens: pre_forward on devices with
+// clusters, fast where the launch is most of the time; right for any number of tokens, and mostly a part of a spec of
+// another template.
+enum class KernelTemplate { portable, two_pass, one_pass, few_tokens };
 
 std::string_view to_string(KernelTemplate kernel_template);
 llvm::Expected<KernelTemplate> parse_kernel_template(std::string_view text);
@@ -50,7 +52,7 @@ struct KernelSpec {
   int row_blocks = 0;         // blocks that share out rows
   int threads_per_token = 0;  // where a group of threads works on one token
 
-  // portable pre_forward
+  // portable pre_forward, two_pass
   int tokens_per_warp = 0;
   int row_tiles = 0;  // of eight rows of phi that a block keeps sums for
   int k_splits = 0;   // ranges of columns that are summed apart
@@ -60,7 +62,7 @@ struct KernelSpec {
   int blocks_per_multiprocessor = 0;  // that multiply, at once
   int uses_wgmma = 0;                 // 1: warp groups multiply, in chunks of columns of one stream
 
-  // portable pre_forward, one_pass
+  // portable pre_forward, two_pass, one_pass
   int pipeline_stages = 0;  // chunks of columns, or tiles of tokens, of x that a block holds
 
   // portable pre_backward
@@ -72,8 +74,14 @@ struct KernelSpec {
   int max_bias_slots = 0;       // groups of tokens that are summed apart for dbias and dalpha
   int max_token_splits = 0;     // ranges of tokens that are summed apart for dphi
 
+  // two_pass, one_pass
+  int cluster_size = 0;  // blocks that share a tile of tokens; of one pass, each a slice of every stream's columns
+
+  // two_pass
+  int wide_cluster_size = 0;         // the same in calls of few tokens, whose tiles do not fill the device
+  std::int64_t wide_max_tokens = 0;  // which are those with no more
+
   // one_pass
-  int cluster_size = 0;       // blocks that share a tile of tokens, each a slice of the columns of every stream
   int tokens_per_tile = 0;    // 8 or 16
   int panel_columns = 0;      // of 128 bytes, or of 64
   int panels_per_stream = 0;  // in a slice
@@ -97,6 +105,9 @@ struct KernelSpec {
   int rows_per_block() const { return rows_per_thread * row_warps; }
   int padded_rows() const { return rows_per_block() * row_blocks; }
   int tokens_per_group_block() const { return threads_per_block / threads_per_token; }
+  int cluster_size_for(std::int64_t tokens) const {
+    return tokens <= wide_max_tokens ? wide_cluster_size : cluster_size;
+  }
 
   auto operator<=>(const KernelSpec&) const = default;
 };
@@ -124,7 +135,7 @@ struct StagePlan {
   int min_blocks_per_multiprocessor = 1;
   int dynamic_smem_bytes = 0;
   int threads_per_block = 0;
-  int cluster_size = 0;            // blocks of x that are launched together; 0: each by itself
+  int cluster_size = 0;            // blocks of x that are launched together, at most; 0: each by itself
   bool is_persistent = false;      // no more blocks than the device runs at once: each steps through the tokens
   TensorBox box = {};              // of the tensor map of x that is its second argument; else empty
   bool overlaps_previous = false;  // begins before the operator's kernel before it has ended, and waits for it itself
@@ -143,6 +154,7 @@ std::vector<StagePlan> stages(const KernelSpec& spec);
 struct Grid {
   std::uint32_t x = 0;
   std::uint32_t y = 1;
+  std::uint32_t cluster_size = 0;  // blocks of x that are launched together; 0: each by itself
 
   bool operator==(const Grid&) const = default;
 };

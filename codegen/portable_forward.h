@@ -1,4 +1,5 @@
-// The portable template of pre_forward, which serves every problem: which of its specs are legal, and what they need.
+// The portable template of pre_forward, which serves every problem, and the template of two passes, which is the same
+// on clusters: which of their specs are legal, and what they need.
 #pragma once
 
 #include <vector>
@@ -12,13 +13,17 @@ namespace mhcjit::codegen {
 // reason. Every problem has a legal one.
 std::vector<Candidate> portable_forward_candidates(const Problem& problem);
 
-// Estimated time over the time that the bytes take which must move, for many tokens.
+// The same for clusters: every size too, where each block has columns, in place of the ranges that fill the device.
+std::vector<Candidate> two_pass_candidates(const Problem& problem);
+
+// Estimated time over the time that the bytes take which must move, for many tokens, of a spec of either.
 double portable_forward_cost(const KernelSpec& spec);
 
-// Shared memory of a block that packs phi, and of one that multiplies. Mirror the templates' plans; each emitted unit
-// asserts that the two agree.
+// Shared memory of a block that packs phi, of one that multiplies, and of one that applies. Mirror the templates'
+// plans; each emitted unit asserts that the two agree.
 int pack_phi_smem_bytes(const KernelSpec& spec);
 int project_smem_bytes(const KernelSpec& spec);
+int apply_smem_bytes(const KernelSpec& spec);
 
 // Columns that a block multiplies at a time.
 inline constexpr int chunk_columns = 64;

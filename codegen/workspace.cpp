@@ -41,10 +41,13 @@ int bias_slots(const KernelSpec& spec, std::int64_t tokens) {
 }
 
 PreForwardWorkspace pre_forward_workspace(const KernelSpec& spec, std::int64_t tokens) {
-  if (spec.kernel_template != KernelTemplate::portable || tokens == 0 || tokens <= spec.few_max_tokens) return {};
+  const bool packs_phi =
+      spec.kernel_template == KernelTemplate::portable || spec.kernel_template == KernelTemplate::two_pass;
+  if (!packs_phi || tokens == 0 || tokens <= spec.few_max_tokens) return {};
   Regions regions;
   PreForwardWorkspace workspace;
-  workspace.partial_sums = regions.add(tokens * spec.k_splits * (spec.problem.rows() + 1));
+  // Of a cluster they are in shared memory.
+  if (spec.cluster_size == 0) workspace.partial_sums = regions.add(tokens * spec.k_splits * (spec.problem.rows() + 1));
   // As many words as columns: two terms of 16 bits each.
   workspace.packed_phi = regions.add(packed_columns(spec) * packed_rows(spec));
   if (spec.problem.dtype == DType::fp16)

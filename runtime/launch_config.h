@@ -19,10 +19,10 @@ class LaunchConfig {
     config_.sharedMemBytes = loaded.dynamic_smem_bytes;
     config_.hStream = stream;
     config_.attrs = attributes_;
-    if (loaded.cluster_size != 0) {
+    if (grid.cluster_size != 0) {
       CUlaunchAttribute& cluster = attributes_[config_.numAttrs++];
       cluster.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
-      cluster.value.clusterDim = {loaded.cluster_size, 1, 1};
+      cluster.value.clusterDim = {grid.cluster_size, 1, 1};
     }
     if (overlaps_previous) {
       CUlaunchAttribute& overlap = attributes_[config_.numAttrs++];

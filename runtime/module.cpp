@@ -34,7 +34,6 @@ llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice devic
                          .kernel = nullptr,
                          .dynamic_smem_bytes = static_cast<std::uint32_t>(plan.dynamic_smem_bytes),
                          .threads_per_block = static_cast<std::uint32_t>(plan.threads_per_block),
-                         .cluster_size = static_cast<std::uint32_t>(plan.cluster_size),
                          .max_blocks = 0,
                          .box = plan.box,
                          .overlaps_previous = plan.overlaps_previous,
@@ -63,7 +62,8 @@ llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice devic
   if (auto error = check(driver.cuKernelGetFunction(&function, loaded.kernel), "loading")) return error;
   if (plan.cluster_size == 0) return loaded;
 
-  LaunchConfig launch(loaded, {loaded.cluster_size, 1}, nullptr, false);
+  const auto cluster_size = static_cast<std::uint32_t>(plan.cluster_size);
+  LaunchConfig launch(loaded, {.x = cluster_size, .cluster_size = cluster_size}, nullptr, false);
   int clusters = 0;
   const CUresult asked = driver.cuOccupancyMaxActiveClusters(&clusters, function, launch.get());
   // Another way to say: none.

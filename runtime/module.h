@@ -18,10 +18,9 @@ struct LoadedKernel {
   CUkernel kernel;
   std::uint32_t dynamic_smem_bytes;
   std::uint32_t threads_per_block;
-  std::uint32_t cluster_size = 0;  // 0: not launched as clusters
-  std::uint32_t max_blocks = 0;    // of a persistent kernel, as many as the device runs at once; 0: no limit
-  bool is_runnable = true;         // false: the device cannot run even one cluster
-  codegen::TensorBox box = {};     // of the tensor map that it takes; empty: it takes none
+  std::uint32_t max_blocks = 0;  // of a persistent kernel, as many as the device runs at once; 0: no limit
+  bool is_runnable = true;       // false: the device cannot run even one cluster
+  codegen::TensorBox box = {};   // of the tensor map that it takes; empty: it takes none
   bool overlaps_previous = false;
   // Numbers of tokens that it serves.
   std::int64_t min_tokens = 0;

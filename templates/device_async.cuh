@@ -100,11 +100,21 @@ MHCJIT_DEVICE int cluster_rank() {
   return static_cast<int>(rank);
 }
 
+// Blocks of the cluster.
+MHCJIT_DEVICE int cluster_blocks() {
+  u32 count;
+  asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(count));
+  return static_cast<int>(count);
+}
+
 // Every thread of the cluster arrives once and then waits once. After the wait it sees what barrier_init_fence stands
 // for, and need not see anything else from before an arrival, which would have to wait for all of that. Called by whole
 // warps.
 MHCJIT_DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
 MHCJIT_DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+
+// Arrives likewise; after the wait, what this thread wrote before it is seen by every thread of the cluster.
+MHCJIT_DEVICE void cluster_arrive_release() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
 
 // An address in the shared memory of some block of the cluster.
 struct ClusterAddress {
@@ -116,6 +126,13 @@ MHCJIT_DEVICE ClusterAddress in_block(SharedAddress address, int rank) {
   ClusterAddress mapped;
   asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(mapped.value) : "r"(address), "r"(rank));
   return mapped;
+}
+
+// Reads from the block that `from` is in, which has not ended.
+MHCJIT_DEVICE float load_cluster(ClusterAddress from) {
+  float value;
+  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(value) : "r"(from.value) : "memory");
+  return value;
 }
 
 // Writes 16 bytes into the block that `to` and `barrier` are in; they count on `barrier`.

@@ -45,7 +45,8 @@ template <class Element, int columns>
 MHCJIT_DEVICE void wgmma(float (*sums)[4], const Vector<u32, 4>& a, SharedAddress b, int row_stride);
 
 // The operand that the instruction takes for B: where it begins, the distance between its halves of eight rows, and
-// that between matrices of neighbouring columns, in units of 16 bytes.
+// that between matrices of neighbouring columns, in units of 16 bytes. Of an address it takes the 18 bits that lie in a
+// block: in a cluster those above have the block's rank.
 #define MHCJIT_WGMMA(element, type, columns, all_sums, a0, a1, a2, a3, b, stride, ...)                                \
   template <>                                                                                                         \
   MHCJIT_DEVICE void wgmma<element, columns>(float(*sums)[4], const Vector<u32, 4>& a, SharedAddress b0,              \
@@ -62,8 +63,8 @@ MHCJIT_DEVICE void wgmma(float (*sums)[4], const Vector<u32, 4>& a, SharedAddres
         "}, b, adds, 1, 1, 0;\n"                                                                                      \
         "}"                                                                                                           \
         : __VA_ARGS__                                                                                                 \
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0 / 16 | static_cast<u32>(row_stride / 16) << 16),         \
-          "r"(128 / 16)                                                                                               \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]),                                                                 \
+          "r"(b0 % (1 << 18) / 16 | static_cast<u32>(row_stride / 16) << 16), "r"(128 / 16)                           \
         : "memory");                                                                                                  \
   }
 #define MHCJIT_SUMS_OF(i) "+f"(sums[i][0]), "+f"(sums[i][1]), "+f"(sums[i][2]), "+f"(sums[i][3])

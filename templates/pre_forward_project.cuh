@@ -3,14 +3,18 @@
 //     partial_sums[t, s, j] = sum over the columns k of split s of x[t, k] * packed_phi[j, k]       j < M
 //     partial_sums[t, s, M] = sum over the columns k of split s of x[t, k]^2
 //
-// Grid:   x = tiles of tokens_per_block tokens * row_blocks, y = k_splits.
+// Where the blocks that share a tile of tokens are a cluster, they make its outputs too (apply_in_cluster.cuh).
+//
+// Grid:   x = tiles of tokens_per_block tokens * row_blocks, y = k_splits; of clusters, x is of all three.
 // Block:  each warp multiplies tokens_per_warp tokens of its own with the block's row_tiles * 8 rows of phi.
 // Shared: pipeline_stages chunks of 64 columns, of x (x_stream.cuh) and of packed phi; each is asked for
-//         pipeline_stages - 1 chunks before it is multiplied.
+//         pipeline_stages - 1 chunks before it is multiplied. Then what apply_in_cluster.cuh needs.
 #pragma once
 
+#include <apply_in_cluster.cuh>
 #include <device_matrix.cuh>
 #include <packed_phi.cuh>
+#include <partial_sums.cuh>
 #include <pre_args.cuh>
 #include <x_stream.cuh>
 
@@ -21,9 +25,10 @@ struct PreForwardProject {
   static constexpr int groups = Spec::tokens_per_warp / 8;  // columns of B operands
   static constexpr int tiles = Spec::row_tiles;
   static constexpr int phi_bytes = Spec::row_tiles * Phi::tile_bytes;  // of a chunk
-  static constexpr int shared_floats = X::shared_floats + Spec::pipeline_stages * phi_bytes / 4;
+  static constexpr int chunk_floats = X::shared_floats + Spec::pipeline_stages * phi_bytes / 4;
+  static constexpr int apply_floats = ApplyInCluster<Spec>::shared_floats;
+  static constexpr int shared_floats = chunk_floats > apply_floats ? chunk_floats : apply_floats;
   static_assert(X::chunk_columns == Phi::chunk_columns);
-  static_assert(Spec::columns_per_split % Phi::chunk_columns == 0);
   static_assert(Spec::row_tiles * Spec::row_blocks * 8 >= Spec::rows);
 };
 
@@ -40,13 +45,15 @@ MHCJIT_DEVICE void pre_forward_project(const PreForwardArgs& args) {
   const int lane = device::thread_index() % device::warp_size;
   const int lane_token = lane / 4;  // of a group; also the lane's row of a tile
   const int quad = lane % 4;
-  const int row_block = static_cast<int>(device::block_index_x() % Spec::row_blocks);
-  const int split = device::block_index_y();
-  const device::i64 block_token = device::block_index_x() / Spec::row_blocks * X::tokens_per_block;
+  using Partials = PartialSums<Spec>;
+  const int row_block = Partials::row_block();
+  const device::i64 block_token = Partials::first_token();
   const int warp_token = warp * Spec::tokens_per_warp;
-  const int first_column = split * Spec::columns_per_split;
-  const int last_column =
-      first_column + Spec::columns_per_split < Spec::columns ? first_column + Spec::columns_per_split : Spec::columns;
+  constexpr int all_chunks = Phi::padded_columns / chunk_columns;
+  constexpr int chunks_per_sum = Spec::scales_phi ? Spec::columns_per_sum / chunk_columns : 1;
+  const int split_columns = Partials::split_chunks(all_chunks, chunks_per_sum) * chunk_columns;
+  const int first_column = Partials::split() * split_columns;
+  const int last_column = first_column + split_columns < Spec::columns ? first_column + split_columns : Spec::columns;
 
   const X x(args, block_token, warp_token, device::shared_base());
   const device::SharedAddress shared_phi = device::shared_base() + X::shared_floats * 4;
@@ -131,21 +138,19 @@ MHCJIT_DEVICE void pre_forward_project(const PreForwardArgs& args) {
   }
 
   device::let_next_kernel_begin();
-  const device::i64 first_token = block_token + warp_token;
-  const device::i64 left = args.tokens - first_token;
+  if constexpr (Partials::in_cluster) device::block_barrier();
+  const Partials partials(args);
+  const device::i64 left = args.tokens - block_token - warp_token;
   const int warp_tokens = left < Spec::tokens_per_warp ? static_cast<int>(left) : Spec::tokens_per_warp;
-  constexpr int token_stride = Spec::k_splits * (Spec::rows + 1);
-  float* result = args.partial_sums + first_token * token_stride + split * (Spec::rows + 1);
 #pragma unroll
   for (int tile = 0; tile < tiles; ++tile) {
-    const int row = (row_block * tiles + tile) * 8 + lane_token;
 #pragma unroll
     for (int group = 0; group < groups; ++group) {
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
         const int token = group * 8 + quad * 2 + e;
-        if (row < Spec::rows && token < warp_tokens)
-          result[token * token_stride + row] = sums[tile][group][e] + sums[tile][group][e + 2];
+        if (token < warp_tokens)
+          partials.set(warp_token + token, tile * 8 + lane_token, sums[tile][group][e] + sums[tile][group][e + 2]);
       }
     }
   }
@@ -154,6 +159,7 @@ MHCJIT_DEVICE void pre_forward_project(const PreForwardArgs& args) {
     float sum = squares[group] + device::shuffle_xor(squares[group], 1);
     sum += device::shuffle_xor(sum, 2);
     const int token = group * 8 + lane_token;
-    if (quad == 0 && row_block == 0 && token < warp_tokens) result[token * token_stride + Spec::rows] = sum;
+    if (quad == 0 && token < warp_tokens) partials.set_square(warp_token + token, sum);
   }
+  if constexpr (Partials::in_cluster) apply_in_cluster<Spec>(args, [] { device::block_barrier(); });
 }

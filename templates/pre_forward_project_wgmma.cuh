@@ -7,63 +7,71 @@
 // Products at nearly twice the rate of those that a warp makes by itself (pre_forward_project.cuh). At each step the
 // tensor cores drop what stands below a sum's last bit: their sums are of columns_per_sum columns, and added in fp32.
 //
-// Grid:   x = tiles of tokens_per_block tokens * row_blocks, y = k_splits.
+// Where the blocks that share a tile of tokens are a cluster, their gemm warps make its outputs too
+// (apply_in_cluster.cuh).
+//
+// Grid:   x = tiles of tokens_per_block tokens * row_blocks, y = k_splits; of clusters, x is of all three.
 // Block:  gemm warps  each multiplies 16 tokens of its own with the block's row_tiles * 8 rows of phi
 //         1 producer  copies chunks of 64 columns of one stream into a ring of stages; the three other warps of its
 //                     group only give up their registers
 // Shared: stages, each a chunk of x, a row of 128 bytes for each token in the 128-byte swizzle, and of packed phi |
-//         barriers.
+//         barriers. In place of the stages, in the end, what apply_in_cluster.cuh needs.
 #pragma once
 
+#include <apply_in_cluster.cuh>
 #include <device_async.cuh>
 #include <device_wgmma.cuh>
 #include <packed_phi.cuh>
+#include <partial_sums.cuh>
 #include <pre_args.cuh>
 #include <ring_position.cuh>
 
 template <class Spec>
 struct PreForwardProjectWgmma {
   using Phi = PackedPhi<Spec>;
+  using Partials = PartialSums<Spec>;
   static constexpr int gemm_warps = Spec::threads_per_block / device::warp_size;
   // Of a thread, together no more than a block of 384 threads begins with: 168 each.
   static constexpr int gemm_registers = 240;
   static constexpr int producer_registers = 24;
-  static constexpr int tokens = gemm_warps * Spec::tokens_per_warp;  // of the block
-  static constexpr int columns = Spec::row_tiles * 16;               // of B: two terms of each row
+  static constexpr int tokens = Partials::tokens;
+  static constexpr int columns = Spec::row_tiles * 16;  // of B: two terms of each row
   static constexpr int stages = Spec::pipeline_stages;
   static constexpr int x_bytes = tokens * 128;
   static constexpr int stage_bytes = x_bytes + Phi::block_bytes;
   static_assert(stage_bytes % 1024 == 0);  // which the swizzle counts from
   static constexpr int barriers_offset = stages * stage_bytes;
-  static constexpr int shared_floats = (barriers_offset + 2 * stages * 8) / 4;
+  static constexpr int barriers = 2 * stages + (Partials::in_cluster ? 1 : 0);
+  static constexpr int shared_floats = (barriers_offset + barriers * 8) / 4;
+  static_assert(ApplyInCluster<Spec>::shared_floats * 4 <= barriers_offset);
   static constexpr int chunks_per_sum = Spec::columns_per_sum / Phi::chunk_columns;
-  static constexpr int chunks_per_split = Spec::columns_per_split / Phi::chunk_columns;
   static constexpr int all_chunks = Phi::padded_columns / Phi::chunk_columns;
   static constexpr int chunks_per_stream = Phi::padded_row_columns / Phi::chunk_columns;
   static_assert(Spec::threads_per_block == 256 && Spec::tokens_per_warp == 16);
-  static_assert(Spec::columns_per_split % Spec::columns_per_sum == 0);
   static_assert(Spec::columns_per_sum % Phi::chunk_columns == 0);
   static_assert(Spec::row_tiles * Spec::row_blocks * 8 >= Spec::rows);
 
   device::SharedAddress base;
   int row_block;
-  int split;
-  int first_chunk;
   int chunks;
+  int first_chunk;
   device::i64 first_token;
 
   MHCJIT_DEVICE PreForwardProjectWgmma()
       : base(device::shared_base()),
-        row_block(static_cast<int>(device::block_index_x() % Spec::row_blocks)),
-        split(device::block_index_y()),
-        first_chunk(split * chunks_per_split),
-        chunks(all_chunks - first_chunk < chunks_per_split ? all_chunks - first_chunk : chunks_per_split),
-        first_token(device::block_index_x() / Spec::row_blocks * tokens) {}
+        row_block(Partials::row_block()),
+        chunks(Partials::split_chunks(all_chunks, chunks_per_sum)),
+        first_chunk(Partials::split() * chunks),
+        first_token(Partials::first_token()) {
+    if (all_chunks - first_chunk < chunks) chunks = all_chunks - first_chunk;
+  }
 
   MHCJIT_DEVICE device::SharedAddress x(int stage) const { return base + stage * stage_bytes; }
   MHCJIT_DEVICE device::SharedAddress phi(int stage) const { return x(stage) + x_bytes; }
   MHCJIT_DEVICE device::SharedAddress full(int stage) const { return base + barriers_offset + stage * 8; }
   MHCJIT_DEVICE device::SharedAddress empty(int stage) const { return full(stages + stage); }
+  // Where the gemm warps meet.
+  MHCJIT_DEVICE device::SharedAddress meeting() const { return full(2 * stages); }
 };
 
 template <class Spec>
@@ -173,23 +181,31 @@ MHCJIT_DEVICE void multiply_chunks(const PreForwardProjectWgmma<Spec>& plan, con
   }
 
   device::let_next_kernel_begin();
+  using Partials = typename Plan::Partials;
+  // Of the gemm warps alone: the producer comes to no barrier of the block.
+  int parity = 0;
+  const auto meet = [&] {
+    device::warp_barrier();
+    if (lane == 0) device::barrier_arrive(plan.meeting());
+    device::barrier_wait(plan.meeting(), parity);
+    parity ^= 1;
+  };
+  if constexpr (Partials::in_cluster) meet();
+  const Partials partials(args);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float square = squares[half] + device::shuffle_xor(squares[half], 1);
     square += device::shuffle_xor(square, 2);
-    const device::i64 token = plan.first_token + warp_token + half * 8 + lane / 4;
-    if (token >= args.tokens) continue;
-    float* result = args.partial_sums + (token * Spec::k_splits + plan.split) * (Spec::rows + 1);
-    if (quad == 0 && plan.row_block == 0) result[Spec::rows] = square;
+    const int token = warp_token + half * 8 + lane / 4;
+    if (plan.first_token + token >= args.tokens) continue;
+    if (quad == 0) partials.set_square(token, square);
 #pragma unroll
     for (int tile = 0; tile < Spec::row_tiles; ++tile) {
 #pragma unroll
-      for (int e = 0; e < 2; ++e) {
-        const int row = (plan.row_block * Spec::row_tiles + tile) * 8 + 2 * quad + e;
-        if (row < Spec::rows) result[row] = totals[tile][2 * half + e];
-      }
+      for (int e = 0; e < 2; ++e) partials.set(token, tile * 8 + 2 * quad + e, totals[tile][2 * half + e]);
     }
   }
+  if constexpr (Partials::in_cluster) apply_in_cluster<Spec>(args, meet);
 }
 
 template <class Spec>
@@ -203,6 +219,7 @@ MHCJIT_DEVICE void pre_forward_project_wgmma(const PreForwardArgs& args, const d
       device::barrier_init(plan.full(stage), 1);
       device::barrier_init(plan.empty(stage), Plan::gemm_warps);
     }
+    if constexpr (Plan::Partials::in_cluster) device::barrier_init(plan.meeting(), Plan::gemm_warps);
     device::barrier_init_fence();
   }
   device::block_barrier();
@@ -212,5 +229,13 @@ MHCJIT_DEVICE void pre_forward_project_wgmma(const PreForwardArgs& args, const d
   } else {
     device::lower_registers<Plan::producer_registers>();
     if (warp == Plan::gemm_warps && lane == 0) produce_chunks(plan, args, x);
+    if constexpr (Plan::Partials::in_cluster) {
+      // What the gemm warps do with the cluster, as far as it wants every thread.
+      device::warp_barrier();
+      device::cluster_arrive();
+      device::cluster_wait();
+      device::cluster_arrive();
+      device::cluster_wait();  // until the others have read what this block has
+    }
   }
 }

@@ -17,9 +17,9 @@ cl::opt<std::string> dtype("dtype", cl::desc("dtype of x: bf16 (default), fp16 o
                            cl::init("bf16"), cl::sub(emit));
 cl::opt<std::string> arch("arch", cl::desc("architecture, such as sm_80 or sm_90a"), cl::value_desc("ARCH"),
                           cl::sub(emit));
-cl::opt<std::string> kernel_template("template",
-                                     cl::desc("portable, one_pass or few_tokens; default: what the library chooses"),
-                                     cl::value_desc("TEMPLATE"), cl::sub(emit));
+cl::opt<std::string> kernel_template(
+    "template", cl::desc("portable, two_pass, one_pass or few_tokens; default: what the library chooses"),
+    cl::value_desc("TEMPLATE"), cl::sub(emit));
 cl::opt<bool> gamma("gamma", cl::desc("the problem has gamma"), cl::sub(emit));
 cl::opt<bool> batch_invariant("batch-invariant", cl::desc("row t has the same bits whatever T is"), cl::sub(emit));
 

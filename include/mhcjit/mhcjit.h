@@ -156,8 +156,8 @@ typedef struct mhcjit_engine_options {
                               file (docs/shapes.md), once a process, compiled or not; NULL: $MHCJIT_RECORD; "": none.
                               A file that cannot be written is a warning to the log */
   const char* kernel_template; /* development: template of the kernels of every problem that it fits, "portable",
-                                  "one_pass" or "few_tokens"; the others are the library's choice. NULL:
-                                  $MHCJIT_TEMPLATE; "": the library's choice for all */
+                                  "two_pass", "one_pass" or "few_tokens"; the others are the library's choice.
+                                  NULL: $MHCJIT_TEMPLATE; "": the library's choice for all */
   const char* remote_url;      /* HTTP server that is asked for what no cache folder has, and sent what is compiled:
                                   "http://HOST:PORT/PATH" or https, below which an entry is PATH/<digest>; NULL:
                                   $MHCJIT_CACHE_REMOTE; "": none. A request takes 2 s at most; after a failure, which is a

@@ -76,6 +76,8 @@ TEST(Heuristic, EveryProblemGetsKernelsThatShareOutT) {
     ASSERT_TRUE(static_cast<bool>(spec));
     if (problem.op == Op::pre_backward) {
       EXPECT_EQ(spec->kernel_template, KernelTemplate::portable);
+    } else {
+      EXPECT_LE(stages(*spec).size(), 3u);
     }
     // At every T the launches are those of one template.
     for (const std::int64_t tokens : {std::int64_t{1}, spec->few_max_tokens, spec->few_max_tokens + 1, max_tokens}) {

@@ -31,7 +31,7 @@ TEST(Emit, MatchesGoldenText) {
             golden("pre_backward_n8_d2048_fp16_gamma"));
   const Problem problem = {Op::pre_forward, 4, 4096, DType::bf16, true, false, hopper};
   EXPECT_EQ(emitted(problem), golden("pre_forward_n4_d4096_bf16_gamma"));
-  for (const KernelTemplate each : {KernelTemplate::portable, KernelTemplate::one_pass})
+  for (const KernelTemplate each : {KernelTemplate::portable, KernelTemplate::two_pass, KernelTemplate::one_pass})
     EXPECT_EQ(emitted(problem, each), golden(fmt::format("pre_forward_n4_d4096_bf16_gamma_{}", to_string(each))));
 }
 

@@ -135,16 +135,19 @@ TEST(OnePass, LaunchesOneKernelWithAClusterForEachTile) {
   EXPECT_TRUE(plans[0].is_persistent);
   EXPECT_EQ(plans[0].box, (TensorBox{spec.panel_columns, spec.tokens_per_tile, spec.problem.n}));
   const std::int64_t T = 3 * spec.tokens_per_tile + 1;
-  EXPECT_EQ(grid_of(spec, Stage::one_pass, T), (Grid{static_cast<std::uint32_t>(4 * spec.cluster_size), 1}));
-  EXPECT_EQ(grid_of(spec, Stage::one_pass, 1), (Grid{static_cast<std::uint32_t>(spec.cluster_size), 1}));
+  const auto cluster_size = static_cast<std::uint32_t>(spec.cluster_size);
+  EXPECT_EQ(grid_of(spec, Stage::one_pass, T), (Grid{4 * cluster_size, 1, cluster_size}));
+  EXPECT_EQ(grid_of(spec, Stage::one_pass, 1), (Grid{cluster_size, 1, cluster_size}));
 }
 
 TEST(KernelTemplate, IsParsedByName) {
-  for (const KernelTemplate one : {KernelTemplate::portable, KernelTemplate::one_pass, KernelTemplate::few_tokens})
+  for (const KernelTemplate one :
+       {KernelTemplate::portable, KernelTemplate::two_pass, KernelTemplate::one_pass, KernelTemplate::few_tokens})
     EXPECT_EQ(llvm::cantFail(parse_kernel_template(to_string(one))), one);
   auto wrong = parse_kernel_template("three_pass");
   ASSERT_FALSE(static_cast<bool>(wrong));
-  EXPECT_EQ(take_failure(wrong.takeError()).text, "template is 'three_pass', allowed: portable, one_pass, few_tokens");
+  EXPECT_EQ(take_failure(wrong.takeError()).text,
+            "template is 'three_pass', allowed: portable, two_pass, one_pass, few_tokens");
 }
 
 }  // namespace

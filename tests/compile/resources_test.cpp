@@ -155,6 +155,17 @@ TEST_P(Resources, ForwardOfEightStreamsFitsWithTheOlderCompiler) {
   expect_within_budget(compile(NVRTC_12, {Op::pre_forward, 8, 2048, DType::bf16, true, false, architecture()}));
 }
 
+// Each kernel that multiplies, launched as clusters, with the shares of registers and of columns that are chosen.
+TEST_P(OnePassResources, EveryKindOfKernelOfTwoPassesFits) {
+  for (const Shape& shape :
+       {Shape{8, 2048, DType::bf16, true}, Shape{8, 2048, DType::fp16, false}, Shape{8, 2048, DType::fp32, true},
+        Shape{10, 1024, DType::bf16, false}, Shape{12, 2048, DType::bf16, true}, Shape{4, 4100, DType::bf16, true},
+        Shape{4, 4100, DType::fp16, true}, Shape{6, 4100, DType::bf16, false}, Shape{4, 127, DType::bf16, true},
+        Shape{7, 4096, DType::bf16, true}, Shape{16, 1024, DType::fp16, false}, Shape{1, 124, DType::bf16, false}})
+    expect_fits(codegen::KernelTemplate::two_pass, NVRTC_13,
+                {Op::pre_forward, shape.n, shape.d, shape.dtype, shape.has_gamma, false, {}});
+}
+
 // One chunk of columns a warp and several, rows that do not fill a block of eight, each dtype, all of phi and a ring.
 TEST_P(OnePassResources, EveryKindOfKernelForFewTokensFits) {
   for (const Shape& shape :

@@ -126,9 +126,34 @@ MHCJIT_ASYNC_VOCABULARY_KERNEL(send) {
   args.pointers.result[thread_of_grid()] = as_bits(value);
 }
 
+// Every thread writes a word to shared memory and reads those of its fellows in all blocks of the cluster, in two
+// rounds.
+MHCJIT_ASYNC_VOCABULARY_KERNEL(load_cluster) {
+  const int blocks = device::cluster_blocks();
+  const int thread = device::thread_index();
+  float value = as_float(args.pointers.a[thread_of_grid()]);
+  for (int round = 0; round < 2; ++round) {
+    device::store_shared(device::shared_base() + data_offset + static_cast<unsigned int>(thread) * 4, value);
+    device::cluster_arrive_release();
+    device::cluster_wait();
+    float sum = 0.0f;
+    for (int from = 0; from < blocks; ++from) {
+      const int fellow = (thread + from + 1) % block_threads;
+      const device::SharedAddress word = device::shared_base() + data_offset + static_cast<unsigned int>(fellow) * 4;
+      sum = device::fma(static_cast<float>(from + 1), device::load_cluster(device::in_block(word, from)), sum);
+    }
+    value = sum;
+    // All have read before any writes again, or ends.
+    device::cluster_arrive_release();
+    device::cluster_wait();
+  }
+  args.pointers.result[thread_of_grid()] = as_bits(value);
+}
+
 // Every kernel above.
 #define MHCJIT_ASYNC_VOCABULARY_KERNELS(F) \
   F(barrier_arrive)                        \
   F(copy_bytes)                            \
   F(copy_box)                              \
-  F(send)
+  F(send)                                  \
+  F(load_cluster)

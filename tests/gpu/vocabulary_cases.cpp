@@ -141,6 +141,11 @@ std::vector<AsyncCase> async_cases() {
     item.operands.count = cluster_size;
     cases.push_back(std::move(item));
   }
+  for (const unsigned cluster_size : {2u, 4u, 8u})
+    cases.push_back({.name = fmt::format("load_cluster among {} blocks", cluster_size),
+                     .kernel = "load_cluster",
+                     .shape = {blocks, 1, vocabulary_threads, 1024 + vocabulary_threads * 4, cluster_size},
+                     .operands = operands_of(random_normals(threads, 11))});
   for (const std::uint32_t swizzle_bytes : {0, 64, 128}) {
     // Rows of 8 elements of padding.
     const BoxedTensor tensor = {{200, 21, 3}, {416, 416 * 21}, {swizzle_bytes == 64 ? 32u : 64u, 8, 2}, swizzle_bytes};

@@ -103,23 +103,24 @@ TEST_F(FallBackTest, AnErrorForTheClusterSizeIsNoClusterToo) {
   expect_warning({"cluster of"});
 }
 
-// Eight streams are too many for one pass: only the kernel for few tokens has clusters.
-TEST_F(FallBackTest, TheKernelForFewTokensGivesWayToo) {
+// Eight streams are too many for one pass.
+TEST_F(FallBackTest, TwoPassesGiveWayToo) {
   const mhcjit_problem wide = {MHCJIT_PRE_FORWARD, 8, 2048, MHCJIT_BF16, 0, 0};
-  ASSERT_EQ(spec(wide).kernel_template, codegen::KernelTemplate::portable);
+  ASSERT_EQ(spec(wide).kernel_template, codegen::KernelTemplate::two_pass);
   ASSERT_GT(spec(wide).few_max_tokens, 0);
   for (const char* wanted : {"", "one_pass"}) {  // which does not fit: the library chooses
     warnings.clear();
     expect_portable(prepare(make_engine(wanted), wide), wide);
-    expect_warning({"pre_forward n=8 D=2048", "pre_forward_few_tokens"});
+    expect_warning({"pre_forward n=8 D=2048", "pre_forward_project_wgmma", "cluster of 8"});
   }
 }
 
 TEST_F(FallBackTest, WhatHasNoClustersStays) {
-  mhcjit_problem odd = forward_problem;
-  odd.d = 127;
+  mhcjit_problem large = forward_problem;
+  large.n = 16;
+  ASSERT_EQ(spec(large).kernel_template, codegen::KernelTemplate::portable);
   const EnginePtr engine = make_engine();
-  prepare(engine, odd);
+  prepare(engine, large);
   prepare(engine, backward_problem);
   prepare(make_engine("portable"), forward_problem);
   EXPECT_EQ(warnings, std::vector<std::string>{});

@@ -160,10 +160,10 @@ TEST_F(OnePassLaunchTest, AllowsLargeClusters) {
 }
 
 TEST_F(OnePassLaunchTest, WhereItDoesNotFitTheLibraryChooses) {
-  const mhcjit_problem odd = {MHCJIT_PRE_FORWARD, 4, 127, MHCJIT_BF16, 0, 0};
+  const mhcjit_problem large = {MHCJIT_PRE_FORWARD, 16, 2048, MHCJIT_BF16, 0, 0};
   const EnginePtr engine = make_engine();
-  const mhcjit_operator* op = prepare(engine, odd);
-  const ForwardCall call(odd, 3, workspace_bytes(op, 3));
+  const mhcjit_operator* op = prepare(engine, large);
+  const ForwardCall call(large, 3, workspace_bytes(op, 3));
   ASSERT_EQ(mhcjit_pre_forward(op, &call.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
   EXPECT_EQ(driver().launches().size(), 3u);
   prepare(engine, backward_problem);
@@ -174,7 +174,7 @@ TEST_F(OnePassLaunchTest, RefusesATemplateThatDoesNotExist) {
   wrong.kernel_template = "three_pass";
   mhcjit_engine* engine = nullptr;
   expect_failure(mhcjit_engine_create(&wrong, &engine), MHCJIT_ERROR_INVALID_ARGUMENT,
-                 {"kernel_template", "three_pass", "portable, one_pass, few_tokens"});
+                 {"kernel_template", "three_pass", "portable, two_pass, one_pass, few_tokens"});
   EXPECT_EQ(engine, nullptr);
 }
 

@@ -12,6 +12,11 @@ using device::SharedAddress;
 SharedAddress barrier(int index) { return device::shared_base() + 8 * static_cast<unsigned>(index); }
 SharedAddress slot(int index) { return device::shared_base() + 256 + 16 * static_cast<unsigned>(index); }
 
+int count(const std::vector<std::string>& texts, std::string_view part) {
+  return static_cast<int>(
+      std::count_if(texts.begin(), texts.end(), [&](const std::string& text) { return contains(text, part); }));
+}
+
 void init_barriers_of_cluster(int count, int arrivals) {
   if (device::thread_index() == 0) {
     for (int i = 0; i < count; ++i) device::barrier_init(barrier(i), arrivals);
@@ -100,6 +105,47 @@ TEST(ClusterBarrier, ReportsALaneThatDoesNotCome) {
   EXPECT_TRUE(contains(fault, "waits at the cluster_arrive cluster_test.cpp:")) << fault;
 }
 
+// Each block reads what all have written.
+TEST(LoadCluster, ReadsWhatBlocksWroteBeforeTheyArrived) {
+  for (const int blocks : {2, 4, 8}) {
+    EXPECT_TRUE(runs_clean(example(64, 256, blocks), [&] {
+      const int thread = device::thread_index();
+      const SharedAddress mine = device::shared_base() + 4 * static_cast<unsigned>(thread);
+      device::store_shared(mine, static_cast<float>(100 * device::cluster_rank() + thread));
+      device::cluster_arrive_release();
+      device::cluster_wait();
+      EXPECT_EQ(device::cluster_blocks(), blocks);
+      for (int rank = 0; rank < blocks; ++rank) {
+        EXPECT_EQ(device::load_cluster(device::in_block(mine, rank)), static_cast<float>(100 * rank + thread));
+      }
+      meet();
+    })) << blocks;
+  }
+}
+
+TEST(LoadCluster, ReportsABlockThatHasEnded) {
+  const std::vector<std::string> all = faults(example(32, 256, 2), [] {
+    device::store_shared(device::shared_base() + 4 * static_cast<unsigned>(device::thread_index()), 1.0f);
+    device::cluster_arrive_release();
+    device::cluster_wait();
+    if (device::cluster_rank() == 0) device::load_cluster(device::in_block(device::shared_base(), 1));
+  });
+  EXPECT_GE(count(all, "comes after the end of block 1"), 10);
+}
+
+TEST(LoadCluster, ReportsAddressesThatAreNone) {
+  const auto fault_of = [](const std::function<void()>& body) {
+    return run(example(32, 256, 2), [&] {
+      meet();
+      if (device::thread_index() == 0) body();
+      meet();
+    });
+  };
+  EXPECT_TRUE(contains(fault_of([] { device::load_cluster({device::shared_base()}); }), "no address that in_block"));
+  EXPECT_TRUE(contains(fault_of([] { device::load_cluster(device::in_block(device::shared_base() + 2, 1)); }),
+                       "not aligned to 4 bytes"));
+}
+
 // A number goes round the blocks, each adds its rank.
 TEST(Send, PassesANumberRoundTheBlocks) {
   for (const int blocks : {2, 4, 8}) {
@@ -179,11 +225,6 @@ std::vector<std::string> faults_of(const OneSend& kernel) {
       if (device::load_shared(slot(0) + 12) != 4.0f) throw Fault("read a wrong value");
     }
   });
-}
-
-int count(const std::vector<std::string>& texts, std::string_view part) {
-  return static_cast<int>(
-      std::count_if(texts.begin(), texts.end(), [&](const std::string& text) { return contains(text, part); }));
 }
 
 TEST(Send, ArrivesWhenTheKernelIsRight) { EXPECT_EQ(count(faults_of({}), ":"), 0); }

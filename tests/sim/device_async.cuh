@@ -82,7 +82,9 @@ inline void copy_fence() {}
 // ---- Clusters -------------------------------------------------------------------------------------------------------
 
 inline int cluster_rank() { return mhcjit::sim::position().cluster_rank; }
+inline int cluster_blocks() { return mhcjit::sim::position().cluster_size; }
 inline void cluster_arrive(const Place& where = Place::current()) { mhcjit::sim::cluster_arrive(where); }
+inline void cluster_arrive_release(const Place& where = Place::current()) { mhcjit::sim::cluster_arrive(where); }
 inline void cluster_wait(const Place& where = Place::current()) { mhcjit::sim::cluster_wait(where); }
 
 struct ClusterAddress {
@@ -91,6 +93,15 @@ struct ClusterAddress {
 
 inline ClusterAddress in_block(SharedAddress address, int rank, const Place& where = Place::current()) {
   return {mhcjit::sim::cluster_address(address, rank, where)};
+}
+
+inline float load_cluster(ClusterAddress from, const Place& where = Place::current()) {
+  const mhcjit::sim::ClusterPlace source = mhcjit::sim::cluster_place(from.value, where);
+  // The blocks of a launch have the same shared memory.
+  const u32 offset = mhcjit::sim::shared_offset("load_cluster", source.address, 4, 4, where);
+  float value;
+  std::memcpy(&value, mhcjit::sim::cluster_memory(source.rank, where) + offset, sizeof(value));
+  return value;
 }
 
 inline void send(ClusterAddress to, const Vector<float, 4>& value, ClusterAddress barrier,

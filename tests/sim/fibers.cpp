@@ -145,6 +145,14 @@ class Cluster {
     if (is_at_once()) products().wait(0);
   }
 
+  const std::byte* cluster_memory(std::uint32_t rank, const Place& where) {
+    const Block& source = blocks_[rank];
+    if (source.finished == threads_per_block_)
+      throw Fault(
+          fmt::format("load_cluster at {} comes after the end of block {} of the cluster", to_string(where), rank));
+    return source.shared.as<std::byte>();
+  }
+
   void cluster_arrive(const Place& where) {
     exchange("cluster_arrive", {}, where);
     Thread& thread = threads_[current_];
@@ -423,6 +431,7 @@ void copy_wait(int pending, const Place&) { running->copies().wait(static_cast<s
 void products_ask(std::function<void()> step) { running->products().ask(std::move(step)); }
 void products_commit() { running->products_commit(); }
 void products_wait(int pending, const Place&) { running->products().wait(static_cast<std::size_t>(pending)); }
+const std::byte* cluster_memory(std::uint32_t rank, const Place& where) { return running->cluster_memory(rank, where); }
 void cluster_arrive(const Place& where) { running->cluster_arrive(where); }
 void cluster_wait(const Place& where) { running->cluster_wait(where); }
 void set_registers(int count, const Place& where) { running->set_registers(count, where); }

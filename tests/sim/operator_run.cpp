@@ -104,7 +104,7 @@ TensorShape shape_of_x(const codegen::Problem& problem, const codegen::TensorBox
 codegen::Grid small_grid(const codegen::KernelSpec& spec, const codegen::StagePlan& stage, std::int64_t tokens) {
   constexpr std::uint32_t tokens_of_group = 16;  // in pre_forward_few_tokens.cuh
   codegen::Grid grid = codegen::grid_of(spec, stage.stage, tokens);
-  const auto cluster_size = static_cast<std::uint32_t>(stage.cluster_size);
+  const std::uint32_t cluster_size = grid.cluster_size;
   const auto groups = (static_cast<std::uint32_t>(tokens) + tokens_of_group - 1) / tokens_of_group;
   if (stage.is_persistent) grid.x = std::min(grid.x, clusters_at_once * cluster_size);
   if (stage.stage == codegen::Stage::few_tokens) grid.x = std::min(grid.x, groups * cluster_size);
@@ -130,7 +130,7 @@ std::string launch(const Operator& op, const Args& args, std::uint64_t seed) {
                            .threads_per_block = stage.threads_per_block,
                            .shared_bytes = static_cast<std::size_t>(stage.dynamic_smem_bytes),
                            .seed = seed,
-                           .cluster_size = std::max(1, stage.cluster_size)};
+                           .cluster_size = std::max(1, static_cast<int>(grid.cluster_size))};
     alignas(64) std::array<std::byte, tensor_map_bytes> map = {};
     if (stage.takes_tensor_map()) {
       std::string refused = encode(shape_of_x(op.spec.problem, stage.box, args), map.data());

@@ -11,8 +11,10 @@ namespace mhcjit::sim {
 namespace {
 
 llvm::Error bad_name(std::string_view name) {
-  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
-                    "problem is '{}', allowed: nN_dD_DTYPE[_gamma][_cC_tT[_pP_gG][_sS]|_wW_rR|_gR[_sS]|_fC_kK]", name);
+  return make_error(
+      MHCJIT_ERROR_INVALID_ARGUMENT,
+      "problem is '{}', allowed: nN_dD_DTYPE[_gamma][_cC_tT[_pP_gG][_sS]|_wW_rR[_cC[_xX]]|_gR[_cC[_xX]][_sS]|_fC_kK]",
+      name);
 }
 
 llvm::Expected<codegen::KernelSpec> one_pass_spec(codegen::Problem problem, int cluster_size, int tokens_per_tile,
@@ -39,23 +41,25 @@ llvm::Expected<codegen::KernelSpec> portable_spec(const codegen::Problem& proble
   return *fewest;
 }
 
-llvm::Expected<codegen::KernelSpec> portable_spec(const codegen::Problem& problem, int tokens_per_warp,
-                                                  int row_blocks) {
-  for (const codegen::Candidate& candidate : candidates(problem, codegen::KernelTemplate::portable))
-    if (candidate.legal() && candidate.spec.tokens_per_warp == tokens_per_warp &&
-        candidate.spec.row_blocks == row_blocks)
-      return candidate.spec;
-  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no portable spec with {} tokens a warp and {} blocks of rows",
-                    to_string(problem), tokens_per_warp, row_blocks);
-}
-
-llvm::Expected<codegen::KernelSpec> wgmma_spec(codegen::Problem problem, int row_blocks) {
-  problem.architecture = {9, 0, 'a'};
-  for (const codegen::Candidate& candidate : candidates(problem, codegen::KernelTemplate::portable))
-    if (candidate.legal() && candidate.spec.uses_wgmma != 0 && candidate.spec.row_blocks == row_blocks)
-      return candidate.spec;
-  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no spec of warp groups with {} blocks of rows",
-                    to_string(problem), row_blocks);
+// Of clusters of that many blocks, or of none; where they are wide, for every T.
+llvm::Expected<codegen::KernelSpec> projection_spec(codegen::Problem problem, bool uses_wgmma, int tokens_per_warp,
+                                                    int row_blocks, int cluster_size, int wide_cluster_size) {
+  if (uses_wgmma || cluster_size != 0) problem.architecture = {9, 0, 'a'};
+  const auto kernel_template =
+      cluster_size != 0 ? codegen::KernelTemplate::two_pass : codegen::KernelTemplate::portable;
+  for (const codegen::Candidate& candidate : candidates(problem, kernel_template))
+    if (candidate.legal() && (candidate.spec.uses_wgmma != 0) == uses_wgmma &&
+        candidate.spec.tokens_per_warp == tokens_per_warp && candidate.spec.row_blocks == row_blocks &&
+        candidate.spec.cluster_size == cluster_size) {
+      codegen::KernelSpec spec = candidate.spec;
+      spec.wide_cluster_size = wide_cluster_size;
+      spec.wide_max_tokens = wide_cluster_size != 0 ? codegen::max_tokens : 0;
+      return spec;
+    }
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
+                    "{}: no {} spec{} with {} tokens a warp, {} blocks of rows and clusters of {}", to_string(problem),
+                    codegen::to_string(kernel_template), uses_wgmma ? " of warp groups" : "", tokens_per_warp,
+                    row_blocks, cluster_size);
 }
 
 llvm::Expected<codegen::KernelSpec> few_tokens_spec(codegen::Problem problem, int cluster_size, int chunks_per_warp) {
@@ -100,17 +104,26 @@ llvm::Expected<codegen::KernelSpec> parse_spec(std::string_view name, codegen::O
 
   int tokens_per_warp = 0;
   int row_blocks = 0;
+  int cluster_size = 0;
+  int wide_cluster_size = 0;
+  const auto take_clusters = [&] {
+    if (take_number("c", cluster_size)) take_number("x", wide_cluster_size);
+  };
   if (take_number("w", tokens_per_warp)) {
-    if (!take_number("r", row_blocks) || !parts.empty()) return bad_name(name);
-    return portable_spec(problem, tokens_per_warp, row_blocks);
+    if (!take_number("r", row_blocks)) return bad_name(name);
+    take_clusters();
+    if (!parts.empty()) return bad_name(name);
+    return projection_spec(problem, /*uses_wgmma=*/false, tokens_per_warp, row_blocks, cluster_size, wide_cluster_size);
   }
   if (take_number("g", row_blocks)) {
-    llvm::Expected<codegen::KernelSpec> spec = wgmma_spec(problem, row_blocks);
+    take_clusters();
+    constexpr int tokens_of_wgmma = 16;
+    llvm::Expected<codegen::KernelSpec> spec =
+        projection_spec(problem, /*uses_wgmma=*/true, tokens_of_wgmma, row_blocks, cluster_size, wide_cluster_size);
     if (!spec || parts.empty()) return spec;
     if (!take_number("s", spec->pipeline_stages) || !parts.empty()) return bad_name(name);
     return spec;
   }
-  int cluster_size = 0;
   int chunks_per_warp = 0;
   if (take_number("f", cluster_size)) {
     if (!take_number("k", chunks_per_warp)) return bad_name(name);

@@ -1,11 +1,15 @@
-// race_check PROBLEM TOKENS [--delete FILE:LINE...]: runs forward on that many tokens, and backward where this program
-// has its kernels, with a thread for each CUDA thread, and lists where the kernels met, arrived or waited, a line each.
+// race_check PROBLEM TOKENS [PROBLEM TOKENS...] [--delete FILE:LINE...]: runs forward on that many tokens, and backward
+// where this program has its kernels, with a thread for each CUDA thread, and lists where the kernels met, arrived or
+// waited, a line each.
 // Built with ThreadSanitizer, which ends the process with exit code 66 when it sees a race. Exit code 67: a fault or a
 // dead lock; 1: the results are wrong; 2: usage. With --delete the kernels run as if nothing stood at those places, and
 // results are not looked at.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <span>
 #include <string_view>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -71,13 +75,19 @@ bool run_all(std::string_view problem, std::int64_t tokens) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const bool deletes = argc >= 5 && std::string_view(argv[3]) == "--delete";
-  if (argc != 3 && !deletes) {
-    fmt::print(stderr, "usage: {} PROBLEM TOKENS [--delete FILE:LINE...]\n", argv[0]);
+  const std::vector<std::string_view> arguments(argv + 1, argv + argc);
+  const auto option = std::ranges::find(arguments, "--delete");
+  const std::span problems(arguments.begin(), option);
+  const bool deletes = option != arguments.end();
+  if (problems.empty() || problems.size() % 2 != 0) {
+    fmt::print(stderr, "usage: {} PROBLEM TOKENS [PROBLEM TOKENS...] [--delete FILE:LINE...]\n", argv[0]);
     return 2;
   }
-  for (int i = 4; i < argc; ++i) mhcjit::sim::delete_barrier(argv[i]);
-  const bool right = run_all(argv[1], std::strtoll(argv[2], nullptr, 10));
+  if (deletes)
+    for (auto place = option + 1; place != arguments.end(); ++place) mhcjit::sim::delete_barrier(std::string(*place));
+  bool right = true;
+  for (std::size_t i = 0; i < problems.size(); i += 2)
+    right = run_all(problems[i], std::strtoll(problems[i + 1].data(), nullptr, 10)) && right;
   for (const std::string& name : mhcjit::sim::barriers_reached()) fmt::print("{}\n", name);
   return right || deletes ? 0 : 1;
 }

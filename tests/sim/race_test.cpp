@@ -70,7 +70,7 @@ std::set<std::string> lines_of(const std::string& text) {
 
 std::vector<Place> places_in(const std::vector<std::filesystem::path>& kernels) {
   static const std::regex calls(
-      R"(device::((block_barrier|warp_barrier|barrier_(arrive|arrive_expect|wait|wait_cluster)|cluster_(arrive|wait)|copy_wait<.*>|wgmma_wait(<.*>|_for))\(.*))");
+      R"(device::((block_barrier|warp_barrier|barrier_(arrive|arrive_expect|wait|wait_cluster)|cluster_(arrive|arrive_release|wait)|copy_wait<.*>|wgmma_wait(<.*>|_for))\(.*))");
   static const std::regex functions(R"(^\s*MHCJIT_DEVICE [^(]*\b(\w+)\()");
   std::vector<Place> places;
   for (const std::filesystem::path& file : kernels) {
@@ -144,13 +144,25 @@ Program few_tokens_program() {
   return {"few_tokens", MHCJIT_RACE_CHECK, {"n4_d64_bf16_gamma_f2_k1_s3", "13"}, {templates / few_tokens}};
 }
 
+// A block that ends while another still reads what it has: bad luck that a run does not have. And what the producer
+// does because the hardware wants it, as of one pass.
+const Unseen end_of_applying = {"apply_in_cluster", "cluster_wait();  // until"};
+const std::vector<Unseen> unseen_in_project_wgmma = {
+    end_of_applying, {"pre_forward_project_wgmma", "cluster_wait()"}, {"pre_forward_project_wgmma", "warp_barrier()"}};
+
 std::vector<Program> programs() {
-  return {{"portable", MHCJIT_RACE_CHECK, {"n1_d264_fp16_gamma", "3"}, portable_kernels()},
+  // Those that multiply also as clusters.
+  return {{"portable",
+           MHCJIT_RACE_CHECK,
+           {"n1_d264_fp16_gamma", "3", "n1_d100_bf16_w16_r1_c2", "13"},
+           portable_kernels(),
+           {end_of_applying}},
           few_tokens_program(),
           {"project_wgmma",
            MHCJIT_RACE_CHECK,
-           {"n1_d264_bf16_gamma_g1_s2", "3"},
-           {templates / project_wgmma, templates / "pre_forward_apply.cuh"}},
+           {"n1_d264_bf16_gamma_g1_s2", "3", "n4_d120_bf16_gamma_g1_c2_s2", "13"},
+           {templates / project_wgmma, templates / "pre_forward_apply.cuh", templates / "apply_in_cluster.cuh"},
+           unseen_in_project_wgmma},
           one_pass_program(),
           {"ring", MHCJIT_RING_RACE_CHECK, {}, {MHCJIT_RING_KERNEL}}};
 }
@@ -194,6 +206,13 @@ TEST_P(Race, SeenWhenAnyBarrierWaitOrArrivalIsDeleted) {
     SCOPED_TRACE(place.name + " in " + place.function + ": " + place.call);
     expect_seen(GetParam(), {place.name});
   }
+}
+
+TEST_P(Race, UnseenPlacesAreInTheKernels) {
+  const std::vector<Place> places = places_in(GetParam().kernels);
+  for (const Unseen& unseen : GetParam().unseen)
+    EXPECT_TRUE(std::ranges::any_of(places, [&](const Place& place) { return unseen.contains(place); }))
+        << unseen.function << ": " << unseen.call;
 }
 
 INSTANTIATE_TEST_SUITE_P(, Race, ::testing::ValuesIn(programs()),
@@ -242,14 +261,6 @@ TEST(OnePassRace, SeenWhenNoRoleWaitsForTheOtherBlocks) {
       deleted.push_back(place.name);
   ASSERT_EQ(deleted.size(), waits_for_blocks.size());
   expect_seen(program, deleted);
-}
-
-TEST(OnePassRace, UnseenPlacesAreInTheKernel) {
-  const Program program = one_pass_program();
-  const std::vector<Place> places = places_in(program.kernels);
-  for (const Unseen& unseen : program.unseen)
-    EXPECT_TRUE(std::ranges::any_of(places, [&](const Place& place) { return unseen.contains(place); }))
-        << unseen.function << ": " << unseen.call;
 }
 
 }  // namespace

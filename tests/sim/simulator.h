@@ -95,6 +95,9 @@ void products_commit();
 // For all batches but the `pending` youngest.
 void products_wait(int pending, const Place& where);
 
+// The shared memory of the block of this rank, which has not ended.
+const std::byte* cluster_memory(std::uint32_t rank, const Place& where);
+
 void cluster_arrive(const Place& where);
 void cluster_wait(const Place& where);
 

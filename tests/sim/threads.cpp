@@ -262,6 +262,14 @@ void products_wait(int pending, const Place& where) {
   if (!is_deleted(where)) this_thread.products.wait(static_cast<std::size_t>(pending));
 }
 
+const std::byte* cluster_memory(std::uint32_t rank, const Place& where) {
+  const ThreadBlock& source = this_thread.cluster->blocks[rank];
+  if (source.finished.load(std::memory_order_relaxed) == this_thread.cluster->launch.threads_per_block)
+    throw Fault(
+        fmt::format("load_cluster at {} comes after the end of block {} of the cluster", to_string(where), rank));
+  return source.shared.as<std::byte>();
+}
+
 void cluster_arrive(const Place& where) {
   if (std::exchange(this_thread.has_arrived, true))
     throw Fault(fmt::format("second cluster_arrive at {} without a cluster_wait between", to_string(where)));

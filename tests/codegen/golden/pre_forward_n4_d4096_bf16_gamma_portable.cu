@@ -14,6 +14,7 @@ struct PreForwardPackPhiSpec {
   static constexpr int tokens_per_warp = 16;
   static constexpr int row_tiles = 3;
   static constexpr int row_blocks = 1;
+  static constexpr int in_cluster = 0;
   static constexpr int k_splits = 2;
   static constexpr int columns_per_split = 8192;
   static constexpr int columns_per_sum = 2048;
@@ -46,6 +47,7 @@ struct PreForwardProjectWgmmaSpec {
   static constexpr int tokens_per_warp = 16;
   static constexpr int row_tiles = 3;
   static constexpr int row_blocks = 1;
+  static constexpr int in_cluster = 0;
   static constexpr int k_splits = 2;
   static constexpr int columns_per_split = 8192;
   static constexpr int columns_per_sum = 2048;
@@ -79,6 +81,7 @@ struct PreForwardApplySpec {
   static constexpr int tokens_per_warp = 16;
   static constexpr int row_tiles = 3;
   static constexpr int row_blocks = 1;
+  static constexpr int in_cluster = 0;
   static constexpr int k_splits = 2;
   static constexpr int columns_per_split = 8192;
   static constexpr int columns_per_sum = 2048;
@@ -89,7 +92,7 @@ struct PreForwardApplySpec {
 };
 
 static_assert(sizeof(PreForwardArgs) == 128);
-static_assert(PreForwardApply<PreForwardApplySpec>::shared_floats * sizeof(float) == 116);
+static_assert(PreForwardApply<PreForwardApplySpec>::shared_floats * sizeof(float) == 20);
 
 extern "C" __global__ void __launch_bounds__(256, 4)
 mhcjit_pre_forward_apply(const __grid_constant__ PreForwardArgs args) {
