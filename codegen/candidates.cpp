@@ -58,6 +58,13 @@ Candidate backward_candidate(const Problem& problem, int rows_per_thread, int ro
 
 }  // namespace
 
+bool has_clusters(const Architecture& architecture) { return architecture.major == 9 || architecture.major == 10; }
+
+std::string clusters_unsupported(const Architecture& architecture) {
+  if (has_clusters(architecture)) return "";
+  return fmt::format("it needs clusters: sm_90, sm_100 and sm_103, not {}", to_string(architecture));
+}
+
 int clusters_at_once(int cluster_size) {
   // The driver's answers for an H100: as of groups of multiprocessors, two of 18, five of 16 and one of 8, that a
   // cluster cannot cross, and of eight multiprocessors that stand in pairs.

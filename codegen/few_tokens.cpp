@@ -39,8 +39,7 @@ int registers_of_thread(const KernelSpec& spec) {
 std::string unsupported(const Problem& problem) {
   if (problem.op != Op::pre_forward) return "it is a template of pre_forward";
   if (problem.d % 4 != 0) return fmt::format("D is {}, a lane copies four columns at a time", problem.d);
-  if (problem.architecture.major != 9 && problem.architecture.major != 10)
-    return fmt::format("it needs clusters: sm_90, sm_100 and sm_103, not {}", to_string(problem.architecture));
+  if (auto reason = clusters_unsupported(problem.architecture); !reason.empty()) return reason;
   if (sum_chunks(problem) > warp_size)
     return fmt::format("the sums of {} rows, four to a lane, are more than a warp has lanes for", problem.rows());
   return "";
@@ -151,7 +150,7 @@ void add_few_tokens(KernelSpec& spec) {
     constexpr double launches_clocks = 32000.0;
     constexpr double wgmma_chunk_clocks = 760.0;
     const double mma_chunk_clocks = spec.problem.dtype == DType::fp32 ? 3600.0 : 2000.0;
-    const int splits = std::max(spec.cluster_size, spec.wide_cluster_size) / spec.row_blocks;
+    const int splits = spec.widest_cluster_size() / spec.row_blocks;
     const double chunks = static_cast<double>(spec.problem.columns()) / splits / 64.0;
     const double two_pass_clocks =
         launches_clocks + chunks * (spec.uses_wgmma != 0 ? wgmma_chunk_clocks : mma_chunk_clocks);

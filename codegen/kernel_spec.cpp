@@ -130,7 +130,7 @@ StagePlan project_stage(const KernelSpec& spec) {
     plan.threads_per_block = project_wgmma_threads(spec);
     plan.box = {chunk_columns, project_tokens(spec), 1};
   }
-  plan.cluster_size = std::max(spec.cluster_size, spec.wide_cluster_size);
+  plan.cluster_size = spec.widest_cluster_size();
   plan.overlaps_previous = spec.problem.architecture.major >= 9;
   return plan;
 }

@@ -1,6 +1,7 @@
 // What was chosen for a problem: every compile-time constant of its kernels.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -105,6 +106,7 @@ struct KernelSpec {
   int rows_per_block() const { return rows_per_thread * row_warps; }
   int padded_rows() const { return rows_per_block() * row_blocks; }
   int tokens_per_group_block() const { return threads_per_block / threads_per_token; }
+  int widest_cluster_size() const { return std::max(cluster_size, wide_cluster_size); }
   int cluster_size_for(std::int64_t tokens) const {
     return tokens <= wide_max_tokens ? wide_cluster_size : cluster_size;
   }

@@ -13,7 +13,6 @@ namespace {
 constexpr int warp_size = 32;
 constexpr int helper_warps = 4;      // producer, reducer, two finalisers
 constexpr int wide_row_bytes = 128;  // of a panel
-constexpr int max_cluster_size = 16;
 constexpr int max_stages = 8;
 
 // How a block's warps share out the work, and the registers. Over all warps these are no more than the block is
@@ -114,8 +113,7 @@ std::string unsupported(const Problem& problem) {
   constexpr int map_bytes = 16;
   if (problem.d % (map_bytes / bytes_of(problem.dtype)) != 0)
     return fmt::format("D is {}, tensor maps need a multiple of {}", problem.d, map_bytes / bytes_of(problem.dtype));
-  const bool has_clusters = problem.architecture.major == 9 || problem.architecture.major == 10;
-  if (!has_clusters || problem.architecture.suffix == 0)
+  if (!has_clusters(problem.architecture) || problem.architecture.suffix == 0)
     return fmt::format("it needs clusters and registers that move between warps: sm_90a, sm_100a and sm_103a, not {}",
                        to_string(problem.architecture));
   return "";

@@ -14,7 +14,6 @@ constexpr int warp_size = 32;
 constexpr int threads_per_block = 256;
 constexpr int warps = threads_per_block / warp_size;
 constexpr int steps_per_chunk = 4;
-constexpr int max_cluster_size = 16;
 // Ranges of columns of a cluster: as few as fill a device with the usual tokens, or many.
 constexpr int narrow_splits = 2;
 constexpr int wide_splits = 8;
@@ -90,8 +89,7 @@ int cluster_smem_bytes(const KernelSpec& spec) {
 std::string cluster_unsupported(const KernelSpec& spec) {
   const Problem& problem = spec.problem;
   if (problem.op != Op::pre_forward) return "it is a template of pre_forward";
-  if (problem.architecture.major != 9 && problem.architecture.major != 10)
-    return fmt::format("it needs clusters: sm_90, sm_100 and sm_103, not {}", to_string(problem.architecture));
+  if (auto reason = clusters_unsupported(problem.architecture); !reason.empty()) return reason;
   if (spec.k_splits * spec.row_blocks != spec.cluster_size)
     return fmt::format("{} columns are too few for {} ranges of whole chunks", problem.columns(),
                        spec.cluster_size / spec.row_blocks);
