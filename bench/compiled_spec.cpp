@@ -1,10 +1,10 @@
 #include "bench/compiled_spec.h"
 
-#include "oracle/parallel.h"
 #include "runtime/compiler.h"
 #include "runtime/kernel_units.h"
 #include "runtime/template_set.h"
 #include "support/error.h"
+#include "support/threads.h"
 
 namespace mhcjit::bench {
 namespace {
@@ -25,7 +25,7 @@ llvm::Expected<std::vector<cache::CompiledKernel>> compile(runtime::Compiler& co
 std::vector<CompiledSpec> compile_specs(std::span<const codegen::KernelSpec> specs, unsigned jobs) {
   runtime::Compiler compiler("", {});
   std::vector<CompiledSpec> compiled(specs.size());
-  oracle::parallel_for(static_cast<std::int64_t>(specs.size()), jobs, [&](std::int64_t i) {
+  parallel_for(static_cast<std::int64_t>(specs.size()), jobs, [&](std::int64_t i) {
     const auto at = static_cast<std::size_t>(i);
     compiled[at].spec = specs[at];
     auto kernels = compile(compiler, specs[at]);

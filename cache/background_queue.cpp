@@ -1,36 +1,19 @@
 #include "cache/background_queue.h"
 
 #include <condition_variable>
-#include <csignal>
 #include <deque>
 #include <mutex>
-#include <system_error>
-#include <thread>
 #include <utility>
 
-#include <pthread.h>
 #include <unistd.h>
+
+#include "support/threads.h"
 
 namespace mhcjit::cache {
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-class AllSignalsBlocked {
- public:
-  AllSignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old_);
-  }
-  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
-  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
-  ~AllSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &old_, nullptr); }
-
- private:
-  sigset_t old_ = {};
-};
 
 }  // namespace
 
@@ -44,14 +27,7 @@ struct BackgroundQueue::State {
 
   // Under the mutex. False in a process that is at its limit of threads.
   bool start() {
-    if (thread.joinable()) return true;
-    const AllSignalsBlocked inherited_by_the_thread;
-    try {
-      thread = std::thread([this] { run(); });
-      return true;
-    } catch (const std::system_error&) {
-      return false;
-    }
+    return thread.count() == 1 || thread.start([this] { run(); });
   }
 
   void run() {
@@ -78,7 +54,7 @@ struct BackgroundQueue::State {
   std::size_t bytes = 0;  // of the items and of the job that is running
   bool ending = false;
   Clock::time_point end;
-  std::thread thread;
+  Threads thread;  // one; waited for first
 };
 
 BackgroundQueue::BackgroundQueue(QueueLimits limits) : state_(std::make_unique<State>(limits)) {}
@@ -94,7 +70,6 @@ BackgroundQueue::~BackgroundQueue() {
     state_->end = Clock::now() + state_->limits.drain_time;
   }
   state_->changed.notify_all();
-  if (state_->thread.joinable()) state_->thread.join();
 }
 
 bool BackgroundQueue::push(Job job, std::size_t bytes) {

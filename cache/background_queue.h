@@ -21,7 +21,7 @@ struct QueueLimits {
 // signal of the process. In a child after a fork there is no thread: every push() is refused, and the end is free.
 class BackgroundQueue {
  public:
-  // `time_left`: how long the job may take from now.
+  // `time_left`: how long the job may take from now. It must not throw.
   using Job = std::function<void(std::chrono::milliseconds time_left)>;
 
   explicit BackgroundQueue(QueueLimits limits = {});

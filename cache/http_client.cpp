@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <new>
 
 #include <pthread.h>
 
@@ -56,7 +57,11 @@ std::size_t take_body(char* bytes, std::size_t, std::size_t count, void* into) {
     received.too_long = true;
     return 0;
   }
-  received.body.append(bytes, count);
+  try {
+    received.body.append(bytes, count);
+  } catch (const std::bad_alloc&) {
+    return 0;  // libcurl is C: nothing may be thrown through it
+  }
   return count;
 }
 

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <utility>
 
 #include "cache/disk_cache.h"
@@ -76,9 +77,14 @@ void RemoteStore::publish(const CacheKey& key, const Entry& entry) {
     return;
   }
   const std::size_t bytes = file->size();
-  const bool queued = queue_.push([this, digest = key.digest(), file = std::move(*file)](
-                                      std::chrono::milliseconds time_left) { upload(digest, file, time_left); },
-                                  bytes);
+  auto job = [this, digest = key.digest(), file = std::move(*file)](std::chrono::milliseconds time_left) {
+    try {
+      upload(digest, file, time_left);
+    } catch (const std::bad_alloc&) {
+      ++upload_drops_;
+    }
+  };
+  const bool queued = queue_.push(std::move(job), bytes);
   if (!queued) ++upload_drops_;
 }
 

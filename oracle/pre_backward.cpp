@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <span>
 
-#include "oracle/parallel.h"
 #include "oracle/pre.h"
+#include "support/threads.h"
 
 namespace mhcjit::oracle {
 namespace {

@@ -1,35 +1,12 @@
 #include "runtime/compiler.h"
 
-#include <algorithm>
-#include <atomic>
-#include <future>
-#include <thread>
-
 #include <llvm/ADT/STLExtras.h>
-#include <llvm/ADT/STLFunctionalExtras.h>
 
 #include "runtime/settings.h"
 #include "support/error.h"
+#include "support/threads.h"
 
 namespace mhcjit::runtime {
-namespace {
-
-// Calls `job` for 0 to `count` - 1, on this thread and on others where there are cores for them.
-void at_the_same_time(std::size_t count, llvm::function_ref<void(std::size_t)> job) {
-  std::atomic<std::size_t> next = 0;
-  const auto work = [&] {
-    for (std::size_t i = next++; i < count; i = next++) job(i);
-  };
-  const std::size_t threads = std::min<std::size_t>(count, std::thread::hardware_concurrency());
-  // Without a policy: in a process that is at its limit of threads, this one does the work.
-  std::vector<std::future<void>> others;
-  for (std::size_t i = 1; i < threads; ++i) others.push_back(std::async(work));
-  work();
-  for (std::future<void>& other : others) other.get();
-}
-
-}  // namespace
-
 // Only a success is kept: NVRTC may be installed while the process runs.
 llvm::Expected<NvrtcLocation> Compiler::location() {
   const std::lock_guard lock(mutex_);
@@ -72,7 +49,8 @@ llvm::Expected<std::vector<CompileOutput>> Compiler::compile(llvm::ArrayRef<Comp
   auto nvrtc = Nvrtc::load(*found);
   if (!nvrtc) return nvrtc.takeError();
   std::vector<std::optional<llvm::Expected<CompileOutput>>> outputs(requests.size());
-  at_the_same_time(requests.size(), [&](std::size_t i) { outputs[i].emplace((*nvrtc)->compile(requests[i])); });
+  parallel_for(static_cast<std::int64_t>(requests.size()), 0,
+               [&](std::int64_t i) { outputs[i].emplace((*nvrtc)->compile(requests[i])); });
 
   std::vector<CompileOutput> compiled;
   std::optional<Failure> first;

@@ -13,20 +13,18 @@ std::string name_of(const codegen::Problem& problem) {
 
 }  // namespace
 
-CpuOperator::CpuOperator(const codegen::Problem& problem, CpuThreads& threads)
-    : Operator(problem, name_of(problem)), threads_(threads) {}
+CpuOperator::CpuOperator(const codegen::Problem& problem, int threads)
+    : Operator(problem, name_of(problem)), threads_(static_cast<unsigned>(threads)) {}
 
 std::size_t CpuOperator::needed_workspace(std::int64_t T) const { return cpu::workspace_bytes(problem(), T); }
 
-llvm::Error CpuOperator::check_usable(const TensorArguments&) const { return threads_.check_not_forked(); }
-
 llvm::Error CpuOperator::launch(const mhcjit_pre_forward_args& args, void*) const {
-  if (args.T > 0) cpu::pre_forward(problem(), args, threads_.pool());
+  if (args.T > 0) cpu::pre_forward(problem(), args, threads_);
   return llvm::Error::success();
 }
 
 llvm::Error CpuOperator::launch(const mhcjit_pre_backward_args& args, void*) const {
-  cpu::pre_backward(problem(), args, threads_.pool());
+  cpu::pre_backward(problem(), args, threads_);
   return llvm::Error::success();
 }
 

@@ -28,8 +28,7 @@ llvm::Error check_not_capturing(const DriverApi& driver, CUstream stream) {
 
 }  // namespace
 
-Engine::Engine(const Settings& settings)
-    : settings_(settings), builder_(settings), cpu_threads_(settings.cpu_threads) {}
+Engine::Engine(const Settings& settings) : settings_(settings), builder_(settings) {}
 
 llvm::Expected<const Operator*> Engine::prepare(const mhcjit_problem& problem, mhcjit_device device, void* stream) {
   switch (device) {
@@ -48,7 +47,7 @@ llvm::Expected<const Operator*> Engine::prepare_on_cpu(const mhcjit_problem& pro
   auto made = operators_.get_or_create(key, [&]() -> llvm::Expected<OperatorPtr> {
     auto checked = codegen::from_public(problem, {});
     if (!checked) return checked.takeError();
-    return std::make_shared<CpuOperator>(*checked, cpu_threads_);
+    return std::make_shared<CpuOperator>(*checked, settings_.cpu_threads);
   });
   if (!made) return made.takeError();
   return made->get();

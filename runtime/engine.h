@@ -15,7 +15,6 @@
 
 #include "cache/single_flight.h"
 #include "runtime/builder.h"
-#include "runtime/cpu_threads.h"
 #include "runtime/driver_api.h"
 #include "runtime/module.h"
 #include "runtime/operator.h"
@@ -75,7 +74,6 @@ class Engine {
 
   const Settings settings_;
   Builder builder_;
-  CpuThreads cpu_threads_;
   std::atomic<const DriverApi*> driver_ = nullptr;  // once initialised
   cache::SingleFlight<OperatorKey, OperatorPtr> operators_;
   mutable std::mutex fallbacks_mutex_;

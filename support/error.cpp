@@ -1,6 +1,9 @@
 #include "support/error.h"
 
+#include <new>
 #include <system_error>
+
+#include <llvm/Support/ErrorHandling.h>
 
 namespace mhcjit {
 namespace {
@@ -23,6 +26,13 @@ class StatusError : public llvm::ErrorInfo<StatusError> {
 };
 
 char StatusError::ID = 0;
+
+// LLVM's containers take memory from malloc, and end the process where it has none. Where they are told otherwise they
+// throw what the others throw. This file is in every program that uses them: none of their failures is without it.
+[[maybe_unused]] const bool containers_throw = [] {
+  llvm::install_bad_alloc_error_handler([](void*, const char*, bool) { throw std::bad_alloc(); });
+  return true;
+}();
 
 }  // namespace
 

@@ -1,7 +1,9 @@
 // mhcjit: doctor, emit, warmup, run, make-inputs, bench and the cache commands.
 #include <algorithm>
 #include <cstdio>
+#include <exception>
 #include <new>
+#include <string_view>
 #include <vector>
 
 #include <llvm/ADT/STLExtras.h>
@@ -78,7 +80,7 @@ std::string help(const Command& command) {
 }
 
 // The only place that writes to stdout.
-int print(const std::string& text, int exit_code) {
+int print(std::string_view text, int exit_code) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return exit_code;
   say("cannot write to stdout");
   return exit_failed;
@@ -88,6 +90,10 @@ std::string to_text(llvm::json::Object json) {
   std::string text;
   llvm::raw_string_ostream(text) << llvm::formatv("{0:2}", llvm::json::Value(std::move(json))) << "\n";
   return text;
+}
+
+bool asks_for_json(int argc, char** argv) {
+  return std::any_of(argv, argv + argc, [](std::string_view word) { return word == "--json" || word == "-json"; });
 }
 
 int fail(const Failure& failure, bool json) {
@@ -110,10 +116,9 @@ std::vector<std::string> join_command(int argc, char** argv) {
   return arguments;
 }
 
-int run_main(int argc, char** argv) {
+int run_main(int argc, char** argv, bool json) {
   const std::vector<std::string> joined = join_command(argc, argv);
   const std::vector<llvm::StringRef> arguments(joined.begin(), joined.end());
-  const bool json = llvm::is_contained(arguments, "--json") || llvm::is_contained(arguments, "-json");
   const Command* command = arguments.empty() ? nullptr : find_command(arguments.front());
   if (llvm::is_contained(arguments, "--help") || llvm::is_contained(arguments, "-h"))
     return print(command != nullptr ? help(*command) : overview(), exit_ok);
@@ -146,14 +151,26 @@ int run_main(int argc, char** argv) {
   return print(json ? to_text(std::move(report->json)) : report->text, report->exit_code);
 }
 
+// Needs no memory of its own.
+int fail_without_memory(bool json) {
+  std::fputs("mhcjit: host memory ran out; free some, or raise the limit of this process\n", stderr);
+  return print(json ? R"({"error": {"code": "MHCJIT_ERROR_OUT_OF_MEMORY", )"
+                      R"("text": "host memory ran out; free some, or raise the limit of this process"}})"
+                      "\n"
+                    : "",
+               exit_failed);
+}
+
 }  // namespace
 }  // namespace mhcjit::tools
 
 int main(int argc, char** argv) {
+  const bool json = mhcjit::tools::asks_for_json(argc, argv);
   try {
-    return mhcjit::tools::run_main(argc, argv);
+    return mhcjit::tools::run_main(argc, argv, json);
   } catch (const std::bad_alloc&) {
-    std::fputs("mhcjit: host memory ran out\n", stderr);
-    return mhcjit::tools::exit_failed;
+    return mhcjit::tools::fail_without_memory(json);
+  } catch (const std::exception& exception) {
+    return mhcjit::tools::fail({MHCJIT_ERROR_INTERNAL, exception.what()}, json);
   }
 }

@@ -4,10 +4,12 @@
 #include <condition_variable>
 #include <cstdio>
 #include <mutex>
-#include <thread>
 
 #include <unistd.h>
 
+#include <llvm/ADT/ScopeExit.h>
+
+#include "support/threads.h"
 #include "tools/command.h"
 #include "tools/engine.h"
 #include "tools/warmup_progress.h"
@@ -89,16 +91,19 @@ class Run {
 
   // A thread's whole work.
   void work() {
+    // Also where memory runs out: watch() counts on it.
+    const auto last = llvm::make_scope_exit([this] {
+      const std::lock_guard lock(mutex_);
+      ++idle_;
+      changed_.notify_one();
+    });
     Worker worker(request_.cache_folder);
     for (std::size_t index = next_++; index < outcomes_.size() && !interrupted_; index = next_++)
       finish(index, worker.compile(request_.problems[index]));
-    const std::lock_guard lock(mutex_);
-    ++idle_;
-    changed_.notify_one();
   }
 
   // Shows progress until `threads` are done.
-  void watch(int threads) {
+  void watch(std::size_t threads) {
     const auto style = ::isatty(STDERR_FILENO) != 0 ? WarmupProgress::Style::bar : WarmupProgress::Style::lines;
     WarmupProgress progress(style, steady_clock::now());
     std::unique_lock lock(mutex_);
@@ -133,7 +138,7 @@ class Run {
   std::atomic<std::size_t> next_ = 0;
   std::mutex mutex_;
   std::condition_variable changed_;
-  int idle_ = 0;
+  std::size_t idle_ = 0;
   WarmupCounts counts_;
   std::vector<WarmupOutcome> outcomes_;
 };
@@ -142,11 +147,12 @@ class Run {
 
 std::vector<WarmupOutcome> run_warmup(const WarmupRequest& request, const std::atomic<bool>& interrupted) {
   Run run(request, interrupted);
-  std::vector<std::thread> threads;
-  threads.reserve(request.jobs);
-  for (int job = 0; job < request.jobs; ++job) threads.emplace_back([&run] { run.work(); });
-  run.watch(request.jobs);
-  for (std::thread& thread : threads) thread.join();
+  Threads threads;
+  while (threads.count() < static_cast<std::size_t>(request.jobs) && threads.start([&run] { run.work(); })) {
+  }
+  if (threads.count() == 0) run.work();
+  run.watch(threads.count());
+  threads.join();
   return run.take();
 }
 

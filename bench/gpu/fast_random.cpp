@@ -4,9 +4,9 @@
 #include <cstring>
 #include <numbers>
 
-#include "oracle/parallel.h"
 #include "oracle/storage.h"
 #include "support/half.h"
+#include "support/threads.h"
 
 namespace mhcjit::gpu {
 namespace {
@@ -69,7 +69,7 @@ void upload_tokens(const TokenTensor& tensor, std::int64_t tokens, const DeviceB
   for (std::int64_t first = 0; first < tokens; first += piece_tokens) {
     const std::int64_t count = std::min(piece_tokens, tokens - first);
     piece.resize(static_cast<std::size_t>(count) * row_bytes);
-    oracle::parallel_for(count, 0, [&](std::int64_t i) {
+    parallel_for(count, 0, [&](std::int64_t i) {
       write_token(tensor, first + i, std::span(piece).subspan(static_cast<std::size_t>(i) * row_bytes, row_bytes));
     });
     buffer.upload(piece, static_cast<std::size_t>(first) * row_bytes);

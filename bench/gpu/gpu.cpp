@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 
 #include "codegen/problem.h"
-#include "oracle/parallel.h"
+#include "support/threads.h"
 
 namespace mhcjit::gpu {
 namespace {
@@ -85,7 +85,7 @@ const mhcjit_operator* prepare(mhcjit_engine* engine, const mhcjit_problem& prob
 }
 
 void compile_all(mhcjit_engine* engine, const Gpu& gpu, std::span<const mhcjit_problem> problems) {
-  oracle::parallel_for(static_cast<std::int64_t>(problems.size()), 0, [&](std::int64_t i) {
+  parallel_for(static_cast<std::int64_t>(problems.size()), 0, [&](std::int64_t i) {
     mhcjit_compile(engine, &problems[static_cast<std::size_t>(i)], gpu.architecture.c_str(), nullptr);
   });
 }

@@ -3,8 +3,6 @@
 
 #include <cstdint>
 
-#include <llvm/Support/ThreadPool.h>
-
 #include "codegen/problem.h"
 #include "mhcjit/mhcjit.h"
 
@@ -25,6 +23,6 @@ struct Backward {
 };
 
 // dphi, dgamma, dalpha and dbias, those that are wanted, from the logit gradients of all tokens.
-void parameter_gradients(const Backward& backward, llvm::ThreadPoolInterface& pool);
+void parameter_gradients(const Backward& backward, unsigned threads);
 
 }  // namespace mhcjit::runtime::cpu

@@ -2,8 +2,8 @@
 
 #include "runtime/cpu/backward.h"
 #include "runtime/cpu/elements.h"
-#include "runtime/cpu/parallel.h"
 #include "runtime/cpu/tiling.h"
+#include "support/threads.h"
 
 namespace mhcjit::runtime::cpu {
 namespace {
@@ -98,13 +98,13 @@ void write_empty_sums(const codegen::Problem& problem, const mhcjit_pre_backward
 
 }  // namespace
 
-void parameter_gradients(const Backward& backward, llvm::ThreadPoolInterface& pool) {
+void parameter_gradients(const Backward& backward, unsigned threads) {
   const mhcjit_pre_backward_args& args = backward.args;
   if (args.T == 0) return write_empty_sums(backward.problem, args);
   const bool wants_weights = args.dphi != nullptr || args.dgamma != nullptr;
   const std::int64_t blocks = wants_weights ? blocks_of(backward.problem.columns(), columns_per_block) : 0;
   // The last item is the small gradients.
-  parallel_for(pool, blocks + 1, [&](std::int64_t block) {
+  parallel_for(blocks + 1, threads, [&](std::int64_t block) {
     if (block < blocks) {
       weight_gradients(backward, block * columns_per_block);
     } else {

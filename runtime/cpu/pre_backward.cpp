@@ -2,9 +2,9 @@
 
 #include "runtime/cpu/backward.h"
 #include "runtime/cpu/elements.h"
-#include "runtime/cpu/parallel.h"
 #include "runtime/cpu/pre_cpu.h"
 #include "runtime/cpu/tiling.h"
+#include "support/threads.h"
 
 namespace mhcjit::runtime::cpu {
 namespace {
@@ -108,14 +108,13 @@ std::size_t workspace_bytes(const codegen::Problem& problem, std::int64_t T) {
   return static_cast<std::size_t>(T) * static_cast<std::size_t>(problem.rows()) * sizeof(float);
 }
 
-void pre_backward(const codegen::Problem& problem, const mhcjit_pre_backward_args& args,
-                  llvm::ThreadPoolInterface& pool) {
+void pre_backward(const codegen::Problem& problem, const mhcjit_pre_backward_args& args, unsigned threads) {
   const Backward backward{problem, args};
-  parallel_for(pool, blocks_of(args.T, tokens_per_tile), [&](std::int64_t block) {
+  parallel_for(blocks_of(args.T, tokens_per_tile), threads, [&](std::int64_t block) {
     const std::int64_t first = block * tokens_per_tile;
     backward_of_tile(backward, first, std::min(tokens_per_tile, args.T - first));
   });
-  parameter_gradients(backward, pool);
+  parameter_gradients(backward, threads);
 }
 
 }  // namespace mhcjit::runtime::cpu

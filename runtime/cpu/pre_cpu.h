@@ -7,14 +7,11 @@
 // workspace_bytes() and is aligned to 16. Optional pointers may be null as mhcjit/mhcjit.h says. Beside the workspace
 // only fixed scratch on the stack of each thread is used, below 64 KiB.
 //
-// Threads: any number of callers may share one pool, and a pool of one thread runs everything on the caller's own. A
-// call waits only for work that it started itself.
+// `threads` is that of parallel_for() in support/threads.h: 1 runs everything on the caller's own, 0 on one a core.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-
-#include <llvm/Support/ThreadPool.h>
 
 #include "codegen/problem.h"
 #include "mhcjit/mhcjit.h"
@@ -24,10 +21,9 @@ namespace mhcjit::runtime::cpu {
 // Forward needs none; backward keeps M floats a token, the gradient at the logits.
 std::size_t workspace_bytes(const codegen::Problem& problem, std::int64_t T);
 
-void pre_forward(const codegen::Problem& problem, const mhcjit_pre_forward_args& args, llvm::ThreadPoolInterface& pool);
+void pre_forward(const codegen::Problem& problem, const mhcjit_pre_forward_args& args, unsigned threads);
 
 // With T == 0, parameter gradients that are overwritten become zero.
-void pre_backward(const codegen::Problem& problem, const mhcjit_pre_backward_args& args,
-                  llvm::ThreadPoolInterface& pool);
+void pre_backward(const codegen::Problem& problem, const mhcjit_pre_backward_args& args, unsigned threads);
 
 }  // namespace mhcjit::runtime::cpu

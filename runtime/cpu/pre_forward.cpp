@@ -2,9 +2,9 @@
 #include <cmath>
 
 #include "runtime/cpu/elements.h"
-#include "runtime/cpu/parallel.h"
 #include "runtime/cpu/pre_cpu.h"
 #include "runtime/cpu/tiling.h"
+#include "support/threads.h"
 
 namespace mhcjit::runtime::cpu {
 namespace {
@@ -72,9 +72,8 @@ void collapse(const codegen::Problem& problem, const mhcjit_pre_forward_args& ar
 
 }  // namespace
 
-void pre_forward(const codegen::Problem& problem, const mhcjit_pre_forward_args& args,
-                 llvm::ThreadPoolInterface& pool) {
-  parallel_for(pool, blocks_of(args.T, tokens_per_tile), [&](std::int64_t block) {
+void pre_forward(const codegen::Problem& problem, const mhcjit_pre_forward_args& args, unsigned threads) {
+  parallel_for(blocks_of(args.T, tokens_per_tile), threads, [&](std::int64_t block) {
     const std::int64_t first = block * tokens_per_tile;
     Tile tile{.first = first, .count = std::min(tokens_per_tile, args.T - first)};
     project(problem, args, tile);

@@ -13,8 +13,8 @@
 
 #include "bench/gpu/fast_random.h"
 #include "gpu_test.h"
-#include "oracle/parallel.h"
 #include "oracle/storage.h"
+#include "support/threads.h"
 
 namespace mhcjit::gpu {
 namespace {
@@ -36,7 +36,7 @@ std::int64_t unwritten(const DeviceBuffer& buffer) {
     const std::vector<std::byte> piece = buffer.download(offset, std::min(piece_bytes, buffer.size() - offset));
     constexpr std::int64_t step = 1 << 20;
     const auto bytes = static_cast<std::int64_t>(piece.size());
-    oracle::parallel_for((bytes + step - 1) / step, 0, [&](std::int64_t block) {
+    parallel_for((bytes + step - 1) / step, 0, [&](std::int64_t block) {
       std::int64_t found = 0;
       constexpr auto size = static_cast<std::int64_t>(sizeof(Bits));
       for (std::int64_t i = block * step; i + size <= std::min(bytes, (block + 1) * step); i += size) {

@@ -3,8 +3,6 @@
 #include <cstring>
 #include <thread>
 
-#include <llvm/Support/ThreadPool.h>
-
 #include "codegen/problem.h"
 #include "runtime/cpu/pre_cpu.h"
 #include "tests/runtime/fake_gpu.h"
@@ -37,8 +35,7 @@ TEST_F(CpuApiTest, BackwardGivesTheOperatorsBits) {
   mhcjit_pre_backward_args direct = call.args;
   direct.dphi = expected_dphi.data();
   direct.dalpha = expected_dalpha.data();
-  llvm::DefaultThreadPool pool(llvm::hardware_concurrency(1));
-  runtime::cpu::pre_backward(*codegen::from_public(backward_problem, {}), direct, pool);
+  runtime::cpu::pre_backward(*codegen::from_public(backward_problem, {}), direct, 1);
 
   ASSERT_EQ(mhcjit_pre_backward(op, &call.args, nullptr), MHCJIT_SUCCESS) << mhcjit_last_error();
   EXPECT_EQ(std::memcmp(call.args.dphi, expected_dphi.data(), expected_dphi.size() * 4), 0);

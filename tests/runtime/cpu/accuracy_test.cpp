@@ -8,15 +8,15 @@ namespace mhcjit::runtime::cpu {
 namespace {
 
 constexpr mhcjit_dtype dtypes[] = {MHCJIT_BF16, MHCJIT_FP16, MHCJIT_FP32};
+constexpr unsigned threads = 2;
 constexpr double deviations[] = {0.05, 1.0, 20.0};
 
 void expect_matches_oracle(const oracle::RandomOptions& options) {
-  llvm::DefaultThreadPool pool(llvm::hardware_concurrency(2));
   const CpuCase c(options);
   const oracle::Forward reference = oracle::pre_forward(options.shape, c.inputs);
-  const Tensors forward = run_forward(c, pool);
+  const Tensors forward = run_forward(c, threads);
   expect_within_bounds(c, forward, reference);
-  const Tensors backward = run_backward(c, forward, pool);
+  const Tensors backward = run_backward(c, forward, threads);
   expect_within_bounds(c, backward, oracle::pre_backward(options.shape, c.inputs, reference, c.gradients));
 }
 
@@ -73,40 +73,38 @@ TEST(CpuAccuracy, HoldsForLongSums) {
 }
 
 TEST(CpuAccuracy, AnAbsentOutputGradientCountsAsZero) {
-  llvm::DefaultThreadPool pool(llvm::hardware_concurrency(2));
   for (const mhcjit_dtype dtype : dtypes) {
     const CpuCase all_present(
         {.shape = {.T = 13, .n = 4, .D = 127, .has_gamma = true}, .dtype = dtype, .seed = 41, .x_std = 20.0});
-    const Tensors forward = run_forward(all_present, pool);
+    const Tensors forward = run_forward(all_present, threads);
     CpuCase none = all_present;
     for (auto absent :
          {&oracle::OutputGradients::dh_in, &oracle::OutputGradients::dh_post, &oracle::OutputGradients::dh_res}) {
       CpuCase c = all_present;
       (c.gradients.*absent).clear();
       (none.gradients.*absent).clear();
-      expect_within_bounds(c, run_backward(c, forward, pool), oracle_backward(c));
+      expect_within_bounds(c, run_backward(c, forward, threads), oracle_backward(c));
     }
     // With a reference of zeros only zeros pass.
-    expect_within_bounds(none, run_backward(none, forward, pool), oracle_backward(none));
+    expect_within_bounds(none, run_backward(none, forward, threads), oracle_backward(none));
   }
 }
 
 TEST(CpuAccuracy, AccumulatesIntoExistingGradients) {
-  llvm::DefaultThreadPool pool(llvm::hardware_concurrency(2));
   for (const mhcjit_dtype dtype : dtypes) {
     const oracle::RandomOptions options{
         .shape = {.T = 13, .n = 4, .D = 127, .has_gamma = true}, .dtype = dtype, .seed = 51};
     const CpuCase c(options);
-    const Tensors forward = run_forward(c, pool);
+    const Tensors forward = run_forward(c, threads);
     // Existing gradients of the size of the new ones: those of another problem.
     oracle::RandomOptions other_options = options;
     other_options.seed = 52;
     const CpuCase other(other_options);
-    const Tensors existing = run_backward(other, run_forward(other, pool), pool);
+    const Tensors existing = run_backward(other, run_forward(other, threads), threads);
 
     for (const bool dx_only : {true, false}) {
       const Tensors result = run_backward(
-          c, forward, pool,
+          c, forward, threads,
           {.unwanted = {}, .initial = existing, .accumulate_dx = dx_only, .accumulate_parameters = !dx_only});
       oracle::Backward reference = oracle_backward(c);
       const auto add_existing = [&](const std::string& name, std::vector<double>& sum) {

@@ -1,4 +1,4 @@
-// The bits of a result must depend on the inputs alone: not on the number of threads, the other callers of the pool,
+// The bits of a result must depend on the inputs alone: not on the number of threads, other callers,
 // the neighbours of a token, or which other outputs are wanted. And what is not asked for must not be written.
 #include <cmath>
 #include <thread>
@@ -26,35 +26,27 @@ std::vector<std::string> differences(const Tensors& a, const Tensors& b) {
 class CpuBits : public testing::TestWithParam<mhcjit_dtype> {
  protected:
   CpuCase case_{odd_options(GetParam())};
-  llvm::DefaultThreadPool pool_{llvm::hardware_concurrency(1)};
-  Tensors forward_ = run_forward(case_, pool_);
-  Tensors backward_ = run_backward(case_, forward_, pool_);
+  Tensors forward_ = run_forward(case_, 1);
+  Tensors backward_ = run_backward(case_, forward_, 1);
 };
 
 TEST_P(CpuBits, DoNotDependOnTheNumberOfThreads) {
   for (const unsigned threads : {2u, 3u, 8u}) {
-    llvm::ThreadPoolStrategy strategy;
-    strategy.ThreadsRequested = threads;
-    strategy.Limit = false;
-    llvm::DefaultThreadPool pool(strategy);
-    EXPECT_EQ(differences(run_forward(case_, pool), forward_), std::vector<std::string>());
-    EXPECT_EQ(differences(run_backward(case_, forward_, pool), backward_), std::vector<std::string>());
+    EXPECT_EQ(differences(run_forward(case_, threads), forward_), std::vector<std::string>());
+    EXPECT_EQ(differences(run_backward(case_, forward_, threads), backward_), std::vector<std::string>());
   }
 }
 
-TEST_P(CpuBits, DoNotDependOnOtherCallersOfThePool) {
-  for (const unsigned pool_threads : {1u, 3u}) {
-    llvm::ThreadPoolStrategy strategy;
-    strategy.ThreadsRequested = pool_threads;
-    llvm::DefaultThreadPool shared(strategy);
+TEST_P(CpuBits, DoNotDependOnOtherCallers) {
+  for (const unsigned threads : {1u, 3u}) {
     std::vector<std::vector<std::string>> found(4);
     {
       std::vector<std::jthread> callers;
       for (std::vector<std::string>& names : found) {
-        callers.emplace_back([this, &shared, &names] {
+        callers.emplace_back([this, threads, &names] {
           for (int repeat = 0; repeat < 3; ++repeat) {
-            for (std::string& name : differences(run_forward(case_, shared), forward_)) names.push_back(name);
-            for (std::string& name : differences(run_backward(case_, forward_, shared), backward_)) {
+            for (std::string& name : differences(run_forward(case_, threads), forward_)) names.push_back(name);
+            for (std::string& name : differences(run_backward(case_, forward_, threads), backward_)) {
               names.push_back(name);
             }
           }
@@ -69,9 +61,9 @@ TEST_P(CpuBits, OfATokenDoNotDependOnTOrItsPlace) {
   const std::int64_t T = case_.options.shape.T;
   for (const auto& [first, count] : {std::pair<std::int64_t, std::int64_t>{0, 1}, {60, 1}, {5, 13}, {11, 50}}) {
     const CpuCase part = case_.tokens(first, count);
-    const Tensors part_forward = run_forward(part, pool_);
+    const Tensors part_forward = run_forward(part, 1);
     Tensors alone = part_forward;
-    alone["dx"] = run_backward(part, part_forward, pool_).at("dx");
+    alone["dx"] = run_backward(part, part_forward, 1).at("dx");
     Tensors together = forward_;
     together["dx"] = backward_.at("dx");
     for (auto& [name, bytes] : together) {
@@ -86,17 +78,16 @@ TEST_P(CpuBits, OfATokenDoNotDependOnTOrItsPlace) {
 
 TEST_P(CpuBits, DoNotDependOnWhichOutputsAreWanted) {
   for (const char* name : {"inv_rms", "h_mix", "h_pre"}) {
-    EXPECT_EQ(differences(run_forward(case_, pool_, {name}), forward_), std::vector<std::string>()) << name;
+    EXPECT_EQ(differences(run_forward(case_, 1, {name}), forward_), std::vector<std::string>()) << name;
   }
-  EXPECT_EQ(differences(run_forward(case_, pool_, {"inv_rms", "h_mix", "h_pre"}), forward_),
-            std::vector<std::string>());
+  EXPECT_EQ(differences(run_forward(case_, 1, {"inv_rms", "h_mix", "h_pre"}), forward_), std::vector<std::string>());
   const std::set<std::string> all = {"dx", "dphi", "dgamma", "dalpha", "dbias"};
   for (const std::string& name : all) {
-    const Tensors without = run_backward(case_, forward_, pool_, {.unwanted = {name}, .initial = {}});
+    const Tensors without = run_backward(case_, forward_, 1, {.unwanted = {name}, .initial = {}});
     EXPECT_EQ(differences(without, backward_), std::vector<std::string>()) << name;
     std::set<std::string> others = all;
     others.erase(name);
-    const Tensors alone = run_backward(case_, forward_, pool_, {.unwanted = others, .initial = {}});
+    const Tensors alone = run_backward(case_, forward_, 1, {.unwanted = others, .initial = {}});
     EXPECT_EQ(alone.at(name), backward_.at(name)) << name;
   }
 }
@@ -104,16 +95,15 @@ TEST_P(CpuBits, DoNotDependOnWhichOutputsAreWanted) {
 TEST_P(CpuBits, WithoutTokensParameterGradientsAreZeroOrKept) {
   CpuCase none = case_.tokens(0, 0);
   for (double& gamma : none.inputs.gamma) gamma = -INFINITY;
-  const Tensors saved = run_forward(none, pool_);
+  const Tensors saved = run_forward(none, 1);
   for (const auto& [name, bytes] : saved) EXPECT_TRUE(bytes.empty()) << name;
 
-  const Tensors overwritten = run_backward(none, saved, pool_);
+  const Tensors overwritten = run_backward(none, saved, 1);
   for (const auto& [name, bytes] : overwritten) EXPECT_EQ(bytes, Bytes(bytes.size())) << name;
   EXPECT_EQ(overwritten.size(), 5u);
 
-  const Tensors kept =
-      run_backward(none, saved, pool_,
-                   {.unwanted = {"dx"}, .initial = backward_, .accumulate_dx = true, .accumulate_parameters = true});
+  const Tensors kept = run_backward(
+      none, saved, 1, {.unwanted = {"dx"}, .initial = backward_, .accumulate_dx = true, .accumulate_parameters = true});
   EXPECT_EQ(differences(kept, backward_), std::vector<std::string>());
   EXPECT_EQ(kept.size(), 4u);
 }

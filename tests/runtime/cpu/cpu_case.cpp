@@ -37,7 +37,7 @@ CpuCase CpuCase::tokens(std::int64_t first, std::int64_t count) const {
   return part;
 }
 
-Tensors run_forward(const CpuCase& c, llvm::ThreadPoolInterface& pool, const std::set<std::string>& unwanted) {
+Tensors run_forward(const CpuCase& c, unsigned threads, const std::set<std::string>& unwanted) {
   const oracle::Shape& shape = c.options.shape;
   const Bytes x = oracle::to_storage(c.inputs.x, c.options.dtype);
   const Bytes phi = oracle::to_storage(c.inputs.phi, MHCJIT_FP32);
@@ -63,12 +63,11 @@ Tensors run_forward(const CpuCase& c, llvm::ThreadPoolInterface& pool, const std
   args.h_pre = outputs.add_floats("h_pre", shape.T * shape.n);
   args.workspace_bytes = workspace_bytes(problem, shape.T);
   args.workspace = outputs.add("workspace", args.workspace_bytes);
-  pre_forward(problem, args, pool);
+  pre_forward(problem, args, threads);
   return outputs.take();
 }
 
-Tensors run_backward(const CpuCase& c, const Tensors& saved, llvm::ThreadPoolInterface& pool,
-                     const BackwardOptions& options) {
+Tensors run_backward(const CpuCase& c, const Tensors& saved, unsigned threads, const BackwardOptions& options) {
   const oracle::Shape& shape = c.options.shape;
   const Bytes x = oracle::to_storage(c.inputs.x, c.options.dtype);
   const Bytes phi = oracle::to_storage(c.inputs.phi, MHCJIT_FP32);
@@ -102,7 +101,7 @@ Tensors run_backward(const CpuCase& c, const Tensors& saved, llvm::ThreadPoolInt
   args.dbias = outputs.add_floats("dbias", shape.rows(), options.initial);
   args.workspace_bytes = workspace_bytes(problem, shape.T);
   args.workspace = outputs.add("workspace", args.workspace_bytes);
-  pre_backward(problem, args, pool);
+  pre_backward(problem, args, threads);
   return outputs.take();
 }
 

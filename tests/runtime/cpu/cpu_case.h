@@ -99,10 +99,9 @@ struct BackwardOptions {
 };
 
 // h_in, h_post, h_res and, unless unwanted, inv_rms, h_mix and h_pre.
-Tensors run_forward(const CpuCase& c, llvm::ThreadPoolInterface& pool, const std::set<std::string>& unwanted = {});
+Tensors run_forward(const CpuCase& c, unsigned threads, const std::set<std::string>& unwanted = {});
 // `saved` is what run_forward returned.
-Tensors run_backward(const CpuCase& c, const Tensors& saved, llvm::ThreadPoolInterface& pool,
-                     const BackwardOptions& options = {});
+Tensors run_backward(const CpuCase& c, const Tensors& saved, unsigned threads, const BackwardOptions& options = {});
 
 oracle::Backward oracle_backward(const CpuCase& c);
 mhcjit_dtype dtype_of(const CpuCase& c, const std::string& name);
