@@ -56,7 +56,7 @@ std::string_view to_string(Tier tier) {
 }
 
 DiskCache::DiskCache(std::string root, Options options, FileOps& ops)
-    : root_(absolute(std::move(root))), options_(std::move(options)), ops_(ops), hit_log_(ops, root_) {}
+    : root_(absolute(std::move(root))), options_(std::move(options)), ops_(ops) {}
 
 std::optional<Entry> DiskCache::find(const CacheKey& key, llvm::StringRef architecture) {
   std::optional<Entry> entry;
@@ -127,7 +127,7 @@ std::optional<Entry> DiskCache::load(const CacheKey& key, llvm::StringRef archit
   const std::string path = root_ + "/" + digest + entry_extension.str();
   llvm::Expected<std::optional<Entry>> entry = read_entry(ops_, path, options_, key, architecture);
   if (entry) {
-    if (*entry) note_hit(digest);
+    if (*entry) trim_.note_use(digest);
     return std::move(*entry);
   }
   const Failure failure = take_failure(entry.takeError());
@@ -144,11 +144,6 @@ std::optional<Entry> DiskCache::load(const CacheKey& key, llvm::StringRef archit
     set_entry_aside(digest, failure.text);
   }
   return std::nullopt;
-}
-
-void DiskCache::note_hit(const std::string& digest) {
-  trim_.note_use(digest);
-  if (!options_.read_only) hit_log_.add(digest);
 }
 
 bool DiskCache::set_entry_aside(const std::string& digest, std::string_view reason) {

@@ -14,7 +14,6 @@
 #include "cache/cache_key.h"
 #include "cache/entry.h"
 #include "cache/file_ops.h"
-#include "cache/hit_log.h"
 #include "support/log.h"
 
 namespace mhcjit::cache {
@@ -84,7 +83,6 @@ class DiskCache {
   // Whether the root may be used; where it is absent, `create` makes it.
   bool open_root(bool create);
   std::optional<Entry> load(const CacheKey& key, llvm::StringRef architecture);
-  void note_hit(const std::string& digest);
   bool set_entry_aside(const std::string& digest, std::string_view reason);
   void count_corrupt(const std::string& digest);
   std::string_view tier_name() const;
@@ -94,7 +92,6 @@ class DiskCache {
   const Options options_;
   FileOps& ops_;
   AutoTrim trim_;
-  HitLog hit_log_;
   Counter hits_{0}, misses_{0}, corrupt_entries_{0}, read_failures_{0}, publishes_{0}, publish_failures_{0};
   std::array<std::atomic<bool>, static_cast<std::size_t>(Warning::count)> warned_{};
 };

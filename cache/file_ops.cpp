@@ -1,10 +1,13 @@
 #include "cache/file_ops.h"
 
+#include <csignal>
 #include <cstdio>
 
 #include <fcntl.h>
 #include <sys/random.h>
 #include <unistd.h>
+
+#include "cache/without_signal.h"
 
 namespace mhcjit::cache {
 namespace {
@@ -15,7 +18,10 @@ class SystemFileOps final : public FileOps {
   int stat(const char* path, struct stat* status) override { return ::stat(path, status); }
   int fstat(int fd, struct stat* status) override { return ::fstat(fd, status); }
   ssize_t read(int fd, void* buffer, std::size_t size) override { return ::read(fd, buffer, size); }
-  ssize_t write(int fd, const void* buffer, std::size_t size) override { return ::write(fd, buffer, size); }
+  ssize_t write(int fd, const void* buffer, std::size_t size) override {
+    const WithoutSignal guard(SIGXFSZ);
+    return ::write(fd, buffer, size);
+  }
   int fsync(int fd) override { return ::fsync(fd); }
   int lock(int fd, struct flock* range) override { return ::fcntl(fd, F_OFD_SETLK, range); }
   int futimens(int fd, const struct timespec* times) override { return ::futimens(fd, times); }

@@ -10,7 +10,8 @@
 namespace mhcjit::cache {
 
 // Each member is the system call of its name (random() is getrandom(), lock() is fcntl(F_OFD_SETLK)): -1 and errno on
-// failure, short reads and writes and EINTR allowed. Thread-safe.
+// failure, short reads and writes and EINTR allowed. A write beyond the limit of `ulimit -f` is EFBIG and no SIGXFSZ.
+// Thread-safe.
 class FileOps {
  public:
   virtual ~FileOps() = default;

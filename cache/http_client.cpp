@@ -3,45 +3,18 @@
 #include <dlfcn.h>
 
 #include <csignal>
-#include <ctime>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <new>
 
-#include <pthread.h>
-
+#include "cache/without_signal.h"
 #include "support/error.h"
 
 namespace mhcjit::cache {
 namespace {
 
 constexpr std::size_t max_header_bytes = std::size_t{64} << 10;
-
-// TLS libraries write to sockets in a way that raises SIGPIPE when the server has gone, which ends a process that did
-// not expect it. A host's own disposition is not the library's to change, so the signal is held back on this thread.
-class WithoutSigpipe {
- public:
-  WithoutSigpipe() {
-    sigemptyset(&pipe_);
-    sigaddset(&pipe_, SIGPIPE);
-    sigset_t pending;
-    sigpending(&pending);
-    was_pending_ = sigismember(&pending, SIGPIPE) == 1;
-    pthread_sigmask(SIG_BLOCK, &pipe_, &old_);
-  }
-  WithoutSigpipe(const WithoutSigpipe&) = delete;
-  WithoutSigpipe& operator=(const WithoutSigpipe&) = delete;
-  ~WithoutSigpipe() {
-    const timespec now = {};
-    if (!was_pending_) sigtimedwait(&pipe_, nullptr, &now);
-    pthread_sigmask(SIG_SETMASK, &old_, nullptr);
-  }
-
- private:
-  sigset_t pipe_, old_;
-  bool was_pending_ = false;
-};
 
 struct Received {
   std::string body;
@@ -130,7 +103,8 @@ class Request {
   llvm::Expected<HttpResponse> perform(std::string_view method) {
     if (handle_ == nullptr) return make_error(MHCJIT_ERROR_IO, "{} failed: out of memory", method);
     if (result_ == CURLE_OK) {
-      const WithoutSigpipe guard;
+      // TLS libraries write to sockets in a way that raises it when the server has gone.
+      const WithoutSignal guard(SIGPIPE);
       result_ = curl_.curl_easy_perform(handle_);
     }
     HttpResponse response;

@@ -12,7 +12,6 @@
 
 #include <llvm/ADT/STLExtras.h>
 
-#include "cache/hit_log.h"
 #include "cache/replace_file.h"
 #include "cache/stored_entry.h"
 #include "cache/system_call.h"
@@ -134,7 +133,6 @@ llvm::Expected<PruneReport> prune(const std::string& root, const PruneOptions& o
     if (options.now_unix_seconds - file.modified_unix_seconds() >= live_leftover_seconds) remover.leftover(file);
   }
   trim(std::move(scan->entries), options, remover, report);
-  if (!options.dry_run && (!report.removed_digests.empty() || hits_are_many(root))) sweep_hits(root);
   return report;
 }
 
@@ -148,7 +146,6 @@ PruneReport remove_files(const std::string& root, const std::vector<StoredFile>&
     remover.entry(file);
   }
   for (const StoredFile& file : leftovers) remover.leftover(file);
-  if (!dry_run) sweep_hits(root);
   return report;
 }
 

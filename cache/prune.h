@@ -41,8 +41,7 @@ struct PruneReport {
 // next publish does not begin again. Entries of the last 10 minutes and entries in use stay, even if the folder then
 // stays over. Leftovers of more than an hour are removed in any case. A time in the future, left by a clock that was
 // wrong, becomes now, here and on disk: it delays the removal by 10 minutes, not by years.
-// The counts of hits follow (hit_log.h). Cost: scan_store(), another after a removal, and two renames' worth for each
-// removed entry. Errors: those of scan_store().
+// Cost: scan_store(), and two renames' worth for each removed entry. Errors: those of scan_store().
 llvm::Expected<PruneReport> prune(const std::string& root, const PruneOptions& options);
 
 // Removes these files of a scan, young or not, unless they were used or replaced since.

@@ -2,7 +2,6 @@
 #include <map>
 
 #include "cache/bundle.h"
-#include "cache/hit_log.h"
 #include "tools/cache_options.h"
 #include "tools/entry_match.h"
 
@@ -14,8 +13,7 @@ using namespace cache_options;
 struct Line {
   std::string digest, problem, architecture;
   std::int64_t created_unix_seconds = 0;
-  int registers = 0;      // of the kernel that takes most
-  std::int64_t hits = 0;  // as far as they were counted
+  int registers = 0;  // of the kernel that takes most
   cache::StoredFile file;
 };
 
@@ -26,14 +24,12 @@ struct Listing {
   cache::StoreScan scan;
 };
 
-Line describe(const std::string& digest, const cache::StoredEntry& stored, const cache::StoredFile& file,
-              const cache::HitCounts& counts) {
+Line describe(const std::string& digest, const cache::StoredEntry& stored, const cache::StoredFile& file) {
   Line line = {.digest = digest,
                .problem = problem_of(stored),
                .architecture = stored.entry.architecture,
                .created_unix_seconds = stored.entry.created_unix_seconds,
                .registers = 0,
-               .hits = cache::hits_of(counts, digest),
                .file = file};
   for (const cache::CompiledKernel& kernel : stored.entry.kernels)
     line.registers = std::max(line.registers, kernel.resources.registers);
@@ -49,12 +45,11 @@ llvm::Expected<Listing> list(llvm::StringRef terms) {
   if (!key) return key.takeError();
   auto scan = cache::scan_store(*root);
   if (!scan) return scan.takeError();
-  const cache::HitCounts counts = cache::read_hits(*root);
   Listing listing = {*root, {}, {}, std::move(*scan)};
   for_each_match(
       *root, listing.scan.entries, *matches, *key,
       [&](const std::string& digest, const cache::StoredEntry& stored, const cache::StoredFile& file) {
-        listing.lines.push_back(describe(digest, stored, file, counts));
+        listing.lines.push_back(describe(digest, stored, file));
       },
       [&](const std::string& name, const std::string& reason) {
         listing.bad.push_back(fmt::format("{}: {}", name, reason));
@@ -74,8 +69,7 @@ llvm::json::Object to_json(const Line& line) {
                             {"last_used_unix_seconds", line.file.modified_unix_seconds()},
                             {"bytes", static_cast<std::int64_t>(line.file.bytes)},
                             {"disk_bytes", static_cast<std::int64_t>(line.file.disk_bytes)},
-                            {"registers", line.registers},
-                            {"hits", line.hits}};
+                            {"registers", line.registers}};
 }
 
 llvm::Expected<Report> run_ls() {
@@ -83,13 +77,13 @@ llvm::Expected<Report> run_ls() {
   if (!listing) return listing.takeError();
   const std::int64_t now = unix_seconds_now();
   Report report;
-  constexpr auto columns = "{:<12}  {:<44}  {:<8}  {:>5}  {:>5}  {:>10}  {:>9}  {:>6}\n";
-  report.text = fmt::format(columns, "DIGEST", "PROBLEM", "ARCH", "AGE", "USED", "SIZE", "REGISTERS", "HITS");
+  constexpr auto columns = "{:<12}  {:<44}  {:<8}  {:>5}  {:>5}  {:>10}  {:>9}\n";
+  report.text = fmt::format(columns, "DIGEST", "PROBLEM", "ARCH", "AGE", "USED", "SIZE", "REGISTERS");
   llvm::json::Array entries;
   for (const Line& line : listing->lines) {
     report.text += fmt::format(
         columns, line.digest.substr(0, 12), line.problem, line.architecture, age_text(line.created_unix_seconds, now),
-        age_text(line.file.modified_unix_seconds(), now), size_text(line.file.bytes), line.registers, line.hits);
+        age_text(line.file.modified_unix_seconds(), now), size_text(line.file.bytes), line.registers);
     entries.push_back(to_json(line));
   }
   say_bad(*listing);
@@ -180,9 +174,8 @@ const Command& cache_ls_command() {
   static const Command command = {
       ls, "[--match TERMS] [--cache-dir DIR] [--json]",
       "One line an entry: the first digits of its digest, its problem and architecture, the time since it was\n"
-      "compiled and since it was last used (exact to an hour), the size of its file, the registers of a thread of\n"
-      "the kernel that takes most, and how often a process found it in the folder (docs/cache.md). TERMS is a comma "
-      "list of op=OP, n=N, d=D, dtype=DTYPE, gamma=0|1,\n"
+      "compiled and since it was last used (exact to an hour), the size of its file, and the registers of a thread\n"
+      "of the kernel that takes most. TERMS is a comma list of op=OP, n=N, d=D, dtype=DTYPE, gamma=0|1,\n"
       "batch_invariant=0|1, arch=ARCH and the first digits of a digest; an entry is named when all of them hold.",
       "  mhcjit cache ls\n"
       "  mhcjit cache ls --match n=4,d=4096,arch=sm_90a --json",

@@ -130,7 +130,7 @@ TEST(Faults, FindWithEachCallFailingOnce) {
     const std::optional<Entry> found = cache.find(made.key, "sm_90a");
     if (!fault.came()) return false;
     SCOPED_TRACE(describe(fault, error));
-    // Behind the entry's close is nothing but the count of the hit.
+    // The close comes after the last byte.
     const auto close = std::find(fault.calls.begin(), fault.calls.end(), "close");
     if (error == EINTR || fault.nth > close - fault.calls.begin()) {
       EXPECT_EQ(found, made.entry);

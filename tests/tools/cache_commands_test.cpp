@@ -78,8 +78,6 @@ class CliCache : public testing::Test {
 };
 
 TEST_F(CliCache, LsShowsWhatIsThere) {
-  for (int time = 0; time < 3; ++time)
-    EXPECT_TRUE(cache::DiskCache(cli_.cache()).find(all_[0].key, all_[0].entry.architecture));
   set_age(0, 5 * 60);
   const CliResult json = cli_("cache ls --json --match op=pre_forward,arch=sm_90a");
   ASSERT_EQ(json.exit_code, 0) << json.err;
@@ -91,7 +89,6 @@ TEST_F(CliCache, LsShowsWhatIsThere) {
   EXPECT_EQ(entry.getString("problem"), "pre_forward n=4 D=4096 bf16");
   EXPECT_EQ(entry.getString("architecture"), "sm_90a");
   EXPECT_EQ(entry.getInteger("registers"), 168);
-  EXPECT_EQ(entry.getInteger("hits"), 3);
   EXPECT_EQ(entry.getInteger("bytes"), static_cast<std::int64_t>(std::filesystem::file_size(path(0))));
   EXPECT_EQ(entry.getInteger("created_unix_seconds"), all_[0].entry.created_unix_seconds);
   EXPECT_NEAR(static_cast<double>(*entry.getInteger("last_used_unix_seconds")), std::time(nullptr) - 5 * 60, 60);
@@ -106,7 +103,6 @@ TEST_F(CliCache, LsShowsWhatIsThere) {
   ASSERT_NE(line, lines.end()) << text.out;
   for (const char* part : {"  pre_forward n=4 D=4096 bf16  ", "  sm_90a  ", "  3h  ", "  5m  ", " KiB  ", "  168"})
     EXPECT_NE(line->find(part), llvm::StringRef::npos) << part << " in " << line->str();
-  EXPECT_TRUE(line->ends_with("  3")) << line->str();
 }
 
 TEST_F(CliCache, MatchNamesEntriesByTheirKeysFields) {
