@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "oracle/compare.h"
+#include "oracle/outputs.h"
 
 namespace mhcjit::bench {
 namespace {
@@ -20,8 +20,7 @@ std::vector<std::int64_t> sample_of(std::int64_t T) {
 }  // namespace
 
 bool within_bounds(const Errors& errors) {
-  return std::all_of(errors.begin(), errors.end(),
-                     [](const auto& entry) { return entry.second.error <= entry.second.bound; });
+  return std::all_of(errors.begin(), errors.end(), [](const auto& entry) { return entry.second.ok(); });
 }
 
 Sample::Sample(const InputSets& sets, double x_std) : sets_(sets), tokens_(sample_of(sets.tokens())) {
@@ -33,31 +32,28 @@ Sample::Sample(const InputSets& sets, double x_std) : sets_(sets), tokens_(sampl
 }
 
 void Sample::compare_tokens(Errors& errors) const {
-  if (sets_.problem().op == codegen::Op::pre_backward)
-    return compare(errors, "dx", backward_.dx, sets_.backward(0).rows_of("dx", tokens_));
-  const std::pair<const char*, const std::vector<double>*> outputs[] = {
-      {"h_in", &forward_.h_in},       {"h_post", &forward_.h_post}, {"h_res", &forward_.h_res},
-      {"inv_rms", &forward_.inv_rms}, {"h_mix", &forward_.h_mix},   {"h_pre", &forward_.h_pre}};
-  for (const auto& [tensor, reference] : outputs)
-    compare(errors, tensor, *reference, sets_.forward(0).rows_of(tensor, tokens_));
+  const oracle::Shape shape = sets_.sample_shape(tokens_);
+  if (sets_.problem().op == codegen::Op::pre_forward) {
+    for (const oracle::Reference& output : oracle::outputs_of(shape, forward_))
+      compare(errors, output, sets_.forward(0).rows_of(output.name, tokens_));
+  } else {
+    for (const oracle::Reference& output : oracle::outputs_of(shape, backward_))
+      if (output.row_size > 0) compare(errors, output, sets_.backward(0).rows_of(output.name, tokens_));
+  }
 }
 
 void Sample::compare_sums(Errors& errors) const {
   if (sets_.problem().op == codegen::Op::pre_forward) return;
-  const gpu::BackwardCall& call = sets_.backward(0);
-  compare(errors, "dphi", backward_.dphi, call.values_of("dphi"));
-  if (sets_.problem().has_gamma) compare(errors, "dgamma", backward_.dgamma, call.values_of("dgamma"));
-  compare(errors, "dalpha", backward_.dalpha, call.values_of("dalpha"));
-  compare(errors, "dbias", backward_.dbias, call.values_of("dbias"));
+  for (const oracle::Reference& output : oracle::outputs_of(sets_.sample_shape(tokens_), backward_))
+    if (output.row_size == 0) compare(errors, output, sets_.backward(0).values_of(output.name));
 }
 
-void Sample::compare(Errors& errors, const char* tensor, const std::vector<double>& reference,
-                     const std::vector<double>& values) const {
-  const double error = oracle::normalised_error(reference, values);
-  TensorError& worst = errors[tensor];
-  worst.bound = oracle::error_bound(tensor, static_cast<mhcjit_dtype>(sets_.problem().dtype)).value();
-  // NaN is worse than any number, and stays.
-  if (!(error <= worst.error)) worst.error = error;
+void Sample::compare(Errors& errors, const oracle::Reference& reference, const std::vector<double>& values) const {
+  oracle::Comparison found = oracle::compare(reference, values, static_cast<mhcjit_dtype>(sets_.problem().dtype));
+  // Rows are those of the sample; what is reported is the token.
+  if (found.worst_row >= 0) found.worst_row = tokens_[static_cast<std::size_t>(found.worst_row)];
+  oracle::Comparison& worst = errors.try_emplace(std::string(reference.name), found).first->second;
+  if (found.share() > worst.share()) worst = found;
 }
 
 Errors check_accuracy(const InputSets& sets) {

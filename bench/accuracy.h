@@ -5,15 +5,12 @@
 #include <string>
 
 #include "bench/input_sets.h"
+#include "oracle/compare.h"
 
 namespace mhcjit::bench {
 
-struct TensorError {
-  double error = 0.0;  // normalised, the largest of all comparisons; NaN when one met a NaN or an infinity
-  double bound = 0.0;
-};
-
-using Errors = std::map<std::string, TensorError>;
+// Of each output the comparison that took the largest share of its bound.
+using Errors = std::map<std::string, oracle::Comparison>;
 
 bool within_bounds(const Errors& errors);
 
@@ -30,8 +27,7 @@ class Sample {
   void compare_sums(Errors& errors) const;
 
  private:
-  void compare(Errors& errors, const char* tensor, const std::vector<double>& reference,
-               const std::vector<double>& values) const;
+  void compare(Errors& errors, const oracle::Reference& reference, const std::vector<double>& values) const;
 
   const InputSets& sets_;
   std::vector<std::int64_t> tokens_;

@@ -1,25 +1,78 @@
 #include "oracle/compare.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
-namespace mhcjit::oracle {
+#include <fmt/format.h>
 
-double normalised_error(std::span<const double> reference, std::span<const double> value) {
-  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-  if (reference.size() != value.size()) return nan;
-  double difference = 0.0;
-  double size = 0.0;
-  for (std::size_t i = 0; i < reference.size(); ++i) {
-    difference += (value[i] - reference[i]) * (value[i] - reference[i]);
-    size += reference[i] * reference[i];
-  }
-  if (!std::isfinite(difference) || !std::isfinite(size)) return nan;
-  if (size == 0.0) return difference == 0.0 ? 0.0 : std::numeric_limits<double>::infinity();
-  return std::sqrt(difference / size);
+#include "oracle/storage.h"
+#include "oracle/tensors.h"
+
+namespace mhcjit::oracle {
+namespace {
+
+constexpr double least_share_of_terms = 1e-3;
+
+double norm(std::span<const double> values) {
+  double square = 0.0;
+  for (const double value : values) square += value * value;
+  return std::sqrt(square);
 }
 
-std::optional<double> error_bound(std::string_view tensor, mhcjit_dtype dtype) {
+void compare_rows(const Reference& reference, std::span<const double> value, Comparison& comparison) {
+  const auto size = static_cast<std::size_t>(reference.row_size);
+  const std::size_t rows = reference.values.size() / size;
+  if (rows == 0) return;
+  const double root_mean_square = norm(reference.values) / std::sqrt(static_cast<double>(rows));
+  // A row that is not finite speaks for itself.
+  const double typical = std::isfinite(root_mean_square) ? root_mean_square : 0.0;
+  comparison.worst_row = 0;
+  for (std::size_t row = 0; row < rows && !std::isnan(comparison.row_error); ++row) {
+    const double error =
+        normalised_error(reference.values.subspan(row * size, size), value.subspan(row * size, size), typical);
+    if (error <= comparison.row_error) continue;
+    comparison.row_error = error;
+    comparison.worst_row = static_cast<std::int64_t>(row);
+  }
+}
+
+bool is_rounded(std::span<const double> reference, std::span<const double> value, mhcjit_dtype dtype) {
+  const double beyond = first_beyond(dtype);
+  double square = 0.0;
+  for (std::size_t i = 0; i < reference.size(); ++i) {
+    double exact = reference[i];
+    double stored = value[i];
+    if (!std::isfinite(exact)) return false;
+    if (std::isinf(stored)) {
+      stored = std::copysign(beyond, stored);
+      exact = std::clamp(exact, -beyond, beyond);
+    }
+    const double units = std::abs(stored - exact) / spacing(exact, dtype);
+    if (!(units <= 1.0)) return false;
+    square += units * units;
+  }
+  const auto count = static_cast<double>(reference.size());
+  return std::sqrt(square / count) <= 0.5 + 0.5 / std::sqrt(count);
+}
+
+}  // namespace
+
+double normalised_error(std::span<const double> reference, std::span<const double> value, double least_norm) {
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+  if (reference.size() != value.size()) return nan;
+  double square = 0.0;
+  for (std::size_t i = 0; i < reference.size(); ++i) {
+    const double difference = value[i] - reference[i];
+    if (!(std::abs(difference) <= absolute_floor)) square += difference * difference;
+  }
+  const double size = std::max(norm(reference), least_norm);
+  if (!std::isfinite(square) || !std::isfinite(size)) return nan;
+  if (size == 0.0) return square == 0.0 ? 0.0 : std::numeric_limits<double>::infinity();
+  return std::sqrt(square) / size;
+}
+
+std::optional<double> error_bound(std::string_view tensor, mhcjit_dtype x_dtype) {
   for (const std::string_view name : {"h_mix", "inv_rms", "h_pre", "h_post", "h_res"}) {
     if (tensor == name) return 2e-5;
   }
@@ -27,13 +80,39 @@ std::optional<double> error_bound(std::string_view tensor, mhcjit_dtype dtype) {
     if (tensor == name) return 5e-5;
   }
   if (tensor != "h_in" && tensor != "dx") return std::nullopt;
-  // Of bf16 and fp16 most is the rounding of the storage itself.
-  switch (dtype) {
+  // In 16 bits most of it is the rounding of the storage itself.
+  switch (x_dtype) {
     case MHCJIT_BF16: return 2.5e-3;
     case MHCJIT_FP16: return 4e-4;
     case MHCJIT_FP32: return 2e-5;
   }
   return std::nullopt;
+}
+
+double Comparison::share() const {
+  const bool is_nan = std::isnan(error) || std::isnan(row_error);
+  const double larger =
+      is_nan ? std::numeric_limits<double>::infinity() : std::max(error / bound, row_error / row_bound());
+  return is_rounded ? std::min(larger, 1.0) : larger;
+}
+
+Comparison compare(const Reference& reference, std::span<const double> value, mhcjit_dtype x_dtype) {
+  Comparison comparison;
+  comparison.bound = error_bound(reference.name, x_dtype).value();
+  comparison.error = normalised_error(reference.values, value, least_share_of_terms * reference.terms);
+  if (reference.values.size() != value.size()) return comparison;
+  if (reference.row_size > 0) compare_rows(reference, value, comparison);
+  const mhcjit_dtype dtype = dtype_of(reference.name, x_dtype);
+  if (!comparison.ok() && dtype != MHCJIT_FP32) comparison.is_rounded = is_rounded(reference.values, value, dtype);
+  return comparison;
+}
+
+std::string to_string(const Comparison& comparison) {
+  std::string text = fmt::format("error {:.2g}, bound {:.2g}", comparison.error, comparison.bound);
+  if (comparison.worst_row >= 0)
+    text += fmt::format("; worst row {}: {:.2g}, bound {:.2g}", comparison.worst_row, comparison.row_error,
+                        comparison.row_bound());
+  return text;
 }
 
 }  // namespace mhcjit::oracle

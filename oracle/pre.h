@@ -43,6 +43,7 @@ struct Backward {
   std::vector<double> dx, dphi;
   std::vector<double> dgamma;  // empty when the shape has no gamma
   std::vector<double> dalpha, dbias;
+  double dalpha_terms = 0.0;  // the sum of the magnitudes of all terms of dalpha, which may cancel
 };
 
 // `threads` 0: one per processor.

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <span>
 
 #include "oracle/pre.h"
@@ -106,7 +107,9 @@ Backward pre_backward(const Shape& shape, const Inputs& inputs, const Forward& f
     for (int j = 0; j < rows; ++j) {
       const double gradient = at_logits[t * rows + j];
       out.dbias[j] += gradient;
-      out.dalpha[group_of_row(shape, j)] += gradient * forward.h_mix[t * rows + j] * forward.inv_rms[t];
+      const double term = gradient * forward.h_mix[t * rows + j] * forward.inv_rms[t];
+      out.dalpha[group_of_row(shape, j)] += term;
+      out.dalpha_terms += std::abs(term);
     }
   }
   return out;

@@ -1,6 +1,8 @@
 #include "oracle/storage.h"
 
+#include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 
 #include "support/half.h"
@@ -34,6 +36,15 @@ std::vector<double> decode_all(const void* storage, std::int64_t count, Decode d
 
 float same(float value) { return value; }
 
+// Of the normal numbers of a type: 1 <= |number| / 2^exponent < 2, in steps of 2^-mantissa_bits.
+struct Format {
+  int mantissa_bits;
+  int least_exponent;
+  int largest_exponent;
+};
+
+Format format_of(mhcjit_dtype dtype) { return dtype == MHCJIT_BF16 ? Format{7, -126, 127} : Format{10, -14, 15}; }
+
 }  // namespace
 
 std::size_t bytes_of(mhcjit_dtype dtype) { return dtype == MHCJIT_FP32 ? 4 : 2; }
@@ -47,6 +58,15 @@ double round_to(double value, mhcjit_dtype dtype) {
   }
   return single;
 }
+
+double spacing(double value, mhcjit_dtype dtype) {
+  const Format format = format_of(dtype);
+  // Zero, whose exponent is the least of all, has the spacing of the subnormal numbers.
+  const int exponent = value == 0.0 ? format.least_exponent : std::ilogb(value);
+  return std::ldexp(1.0, std::clamp(exponent, format.least_exponent, format.largest_exponent) - format.mantissa_bits);
+}
+
+double first_beyond(mhcjit_dtype dtype) { return std::ldexp(1.0, format_of(dtype).largest_exponent + 1); }
 
 std::vector<std::byte> to_storage(std::span<const double> values, mhcjit_dtype dtype) {
   switch (dtype) {

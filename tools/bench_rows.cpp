@@ -30,13 +30,11 @@ llvm::json::Object timing_json(const bench::OperatorResult& result, const bench:
 
 // The tensor that is nearest to its bound, or the farthest beyond it.
 std::string worst_of(const bench::Errors& errors) {
-  const auto share = [](const bench::TensorError& error) {
-    return std::isnan(error.error) ? HUGE_VAL : error.error / error.bound;
-  };
-  const auto worst = std::max_element(errors.begin(), errors.end(), [&](const auto& left, const auto& right) {
-    return share(left.second) < share(right.second);
-  });
-  return fmt::format("{} {:.1e} of {:.1e}", worst->first, worst->second.error, worst->second.bound);
+  const auto& [tensor, worst] =
+      *std::ranges::max_element(errors, {}, [](const auto& entry) { return entry.second.share(); });
+  if (worst.row_error / worst.row_bound() > worst.error / worst.bound)
+    return fmt::format("{} {:.1e} of {:.1e} in row {}", tensor, worst.row_error, worst.row_bound(), worst.worst_row);
+  return fmt::format("{} {:.1e} of {:.1e}", tensor, worst.error, worst.bound);
 }
 
 std::string columns_of(const SizedProblem& shape) {
@@ -118,8 +116,15 @@ llvm::json::Object json_of(const SizedProblem& shape) {
 
 llvm::json::Object json_of(const bench::Errors& errors) {
   llvm::json::Object tensors;
-  for (const auto& [tensor, error] : errors)
-    tensors[tensor] = llvm::json::Object{{"error", number(error.error)}, {"bound", number(error.bound)}};
+  for (const auto& [tensor, worst] : errors) {
+    llvm::json::Object json{{"error", number(worst.error)}, {"bound", number(worst.bound)}};
+    if (worst.worst_row >= 0) {
+      json["worst_row"] = worst.worst_row;
+      json["row_error"] = number(worst.row_error);
+      json["row_bound"] = number(worst.row_bound());
+    }
+    tensors[tensor] = std::move(json);
+  }
   return tensors;
 }
 

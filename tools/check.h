@@ -4,17 +4,14 @@
 #include <string>
 #include <vector>
 
+#include "oracle/compare.h"
 #include "tools/run_operator.h"
 
 namespace mhcjit::tools {
 
 struct CheckRow {
   std::string tensor;
-  double error = 0;  // ||output - reference|| / ||reference||; NaN when either holds a NaN or an infinity
-  double bound = 0;
-
-  // A NaN is not within any bound.
-  bool ok() const { return error <= bound; }
+  oracle::Comparison comparison;
 };
 
 // One row for each output. Cost: float64 on every core, about 10 bytes of memory for each byte of the inputs.

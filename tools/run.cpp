@@ -52,13 +52,26 @@ llvm::json::Value number_or_null(double value) {
 
 void add_check(const std::vector<CheckRow>& rows, Report& report) {
   llvm::json::Array json_rows;
-  report.text += fmt::format("{:<9}{:>12}{:>12}\n", "tensor", "error", "bound");
-  for (const CheckRow& row : rows) {
-    report.text +=
-        fmt::format("{:<9}{:>12.2e}{:>12.2e}  {}\n", row.tensor, row.error, row.bound, row.ok() ? "ok" : "FAILED");
-    json_rows.push_back(llvm::json::Object{
-        {"tensor", row.tensor}, {"error", number_or_null(row.error)}, {"bound", row.bound}, {"ok", row.ok()}});
-    if (!row.ok()) report.exit_code = exit_failed;
+  report.text += fmt::format("{:<9}{:>12}{:>12}{:>12}{:>12}{:>12}\n", "tensor", "error", "bound", "worst row",
+                             "its error", "bound");
+  for (const auto& [tensor, comparison] : rows) {
+    report.text += fmt::format("{:<9}{:>12.2e}{:>12.2e}", tensor, comparison.error, comparison.bound);
+    llvm::json::Object row{
+        {"tensor", tensor}, {"error", number_or_null(comparison.error)}, {"bound", comparison.bound}};
+    if (comparison.worst_row >= 0) {
+      report.text +=
+          fmt::format("{:>12}{:>12.2e}{:>12.2e}", comparison.worst_row, comparison.row_error, comparison.row_bound());
+      row["worst_row"] = comparison.worst_row;
+      row["row_error"] = number_or_null(comparison.row_error);
+      row["row_bound"] = comparison.row_bound();
+    } else {
+      report.text += fmt::format("{:>36}", "");
+    }
+    report.text += comparison.is_rounded ? "  ok, rounded\n" : comparison.ok() ? "  ok\n" : "  FAILED\n";
+    row["rounded"] = comparison.is_rounded;
+    row["ok"] = comparison.ok();
+    json_rows.push_back(std::move(row));
+    if (!comparison.ok()) report.exit_code = exit_failed;
   }
   report.json["check"] = std::move(json_rows);
 }

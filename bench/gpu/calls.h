@@ -31,7 +31,6 @@ struct Case {
 
 std::string to_string(const Case& item);
 mhcjit_problem problem_of(const Case& item, mhcjit_op op);
-mhcjit_dtype dtype_of(std::string_view tensor, mhcjit_dtype x_dtype);
 
 class Call {
  public:
@@ -52,7 +51,7 @@ class Call {
 
   enum class Use { input, output, accumulated, workspace };
   void* add(const char* tensor, std::int64_t count, Use use);
-  void* add_input(const char* tensor, const std::vector<double>& values);
+  void* add_input(const char* tensor, std::span<const double> values);
   void* add_workspace(std::size_t& bytes);
 
   const Gpu& gpu_;

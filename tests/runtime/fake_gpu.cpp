@@ -6,6 +6,8 @@
 #include <random>
 #include <stdexcept>
 
+#include "oracle/tensors.h"
+
 namespace mhcjit::test {
 namespace {
 
@@ -16,8 +18,6 @@ State& state_of(const char* path, const char* function) {
   return *reinterpret_cast<State* (*)()>(dlsym(library, function))();
 }
 
-std::size_t element_bytes(const mhcjit_problem& problem) { return problem.dtype == MHCJIT_FP32 ? 4 : 2; }
-
 template <typename Call>
 bool all_unchanged(const Call& call) {
   for (const Tensor& tensor : call.tensors)
@@ -25,11 +25,16 @@ bool all_unchanged(const Call& call) {
   return true;
 }
 
-// Adds a tensor of at least one byte and points `argument` at it.
-template <typename Pointer>
-void add(std::vector<Tensor>& tensors, Pointer& argument, std::size_t bytes) {
-  tensors.emplace_back(bytes + 1);
-  argument = static_cast<Pointer>(tensors.back().data());
+// Adds every tensor and the workspace, of at least one byte each, and points `args` at them.
+template <typename Args>
+void fill(const mhcjit_problem& problem, Args& args, std::vector<Tensor>& tensors) {
+  const auto add = [&](std::size_t bytes) { return tensors.emplace_back(bytes + 1).data(); };
+  const oracle::Shape shape = {args.T, problem.n, problem.d, problem.has_gamma == 1};
+  oracle::visit_tensors(shape, args, [&](const oracle::Tensor& tensor, auto& pointer) {
+    const std::size_t element = oracle::dtype_of(tensor.name, problem.dtype) == MHCJIT_FP32 ? 4 : 2;
+    oracle::point(pointer, add(static_cast<std::size_t>(tensor.count) * element));
+  });
+  args.workspace = add(args.workspace_bytes);
 }
 
 }  // namespace
@@ -55,49 +60,20 @@ Tensor::Tensor(std::size_t bytes) : written_(bytes) {
 bool Tensor::unchanged() const { return std::memcmp(memory_, written_.data(), written_.size()) == 0; }
 
 ForwardCall::ForwardCall(const mhcjit_problem& problem, std::int64_t T, std::size_t workspace_bytes) {
-  const std::size_t n = problem.n, d = problem.d, rows = n * n + 2 * n, tokens = T, element = element_bytes(problem);
-  add(tensors, args.x, tokens * n * d * element);
-  add(tensors, args.phi, rows * n * d * 4);
-  add(tensors, args.alpha, 12);
-  add(tensors, args.bias, rows * 4);
-  if (problem.has_gamma) add(tensors, args.gamma, n * d * 4);
-  add(tensors, args.h_in, tokens * d * element);
-  add(tensors, args.h_post, tokens * n * 4);
-  add(tensors, args.h_res, tokens * n * n * 4);
-  add(tensors, args.inv_rms, tokens * 4);
-  add(tensors, args.h_mix, tokens * rows * 4);
-  add(tensors, args.h_pre, tokens * n * 4);
-  add(tensors, args.workspace, workspace_bytes);
-  args.workspace_bytes = workspace_bytes;
   args.T = T;
   args.norm_eps = 2e-6f;
   args.hc_eps = 3e-6f;
+  args.workspace_bytes = workspace_bytes;
+  fill(problem, args, tensors);
 }
 
 bool ForwardCall::unchanged() const { return all_unchanged(*this); }
 
 BackwardCall::BackwardCall(const mhcjit_problem& problem, std::int64_t T, std::size_t workspace_bytes) {
-  const std::size_t n = problem.n, d = problem.d, rows = n * n + 2 * n, tokens = T, element = element_bytes(problem);
-  add(tensors, args.x, tokens * n * d * element);
-  add(tensors, args.phi, rows * n * d * 4);
-  add(tensors, args.alpha, 12);
-  if (problem.has_gamma) add(tensors, args.gamma, n * d * 4);
-  add(tensors, args.inv_rms, tokens * 4);
-  add(tensors, args.h_mix, tokens * rows * 4);
-  add(tensors, args.h_pre, tokens * n * 4);
-  add(tensors, args.h_post, tokens * n * 4);
-  add(tensors, args.dh_in, tokens * d * element);
-  add(tensors, args.dh_post, tokens * n * 4);
-  add(tensors, args.dh_res, tokens * n * n * 4);
-  add(tensors, args.dx, tokens * n * d * element);
-  add(tensors, args.dphi, rows * n * d * 4);
-  if (problem.has_gamma) add(tensors, args.dgamma, n * d * 4);
-  add(tensors, args.dalpha, 12);
-  add(tensors, args.dbias, rows * 4);
-  add(tensors, args.workspace, workspace_bytes);
-  args.workspace_bytes = workspace_bytes;
   args.T = T;
   args.hc_eps = 3e-6f;
+  args.workspace_bytes = workspace_bytes;
+  fill(problem, args, tensors);
 }
 
 bool BackwardCall::unchanged() const { return all_unchanged(*this); }

@@ -10,15 +10,18 @@
 
 #include <boost/context/fiber.hpp>
 
-#include "address_sanitizer.h"
 #include "barrier_phase.h"
-#include "guarded_buffer.h"
+
 #include "own_work.h"
 #include "simulator.h"
+#include "tests/address_sanitizer.h"
+#include "tests/guarded_buffer.h"
 #include "transfer.h"
 #include "waiting.h"
 
 namespace mhcjit::sim {
+
+namespace address_sanitizer = test::address_sanitizer;
 
 struct Warp {
   // Two exchanges: a lane that is in one may still read the one before.
@@ -41,7 +44,7 @@ struct Block {
   explicit Block(const Launch& launch)
       : shared(launch.shared_bytes), warps(static_cast<std::size_t>(launch.threads_per_block) / warp_size) {}
 
-  GuardedBuffer shared;
+  test::GuardedBuffer shared;
   std::vector<Warp> warps;
   std::unordered_map<std::uint32_t, Barrier> barriers;  // by offset in shared memory
   std::size_t arrived = 0;                              // at the block's barrier

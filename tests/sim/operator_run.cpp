@@ -6,14 +6,16 @@
 #include <fmt/format.h>
 
 #include "codegen/workspace.h"
-#include "guarded_buffer.h"
+
 #include "oracle/storage.h"
+#include "oracle/tensors.h"
 #include "problems.h"
 #include "runtime/arguments.h"
 #include "runtime/kernel_arguments.h"
 #include "simulator.h"
 #include "support/error.h"
 #include "tensor_map.h"
+#include "tests/guarded_buffer.h"
 
 namespace mhcjit::sim {
 namespace {
@@ -24,28 +26,14 @@ class Buffers {
  public:
   Buffers(const codegen::Problem& problem, const RunOptions& options) : problem_(problem), options_(options) {}
 
-  // NULL for an empty tensor.
-  template <typename T>
-  const T* input(const std::string& name, const std::vector<double>& values) {
-    if (values.empty()) return nullptr;
-    const std::vector<std::byte> content = oracle::to_storage(values, dtype_of(name, problem_));
-    const auto [entry, added] = inputs_.try_emplace(name, Input{GuardedBuffer(content, alignment(name)), content});
-    return entry->second.buffer.template as<T>();
-  }
-
-  template <typename T>
-  T* output(const std::string& name, std::int64_t count, bool accumulate = false) {
-    if (count == 0 || options_.unwanted.contains(name)) return nullptr;
-    const std::size_t bytes = count * oracle::bytes_of(dtype_of(name, problem_));
-    const auto entry = accumulate ? outputs_.try_emplace(name, options_.previous.at(name), alignment(name)).first
-                                  : outputs_.try_emplace(name, bytes, alignment(name)).first;
-    return entry->second.template as<T>();
-  }
-
-  void add_workspace(Args& args, std::size_t bytes) {
-    workspace_.emplace_back(bytes);
+  // Points `args` at all tensors and the workspace: NULL for an input without values and an output that is not wanted.
+  void fill(Args& args, const oracle::Values& values, std::size_t workspace_bytes) {
+    oracle::visit_tensors(shape_of(problem_, args.T), args, [&](const oracle::Tensor& tensor, auto& pointer) {
+      oracle::point(pointer, tensor.use == oracle::Use::input ? input(tensor, values) : output(tensor));
+    });
+    workspace_.emplace_back(workspace_bytes);
     args.workspace = workspace_.back().data();
-    args.workspace_bytes = bytes;
+    args.workspace_bytes = workspace_bytes;
   }
 
   Outcome outcome(std::string fault) const {
@@ -61,16 +49,40 @@ class Buffers {
       if (!buffer.intact()) blame(fmt::format("wrote outside {}", name));
       outcome.outputs[name].assign(buffer.content().begin(), buffer.content().end());
     }
-    for (const GuardedBuffer& buffer : workspace_)
+    for (const test::GuardedBuffer& buffer : workspace_)
       if (!buffer.intact()) blame("wrote outside the workspace");
     return outcome;
   }
 
  private:
   struct Input {
-    GuardedBuffer buffer;
+    test::GuardedBuffer buffer;
     std::vector<std::byte> content;
   };
+
+  const void* input(const oracle::Tensor& tensor, const oracle::Values& all_values) {
+    const std::span<const double> values = all_values.at(tensor.name);
+    if (values.empty()) return nullptr;
+    const std::vector<std::byte> content = oracle::to_storage(values, dtype_of(tensor));
+    const auto [entry, added] =
+        inputs_.try_emplace(tensor.name, Input{test::GuardedBuffer(content, alignment(tensor.name)), content});
+    return entry->second.buffer.data();
+  }
+
+  const void* output(const oracle::Tensor& tensor) {
+    if (options_.unwanted.contains(tensor.name)) return nullptr;
+    const bool accumulates =
+        std::string_view(tensor.name) == "dx" ? options_.accumulate_dx : options_.accumulate_parameters;
+    const std::size_t bytes = tensor.count * oracle::bytes_of(dtype_of(tensor));
+    const auto entry =
+        accumulates ? outputs_.try_emplace(tensor.name, options_.previous.at(tensor.name), alignment(tensor.name)).first
+                    : outputs_.try_emplace(tensor.name, bytes, alignment(tensor.name)).first;
+    return entry->second.data();
+  }
+
+  mhcjit_dtype dtype_of(const oracle::Tensor& tensor) const {
+    return oracle::dtype_of(tensor.name, public_dtype(problem_));
+  }
 
   std::size_t alignment(std::string_view name) const {
     const runtime::TensorArguments tensors = runtime::tensor_arguments(problem_, Args{});
@@ -80,8 +92,8 @@ class Buffers {
   const codegen::Problem& problem_;
   const RunOptions& options_;
   std::map<std::string, Input> inputs_;
-  std::map<std::string, GuardedBuffer> outputs_;
-  std::vector<GuardedBuffer> workspace_;
+  std::map<std::string, test::GuardedBuffer> outputs_;
+  std::vector<test::GuardedBuffer> workspace_;
 };
 
 // What the runtime encodes of x for the same launch.
@@ -157,69 +169,33 @@ oracle::Shape shape_of(const codegen::Problem& problem, std::int64_t tokens) {
 
 mhcjit_dtype public_dtype(const codegen::Problem& problem) { return static_cast<mhcjit_dtype>(problem.dtype); }
 
-mhcjit_dtype dtype_of(std::string_view tensor, const codegen::Problem& problem) {
-  const bool is_element = tensor == "x" || tensor == "h_in" || tensor == "dh_in" || tensor == "dx";
-  return is_element ? public_dtype(problem) : MHCJIT_FP32;
+std::vector<double> values_of(const Outcome& outcome, std::string_view output, const codegen::Problem& problem) {
+  const std::vector<std::byte>& bytes = outcome.outputs.at(std::string(output));
+  const mhcjit_dtype dtype = oracle::dtype_of(output, public_dtype(problem));
+  const std::size_t count = bytes.size() / oracle::bytes_of(dtype);
+  return oracle::from_storage(bytes.data(), static_cast<std::int64_t>(count), dtype);
 }
 
 Outcome run_forward(const Operator& op, std::int64_t tokens, const oracle::Inputs& inputs, const RunOptions& options) {
-  const codegen::Problem& problem = op.spec.problem;
-  Buffers<mhcjit_pre_forward_args> buffers(problem, options);
-  mhcjit_pre_forward_args args = {
-      .x = buffers.input<void>("x", inputs.x),
-      .phi = buffers.input<float>("phi", inputs.phi),
-      .alpha = buffers.input<float>("alpha", inputs.alpha),
-      .bias = buffers.input<float>("bias", inputs.bias),
-      .gamma = buffers.input<float>("gamma", inputs.gamma),
-      .T = tokens,
-      .norm_eps = static_cast<float>(inputs.norm_eps),
-      .hc_eps = static_cast<float>(inputs.hc_eps),
-      .h_in = buffers.output<void>("h_in", tokens * problem.d),
-      .h_post = buffers.output<float>("h_post", tokens * problem.n),
-      .h_res = buffers.output<float>("h_res", tokens * problem.n * problem.n),
-      .inv_rms = buffers.output<float>("inv_rms", tokens),
-      .h_mix = buffers.output<float>("h_mix", tokens * problem.rows()),
-      .h_pre = buffers.output<float>("h_pre", tokens * problem.n),
-      .workspace = nullptr,
-      .workspace_bytes = 0,
-      .overlap_previous = 0,
-  };
-  buffers.add_workspace(args, codegen::workspace_bytes(op.spec, tokens));
+  Buffers<mhcjit_pre_forward_args> buffers(op.spec.problem, options);
+  mhcjit_pre_forward_args args = {};
+  args.T = tokens;
+  args.norm_eps = static_cast<float>(inputs.norm_eps);
+  args.hc_eps = static_cast<float>(inputs.hc_eps);
+  buffers.fill(args, oracle::values_of(inputs), codegen::workspace_bytes(op.spec, tokens));
   return buffers.outcome(launch(op, args, options.seed));
 }
 
 Outcome run_backward(const Operator& op, std::int64_t tokens, const oracle::Inputs& inputs,
                      const oracle::Forward& forward, const oracle::OutputGradients& gradients,
                      const RunOptions& options) {
-  const codegen::Problem& problem = op.spec.problem;
-  const std::int64_t columns = problem.columns();
-  const bool add = options.accumulate_parameters;
-  Buffers<mhcjit_pre_backward_args> buffers(problem, options);
-  mhcjit_pre_backward_args args = {
-      .x = buffers.input<void>("x", inputs.x),
-      .phi = buffers.input<float>("phi", inputs.phi),
-      .alpha = buffers.input<float>("alpha", inputs.alpha),
-      .gamma = buffers.input<float>("gamma", inputs.gamma),
-      .inv_rms = buffers.input<float>("inv_rms", forward.inv_rms),
-      .h_mix = buffers.input<float>("h_mix", forward.h_mix),
-      .h_pre = buffers.input<float>("h_pre", forward.h_pre),
-      .h_post = buffers.input<float>("h_post", forward.h_post),
-      .dh_in = buffers.input<void>("dh_in", gradients.dh_in),
-      .dh_post = buffers.input<float>("dh_post", gradients.dh_post),
-      .dh_res = buffers.input<float>("dh_res", gradients.dh_res),
-      .T = tokens,
-      .hc_eps = static_cast<float>(inputs.hc_eps),
-      .accumulate_dx = options.accumulate_dx,
-      .accumulate_parameters = add,
-      .dx = buffers.output<void>("dx", tokens * columns, options.accumulate_dx),
-      .dphi = buffers.output<float>("dphi", problem.rows() * columns, add),
-      .dgamma = buffers.output<float>("dgamma", problem.has_gamma ? columns : 0, add),
-      .dalpha = buffers.output<float>("dalpha", 3, add),
-      .dbias = buffers.output<float>("dbias", problem.rows(), add),
-      .workspace = nullptr,
-      .workspace_bytes = 0,
-  };
-  buffers.add_workspace(args, codegen::workspace_bytes(op.spec, tokens));
+  Buffers<mhcjit_pre_backward_args> buffers(op.spec.problem, options);
+  mhcjit_pre_backward_args args = {};
+  args.T = tokens;
+  args.hc_eps = static_cast<float>(inputs.hc_eps);
+  args.accumulate_dx = options.accumulate_dx;
+  args.accumulate_parameters = options.accumulate_parameters;
+  buffers.fill(args, oracle::values_of(inputs, forward, gradients), codegen::workspace_bytes(op.spec, tokens));
   return buffers.outcome(launch(op, args, options.seed));
 }
 

@@ -47,8 +47,7 @@ Operator find_operator(std::string_view problem, codegen::Op op);
 
 oracle::Shape shape_of(const codegen::Problem& problem, std::int64_t tokens);
 mhcjit_dtype public_dtype(const codegen::Problem& problem);
-// Of a tensor by its name in mhcjit/mhcjit.h.
-mhcjit_dtype dtype_of(std::string_view tensor, const codegen::Problem& problem);
+std::vector<double> values_of(const Outcome& outcome, std::string_view output, const codegen::Problem& problem);
 
 Outcome run_forward(const Operator& op, std::int64_t tokens, const oracle::Inputs& inputs,
                     const RunOptions& options = {});

@@ -17,25 +17,27 @@ class PreForward : public ProblemTest<codegen::Op::pre_forward> {
 
   // The outputs of all calls are compared as one tensor.
   void expect_matches_oracle(const std::vector<oracle::RandomOptions>& calls, std::uint64_t seed = 1) {
-    std::map<std::string, std::vector<double>> references;
-    std::map<std::string, std::vector<double>> results;
+    struct Joined {
+      oracle::Reference reference;
+      std::vector<double> expected;
+      std::vector<double> computed;
+    };
+    std::map<std::string_view, Joined> outputs;
     for (const oracle::RandomOptions& options : calls) {
       const oracle::Inputs inputs = oracle::random_inputs(options);
       const Outcome outcome = run_forward(op(), options.shape.T, inputs, {.seed = seed});
       ASSERT_EQ(outcome.fault, "");
-      const oracle::Forward reference = oracle::pre_forward(options.shape, inputs);
-      for (const auto& [name, values] : {std::pair("h_in", &reference.h_in),
-                                         {"h_post", &reference.h_post},
-                                         {"h_res", &reference.h_res},
-                                         {"inv_rms", &reference.inv_rms},
-                                         {"h_mix", &reference.h_mix},
-                                         {"h_pre", &reference.h_pre}}) {
-        const std::vector<double> computed = stored(outcome, name, values->size());
-        references[name].insert(references[name].end(), values->begin(), values->end());
-        results[name].insert(results[name].end(), computed.begin(), computed.end());
+      const oracle::Forward forward = oracle::pre_forward(options.shape, inputs);
+      for (const oracle::Reference& output : oracle::outputs_of(options.shape, forward)) {
+        Joined& joined = outputs.try_emplace(output.name, Joined{output, {}, {}}).first->second;
+        std::ranges::copy(output.values, std::back_inserter(joined.expected));
+        std::ranges::copy(values_of(outcome, output.name, problem()), std::back_inserter(joined.computed));
       }
     }
-    for (const auto& [name, reference] : references) expect_close(name, reference, results[name]);
+    for (auto& [name, joined] : outputs) {
+      joined.reference.values = joined.expected;
+      expect_right(joined.reference, joined.computed);
+    }
   }
 };
 

@@ -9,9 +9,8 @@
 #include <gtest/gtest.h>
 
 #include "operator_run.h"
-#include "oracle/compare.h"
+#include "oracle/outputs.h"
 #include "oracle/random_inputs.h"
-#include "oracle/storage.h"
 
 namespace mhcjit::sim {
 
@@ -58,17 +57,9 @@ class ProblemTest : public ::testing::TestWithParam<std::string_view> {
     return {shape_of(problem(), tokens), public_dtype(problem()), static_cast<std::uint64_t>(tokens), x_std, alpha};
   }
 
-  std::vector<double> stored(const Outcome& outcome, const std::string& name, std::size_t count) const {
-    return oracle::from_storage(outcome.outputs.at(name).data(), static_cast<std::int64_t>(count),
-                                dtype_of(name, problem()));
-  }
-
-  void expect_close(const Outcome& outcome, const std::string& name, const std::vector<double>& reference) const {
-    expect_close(name, reference, stored(outcome, name, reference.size()));
-  }
-  void expect_close(const std::string& name, const std::vector<double>& reference,
-                    const std::vector<double>& values) const {
-    EXPECT_LE(oracle::normalised_error(reference, values), *oracle::error_bound(name, public_dtype(problem()))) << name;
+  void expect_right(const oracle::Reference& reference, const std::vector<double>& values) const {
+    const oracle::Comparison comparison = oracle::compare(reference, values, public_dtype(problem()));
+    EXPECT_TRUE(comparison.ok()) << reference.name << ": " << to_string(comparison);
   }
 
  private:

@@ -4,7 +4,6 @@
 #include <limits>
 #include <set>
 
-#include "guarded_buffer.h"
 #include "launch_test.h"
 
 namespace mhcjit::sim {
@@ -111,7 +110,7 @@ TEST(Simulator, ReportsLanesThatDisagreeOnAShuffle) {
 }
 
 TEST(Simulator, ReportsAWriteBesideSharedMemory) {
-  if (GuardedBuffer::is_watched()) GTEST_SKIP() << "AddressSanitizer reports the access itself";
+  if (test::GuardedBuffer::is_watched()) GTEST_SKIP() << "AddressSanitizer reports the access itself";
   Launch launch = two_warps;
   launch.shared_bytes = 48 * sizeof(float);
   const std::string fault = run(launch, [] { device::shared_floats()[device::thread_index()] = 1.0f; });

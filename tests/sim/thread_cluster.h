@@ -13,8 +13,8 @@
 
 #include "atomic_barrier.h"
 #include "bell.h"
-#include "guarded_buffer.h"
 #include "simulator.h"
+#include "tests/guarded_buffer.h"
 #include "waiting.h"
 
 namespace mhcjit::sim {
@@ -64,7 +64,7 @@ struct ThreadBlock {
 
   std::barrier<> barrier;
   std::vector<ThreadWarp> warps;
-  GuardedBuffer shared;
+  test::GuardedBuffer shared;
   std::unique_ptr<AtomicBarrier[]> barriers;  // one for each 8 bytes of shared memory
   std::atomic<int> finished = 0;              // threads
 };

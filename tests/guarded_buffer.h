@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-namespace mhcjit::sim {
+namespace mhcjit::test {
 
 class GuardedBuffer {
  public:
@@ -39,4 +39,4 @@ class GuardedBuffer {
   std::size_t bytes_ = 0;
 };
 
-}  // namespace mhcjit::sim
+}  // namespace mhcjit::test

@@ -1,11 +1,11 @@
-#include "guarded_buffer.h"
+#include "tests/guarded_buffer.h"
 
 #include <algorithm>
 #include <cstdint>
 
-#include "address_sanitizer.h"
+#include "tests/address_sanitizer.h"
 
-namespace mhcjit::sim {
+namespace mhcjit::test {
 namespace {
 
 constexpr std::size_t guard_bytes = 256;
@@ -47,4 +47,4 @@ bool GuardedBuffer::intact() const {
   return std::ranges::all_of(front(), untouched) && std::ranges::all_of(back(), untouched);
 }
 
-}  // namespace mhcjit::sim
+}  // namespace mhcjit::test

@@ -16,7 +16,7 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-namespace mhcjit::sim::address_sanitizer {
+namespace mhcjit::test::address_sanitizer {
 
 #ifdef MHCJIT_ADDRESS_SANITIZER
 inline constexpr bool enabled = true;
@@ -61,4 +61,4 @@ class Switch {
 #endif
 };
 
-}  // namespace mhcjit::sim::address_sanitizer
+}  // namespace mhcjit::test::address_sanitizer

@@ -1,0 +1,18 @@
+// The outputs that the oracle computed, listed for comparison.
+#pragma once
+
+#include <vector>
+
+#include "oracle/compare.h"
+#include "oracle/pre.h"
+
+namespace mhcjit::oracle {
+
+// Every output in the order of mhcjit/mhcjit.h, dgamma only where the shape has gamma. They refer to the values, which
+// must outlive them.
+std::vector<Reference> outputs_of(const Shape& shape, const Forward& forward);
+std::vector<Reference> outputs_of(const Shape& shape, const Backward& backward);
+std::vector<Reference> outputs_of(const Shape&, const Forward&&) = delete;
+std::vector<Reference> outputs_of(const Shape&, const Backward&&) = delete;
+
+}  // namespace mhcjit::oracle
