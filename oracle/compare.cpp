@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -11,8 +12,6 @@
 
 namespace mhcjit::oracle {
 namespace {
-
-constexpr double least_share_of_terms = 1e-3;
 
 double norm(std::span<const double> values) {
   double square = 0.0;
@@ -24,7 +23,8 @@ void compare_rows(const Reference& reference, std::span<const double> value, Com
   const auto size = static_cast<std::size_t>(reference.row_size);
   const std::size_t rows = reference.values.size() / size;
   if (rows == 0) return;
-  const double root_mean_square = norm(reference.values) / std::sqrt(static_cast<double>(rows));
+  const double root_mean_square =
+      std::max(norm(reference.values), reference.least_norm) / std::sqrt(static_cast<double>(rows));
   // A row that is not finite speaks for itself.
   const double typical = std::isfinite(root_mean_square) ? root_mean_square : 0.0;
   comparison.worst_row = 0;
@@ -37,18 +37,23 @@ void compare_rows(const Reference& reference, std::span<const double> value, Com
   }
 }
 
+// Infinities of 16 bits that are the rounding of the reference, which lies beyond the largest number, become it.
+std::vector<double> without_right_infinities(std::span<const double> reference, std::span<const double> value,
+                                             mhcjit_dtype dtype) {
+  const double largest = largest_number(dtype);
+  std::vector<double> values(value.begin(), value.end());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const bool rounds_to_it =
+        std::abs(reference[i]) >= largest && std::signbit(reference[i]) == std::signbit(values[i]);
+    if (std::isinf(values[i]) && std::isfinite(reference[i]) && rounds_to_it) values[i] = reference[i];
+  }
+  return values;
+}
+
 bool is_rounded(std::span<const double> reference, std::span<const double> value, mhcjit_dtype dtype) {
-  const double beyond = first_beyond(dtype);
   double square = 0.0;
   for (std::size_t i = 0; i < reference.size(); ++i) {
-    double exact = reference[i];
-    double stored = value[i];
-    if (!std::isfinite(exact)) return false;
-    if (std::isinf(stored)) {
-      stored = std::copysign(beyond, stored);
-      exact = std::clamp(exact, -beyond, beyond);
-    }
-    const double units = std::abs(stored - exact) / spacing(exact, dtype);
+    const double units = std::abs(value[i] - reference[i]) / spacing(reference[i], dtype);
     if (!(units <= 1.0)) return false;
     square += units * units;
   }
@@ -97,13 +102,18 @@ double Comparison::share() const {
 }
 
 Comparison compare(const Reference& reference, std::span<const double> value, mhcjit_dtype x_dtype) {
+  const mhcjit_dtype dtype = dtype_of(reference.name, x_dtype);
+  const bool has_16_bits = dtype != MHCJIT_FP32;
   Comparison comparison;
   comparison.bound = error_bound(reference.name, x_dtype).value();
-  comparison.error = normalised_error(reference.values, value, least_share_of_terms * reference.terms);
+  comparison.error = std::numeric_limits<double>::quiet_NaN();
   if (reference.values.size() != value.size()) return comparison;
+  std::vector<double> changed;
+  if (has_16_bits && std::ranges::any_of(value, [](double each) { return std::isinf(each); }))
+    value = changed = without_right_infinities(reference.values, value, dtype);
+  comparison.error = normalised_error(reference.values, value, reference.least_norm);
   if (reference.row_size > 0) compare_rows(reference, value, comparison);
-  const mhcjit_dtype dtype = dtype_of(reference.name, x_dtype);
-  if (!comparison.ok() && dtype != MHCJIT_FP32) comparison.is_rounded = is_rounded(reference.values, value, dtype);
+  if (!comparison.ok() && has_16_bits) comparison.is_rounded = is_rounded(reference.values, value, dtype);
   return comparison;
 }
 

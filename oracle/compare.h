@@ -31,7 +31,7 @@ struct Reference {
   std::string_view name;  // one that has a bound
   std::span<const double> values;
   std::int64_t row_size = 0;  // numbers a token; 0: the output is a sum over tokens
-  double terms = 0.0;         // of dalpha: the sum of the magnitudes of its terms, which may cancel
+  double least_norm = 0.0;    // of an output whose terms may cancel: what its errors are relative to at least
 };
 
 struct Comparison {
@@ -48,13 +48,14 @@ struct Comparison {
   double share() const;
 };
 
-// A row's error is relative to the larger of its norm and the root mean square of all rows' norms; dalpha's to the
-// larger of its norm and 1e-3 of its terms. A result is right when both errors are within their bounds.
+// The error of the whole is relative to the norm of the reference, a row's to the larger of its norm and the root mean
+// square of all rows' norms; both to no less than least_norm allows. A result is right when both are within their
+// bounds.
 //
 // An output of 16 bits is right, too, when it is the reference rounded: every element within one unit in the last
 // place, their root mean square within 0.5 + 0.5 / sqrt(elements) units. Rounding to nearest stays within 0.5;
-// truncation, 0.58, is refused unless the elements are few. An infinity is the rounding of what lies beyond the largest
-// number alone.
+// truncation, 0.58, is refused unless the elements are few. An infinity counts as the reference where that lies beyond
+// the largest number of 16 bits, and nowhere else.
 Comparison compare(const Reference& reference, std::span<const double> value, mhcjit_dtype x_dtype);
 
 // "error 1.1e-03, bound 2.5e-03; worst row 17: 2.0e-02, bound 7.5e-03"

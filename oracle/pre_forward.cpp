@@ -54,6 +54,18 @@ void forward_of_token(const Shape& shape, const Inputs& inputs, const std::vecto
   }
 }
 
+double terms_of_h_res(const Shape& shape, const Inputs& inputs, const Forward& forward) {
+  const int n = shape.n;
+  const double bias = dot(&inputs.bias[2 * n], &inputs.bias[2 * n], std::int64_t{n} * n);
+  double square = 0.0;
+  for (std::int64_t t = 0; t < shape.T; ++t) {
+    const double* h_mix = &forward.h_mix[t * shape.rows()];
+    const double scale = inputs.alpha[2] * forward.inv_rms[t];
+    square += bias + scale * scale * dot(h_mix, h_mix, shape.rows()) * n * n / shape.rows();
+  }
+  return std::sqrt(square);
+}
+
 }  // namespace
 
 Forward pre_forward(const Shape& shape, const Inputs& inputs, unsigned threads) {
@@ -68,6 +80,7 @@ Forward pre_forward(const Shape& shape, const Inputs& inputs, unsigned threads) 
   const std::vector<double> scaled = shape.has_gamma ? scale_columns(inputs.phi, inputs.gamma) : std::vector<double>();
   const std::vector<double>& phi_gamma = shape.has_gamma ? scaled : inputs.phi;
   parallel_for(shape.T, threads, [&](std::int64_t t) { forward_of_token(shape, inputs, phi_gamma, t, out); });
+  out.h_res_terms = terms_of_h_res(shape, inputs, out);
   return out;
 }
 

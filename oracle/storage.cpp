@@ -66,7 +66,10 @@ double spacing(double value, mhcjit_dtype dtype) {
   return std::ldexp(1.0, std::clamp(exponent, format.least_exponent, format.largest_exponent) - format.mantissa_bits);
 }
 
-double first_beyond(mhcjit_dtype dtype) { return std::ldexp(1.0, format_of(dtype).largest_exponent + 1); }
+double largest_number(mhcjit_dtype dtype) {
+  const Format format = format_of(dtype);
+  return std::ldexp(2.0 - std::ldexp(1.0, -format.mantissa_bits), format.largest_exponent);
+}
 
 std::vector<std::byte> to_storage(std::span<const double> values, mhcjit_dtype dtype) {
   switch (dtype) {

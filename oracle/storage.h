@@ -18,8 +18,8 @@ double round_to(double value, mhcjit_dtype dtype);
 // The distance of neighbouring numbers of `dtype`, a type of 16 bits, around `value`: one unit in the last place.
 double spacing(double value, mhcjit_dtype dtype);
 
-// What would be the next number after the largest of `dtype`, a type of 16 bits.
-double first_beyond(mhcjit_dtype dtype);
+// The largest number of `dtype`, a type of 16 bits, that is not infinity.
+double largest_number(mhcjit_dtype dtype);
 
 // Little-endian, packed. Rounds as round_to() does; values that round_to() made are exact.
 std::vector<std::byte> to_storage(std::span<const double> values, mhcjit_dtype dtype);

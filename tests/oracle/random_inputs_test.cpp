@@ -89,5 +89,20 @@ TEST(Storage, RoundsWhatDoesNotFit) {
   }
 }
 
+TEST(Storage, SpacingIsTheDistanceOfNeighbours) {
+  for (const mhcjit_dtype dtype : {MHCJIT_BF16, MHCJIT_FP16}) {
+    const std::uint16_t infinity = dtype == MHCJIT_BF16 ? 0x7f80 : 0x7c00;
+    for (std::uint16_t bits = 0; bits + 1 < infinity; ++bits) {
+      const std::uint16_t neighbours[] = {bits, static_cast<std::uint16_t>(bits + 1)};
+      const std::vector<double> values = from_storage(neighbours, 2, dtype);
+      ASSERT_EQ(spacing(values[0], dtype), values[1] - values[0]) << values[0];
+      ASSERT_EQ(spacing(-values[0], dtype), values[1] - values[0]) << values[0];
+      ASSERT_EQ(spacing((values[0] + values[1]) / 2, dtype), values[1] - values[0]) << values[0];
+    }
+    const std::uint16_t last = infinity - 1;
+    EXPECT_EQ(largest_number(dtype), from_storage(&last, 1, dtype)[0]);
+  }
+}
+
 }  // namespace
 }  // namespace mhcjit::oracle

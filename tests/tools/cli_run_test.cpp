@@ -107,6 +107,10 @@ struct Case {
 
 class CliRunChecked : public testing::TestWithParam<Case> {};
 
+bool is_parameter_gradient(llvm::StringRef tensor) {
+  return tensor == "dphi" || tensor == "dgamma" || tensor == "dalpha" || tensor == "dbias";
+}
+
 TEST_P(CliRunChecked, EveryOutputIsWithinItsBound) {
   const Cli cli;
   const CliResult made = cli("make-inputs -o in.safetensors " + GetParam().make);
@@ -122,8 +126,19 @@ TEST_P(CliRunChecked, EveryOutputIsWithinItsBound) {
   ASSERT_EQ(json.getArray("check")->size(), gamma ? 11u : 10u);
   for (const llvm::json::Value& row : *json.getArray("check")) {
     EXPECT_EQ(row.getAsObject()->getBoolean("ok"), true);
-    EXPECT_LE(row.getAsObject()->getNumber("error").value(), row.getAsObject()->getNumber("bound").value());
-    EXPECT_GT(row.getAsObject()->getNumber("bound").value(), 0);
+    const bool rounded = row.getAsObject()->getBoolean("rounded").value();
+    const double bound = row.getAsObject()->getNumber("bound").value();
+    EXPECT_TRUE(row.getAsObject()->getNumber("error").value() <= bound || rounded);
+    EXPECT_GT(bound, 0);
+    // Outputs that have a row for each token say which is the worst.
+    const std::optional<double> row_error = row.getAsObject()->getNumber("row_error");
+    const bool is_sum = is_parameter_gradient(row.getAsObject()->getString("tensor").value());
+    EXPECT_EQ(row_error.has_value(), !is_sum && json.getInteger("T") != 0);
+    EXPECT_EQ(row.getAsObject()->getInteger("worst_row").has_value(), row_error.has_value());
+    if (!row_error) continue;
+    EXPECT_EQ(row.getAsObject()->getNumber("row_bound"), 3.0 * bound);
+    EXPECT_TRUE(*row_error <= 3.0 * bound || rounded);
+    EXPECT_LT(row.getAsObject()->getInteger("worst_row"), json.getInteger("T"));
   }
   EXPECT_EQ(shapes_of(cli.file("out.safetensors")).size(), gamma ? 11u : 10u);
 }
@@ -192,7 +207,10 @@ TEST(CliRun, NanFailsTheCheckAndWritesNothing) {
   EXPECT_EQ(result.exit_code, 1) << result.err;
   const llvm::json::Object json = json_of(result);
   EXPECT_EQ(json.getBoolean("ok"), false);
-  EXPECT_EQ((*json.getArray("check"))[0].getAsObject()->get("error")->kind(), llvm::json::Value::Null);
+  const llvm::json::Object& h_in = *(*json.getArray("check"))[0].getAsObject();
+  EXPECT_EQ(h_in.get("error")->kind(), llvm::json::Value::Null);
+  EXPECT_EQ(h_in.get("row_error")->kind(), llvm::json::Value::Null);
+  EXPECT_EQ(h_in.getInteger("worst_row"), 0);
   EXPECT_FALSE(std::filesystem::exists(cli.file("out")));
 }
 
