@@ -140,6 +140,8 @@ const Command& run_command() {
       "Reads x [T, n, D] or [B, S, n, D] (BF16, F16 or F32) and phi, alpha, bias and optional gamma (F32) as\n"
       "PyTorch writes them, and writes h_in, h_post, h_res, inv_rms, h_mix and h_pre; with --backward also\n"
       "dx, dphi, dgamma, dalpha and dbias from those of dh_in, dh_post and dh_res that the file has.\n"
+      "--check measures each output as a whole and by its worst token's row; differences up to 2^-126 count as\n"
+      "none, and an output of 16 bits that is the float64 result rounded is right.\n"
       "Nothing is written unless everything succeeded.",
       "  mhcjit make-inputs --t 512 --n 4 --d 1024 --dtype bf16 -o in.safetensors\n"
       "  mhcjit run --inputs in.safetensors --outputs out.safetensors\n"

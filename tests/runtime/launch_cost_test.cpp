@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "codegen/heuristic.h"
+#include "oracle/tensors.h"
 #include "runtime/gpu_operator.h"
 #include "tests/runtime/allocations.h"
 #include "tests/runtime/fake_gpu.h"
@@ -29,18 +30,10 @@ class LaunchCostTest : public FakeGpuTest {
     driver().add_allocation(memory, sizeof memory, 0, /*managed=*/false);
     engine = make_engine("portable");
     op = prepare(engine, problem);
-    args.x = tensor(0);
-    args.phi = tensor<float>(1);
-    args.alpha = tensor<float>(2);
-    args.bias = tensor<float>(3);
-    args.gamma = tensor<float>(4);
-    args.h_in = tensor(5);
-    args.h_post = tensor<float>(6);
-    args.h_res = tensor<float>(7);
-    args.inv_rms = tensor<float>(8);
-    args.h_mix = tensor<float>(9);
-    args.h_pre = tensor<float>(10);
-    args.workspace = tensor(11);
+    int number = 0;
+    oracle::visit_tensors({1, problem.n, problem.d, true}, args,
+                          [&](const oracle::Tensor&, auto& pointer) { oracle::point(pointer, tensor(number++)); });
+    args.workspace = tensor(number);
     args.workspace_bytes = workspace_bytes(op, 1);
     args.T = 1;
     driver().call_counts.clear();

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "launch_test.h"
+#include "tests/guarded_buffer.h"
 
 namespace mhcjit::sim {
 namespace {
