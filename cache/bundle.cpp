@@ -14,20 +14,12 @@
 
 #include "cache/checked_file.h"
 #include "cache/entry_file.h"
+#include "cache/folder_store.h"
 #include "cache/replace_file.h"
 #include "cache/system_call.h"
 
 namespace mhcjit::cache {
 namespace {
-
-constexpr std::size_t max_compiler_bytes = 1024;
-
-// The line of a compiler record, or nothing when the bytes are not one printable line.
-std::optional<std::string> compiler_line(llvm::StringRef bytes) {
-  bytes.consume_back("\n");
-  if (bytes.empty() || bytes.size() > max_compiler_bytes || !llvm::all_of(bytes, llvm::isPrint)) return std::nullopt;
-  return bytes.str();
-}
 
 std::string printable(std::string name) {
   std::replace_if(name.begin(), name.end(), [](char c) { return !llvm::isPrint(c); }, '?');
@@ -52,14 +44,14 @@ class BundleFile {
     if (fd_ >= 0) ::close(fd_);
   }
 
-  llvm::Error read(const BundleVisitor& visitor, llvm::StringRef hmac_key) const {
+  llvm::Error read(const BundleVisitor& visitor) const {
     if (::lseek(fd_, 0, SEEK_SET) != 0) return call_failed("lseek", path_, errno);
     const auto source = [this](char* buffer, std::size_t size) -> llvm::Expected<std::size_t> {
       const ssize_t got = retry([&] { return ::read(fd_, buffer, size); });
       if (got < 0) return call_failed("read", path_, errno);
       return static_cast<std::size_t>(got);
     };
-    return read_bundle(source, visitor, hmac_key);
+    return read_bundle(source, visitor);
   }
 
  private:
@@ -77,58 +69,53 @@ llvm::Error open_folder(const std::string& root) {
   return check_folder(FileOps::system(), root, Trust::owner).takeError();
 }
 
-bool has_sound_entry(const std::string& root, const std::string& digest, llvm::StringRef hmac_key) {
-  llvm::Expected<std::optional<StoredEntry>> entry = read_stored_entry(root, digest, hmac_key);
+bool has_sound_entry(EntryStore& store, const std::string& digest) {
+  llvm::Expected<std::optional<StoredEntry>> entry = read_stored_entry(store, digest);
   if (entry) return entry->has_value();
   llvm::consumeError(entry.takeError());
   return false;
 }
 
-llvm::Error publish(const std::string& root, const std::string& stem, llvm::StringRef extension, llvm::StringRef bytes,
-                    bool dry_run) {
-  if (dry_run) return llvm::Error::success();
-  return replace_file(FileOps::system(), root, stem, extension, bytes, /*flush=*/true);
+llvm::Error bad_member(llvm::StringRef name, llvm::Error reason) {
+  return make_error(MHCJIT_ERROR_BAD_FILE, "member '{}' is bad: {}", name.str(), take_failure(std::move(reason)).text);
 }
 
-llvm::Expected<ImportReport> import_checked(const BundleFile& file, const std::string& root, bool dry_run,
-                                            llvm::StringRef hmac_key) {
-  if (llvm::Error error = file.read({}, hmac_key)) return error;
+llvm::Expected<ImportReport> import_checked(const BundleFile& file, const std::string& root, EntryStore& store,
+                                            bool dry_run) {
+  const auto check = [&](const std::string& digest, const StoredEntry& entry) -> llvm::Error {
+    if (llvm::Error error = store.check(entry.bytes))
+      return bad_member(digest + entry_extension.str(), std::move(error));
+    return llvm::Error::success();
+  };
+  if (llvm::Error error = file.read({.entry = check, .compilers = {}})) return error;
   if (!dry_run) {
     if (llvm::Error error = open_folder(root)) return error;
   }
   ImportReport report;
   BundleVisitor visitor;
-  visitor.entry = [&](const std::string& digest, StoredEntry& entry) -> llvm::Error {
-    if (has_sound_entry(root, digest, hmac_key)) {
+  // The checks are made again: the file may have changed since.
+  visitor.entry = [&](const std::string& digest, const StoredEntry& entry) -> llvm::Error {
+    if (llvm::Error error = check(digest, entry)) return error;
+    if (has_sound_entry(store, digest)) {
       ++report.already_there;
       return llvm::Error::success();
     }
     report.imported.push_back(digest);
-    return publish(root, digest, entry_extension, entry.bytes, dry_run);
+    return dry_run ? llvm::Error::success() : store.write(digest, entry.bytes);
   };
-  visitor.compiler = [&](const std::string& line) -> llvm::Error {
-    report.compiler = line;
-    if (read_compiler_record(root) == line) return llvm::Error::success();
-    return publish(root, compiler_record_name.str(), "", line + "\n", dry_run);
+  visitor.compilers = [&](const CompilerLines& lines) -> llvm::Error {
+    report.compilers = lines;
+    return dry_run ? llvm::Error::success() : add_compilers(root, lines);
   };
-  // The checks are made again: the file may have changed since.
-  if (llvm::Error error = file.read(visitor, hmac_key)) return error;
+  if (llvm::Error error = file.read(visitor)) return error;
   return report;
 }
 
 }  // namespace
 
-std::optional<std::string> read_compiler_record(const std::string& root) {
-  auto bytes =
-      read_file(FileOps::system(), root + "/" + compiler_record_name.str(), max_compiler_bytes + 1, Trust::owner);
-  if (!bytes) {
-    llvm::consumeError(bytes.takeError());
-    return std::nullopt;
-  }
-  return *bytes ? compiler_line(**bytes) : std::nullopt;
+void BundleWriter::add_compilers(const CompilerLines& lines) {
+  add_member(compiler_record_name, compiler_record(lines), 0);
 }
-
-void BundleWriter::add_compiler(llvm::StringRef line) { add_member(compiler_record_name, (line + "\n").str(), 0); }
 
 void BundleWriter::add(llvm::StringRef digest, const StoredEntry& entry) {
   add_member((digest + entry_extension).str(), entry.bytes, entry.entry.created_unix_seconds);
@@ -169,7 +156,7 @@ llvm::Error write_bundle(const std::string& path, llvm::function_ref<llvm::Error
   return replace_file(FileOps::system(), folder, path.substr(slash + 1), "", fill_file, /*flush=*/true);
 }
 
-llvm::Error read_bundle(const TarReader::Source& source, const BundleVisitor& visitor, llvm::StringRef hmac_key) {
+llvm::Error read_bundle(const TarReader::Source& source, const BundleVisitor& visitor) {
   TarReader reader(source, max_entry_file_bytes);
   std::set<std::string> names;
   while (true) {
@@ -183,13 +170,14 @@ llvm::Error read_bundle(const TarReader::Source& source, const BundleVisitor& vi
     if (!names.insert(name).second) return refuse("stands in it twice, it should once");
     llvm::Error error = llvm::Error::success();
     if (const std::optional<std::string> digest = digest_of_name(name)) {
-      llvm::Expected<StoredEntry> entry = check_stored_entry(std::move((*member)->bytes), *digest, hmac_key);
-      if (!entry) return refuse("is bad: " + take_failure(entry.takeError()).text);
+      llvm::Expected<StoredEntry> entry = check_stored_entry(std::move((*member)->bytes), *digest);
+      if (!entry) return bad_member(name, entry.takeError());
       if (visitor.entry) error = visitor.entry(*digest, *entry);
     } else if (name == compiler_record_name) {
-      const std::optional<std::string> line = compiler_line((*member)->bytes);
-      if (!line) return refuse("is bad, it should be one printable line");
-      if (visitor.compiler) error = visitor.compiler(*line);
+      const std::optional<CompilerLines> lines = parse_compiler_record((*member)->bytes);
+      if (!lines)
+        return refuse(fmt::format("is bad, it should be 1 to {} different printable lines", max_recorded_compilers));
+      if (visitor.compilers) error = visitor.compilers(*lines);
     } else {
       return refuse("is no entry, it should be '<digest>.mhcjit' or 'compiler_identity'");
     }
@@ -198,10 +186,10 @@ llvm::Error read_bundle(const TarReader::Source& source, const BundleVisitor& vi
   return llvm::Error::success();
 }
 
-llvm::Expected<ImportReport> import_bundle(const std::string& path, const std::string& root, bool dry_run,
-                                           llvm::StringRef hmac_key) {
+llvm::Expected<ImportReport> import_bundle(const std::string& path, const std::string& root, EntryStore& store,
+                                           bool dry_run) {
   llvm::Expected<BundleFile> file = BundleFile::open(path);
-  llvm::Expected<ImportReport> report = file ? import_checked(*file, root, dry_run, hmac_key) : file.takeError();
+  llvm::Expected<ImportReport> report = file ? import_checked(*file, root, store, dry_run) : file.takeError();
   if (report) return report;
   const Failure failure = take_failure(report.takeError());
   return make_error(failure.status, "bundle '{}' is not imported: {}", path, failure.text);

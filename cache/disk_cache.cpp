@@ -5,8 +5,9 @@
 
 #include "cache/checked_file.h"
 #include "cache/entry_file.h"
+#include "cache/folder_store.h"
 #include "cache/replace_file.h"
-#include "cache/stored_entry.h"
+#include "cache/signed_store.h"
 #include "support/error.h"
 #include "support/trace.h"
 
@@ -21,27 +22,28 @@ std::string absolute(std::string root) {
   return path.str().str();
 }
 
-// With a key it is the tags that are trusted, whoever may write the folder.
 Trust trust_of(const Options& options) {
-  return options.allow_shared_root || !options.hmac_key.empty() ? Trust::everyone : Trust::owner;
+  return options.allow_shared_root ? Trust::everyone : trust_with(options.hmac_key);
 }
 
-llvm::Expected<std::optional<Entry>> read_entry(FileOps& ops, const std::string& path, const Options& options,
-                                                const CacheKey& key, llvm::StringRef architecture) {
+std::unique_ptr<EntryStore> store_of(const std::string& root, const Options& options, FileOps& ops) {
   const Recency recency = options.read_only ? Recency::keep : Recency::touch;
-  llvm::Expected<std::optional<Bytes>> bytes = read_file(ops, path, max_entry_file_bytes, trust_of(options), recency);
-  if (!bytes) return bytes.takeError();
-  if (!*bytes) return std::nullopt;
-  llvm::Expected<Entry> entry = read_entry_file(**bytes, key, architecture, options.hmac_key);
+  return signed_store(folder_store(root, {trust_of(options), recency, options.flush, ops}), options.hmac_key);
+}
+
+llvm::Expected<std::optional<Entry>> read_entry(EntryStore& store, const CacheKey& key, llvm::StringRef architecture) {
+  llvm::Expected<std::optional<Bytes>> file = store.read(key.digest());
+  if (!file) return file.takeError();
+  if (!*file) return std::nullopt;
+  llvm::Expected<Entry> entry = read_entry_file(**file, key, architecture);
   if (!entry) return entry.takeError();
   return std::move(*entry);
 }
 
-llvm::Error write_entry(FileOps& ops, const std::string& root, const Options& options, const CacheKey& key,
-                        const Entry& entry) {
-  llvm::Expected<std::string> bytes = make_entry_file(entry, key, options.hmac_key);
-  if (!bytes) return bytes.takeError();
-  return replace_file(ops, root, key.digest(), entry_extension, *bytes, options.flush);
+llvm::Error write_entry(EntryStore& store, const CacheKey& key, const Entry& entry) {
+  llvm::Expected<std::string> file = make_entry_file(entry, key);
+  if (!file) return file.takeError();
+  return store.write(key.digest(), *file);
 }
 
 }  // namespace
@@ -56,7 +58,10 @@ std::string_view to_string(Tier tier) {
 }
 
 DiskCache::DiskCache(std::string root, Options options, FileOps& ops)
-    : root_(absolute(std::move(root))), options_(std::move(options)), ops_(ops) {}
+    : root_(absolute(std::move(root))),
+      options_(std::move(options)),
+      ops_(ops),
+      store_(store_of(root_, options_, ops)) {}
 
 std::optional<Entry> DiskCache::find(const CacheKey& key, llvm::StringRef architecture) {
   std::optional<Entry> entry;
@@ -70,7 +75,7 @@ bool DiskCache::make_root() { return !options_.read_only && open_root(/*create=*
 bool DiskCache::publish(const CacheKey& key, const Entry& entry) {
   if (root_.empty() || options_.read_only) return false;
   const bool usable = open_root(/*create=*/true);
-  llvm::Error error = usable ? write_entry(ops_, root_, options_, key, entry) : llvm::Error::success();
+  llvm::Error error = usable ? write_entry(*store_, key, entry) : llvm::Error::success();
   const bool published = usable && !error;
   ++(published ? publishes_ : publish_failures_);
   if (published) {
@@ -125,7 +130,7 @@ bool DiskCache::open_root(bool create) {
 std::optional<Entry> DiskCache::load(const CacheKey& key, llvm::StringRef architecture) {
   const std::string digest = key.digest();
   const std::string path = root_ + "/" + digest + entry_extension.str();
-  llvm::Expected<std::optional<Entry>> entry = read_entry(ops_, path, options_, key, architecture);
+  llvm::Expected<std::optional<Entry>> entry = read_entry(*store_, key, architecture);
   if (entry) {
     if (*entry) trim_.note_use(digest);
     return std::move(*entry);

@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,6 +14,7 @@
 #include "cache/auto_trim.h"
 #include "cache/cache_key.h"
 #include "cache/entry.h"
+#include "cache/entry_store.h"
 #include "cache/file_ops.h"
 #include "support/log.h"
 
@@ -28,8 +30,8 @@ struct Options {
   bool flush = true;
   // Use a folder that other users own or may write to, and their entries. They then decide which machine code runs.
   bool allow_shared_root = false;
-  // Not "": every entry that is written carries a tag made with this key, and one with another's or none is refused
-  // (entry_file.h). That holds whoever may write the folder, so its owner and mode are not looked at.
+  // Not "": the folder is a signed store (signed_store.h). That holds whoever may write it, so its owner and mode are
+  // not looked at.
   std::string hmac_key = {};
   // Write nothing to the folder: a bad entry is passed over where it lies, and nothing can be published.
   bool read_only = false;
@@ -91,6 +93,7 @@ class DiskCache {
   std::string root_;
   const Options options_;
   FileOps& ops_;
+  const std::unique_ptr<EntryStore> store_;
   AutoTrim trim_;
   Counter hits_{0}, misses_{0}, corrupt_entries_{0}, read_failures_{0}, publishes_{0}, publish_failures_{0};
   std::array<std::atomic<bool>, static_cast<std::size_t>(Warning::count)> warned_{};

@@ -4,14 +4,10 @@
 
 #include <llvm/Support/Endian.h>
 
-#include "cache/hmac.h"
 #include "support/error.h"
 
 namespace mhcjit::cache {
 namespace {
-
-constexpr llvm::StringLiteral tag_magic("MHCJIT-HMAC-256\n");
-static_assert(tag_magic.size() + sizeof(Mac) == tag_bytes);
 
 // Of an entry, the total length is here.
 constexpr std::size_t total_length_offset = 16;
@@ -41,35 +37,17 @@ llvm::StringRef without_tag(llvm::StringRef file) {
   return total == entry.size() && file.drop_front(entry.size()).starts_with(tag_magic) ? entry : file;
 }
 
-std::string tag_of(llvm::StringRef entry, llvm::StringRef hmac_key) {
-  const Mac mac = hmac_sha256(hmac_key, entry);
-  return tag_magic.str().append(mac.begin(), mac.end());
-}
-
-llvm::Error check_tag(llvm::StringRef file, llvm::StringRef hmac_key) {
-  if (hmac_key.empty()) return llvm::Error::success();
-  const llvm::StringRef entry = without_tag(file);
-  const llvm::StringRef tag = file.drop_front(entry.size());
-  if (same_bytes(tag, tag_of(entry, hmac_key))) return llvm::Error::success();
-  return make_error(MHCJIT_ERROR_BAD_FILE, "cache entry: tag is {}, it should be made with the key in use",
-                    tag.empty() ? "absent" : "another key's or another entry's");
-}
-
-llvm::Expected<Entry> read_entry_file(const Bytes& file, const CacheKey& key, llvm::StringRef architecture,
-                                      llvm::StringRef hmac_key) {
-  if (llvm::Error error = check_tag(file, hmac_key)) return error;
+llvm::Expected<Entry> read_entry_file(const Bytes& file, const CacheKey& key, llvm::StringRef architecture) {
   llvm::Expected<Entry> entry = decode(file.part(without_tag(file)));
   if (!entry) return entry.takeError();
   if (llvm::Error error = check_entry(*entry, key, architecture)) return error;
   return entry;
 }
 
-llvm::Expected<std::string> make_entry_file(const Entry& entry, const CacheKey& key, llvm::StringRef hmac_key) {
+llvm::Expected<std::string> make_entry_file(const Entry& entry, const CacheKey& key) {
   if (llvm::Error error = check_limits(entry)) return error;
   if (llvm::Error error = check_entry(entry, key, entry.architecture)) return error;
-  std::string file = encode(entry);
-  if (!hmac_key.empty()) file += tag_of(file, hmac_key);
-  return file;
+  return encode(entry);
 }
 
 }  // namespace mhcjit::cache

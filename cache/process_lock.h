@@ -10,6 +10,12 @@
 
 namespace mhcjit::cache {
 
+// The lock file's name in a cache folder.
+inline constexpr llvm::StringLiteral lock_file_name("compile.lock");
+
+// In place of a digest: for whoever changes the folder's record of compilers.
+inline constexpr llvm::StringLiteral compiler_record_lock("000000000000000");
+
 // An advisory lock on one digest, which the kernel frees when its holder ends, however it ends; a stopped holder keeps
 // it. It is a byte of one small file (an open-file-description lock), so two digests never wait for each other, and two
 // caches of one process exclude each other as two processes do. The file is never deleted: who deletes a lock file lets

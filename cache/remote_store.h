@@ -1,9 +1,10 @@
-// Entries on an HTTP server: GET and PUT of "<url>/<digest>", as WebDAV servers and bazel-remote's /ac/ speak it.
+// Entries on a server (http_store.h), for a program that must not wait long for it, nor ask one again that fails.
 #pragma once
 
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,18 +15,15 @@
 #include "cache/background_queue.h"
 #include "cache/cache_key.h"
 #include "cache/entry.h"
+#include "cache/http_store.h"
 #include "support/log.h"
 
 namespace mhcjit::cache {
 
 struct RemoteOptions {
-  std::string url;                // check_remote_url() says what is allowed; "": there is no server
-  bool read_only = false;         // never uploads
-  std::string hmac_key = {};      // as in the folders' options: only what carries its tag is used
-  std::string ca_file = {};       // whose certificates https trusts; "": the system's
-  std::string libcurl_path = {};  // "": the loader's
-  std::chrono::milliseconds connect_timeout{500};
-  std::chrono::milliseconds total_timeout{2000};  // of a request
+  HttpStoreOptions server = {};  // its url: check_remote_url() says what is allowed; "": there is no server
+  bool read_only = false;        // never uploads
+  std::string hmac_key = {};     // not "": the server is a signed store (signed_store.h)
   QueueLimits uploads = {};
   Log log = {};
 };
@@ -50,8 +48,8 @@ class RemoteStore {
   // Gives uploads that are queued `uploads.drain_time`, then drops them.
   ~RemoteStore() = default;
 
-  // The entry of this key, checked as one from a folder is, or nothing. Waits for the server: for `total_timeout` at
-  // most, once.
+  // The entry of this key, checked as one from a folder is, or nothing. Waits for the server: for its `total_timeout`
+  // at most, once.
   std::optional<Entry> find(const CacheKey& key, llvm::StringRef architecture);
 
   // Uploads `entry` in the background. Cost here: that of making the file's bytes.
@@ -61,7 +59,7 @@ class RemoteStore {
 
   // Whether the server answers as a cache does, asked for an entry that is none. Independent of what failed before.
   // Cost: as find(). Errors: INVALID_ARGUMENT (url), IO.
-  static llvm::Error probe(const RemoteOptions& options);
+  static llvm::Error probe(const HttpStoreOptions& server);
 
  private:
   // What has failed in this process, one for each url; lives as long as the process.
@@ -72,12 +70,11 @@ class RemoteStore {
   static Circuit& circuit_of(const std::string& url);
 
   llvm::Expected<std::optional<Entry>> fetch(const CacheKey& key, llvm::StringRef architecture) const;
-  std::string address_of(llvm::StringRef digest) const { return url_ + "/" + digest.str(); }
+  std::unique_ptr<EntryStore> server(std::chrono::milliseconds total_timeout) const;
   void upload(const std::string& digest, const std::string& file, std::chrono::milliseconds time_left);
   void switch_off(std::string_view reason);
 
-  const RemoteOptions options_;
-  std::string url_;
+  RemoteOptions options_;  // as given, but for a url in its normal form
   Circuit* circuit_;
   std::atomic<std::uint64_t> hits_ = 0, misses_ = 0, failures_ = 0, uploads_ = 0, upload_drops_ = 0;
   BackgroundQueue queue_;  // last: its jobs use the others

@@ -4,8 +4,8 @@
 #include <llvm/ADT/StringExtras.h>
 #include <llvm/Support/SHA256.h>
 
-#include "cache/checked_file.h"
 #include "cache/entry_file.h"
+#include "cache/folder_store.h"
 #include "support/error.h"
 
 namespace mhcjit::cache {
@@ -28,8 +28,7 @@ std::optional<std::string> digest_of_name(llvm::StringRef name) {
   return name.str();
 }
 
-llvm::Expected<StoredEntry> check_stored_entry(Bytes bytes, llvm::StringRef digest, llvm::StringRef hmac_key) {
-  if (llvm::Error error = check_tag(bytes, hmac_key)) return error;
+llvm::Expected<StoredEntry> check_stored_entry(Bytes bytes, llvm::StringRef digest) {
   llvm::Expected<Entry> entry = decode(bytes.part(without_tag(bytes)));
   if (!entry) return entry.takeError();
   if (const std::string actual = digest_of(entry->key_text); actual != digest) {
@@ -46,13 +45,11 @@ llvm::Expected<StoredEntry> check_stored_entry(Bytes bytes, llvm::StringRef dige
   return StoredEntry{std::move(bytes), std::move(*entry), std::move(*fields)};
 }
 
-llvm::Expected<std::optional<StoredEntry>> read_stored_entry(const std::string& root, llvm::StringRef digest,
-                                                             llvm::StringRef hmac_key) {
-  const std::string path = fmt::format("{}/{}{}", root, digest.str(), entry_extension.str());
-  auto bytes = read_file(FileOps::system(), path, max_entry_file_bytes, Trust::owner);
+llvm::Expected<std::optional<StoredEntry>> read_stored_entry(EntryStore& store, llvm::StringRef digest) {
+  auto bytes = store.read(digest);
   if (!bytes) return bytes.takeError();
   if (!*bytes) return std::nullopt;
-  llvm::Expected<StoredEntry> entry = check_stored_entry(std::move(**bytes), digest, hmac_key);
+  llvm::Expected<StoredEntry> entry = check_stored_entry(std::move(**bytes), digest);
   if (!entry) return entry.takeError();
   return std::move(*entry);
 }

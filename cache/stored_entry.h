@@ -10,11 +10,10 @@
 
 #include "cache/bytes.h"
 #include "cache/entry.h"
+#include "cache/entry_store.h"
 #include "cache/key_text.h"
 
 namespace mhcjit::cache {
-
-inline constexpr llvm::StringLiteral entry_extension(".mhcjit");
 
 // The digest in "<digest>.mhcjit", or nothing when `name` is not an entry's.
 std::optional<std::string> digest_of_name(llvm::StringRef name);
@@ -25,14 +24,12 @@ struct StoredEntry {
   std::vector<KeyField> fields;  // of entry.key_text
 };
 
-// `bytes` as the entry of this digest, with every check that needs no question to compare with: the tag, when
-// `hmac_key` is not ""; the format, the digest of the key text, the architecture that the key names, the cubins. Reads
-// any bytes safely. Errors: BAD_FILE.
-llvm::Expected<StoredEntry> check_stored_entry(Bytes bytes, llvm::StringRef digest, llvm::StringRef hmac_key = "");
+// `bytes` as the entry of this digest, with every check that needs no question to compare with: the format, the digest
+// of the key text, the architecture that the key names, the cubins. A tag is passed over. Reads any bytes safely.
+// Errors: BAD_FILE.
+llvm::Expected<StoredEntry> check_stored_entry(Bytes bytes, llvm::StringRef digest);
 
-// The entry of this digest in the folder `root`, or nothing when there is none. Errors: BAD_FILE as above, and when it
-// is a link, no regular file or not to be trusted; IO.
-llvm::Expected<std::optional<StoredEntry>> read_stored_entry(const std::string& root, llvm::StringRef digest,
-                                                             llvm::StringRef hmac_key = "");
+// The entry of this digest in the store, or nothing when there is none. Errors: BAD_FILE as above; those of the store.
+llvm::Expected<std::optional<StoredEntry>> read_stored_entry(EntryStore& store, llvm::StringRef digest);
 
 }  // namespace mhcjit::cache

@@ -8,8 +8,6 @@
 namespace mhcjit::cache {
 namespace {
 
-constexpr char lock_name[] = "/compile.lock";
-
 Options folder_options(Options options, bool read_only) {
   options.read_only = read_only;
   return options;
@@ -24,7 +22,7 @@ TieredCache::TieredCache(std::string root, TierOptions options, FileOps& ops)
   for (const std::string& folder : options_.read_only_roots)
     read_only_.push_back(
         std::make_unique<DiskCache>(folder, folder_options(options_.folders, /*read_only=*/true), ops));
-  if (options_.remote.url.empty()) return;
+  if (options_.remote.server.url.empty()) return;
   RemoteOptions remote = options_.remote;
   remote.hmac_key = options_.folders.hmac_key;
   remote.log = options_.folders.log;
@@ -112,13 +110,13 @@ TieredCache::Found TieredCache::promote(const CacheKey& key, Entry entry, Tier t
 // minutes, and are not for machines to wait for each other: there, a folder of this machine.
 std::string TieredCache::lock_path() {
   if (root().empty() || !writable_.make_root()) return "";
-  if (!options_.on_network(root())) return root() + lock_name;
+  if (!options_.on_network(root())) return root() + "/" + lock_file_name.str();
   const std::string& folder = options_.runtime_folder;
   if (folder.empty()) return "";
   // One level only: the system makes a user's runtime folder, or there is none.
   retry([&] { return ops_.mkdir(folder.c_str(), 0700); });
   llvm::Expected<bool> usable = check_folder(ops_, folder, Trust::owner);
-  if (usable) return *usable ? folder + lock_name : "";
+  if (usable) return *usable ? folder + "/" + lock_file_name.str() : "";
   llvm::consumeError(usable.takeError());
   return "";
 }

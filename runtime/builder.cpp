@@ -62,7 +62,7 @@ llvm::Expected<Builder::Built> Builder::build(const BuildRequest& request) {
   bool made_here = false;
   auto compiled = operators_.get_or_create(request, [&] {
     made_here = true;
-    return make(request, Lookup::cache_first);
+    return make(request, /*refused=*/{});
   });
   if (!compiled) return compiled.takeError();
   if (!made_here && log_.wants(MHCJIT_LOG_TRACE))
@@ -70,11 +70,7 @@ llvm::Expected<Builder::Built> Builder::build(const BuildRequest& request) {
   return Built{*compiled, !made_here || (*compiled)->from_disk};
 }
 
-llvm::Expected<CompiledOperatorPtr> Builder::build_anew(const BuildRequest& request) {
-  return make(request, Lookup::compile_always);
-}
-
-llvm::Expected<CompiledOperatorPtr> Builder::make(const BuildRequest& request, Lookup lookup) {
+llvm::Expected<CompiledOperatorPtr> Builder::make(const BuildRequest& request, const std::set<std::string>& refused) {
   auto plans = plans_for(request);
   if (!plans) return without_plan(request, plans.takeError());
   const auto compiled = [](const Plan& plan, cache::Entry entry, bool from_disk) {
@@ -82,19 +78,25 @@ llvm::Expected<CompiledOperatorPtr> Builder::make(const BuildRequest& request, L
         CompiledOperator{plan.spec, plan.compiler, plan.key.digest(), std::move(entry), from_disk});
   };
   const Plan& plan = plans->front();
+  const bool is_first_time = refused.empty();
   const Stopwatch watch;
-  if (lookup == Lookup::cache_first) {
-    trace("lookup", plan);
-    for (const Plan& candidate : *plans)
-      if (auto found = find(candidate)) return compiled(candidate, std::move(found->entry), /*from_disk=*/true);
+  if (is_first_time) trace("lookup", plan);
+  for (const Plan& candidate : *plans) {
+    if (refused.contains(candidate.key.digest())) {
+      if (!no_compile_) cache_.invalidate(candidate.key);
+    } else if (auto found = find(candidate)) {
+      return compiled(candidate, std::move(found->entry), /*from_disk=*/true);
+    }
+  }
+  if (is_first_time) {
     trace("miss", plan, "-", watch.milliseconds());
     misses_.add(request.problem);
-    if (no_compile_) return not_in_cache(request);
   }
+  if (no_compile_) return not_in_cache(request);
 
   const auto compile_now = [&] { return compile(plan); };
-  if (lookup == Lookup::compile_always) {
-    cache_.invalidate(plan.key);
+  if (!is_first_time) {
+    // Not what another process has published meanwhile: a read-only folder may still have what was refused.
     auto entry = compile_now();
     if (!entry) return entry.takeError();
     return compiled(plan, std::move(*entry), /*from_disk=*/false);
@@ -160,8 +162,9 @@ std::optional<cache::TieredCache::Found> Builder::find(const Plan& plan) {
   auto found = cache_.find(plan.key, plan.architecture);
   if (found) trace("hit", plan, cache::to_string(found->tier), watch.milliseconds());
   if (found && found->promoted) trace("promote", plan, cache::to_string(cache::Tier::writable));
-  // The folder that it came from may be gone the next time.
-  if (found && found->promoted && !recorded_identity(cache_.root())) record_compiler(plan.compiler);
+  // The folder that it came from may be gone the next time, and an older version of this library recorded one compiler
+  // of several.
+  if (found && (found->promoted || found->tier == cache::Tier::writable)) record_compiler_of_hit(plan.compiler);
   return found;
 }
 
@@ -202,6 +205,14 @@ llvm::Expected<cache::Entry> Builder::compile(const Plan& plan) {
     record_compiler(plan.compiler);
   }
   return entry;
+}
+
+void Builder::record_compiler_of_hit(const CompilerIdentity& compiler) {
+  {
+    const std::lock_guard lock(recorded_mutex_);
+    if (!recorded_.insert(to_string(compiler)).second) return;
+  }
+  record_compiler(compiler);
 }
 
 void Builder::record_compiler(const CompilerIdentity& compiler) {

@@ -4,7 +4,9 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -62,8 +64,11 @@ class Builder {
   // Errors: NO_NVRTC, COMPILATION_FAILED, NOT_IN_CACHE, OUT_OF_MEMORY, IO (template_dir).
   llvm::Expected<Built> build(const BuildRequest& request);
 
-  // Compiles although the cache has it, and replaces what the cache has: for a cubin that the driver refused.
-  llvm::Expected<CompiledOperatorPtr> build_anew(const BuildRequest& request);
+  // What serves in place of the entries of these digests, whose cubins the driver refused: another compiler's entry,
+  // else what is compiled now and replaces them.
+  llvm::Expected<CompiledOperatorPtr> build_anew(const BuildRequest& request, const std::set<std::string>& refused) {
+    return make(request, refused);
+  }
 
   cache::TierCounters cache_counters() const { return cache_.counters(); }
   // Of operators, however many kernels each has.
@@ -75,8 +80,6 @@ class Builder {
  private:
   Builder(const Settings& settings, CacheSettings cache);
 
-  enum class Lookup { cache_first, compile_always };
-
   // What one compiler is to make of a request.
   struct Plan {
     codegen::KernelSpec spec;
@@ -87,7 +90,7 @@ class Builder {
     cache::CacheKey key;
   };
 
-  llvm::Expected<CompiledOperatorPtr> make(const BuildRequest& request, Lookup lookup);
+  llvm::Expected<CompiledOperatorPtr> make(const BuildRequest& request, const std::set<std::string>& refused);
   // Where no compiler is known there is nothing to look up, which is a miss too.
   llvm::Error without_plan(const BuildRequest& request, llvm::Error reason);
   llvm::Error not_in_cache(const BuildRequest& request) const;
@@ -99,6 +102,8 @@ class Builder {
   llvm::Expected<cache::Entry> compile(const Plan& plan);
   // So that a machine without NVRTC can use what the folder has.
   void record_compiler(const CompilerIdentity& compiler);
+  // The same of an entry that was found, once for each compiler.
+  void record_compiler_of_hit(const CompilerIdentity& compiler);
 
   const Log log_;
   const std::string template_dir_;
@@ -110,6 +115,8 @@ class Builder {
   std::atomic<std::uint64_t> compiles_ = 0;
   std::atomic<std::uint64_t> compile_nanoseconds_ = 0;
   std::atomic<std::uint64_t> withheld_ = 0;
+  std::mutex recorded_mutex_;
+  std::set<std::string> recorded_;  // compilers of hits
 };
 
 }  // namespace mhcjit::runtime

@@ -20,9 +20,8 @@ CacheSettings cache_settings(const Settings& settings) {
   }
   return {settings.cache_root,
           {.folders = {.hmac_key = std::move(key), .log = settings.log},
-           .remote = {.url = settings.remote_url,
-                      .read_only = settings.remote_read_only,
-                      .ca_file = settings.remote_ca_file},
+           .remote = {.server = {.url = settings.remote_url, .ca_file = settings.remote_ca_file},
+                      .read_only = settings.remote_read_only},
            .read_only_roots = settings.read_only_roots,
            .runtime_folder = settings.runtime_folder}};
 }

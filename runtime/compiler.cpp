@@ -29,10 +29,9 @@ llvm::Expected<std::vector<CompilerIdentity>> Compiler::identities() {
   // A compiler that was named and is not there is a mistake to report, not a machine without a compiler.
   if (!is_named()) {
     std::vector<CompilerIdentity> identities;
-    for (const std::string& root : cache_roots_) {
-      const auto recorded = recorded_identity(root);
-      if (recorded && !llvm::is_contained(identities, *recorded)) identities.push_back(*recorded);
-    }
+    for (const std::string& root : cache_roots_)
+      for (const CompilerIdentity& recorded : recorded_identities(root))
+        if (!llvm::is_contained(identities, recorded)) identities.push_back(recorded);
     if (!identities.empty()) {
       llvm::consumeError(found.takeError());
       return identities;

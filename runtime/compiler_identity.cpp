@@ -6,8 +6,7 @@
 #include <llvm/ADT/SmallVector.h>
 #include <llvm/ADT/StringExtras.h>
 
-#include "cache/bundle.h"
-#include "cache/replace_file.h"
+#include "cache/compiler_record.h"
 #include "runtime/elf_note.h"
 #include "support/error.h"
 
@@ -47,16 +46,22 @@ llvm::Expected<CompilerIdentity> identify(const NvrtcLocation& location) {
   return identity;
 }
 
-std::optional<CompilerIdentity> recorded_identity(const std::string& root) {
-  if (root.empty()) return std::nullopt;
-  const std::optional<std::string> line = cache::read_compiler_record(root);
-  return line ? parse_identity(*line) : std::nullopt;
+std::vector<CompilerIdentity> recorded_identities(const std::string& root) {
+  if (root.empty()) return {};
+  std::vector<CompilerIdentity> identities;
+  for (const std::string& line : cache::read_compiler_record(root))
+    if (const auto identity = parse_identity(line)) identities.push_back(*identity);
+  // Of two builds of one version, the one that was added later.
+  std::reverse(identities.begin(), identities.end());
+  std::stable_sort(identities.begin(), identities.end(), [](const CompilerIdentity& a, const CompilerIdentity& b) {
+    return std::pair(a.major, a.minor) > std::pair(b.major, b.minor);
+  });
+  return identities;
 }
 
 llvm::Error record_identity(const std::string& root, const CompilerIdentity& identity) {
-  if (root.empty() || recorded_identity(root) == identity) return llvm::Error::success();
-  return cache::replace_file(cache::FileOps::system(), root, cache::compiler_record_name.str(), "",
-                             to_string(identity) + '\n', /*flush=*/false);
+  if (root.empty()) return llvm::Error::success();
+  return cache::add_compilers(root, {to_string(identity)});
 }
 
 std::vector<std::string> compile_options(std::string_view architecture, const CompilerIdentity& identity) {

@@ -1,9 +1,9 @@
 // Which compiler a cubin comes from. A cache key needs that whether or not the compiler is here:
 //
 //   - With NVRTC on the machine, the identity is read from its two files, without loading them.
-//   - Where the search for one finds none, it is the one that a cache folder records: whoever compiled into the
-//     folder last wrote it there. A cache that was warmed elsewhere and shipped is thus hit on a machine that has no
-//     NVRTC. An entry of an older compiler in the same folder is then a miss, and a miss without NVRTC is an error.
+//   - Where the search for one finds none, it is each of those that a cache folder records: whoever compiles into a
+//     folder adds its own. A cache that was warmed elsewhere and shipped is thus hit on a machine that has no NVRTC,
+//     whichever compiler an entry comes from; a miss is an error there.
 #pragma once
 
 #include <optional>
@@ -33,11 +33,12 @@ std::optional<CompilerIdentity> parse_identity(std::string_view text);
 // Cost: about ten system calls. Errors: NO_NVRTC (a file is not a library with a build-id).
 llvm::Expected<CompilerIdentity> identify(const NvrtcLocation& location);
 
-// The identity that the cache folder `root` records, if it does, in a regular file of this user or root.
-std::optional<CompilerIdentity> recorded_identity(const std::string& root);
+// The identities that the cache folder `root` records, the newest version first, in a regular file of this user or
+// root.
+std::vector<CompilerIdentity> recorded_identities(const std::string& root);
 
-// Makes `identity` the one that `root` records, whole or not at all. A failure (IO) costs no more than the ability to
-// use the folder on a machine without NVRTC.
+// Adds `identity` to those that `root` records. A failure (IO) costs no more than the ability to use its entries on a
+// machine without NVRTC.
 llvm::Error record_identity(const std::string& root, const CompilerIdentity& identity);
 
 // The options of every compile, sorted. They are part of the cache key, so none has a path or a side effect, and they

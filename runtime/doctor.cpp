@@ -91,6 +91,12 @@ bool is_writable_by_others(const std::string& folder, struct stat& status) {
          ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0 || (status.st_uid != geteuid() && status.st_uid != 0));
 }
 
+std::string recorded_compilers(const std::string& root) {
+  std::vector<std::string> texts;
+  for (const CompilerIdentity& identity : recorded_identities(root)) texts.push_back(to_string(identity));
+  return fmt::format("{}", fmt::join(texts, ", "));
+}
+
 Findings::Cache look_at_cache(const std::string& root, bool has_key) {
   namespace fs = std::filesystem;
   Findings::Cache found;
@@ -100,7 +106,7 @@ Findings::Cache look_at_cache(const std::string& root, bool has_key) {
   }
   std::error_code error;
   fs::path existing = found.root = fs::absolute(root, error);
-  if (auto recorded = recorded_identity(found.root)) found.recorded_compiler = to_string(*recorded);
+  found.recorded_compiler = recorded_compilers(found.root);
   while (!fs::exists(existing, error) && existing.has_relative_path()) existing = existing.parent_path();
   struct stat status = {};
   if (!fs::is_directory(existing, error)) {
@@ -122,7 +128,7 @@ Findings::Cache look_at_read_only_cache(const std::string& root, bool has_key) {
   Findings::Cache found;
   std::error_code error;
   found.root = fs::absolute(root, error);
-  if (auto recorded = recorded_identity(found.root)) found.recorded_compiler = to_string(*recorded);
+  found.recorded_compiler = recorded_compilers(found.root);
   struct stat status = {};
   if (!fs::is_directory(found.root, error)) {
     found.problem = fmt::format("{} is not a folder; take it out of MHCJIT_CACHE_RO", found.root);

@@ -36,8 +36,9 @@ struct Findings {
     std::string problem;
   };
   struct Cache {
-    std::string root;               // "": compiled kernels are kept in memory only
-    std::string recorded_compiler;  // the identity that the folder holds for machines without NVRTC
+    std::string root;  // "": compiled kernels are kept in memory only
+    std::string
+        recorded_compiler;  // the identities that the folder holds for machines without NVRTC, with ", " between
     std::string problem;
   };
 

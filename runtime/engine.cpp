@@ -120,7 +120,8 @@ void Engine::fall_back(const OperatorKey& key) {
 
 llvm::Expected<std::vector<LoadedKernel>> Engine::load_compiled(const DriverApi& driver, CUdevice ordinal,
                                                                 const BuildRequest& request,
-                                                                CompiledOperatorPtr& compiled) {
+                                                                CompiledOperatorPtr& compiled,
+                                                                std::set<std::string> refused) {
   const std::string problem = to_string(request.problem);
   auto kernels = [&] {
     const ProfilerRange range("load", problem);
@@ -129,19 +130,24 @@ llvm::Expected<std::vector<LoadedKernel>> Engine::load_compiled(const DriverApi&
   if (kernels) return kernels;
   const Failure failure = take_failure(kernels.takeError());
   if (failure.status != MHCJIT_ERROR_LOAD_FAILED) return make_error(failure.status, "{}: {}", problem, failure.text);
-  if (compiled->from_disk && settings_.no_compile)
-    return make_error(MHCJIT_ERROR_LOAD_FAILED,
-                      "{}: the CUDA driver {} refused the cached kernel, digest {}: {}; let it be compiled anew, once, "
-                      "without no_compile and MHCJIT_NO_COMPILE",
-                      problem, driver.version(), compiled->digest, failure.text);
   if (compiled->from_disk) {
     settings_.log(
         MHCJIT_LOG_WARNING,
-        fmt::format("{}: the driver refused the cached kernel, which is compiled anew: {}", problem, failure.text));
-    auto anew = builder_.build_anew(request);
+        fmt::format("{}: the driver refused the cached kernel, in whose place another compiler's is used{}: {}",
+                    problem, settings_.no_compile ? "" : " or one is compiled anew", failure.text));
+    refused.insert(compiled->digest);
+    auto anew = builder_.build_anew(request, refused);
+    if (!anew && settings_.no_compile) {
+      llvm::consumeError(anew.takeError());
+      return make_error(MHCJIT_ERROR_LOAD_FAILED,
+                        "{}: the CUDA driver {} refused the cached kernel, digest {}: {}; let it be compiled anew, "
+                        "once, without no_compile and MHCJIT_NO_COMPILE",
+                        problem, driver.version(), compiled->digest, failure.text);
+    }
     if (!anew) return anew.takeError();
-    compiled = *anew;  // not from disk, so this happens once
-    return load_compiled(driver, ordinal, request, compiled);
+    compiled = *anew;
+    // Comes to an end: what was refused is not found again.
+    return load_compiled(driver, ordinal, request, compiled, std::move(refused));
   }
   return make_error(
       MHCJIT_ERROR_LOAD_FAILED,

@@ -64,9 +64,11 @@ class Engine {
   // nullptr where the operator is not ready.
   const Operator* find_ready(const OperatorKey& key);
   llvm::Expected<OperatorPtr> load(const DriverApi& driver, const mhcjit_problem& asked, CUdevice ordinal);
-  // Replaces `compiled`, which was built for `request`, when the driver refuses what the cache folder held.
+  // Replaces `compiled`, which was built for `request`, when the driver refuses what a cache folder held; `refused` are
+  // the digests of which it did so before.
   llvm::Expected<std::vector<LoadedKernel>> load_compiled(const DriverApi& driver, CUdevice ordinal,
-                                                          const BuildRequest& request, CompiledOperatorPtr& compiled);
+                                                          const BuildRequest& request, CompiledOperatorPtr& compiled,
+                                                          std::set<std::string> refused = {});
   bool has_fallen_back(const OperatorKey& key) const;
   // From now on the operator is made of the portable template.
   void fall_back(const OperatorKey& key);

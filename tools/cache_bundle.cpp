@@ -15,13 +15,13 @@ struct Exported {
 };
 
 llvm::Error fill(const std::string& root, const EntryMatch& matches, cache::BundleWriter& writer, Exported& exported) {
-  auto key = hmac_key();
-  if (!key) return key.takeError();
+  auto store = open_store(root);
+  if (!store) return store.takeError();
   auto scan = cache::scan_store(root);
   if (!scan) return scan.takeError();
-  if (const auto compiler = cache::read_compiler_record(root)) writer.add_compiler(*compiler);
+  if (const auto compilers = cache::read_compiler_record(root); !compilers.empty()) writer.add_compilers(compilers);
   for_each_match(
-      root, scan->entries, matches, *key,
+      **store, scan->entries, matches,
       [&](const std::string& digest, const cache::StoredEntry& entry, const cache::StoredFile&) {
         writer.add(digest, entry);
         exported.digests.push_back(digest);
@@ -59,21 +59,20 @@ llvm::Expected<Report> run_import() {
   if (bundles.empty()) return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "no bundle is named, see --help");
   auto root = folder();
   if (!root) return root.takeError();
-  auto key = hmac_key();
-  if (!key) return key.takeError();
+  auto store = open_store(*root);
+  if (!store) return store.takeError();
   Report report;
   llvm::json::Array made;
   for (const std::string& bundle : bundles) {
-    auto imported = cache::import_bundle(bundle, *root, dry_run, *key);
+    auto imported = cache::import_bundle(bundle, *root, **store, dry_run);
     if (!imported) return imported.takeError();
     report.text +=
         fmt::format("{}: {} {} entries, {} were there, cache folder {}\n", bundle,
                     dry_run ? "would import" : "imported", imported->imported.size(), imported->already_there, *root);
-    made.push_back(llvm::json::Object{
-        {"bundle", bundle},
-        {"imported", to_json(imported->imported)},
-        {"already_there", static_cast<std::int64_t>(imported->already_there)},
-        {"compiler", imported->compiler.empty() ? llvm::json::Value(nullptr) : llvm::json::Value(imported->compiler)}});
+    made.push_back(llvm::json::Object{{"bundle", bundle},
+                                      {"imported", to_json(imported->imported)},
+                                      {"already_there", static_cast<std::int64_t>(imported->already_there)},
+                                      {"compilers", to_json(imported->compilers)}});
   }
   report.json =
       llvm::json::Object{{"cache_dir", *root}, {"dry_run", static_cast<bool>(dry_run)}, {"bundles", std::move(made)}};
@@ -86,7 +85,7 @@ const Command& cache_export_command() {
   static const Command command = {
       export_bundle, "-o FILE [--match TERMS] [--cache-dir DIR] [--json]",
       "A bundle is a plain tar archive of the entries for which all of TERMS holds (see cache ls), and of the\n"
-      "compiler that they are for, so that a machine without NVRTC can use them. A bad entry is left out, and\n"
+      "compilers of the folder, so that a machine without NVRTC can use them. A bad entry is left out, and\n"
       "the exit code is then 1. The same entries give the same bytes.",
       "  mhcjit cache export -o kernels.tar\n"
       "  mhcjit cache export --match n=4,arch=sm_90a -o kernels.tar --json",
@@ -98,8 +97,8 @@ const Command& cache_import_command() {
   static const Command command = {
       import_bundle, "BUNDLE... [--dry-run] [--cache-dir DIR] [--json]",
       "Checks every byte of a bundle before it changes the folder; a bundle in which anything is wrong changes\n"
-      "nothing. What the folder has stays, so bundles may overlap and be imported twice. The compiler that the\n"
-      "last bundle names becomes the folder's. Where MHCJIT_CACHE_KEY_FILE names a key, an entry without a tag\n"
+      "nothing. What the folder has stays, so bundles may overlap and be imported twice. The compilers that\n"
+      "a bundle names are added to the folder's. Where MHCJIT_CACHE_KEY_FILE names a key, an entry without a tag\n"
       "that is made with it is wrong too. Without one, import only what you trust: a check finds damage, not\n"
       "intent.",
       "  mhcjit cache import kernels.tar --dry-run\n"

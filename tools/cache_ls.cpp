@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <map>
 
-#include "cache/bundle.h"
+#include "cache/compiler_record.h"
 #include "tools/cache_options.h"
 #include "tools/entry_match.h"
 
@@ -41,13 +41,13 @@ llvm::Expected<Listing> list(llvm::StringRef terms) {
   if (!matches) return matches.takeError();
   auto root = folder();
   if (!root) return root.takeError();
-  auto key = hmac_key();
-  if (!key) return key.takeError();
+  auto store = open_store(*root);
+  if (!store) return store.takeError();
   auto scan = cache::scan_store(*root);
   if (!scan) return scan.takeError();
   Listing listing = {*root, {}, {}, std::move(*scan)};
   for_each_match(
-      *root, listing.scan.entries, *matches, *key,
+      **store, listing.scan.entries, *matches,
       [&](const std::string& digest, const cache::StoredEntry& stored, const cache::StoredFile& file) {
         listing.lines.push_back(describe(digest, stored, file));
       },
@@ -115,7 +115,7 @@ llvm::Expected<Report> run_stats() {
     return a.modified_nanoseconds < b.modified_nanoseconds;
   };
   const auto oldest = std::min_element(entries.begin(), entries.end(), by_age);
-  const auto compiler = cache::read_compiler_record(listing->folder);
+  const cache::CompilerLines compilers = cache::read_compiler_record(listing->folder);
   const cache::StoreLimits limits;
 
   Report report;
@@ -135,7 +135,7 @@ llvm::Expected<Report> run_stats() {
         fmt::format("{:<14}{} ago\n", "oldest use", age_text(oldest->modified_unix_seconds(), unix_seconds_now()));
   report.text +=
       fmt::format("{:<14}{}, {} on disk\n", "leftovers", listing->scan.leftovers.size(), size_text(leftover_bytes));
-  if (compiler) report.text += fmt::format("{:<14}{}\n", "compiler", *compiler);
+  for (const std::string& line : compilers) report.text += fmt::format("{:<14}{}\n", "compiler", line);
   say_bad(*listing);
   report.json = llvm::json::Object{
       {"cache_dir", listing->folder},
@@ -150,7 +150,7 @@ llvm::Expected<Report> run_stats() {
       {"leftovers", static_cast<std::int64_t>(listing->scan.leftovers.size())},
       {"leftover_disk_bytes", static_cast<std::int64_t>(leftover_bytes)},
       {"architectures", std::move(architectures)},
-      {"compiler", compiler ? llvm::json::Value(*compiler) : llvm::json::Value(nullptr)}};
+      {"compilers", cache_options::to_json(compilers)}};
   return report;
 }
 
@@ -187,7 +187,7 @@ const Command& cache_stats_command() {
   static const Command command = {
       stats, "[--cache-dir DIR] [--json]",
       "Entries, bytes and blocks, beside the limits that the folder is trimmed to; what each architecture takes;\n"
-      "leftovers of writers that were killed; and the compiler that the folder is for.",
+      "leftovers of writers that were killed; and the compilers that its entries come from.",
       "  mhcjit cache stats\n"
       "  mhcjit cache stats --json",
       run_stats};

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdlib>
 
+#include "cache/folder_store.h"
 #include "cache/hmac.h"
 #include "tools/options.h"
 
@@ -43,10 +44,12 @@ cl::list<std::string> bundles(cl::Positional, cl::desc("bundles"), cl::sub(impor
 
 llvm::Expected<std::string> folder() { return cache_folder(cache_dir); }
 
-llvm::Expected<std::string> hmac_key() {
+llvm::Expected<std::unique_ptr<cache::EntryStore>> open_store(const std::string& root) {
   const char* path = std::getenv("MHCJIT_CACHE_KEY_FILE");
-  if (path == nullptr || path[0] == '\0') return "";
-  return cache::read_hmac_key(path);
+  if (path == nullptr || path[0] == '\0') return cache::open_folder_store(root, "");
+  llvm::Expected<std::string> key = cache::read_hmac_key(path);
+  if (!key) return key.takeError();
+  return cache::open_folder_store(root, *key);
 }
 
 std::int64_t unix_seconds_now() {

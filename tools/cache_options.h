@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -25,8 +26,9 @@ extern llvm::cl::list<std::string> bundles;     // import, positional
 // --cache-dir, else the default folder. Errors: INVALID_ARGUMENT when there is neither.
 llvm::Expected<std::string> folder();
 
-// The key in the file that $MHCJIT_CACHE_KEY_FILE names; "" when it names none. Errors: BAD_FILE, IO.
-llvm::Expected<std::string> hmac_key();
+// The entries of the folder `root`, signed where $MHCJIT_CACHE_KEY_FILE names a key. Errors: BAD_FILE, IO (of that
+// file).
+llvm::Expected<std::unique_ptr<cache::EntryStore>> open_store(const std::string& root);
 
 std::int64_t unix_seconds_now();
 

@@ -1,3 +1,4 @@
+#include "cache/folder_store.h"
 #include "tools/cache_options.h"
 #include "tools/entry_match.h"
 #include "tools/options.h"
@@ -45,7 +46,7 @@ llvm::Expected<Report> run_clear() {
 
   std::vector<cache::StoredFile> chosen;
   for_each_match(
-      *root, scan->entries, *matches, /*hmac_key=*/"",
+      *cache::open_folder_store(*root, /*hmac_key=*/""), scan->entries, *matches,
       [&](const std::string&, const cache::StoredEntry&, const cache::StoredFile& file) { chosen.push_back(file); },
       [&](const std::string& name, const std::string& reason) {
         say(fmt::format("{} stays, it cannot be told what it is: {}", name, reason));

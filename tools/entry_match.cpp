@@ -69,15 +69,14 @@ bool EntryMatch::operator()(llvm::StringRef digest, const cache::StoredEntry& en
 }
 
 void for_each_match(
-    const std::string& root, const std::vector<cache::StoredFile>& entries, const EntryMatch& matches,
-    const std::string& hmac_key,
+    cache::EntryStore& store, const std::vector<cache::StoredFile>& entries, const EntryMatch& matches,
     llvm::function_ref<void(const std::string& digest, const cache::StoredEntry& entry, const cache::StoredFile& file)>
         sound,
     llvm::function_ref<void(const std::string& name, const std::string& reason)> bad) {
   for (const cache::StoredFile& file : entries) {
     const std::string digest = cache::digest_of_name(file.name).value();
     if (!matches.may_match(digest)) continue;
-    auto entry = cache::read_stored_entry(root, digest, hmac_key);
+    auto entry = cache::read_stored_entry(store, digest);
     if (!entry) {
       bad(file.name, take_failure(entry.takeError()).text);
     } else if (*entry && matches(digest, **entry)) {

@@ -37,12 +37,10 @@ class EntryMatch {
   std::string digest_prefix_;
 };
 
-// Reads the entries of a scan of the folder `root` that `matches` names, one at a time. `sound` gets each; `bad` gets
-// the name and the reason of each that cannot be read or fails a check, and might have matched. With a `hmac_key` that
-// is not "" the check of the tag is one of them.
+// Reads the entries of a scan that `matches` names from the scanned folder's `store`, one at a time. `sound` gets each;
+// `bad` gets the name and the reason of each that cannot be read or fails a check, and might have matched.
 void for_each_match(
-    const std::string& root, const std::vector<cache::StoredFile>& entries, const EntryMatch& matches,
-    const std::string& hmac_key,
+    cache::EntryStore& store, const std::vector<cache::StoredFile>& entries, const EntryMatch& matches,
     llvm::function_ref<void(const std::string& digest, const cache::StoredEntry& entry, const cache::StoredFile& file)>
         sound,
     llvm::function_ref<void(const std::string& name, const std::string& reason)> bad);

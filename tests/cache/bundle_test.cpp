@@ -9,6 +9,7 @@
 
 #include "cache/bundle.h"
 #include "cache/entry_file.h"
+#include "cache/folder_store.h"
 #include "support/error.h"
 #include "tests/cache/child.h"
 #include "tests/cache/sample.h"
@@ -16,7 +17,7 @@
 namespace mhcjit::cache {
 namespace {
 
-const std::string compiler = "nvrtc 13.0 0a1b2c 3d4e5f";
+const CompilerLines compilers = {"nvrtc 13.0 0a1b2c 3d4e5f", "nvrtc 12.9 6a7b8c 9d0e1f"};
 
 StoredEntry stored(const Sample& one) {
   llvm::Expected<StoredEntry> entry = check_stored_entry(encode(one.entry), one.key.digest());
@@ -48,7 +49,7 @@ class Bundle : public testing::Test {
   std::string make(const std::string& name, const std::vector<Sample>& samples) {
     const std::string path = folder_ / name;
     const Failure failure = failure_of(write_bundle(path, [&](BundleWriter& writer) {
-      writer.add_compiler(compiler);
+      writer.add_compilers(compilers);
       for (const Sample& one : samples) writer.add(one.key.digest(), stored(one));
       return llvm::Error::success();
     }));
@@ -57,7 +58,7 @@ class Bundle : public testing::Test {
   }
 
   ImportReport import(const std::string& path, bool dry_run = false) {
-    llvm::Expected<ImportReport> report = import_bundle(path, root(), dry_run);
+    llvm::Expected<ImportReport> report = import_bundle(path, root(), *open_folder_store(root(), ""), dry_run);
     if (report) return std::move(*report);
     ADD_FAILURE() << llvm::toString(report.takeError());
     return {};
@@ -67,7 +68,7 @@ class Bundle : public testing::Test {
   Failure refusal_of(const std::string& bytes) {
     const std::string path = folder_ / "refused.tar";
     test::write_file(path, bytes);
-    llvm::Expected<ImportReport> report = import_bundle(path, root(), false);
+    llvm::Expected<ImportReport> report = import_bundle(path, root(), *open_folder_store(root(), ""), false);
     EXPECT_FALSE(std::filesystem::exists(root())) << "a refused bundle made the folder";
     if (report) return {};
     const Failure failure = take_failure(report.takeError());
@@ -87,9 +88,9 @@ TEST_F(Bundle, CarriesEntriesAndTheCompiler) {
   const ImportReport report = import(path);
   EXPECT_EQ(report.imported.size(), 3u);
   EXPECT_EQ(report.already_there, 0u);
-  EXPECT_EQ(report.compiler, compiler);
-  EXPECT_EQ(read_compiler_record(root()), compiler);
-  EXPECT_EQ(names_ending(root(), "").size(), 4u);
+  EXPECT_EQ(report.compilers, compilers);
+  EXPECT_EQ(read_compiler_record(root()), compilers);
+  EXPECT_EQ(names_ending(root(), "").size(), 5u) << "the entries, the record and its lock";
   struct stat status = {};
   ASSERT_EQ(::stat(root().c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777, 0700u);
@@ -115,7 +116,7 @@ TEST_F(Bundle, SecondImportChangesNothing) {
   EXPECT_EQ(report.already_there, 3u);
   ASSERT_EQ(::stat(entry.c_str(), &after), 0);
   EXPECT_EQ(before.st_ino, after.st_ino);
-  EXPECT_EQ(names_ending(root(), "").size(), 4u);
+  EXPECT_EQ(names_ending(root(), "").size(), 5u) << "the entries, the record and its lock";
 }
 
 TEST_F(Bundle, SeveralMergeAndDamageIsRepaired) {
@@ -135,13 +136,13 @@ TEST_F(Bundle, DryRunMakesNoFolder) {
 TEST_F(Bundle, FourProcessesImportAtOnce) {
   const std::string path = make("a.tar", all_);
   expect_children_succeed(4, [&](int) {
-    llvm::Expected<ImportReport> report = import_bundle(path, root(), false);
+    llvm::Expected<ImportReport> report = import_bundle(path, root(), *open_folder_store(root(), ""), false);
     if (report) return 0;
     llvm::consumeError(report.takeError());
     return 1;
   });
   for (const Sample& one : all_) EXPECT_EQ(bytes_of(one), encode(one.entry));
-  EXPECT_EQ(names_ending(root(), "").size(), 4u);
+  EXPECT_EQ(names_ending(root(), "").size(), 5u) << "the entries, the record and its lock";
 }
 
 TEST_F(Bundle, EveryTruncationIsRefused) {
@@ -251,10 +252,10 @@ INSTANTIATE_TEST_SUITE_P(
                   return member(entry_name(one.key), encode(entry));
                 },
                 "is bad: cubin"},
-        Hostile{"compiler_of_two_lines", [](const Sample&) { return member("compiler_identity", "a\nb\n"); },
-                "one printable line"},
+        Hostile{"compiler_named_twice", [](const Sample&) { return member("compiler_identity", "a\nb\na\n"); },
+                "1 to 32 different printable lines"},
         Hostile{"compiler_too_long", [](const Sample&) { return member("compiler_identity", std::string(2000, 'a')); },
-                "one printable line"},
+                "1 to 32 different printable lines"},
         Hostile{"something_behind", [](const Sample& one) { return tar_end() + member_of(one); },
                 "something after the archive's end"}),
     [](const auto& info) { return std::string(info.param.name); });
@@ -262,15 +263,12 @@ INSTANTIATE_TEST_SUITE_P(
 // Bundles for those who have a key.
 class TaggedBundle : public Bundle {
  protected:
-  static std::string tagged(const Sample& one, const std::string& key) {
-    const std::string bytes = encode(one.entry);
-    return bytes + tag_of(bytes, key);
-  }
+  static std::string tagged(const Sample& one, const std::string& key) { return file_with(key, one); }
 
   llvm::Expected<ImportReport> import_with_key(const std::string& members) {
     const std::string path = folder_ / "tagged.tar";
     test::write_file(path, members + tar_end());
-    return import_bundle(path, root(), /*dry_run=*/false, key_);
+    return import_bundle(path, root(), *open_folder_store(root(), key_), /*dry_run=*/false);
   }
 
   const std::string key_ = "0123456789abcdef0123456789abcdef";
@@ -315,7 +313,7 @@ TEST_F(TaggedBundle, ReplacesAnEntryWithoutItsTag) {
 TEST_F(Bundle, WhatIsNoRegularFileIsRefusedWithoutWaiting) {
   ASSERT_EQ(::mkfifo((folder_ / "fifo").c_str(), 0600), 0);
   for (const std::string& path : {folder_ / "fifo", folder_.path(), folder_ / "absent"}) {
-    llvm::Expected<ImportReport> report = import_bundle(path, root(), false);
+    llvm::Expected<ImportReport> report = import_bundle(path, root(), *open_folder_store(root(), ""), false);
     ASSERT_FALSE(static_cast<bool>(report)) << path;
     EXPECT_NE(take_failure(report.takeError()).text.find(path), std::string::npos);
     const Failure failure = failure_of(write_bundle(path, [](BundleWriter&) { return llvm::Error::success(); }));
@@ -341,7 +339,7 @@ TEST_F(Bundle, FolderThatOthersMayWriteIsRefused) {
   const std::string path = make("a.tar", all_);
   std::filesystem::create_directories(root());
   std::filesystem::permissions(root(), std::filesystem::perms::all);
-  llvm::Expected<ImportReport> report = import_bundle(path, root(), false);
+  llvm::Expected<ImportReport> report = import_bundle(path, root(), *open_folder_store(root(), ""), false);
   ASSERT_FALSE(static_cast<bool>(report));
   EXPECT_NE(take_failure(report.takeError()).text.find("writable by other users"), std::string::npos);
   EXPECT_EQ(names_ending(root(), "").size(), 0u);

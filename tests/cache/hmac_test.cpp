@@ -6,6 +6,7 @@
 #include <llvm/ADT/StringExtras.h>
 
 #include "cache/entry_file.h"
+#include "cache/folder_store.h"
 #include "cache/hmac.h"
 #include "cache/stored_entry.h"
 #include "support/error.h"
@@ -150,11 +151,12 @@ TEST_F(Tagged, AnEntryOfAnotherKeyOrOfNoneIsSetAside) {
 }
 
 TEST_F(Tagged, NoByteOfTheFileMayChange) {
-  const std::string sound = llvm::cantFail(make_entry_file(made.entry, made.key, our_key));
+  const std::string sound = file_with(our_key, made);
+  const auto store = open_folder_store(folder.path(), our_key);
   const auto accepted = [&](const std::string& bytes) {
-    llvm::Expected<Entry> entry = read_entry_file(bytes, made.key, "sm_90a", our_key);
-    if (entry) return true;
-    EXPECT_EQ(take_failure(entry.takeError()).status, MHCJIT_ERROR_BAD_FILE);
+    llvm::Error error = store->check(bytes);
+    if (!error) return true;
+    EXPECT_EQ(take_failure(std::move(error)).status, MHCJIT_ERROR_BAD_FILE);
     return false;
   };
   ASSERT_TRUE(accepted(sound));
@@ -173,10 +175,11 @@ TEST_F(Tagged, NoByteOfTheFileMayChange) {
 TEST_F(Tagged, ATagCannotBeMoved) {
   const Sample other = sample(1, 2);
   const std::string bytes = encode(other.entry) + tag_of(encode(made.entry), our_key);
-  EXPECT_EQ(take_failure(read_entry_file(bytes, made.key, "sm_90a", our_key).takeError()).text,
+  test::write_file(path, bytes);
+  EXPECT_EQ(take_failure(open_folder_store(folder.path(), our_key)->read(made.key.digest()).takeError()).text,
             "cache entry: tag is another key's or another entry's, it should be made with the key in use");
-  const std::string foreign = llvm::cantFail(make_entry_file(sample(2).entry, sample(2).key, our_key));
-  EXPECT_TRUE(llvm::StringRef(take_failure(read_entry_file(foreign, made.key, "sm_90a", our_key).takeError()).text)
+  const std::string foreign = file_with(our_key, sample(2));
+  EXPECT_TRUE(llvm::StringRef(take_failure(read_entry_file(foreign, made.key, "sm_90a").takeError()).text)
                   .starts_with("cache entry: key text is another key's"));
 }
 
@@ -188,9 +191,7 @@ TEST_F(Tagged, AnEntryIsNeverTakenForATag) {
     const std::string bytes = encode(odd.entry);
     EXPECT_EQ(without_tag(bytes), bytes);
     EXPECT_EQ(without_tag(bytes + tag_of(bytes, our_key)), bytes);
-    EXPECT_EQ(llvm::cantFail(
-                  read_entry_file(llvm::cantFail(make_entry_file(odd.entry, odd.key, key)), odd.key, "sm_90a", key)),
-              odd.entry);
+    EXPECT_EQ(llvm::cantFail(read_entry_file(file_with(key, odd), odd.key, "sm_90a")), odd.entry);
   }
 }
 
@@ -206,7 +207,7 @@ TEST_F(Tagged, AFolderThatAllMayWriteServesWithAKey) {
 
 TEST_F(Tagged, TheFolderCommandsReadIt) {
   EXPECT_TRUE(DiskCache(folder.path(), options(our_key)).publish(made.key, made.entry));
-  auto stored = llvm::cantFail(read_stored_entry(folder.path(), made.key.digest()));
+  auto stored = llvm::cantFail(read_stored_entry(*open_folder_store(folder.path(), ""), made.key.digest()));
   ASSERT_TRUE(stored.has_value());
   EXPECT_EQ(stored->entry, made.entry);
   EXPECT_EQ(stored->bytes.str(), test::read_file(path)) << "a bundle carries the tag";

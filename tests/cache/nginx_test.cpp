@@ -121,8 +121,8 @@ class WebDav : public ::testing::Test {
     TierOptions tiers;
     tiers.folders = warnings.options(/*flush=*/false);
     tiers.folders.hmac_key = hmac_key;
-    tiers.remote.url = url;
-    tiers.remote.ca_file = ca_file;
+    tiers.remote.server.url = url;
+    tiers.remote.server.ca_file = ca_file;
     return tiers;
   }
 
@@ -142,7 +142,7 @@ TEST_F(WebDav, WhatOneMachineUploadsAnotherFinds) {
       EXPECT_TRUE(first.publish(made.key, made.entry)) << "a second time replaces it";
       EXPECT_EQ(first.counters().remote.misses, 1u);
     }
-    EXPECT_EQ(test::read_file(nginx.stored(made.key)), llvm::cantFail(make_entry_file(made.entry, made.key, key)));
+    EXPECT_EQ(test::read_file(nginx.stored(made.key)), file_with(key, made));
 
     TieredCache second(second_root, tiers(nginx.url(), key));
     for (const Sample& each : {made, more}) {
@@ -196,8 +196,8 @@ TEST_F(WebDav, OverHttpsWithACertificateThatIsNotToBeTrustedIsAMiss) {
     Warnings warned;
     TierOptions options = tiers(nginx.url());
     options.folders = warned.options(/*flush=*/false);
-    if (wrong.ca_file == CaFile::own) options.remote.ca_file = nginx.certificate();
-    if (wrong.ca_file == CaFile::absent) options.remote.ca_file = folder / "absent.pem";
+    if (wrong.ca_file == CaFile::own) options.remote.server.ca_file = nginx.certificate();
+    if (wrong.ca_file == CaFile::absent) options.remote.server.ca_file = folder / "absent.pem";
     TieredCache cache(folder / wrong.name, options);
     EXPECT_FALSE(cache.find(made.key, "sm_90a"));
     EXPECT_TRUE(cache.publish(more.key, more.entry)) << "the folder is not the server";

@@ -21,7 +21,7 @@ class Remote : public ::testing::Test {
  protected:
   static RemoteOptions options(const std::string& url, Warnings& warnings) {
     RemoteOptions options;
-    options.url = url;
+    options.server.url = url;
     options.log = warnings.options().log;
     return options;
   }
@@ -274,7 +274,7 @@ TEST_F(Remote, ManyThreadsMeetOneFailureAtATime) {
 TEST_F(Remote, HasNoLibcurl) {
   TestServer server(answers(response(200, sound)));
   RemoteOptions absent = options(server.url());
-  absent.libcurl_path = "/nowhere/libcurl.so.4";
+  absent.server.libcurl_path = "/nowhere/libcurl.so.4";
   RemoteStore store(absent);
   EXPECT_FALSE(store.find(made.key, "sm_90a"));
   EXPECT_FALSE(store.find(made.key, "sm_90a"));
@@ -285,7 +285,7 @@ TEST_F(Remote, HasNoLibcurl) {
 
   TestServer next(answers(response(200, sound)));
   RemoteOptions wrong = options(next.url());
-  wrong.libcurl_path = "libm.so.6";
+  wrong.server.libcurl_path = "libm.so.6";
   EXPECT_FALSE(RemoteStore(wrong).find(made.key, "sm_90a"));
   ASSERT_EQ(warnings.lines().size(), 2u);
   EXPECT_TRUE(warnings.lines()[1].ends_with("libm.so.6 is no libcurl: it has no curl_global_init; install libcurl4"));

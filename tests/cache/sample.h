@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "cache/disk_cache.h"
+#include "cache/signed_store.h"
 #include "tests/tools/temporary_folder.h"
 
 namespace mhcjit::cache {
@@ -47,6 +48,12 @@ inline Sample sample(unsigned seed = 1, unsigned version = 1, const std::string&
   }
   made.entry.created_unix_seconds = static_cast<std::int64_t>(random());
   return made;
+}
+
+// What a store with this key holds of it.
+inline std::string file_with(const std::string& hmac_key, const Sample& made) {
+  const std::string bytes = encode(made.entry);
+  return hmac_key.empty() ? bytes : bytes + tag_of(bytes, hmac_key);
 }
 
 inline std::string entry_name(const CacheKey& key) { return key.digest() + ".mhcjit"; }

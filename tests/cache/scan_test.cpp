@@ -4,6 +4,7 @@
 
 #include <sys/stat.h>
 
+#include "cache/folder_store.h"
 #include "cache/key_text.h"
 #include "cache/store_scan.h"
 #include "cache/stored_entry.h"
@@ -86,7 +87,8 @@ TEST(StoredEntry, RoundTrip) {
   const test::TemporaryFolder folder;
   const Sample one = sample(1);
   ASSERT_TRUE(DiskCache(folder.path()).publish(one.key, one.entry));
-  llvm::Expected<std::optional<StoredEntry>> read = read_stored_entry(folder.path(), one.key.digest());
+  llvm::Expected<std::optional<StoredEntry>> read =
+      read_stored_entry(*open_folder_store(folder.path(), ""), one.key.digest());
   ASSERT_TRUE(static_cast<bool>(read)) << llvm::toString(read.takeError());
   ASSERT_TRUE(read->has_value());
   EXPECT_EQ((*read)->entry, one.entry);
@@ -94,7 +96,7 @@ TEST(StoredEntry, RoundTrip) {
   EXPECT_EQ(find_field((*read)->fields, "schema"), "2");
   EXPECT_EQ(find_field((*read)->fields, "architecture"), "sm_90a");
 
-  read = read_stored_entry(folder.path(), std::string(64, '0'));
+  read = read_stored_entry(*open_folder_store(folder.path(), ""), std::string(64, '0'));
   ASSERT_TRUE(static_cast<bool>(read)) << llvm::toString(read.takeError());
   EXPECT_FALSE(read->has_value());
 }
@@ -132,7 +134,8 @@ TEST(StoredEntry, LinksFoldersAndForeignFilesAreRefused) {
   test::write_file(folder / "target", encode(one.entry));
   std::filesystem::create_symlink("target", path);
   for (int round = 0; round < 2; ++round) {
-    llvm::Expected<std::optional<StoredEntry>> read = read_stored_entry(folder.path(), one.key.digest());
+    llvm::Expected<std::optional<StoredEntry>> read =
+        read_stored_entry(*open_folder_store(folder.path(), ""), one.key.digest());
     ASSERT_FALSE(static_cast<bool>(read));
     EXPECT_EQ(take_failure(read.takeError()).status, MHCJIT_ERROR_BAD_FILE);
     std::filesystem::remove(path);

@@ -23,7 +23,7 @@ class Upload : public ::testing::Test {
  protected:
   RemoteOptions options(const std::string& url) {
     RemoteOptions options;
-    options.url = url;
+    options.server.url = url;
     options.log = warnings.options().log;
     return options;
   }
@@ -49,7 +49,7 @@ TEST_F(Upload, IsTheFileOfTheEntry) {
     ASSERT_EQ(server.requests().size(), 1u);
     EXPECT_EQ(server.requests()[0].method, "PUT");
     EXPECT_EQ(server.requests()[0].path, "/cache/" + made.key.digest());
-    EXPECT_EQ(server.requests()[0].body, llvm::cantFail(make_entry_file(made.entry, made.key, key)));
+    EXPECT_EQ(server.requests()[0].body, file_with(key, made));
   }
   EXPECT_EQ(warnings.lines(), std::vector<std::string>{});
 }
@@ -109,7 +109,7 @@ TEST_F(Upload, OfTooMuchAtOnceIsDropped) {
     client.send(response(201, ""));
   });
   RemoteOptions small = options(server.url());
-  small.total_timeout = milliseconds(20000);
+  small.server.total_timeout = milliseconds(20000);
   small.uploads.max_jobs = 3;
   RemoteStore store(small);
   store.publish(made.key, made.entry);
@@ -260,7 +260,7 @@ class RemoteTier : public Upload {
   TierOptions tiers(const std::string& url) {
     TierOptions tiers;
     tiers.folders = warnings.options(/*flush=*/false);
-    tiers.remote.url = url;
+    tiers.remote.server.url = url;
     return tiers;
   }
 

@@ -1,5 +1,5 @@
 // Any bytes as a bundle: read safely, and nothing is handed on but sound entries under their own names, each once, and
-// one printable line.
+// one record of printable lines.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -35,7 +35,7 @@ void check(llvm::StringRef bytes) {
     return count;
   };
   std::set<std::string> digests;
-  int compilers = 0;
+  int records = 0;
   BundleVisitor visitor;
   visitor.entry = [&](const std::string& digest, StoredEntry& entry) {
     require(digests.insert(digest).second);
@@ -43,8 +43,9 @@ void check(llvm::StringRef bytes) {
     require(!check_stored_entry(entry.bytes, digest).takeError());
     return llvm::Error::success();
   };
-  visitor.compiler = [&](const std::string& line) {
-    require(++compilers == 1 && !line.empty() && llvm::all_of(line, llvm::isPrint));
+  visitor.compilers = [&](const CompilerLines& lines) {
+    require(++records == 1 && !lines.empty() && lines.size() <= max_recorded_compilers);
+    for (const std::string& line : lines) require(!line.empty() && llvm::all_of(line, llvm::isPrint));
     return llvm::Error::success();
   };
   if (llvm::Error error = read_bundle(source, visitor)) require(!llvm::toString(std::move(error)).empty());

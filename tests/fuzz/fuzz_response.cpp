@@ -6,7 +6,9 @@
 
 #include "../cache/resealed.h"
 #include "cache/entry_file.h"
+#include "cache/folder_store.h"
 #include "cache/key_text.h"
+#include "cache/signed_store.h"
 
 namespace {
 
@@ -19,14 +21,18 @@ void require(bool condition) {
 }
 
 bool accepts(const Bytes& file, const CacheKey& key, llvm::StringRef architecture, llvm::StringRef secret) {
-  llvm::Expected<Entry> entry = read_entry_file(file, key, architecture, secret);
+  if (llvm::Error error = open_folder_store("", secret.str())->check(file)) {
+    require(!llvm::toString(std::move(error)).empty());
+    return false;
+  }
+  llvm::Expected<Entry> entry = read_entry_file(file, key, architecture);
   if (!entry) {
     require(!llvm::toString(entry.takeError()).empty());
     return false;
   }
   require(entry->key_text == key.text() && entry->architecture == architecture);
   require(encode(*entry) == without_tag(file));
-  require(llvm::cantFail(make_entry_file(*entry, key, "")) == without_tag(file));
+  require(llvm::cantFail(make_entry_file(*entry, key)) == without_tag(file));
   return true;
 }
 

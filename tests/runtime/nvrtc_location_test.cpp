@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include "runtime/builder.h"
 #include "runtime/compiler.h"
 #include "support/error.h"
 #include "tests/tools/temporary_folder.h"
@@ -28,6 +29,45 @@ class NvrtcLocationTest : public ::testing::Test {
     for (const char* name : {"libnvrtc.so.13", "libnvrtc-builtins.so.13.0"})
       fs::copy_file(from / name, to / name, fs::copy_options::overwrite_existing);
     return to / "libnvrtc.so.13";
+  }
+
+  // Makes another build of the library.
+  static void change_build_id(const std::string& library) {
+    std::string bytes = test::read_file(library);
+    // Name size 4, a SHA-1's 20 bytes, type 3, "GNU".
+    const std::string note("\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0", 16);
+    const std::size_t at = bytes.find(note);
+    ASSERT_NE(at, std::string::npos) << library << " has no build-id";
+    bytes[at + note.size()] ^= 1;
+    test::write_file(library, bytes);
+  }
+
+  static bool has_its_own_nvrtc() {
+    auto found = Compiler("", {}).identities();
+    if (found) return true;
+    consumeError(found.takeError());
+    return false;
+  }
+
+  static mhcjit_problem problem_of(std::int64_t d) { return {MHCJIT_PRE_FORWARD, 4, d, MHCJIT_BF16, 0, 0}; }
+
+  // What mhcjit_compile() returns in a process of its own: what it loads would be found.
+  static int compiled(const std::string& cache_dir, const std::string& read_only, const std::string& nvrtc_path,
+                      std::int64_t d = 256) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      mhcjit_engine_options options = {};
+      options.cache_dir = cache_dir.c_str();
+      options.read_only_cache_dirs = read_only.c_str();
+      options.nvrtc_path = nvrtc_path.empty() ? nullptr : nvrtc_path.c_str();
+      const mhcjit_problem problem = problem_of(d);
+      mhcjit_engine* engine = nullptr;
+      mhcjit_engine_create(&options, &engine);
+      ::_exit(mhcjit_compile(engine, &problem, "sm_90a", nullptr));
+    }
+    int status = -1;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
 
   llvm::Expected<NvrtcLocation> locate(const std::string& option = "") {
@@ -165,19 +205,25 @@ TEST_F(NvrtcLocationTest, ALibraryThatIsNoLibraryCannotBeIdentified) {
   }
 }
 
-TEST_F(NvrtcLocationTest, AFolderRecordsTheLastCompiler) {
+TEST_F(NvrtcLocationTest, AFolderRecordsEveryCompilerAndTheNewestIsFirst) {
   const std::string root = folder / "cache";
   fs::create_directories(root);
-  EXPECT_EQ(recorded_identity(root), std::nullopt);
-  const CompilerIdentity first = {13, 0, "0123abcd", "4567ef89"};
-  const CompilerIdentity second = {12, 9, "89abcdef", "00112233"};
-  for (const CompilerIdentity& identity : {first, second, second}) {
+  EXPECT_TRUE(recorded_identities(root).empty());
+  const CompilerIdentity newest = {13, 0, "0123abcd", "4567ef89"};
+  const CompilerIdentity rebuilt = {13, 0, "0123abce", "4567ef89"};
+  const CompilerIdentity oldest = {12, 9, "89abcdef", "00112233"};
+  for (const CompilerIdentity& identity : {newest, oldest, rebuilt, oldest, newest})
     ASSERT_FALSE(static_cast<bool>(record_identity(root, identity)));
-    EXPECT_EQ(recorded_identity(root), identity);
-  }
-  EXPECT_EQ(folder.file_count(), 1);
+  EXPECT_EQ(recorded_identities(root), (std::vector{rebuilt, newest, oldest}));
+  EXPECT_EQ(test::read_file(root + "/compiler_identity"),
+            to_string(newest) + "\n" + to_string(oldest) + "\n" + to_string(rebuilt) + "\n");
+  // What a folder of an older version holds.
+  test::write_file(root + "/compiler_identity", to_string(oldest) + "\n");
+  EXPECT_EQ(recorded_identities(root), std::vector{oldest});
   test::write_file(root + "/compiler_identity", std::string(5000, 'a'));
-  EXPECT_EQ(recorded_identity(root), std::nullopt);
+  EXPECT_TRUE(recorded_identities(root).empty());
+  ASSERT_FALSE(static_cast<bool>(record_identity(root, newest)));
+  EXPECT_EQ(recorded_identities(root), std::vector{newest}) << "what is no record is replaced";
 }
 
 // Who may write the record decides which of the folder's kernels are used.
@@ -188,12 +234,12 @@ TEST_F(NvrtcLocationTest, ARecordThatIsALinkOrAnotherUsersIsNone) {
   ASSERT_FALSE(static_cast<bool>(record_identity(root, identity)));
   fs::rename(record, folder / "elsewhere");
   fs::create_symlink(folder / "elsewhere", record);
-  EXPECT_EQ(recorded_identity(root), std::nullopt);
+  EXPECT_TRUE(recorded_identities(root).empty());
   ASSERT_FALSE(static_cast<bool>(record_identity(root, identity)));
-  EXPECT_EQ(recorded_identity(root), identity) << "the link is replaced, not followed";
+  EXPECT_EQ(recorded_identities(root), std::vector{identity}) << "the link is replaced, not followed";
   if (::geteuid() != 0) GTEST_SKIP() << "only root can give the file to another user";
   ASSERT_EQ(::chown(record.c_str(), 12345, 12345), 0);
-  EXPECT_EQ(recorded_identity(root), std::nullopt);
+  EXPECT_TRUE(recorded_identities(root).empty());
 }
 
 // A machine without NVRTC takes the recorded identity; one whose NVRTC was named and is missing does not.
@@ -229,34 +275,58 @@ TEST_F(NvrtcLocationTest, TheRecordServesAMachineWithoutNvrtc) {
 // they are copied to serves alone later.
 TEST_F(NvrtcLocationTest, AnImageServesAMachineWithoutNvrtcAndSoDoesTheCopy) {
   ASSERT_EQ(unsetenv("MHCJIT_NVRTC"), 0);
-  if (auto elsewhere = Compiler("", {}).identities()) {
-    GTEST_SKIP() << "this machine has an NVRTC of its own: " << to_string(elsewhere->front());
-  } else {
-    consumeError(elsewhere.takeError());
-  }
+  if (has_its_own_nvrtc()) GTEST_SKIP() << "this machine has an NVRTC of its own";
   const std::string image = folder / "image", own = folder / "own", nvrtc = FAKE_NVRTC;
-  // In a process of its own: what it loads would be found.
-  const auto compiled = [](const std::string& cache_dir, const std::string& read_only, const std::string& nvrtc_path) {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      mhcjit_engine_options options = {};
-      options.cache_dir = cache_dir.c_str();
-      options.read_only_cache_dirs = read_only.c_str();
-      options.nvrtc_path = nvrtc_path.empty() ? nullptr : nvrtc_path.c_str();
-      const mhcjit_problem problem = {MHCJIT_PRE_FORWARD, 4, 256, MHCJIT_BF16, 0, 0};
-      mhcjit_engine* engine = nullptr;
-      mhcjit_engine_create(&options, &engine);
-      ::_exit(mhcjit_compile(engine, &problem, "sm_90a", nullptr));
-    }
-    int status = -1;
-    EXPECT_EQ(::waitpid(child, &status, 0), child);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  };
   EXPECT_EQ(compiled(image, "", nvrtc), MHCJIT_SUCCESS);
   EXPECT_EQ(compiled(own, "", ""), MHCJIT_ERROR_NO_NVRTC);
   EXPECT_EQ(compiled(own, image, ""), MHCJIT_SUCCESS);
   fs::remove_all(image);
   EXPECT_EQ(compiled(own, "", ""), MHCJIT_SUCCESS);
+}
+
+// Two compilers share a folder. Where there is neither, each one's kernels are found, whoever wrote last; and where the
+// driver refuses the one of a problem that has both, the other is used.
+TEST_F(NvrtcLocationTest, EachOfSeveralCompilersKernelsServeAMachineWithoutNvrtc) {
+  ASSERT_EQ(unsetenv("MHCJIT_NVRTC"), 0);
+  if (has_its_own_nvrtc()) GTEST_SKIP() << "this machine has an NVRTC of its own";
+  const std::string root = folder / "cache", first = install("first"), second = install("second");
+  change_build_id(second);
+  EXPECT_EQ(compiled(root, "", first, 256), MHCJIT_SUCCESS);
+  EXPECT_EQ(compiled(root, "", first, 512), MHCJIT_SUCCESS);
+  EXPECT_EQ(compiled(root, "", second, 256), MHCJIT_SUCCESS);
+  EXPECT_EQ(compiled(root, "", "", 256), MHCJIT_SUCCESS);
+  EXPECT_EQ(compiled(root, "", "", 512), MHCJIT_SUCCESS) << "the second compiler has no kernel of it";
+  EXPECT_EQ(compiled(root, "", "", 768), MHCJIT_ERROR_NO_NVRTC) << "nobody has one";
+
+  Settings settings;
+  settings.cache_root = root;
+  Builder builder(settings);
+  auto problem = codegen::from_public(problem_of(256), {9, 0, 'a'});
+  ASSERT_TRUE(static_cast<bool>(problem));
+  auto built = builder.build({*problem});
+  ASSERT_TRUE(static_cast<bool>(built)) << llvm::toString(built.takeError());
+  std::set<std::string> refused = {built->compiled->digest};
+  auto other = builder.build_anew({*problem}, refused);
+  ASSERT_TRUE(static_cast<bool>(other)) << llvm::toString(other.takeError());
+  EXPECT_TRUE((*other)->from_disk);
+  EXPECT_NE((*other)->compiler, built->compiled->compiler);
+  refused.insert((*other)->digest);
+  auto none = builder.build_anew({*problem}, refused);
+  ASSERT_FALSE(static_cast<bool>(none));
+  EXPECT_EQ(take_failure(none.takeError()).status, MHCJIT_ERROR_NO_NVRTC);
+}
+
+// An older version of this library kept one compiler's line alone: a hit adds the line of its own.
+TEST_F(NvrtcLocationTest, AHitRecordsItsCompiler) {
+  ASSERT_EQ(unsetenv("MHCJIT_NVRTC"), 0);
+  if (has_its_own_nvrtc()) GTEST_SKIP() << "this machine has an NVRTC of its own";
+  const std::string root = folder / "cache", nvrtc = install("first"), other = "nvrtc 12.9 89ab cdef\n";
+  EXPECT_EQ(compiled(root, "", nvrtc), MHCJIT_SUCCESS);
+  test::write_file(root + "/compiler_identity", other);
+  EXPECT_EQ(compiled(root, "", ""), MHCJIT_ERROR_NO_NVRTC);
+  EXPECT_EQ(compiled(root, "", nvrtc), MHCJIT_SUCCESS);
+  EXPECT_EQ(test::read_file(root + "/compiler_identity").find(other), 0u);
+  EXPECT_EQ(compiled(root, "", ""), MHCJIT_SUCCESS);
 }
 
 TEST_F(NvrtcLocationTest, OptionsFollowFromTheVersionAndAreSorted) {

@@ -100,7 +100,7 @@ TEST_F(EngineRemote, TheVariablesServeWhereTheOptionsAreNull) {
 
 TEST_F(EngineRemote, TheUsualVariableNamesTheCertificatesToTrust) {
   const auto ca_file = [&] {
-    return runtime::cache_settings(llvm::cantFail(runtime::settings_from(chosen))).tiers.remote.ca_file;
+    return runtime::cache_settings(llvm::cantFail(runtime::settings_from(chosen))).tiers.remote.server.ca_file;
   };
   ::unsetenv("SSL_CERT_FILE");
   EXPECT_EQ(ca_file(), "");
