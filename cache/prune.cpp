@@ -21,7 +21,9 @@ namespace {
 
 constexpr std::int64_t minute_seconds = 60;
 constexpr std::int64_t young_seconds = 10 * minute_seconds;
-constexpr std::int64_t live_leftover_seconds = 60 * minute_seconds;
+// A writer may be at work on a leftover, and somebody may mean to read a source.
+constexpr std::int64_t leftover_seconds = 60 * minute_seconds;
+constexpr std::int64_t kept_source_seconds = 7 * 24 * 60 * minute_seconds;
 constexpr std::int64_t nanoseconds_per_second = 1'000'000'000;
 
 enum class Removal { removed, spared, failed };
@@ -130,7 +132,8 @@ llvm::Expected<PruneReport> prune(const std::string& root, const PruneOptions& o
   clamp_times(root, scan->leftovers, options);
   Remover remover(root, options.dry_run, report);
   for (const StoredFile& file : scan->leftovers) {
-    if (options.now_unix_seconds - file.modified_unix_seconds() >= live_leftover_seconds) remover.leftover(file);
+    const std::int64_t lifetime = is_kept_source(file.name) ? kept_source_seconds : leftover_seconds;
+    if (options.now_unix_seconds - file.modified_unix_seconds() >= lifetime) remover.leftover(file);
   }
   trim(std::move(scan->entries), options, remover, report);
   return report;

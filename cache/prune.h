@@ -39,8 +39,8 @@ struct PruneReport {
 
 // When the folder is over a limit, removes the least recently used entries until it is at 80 % of both, so that the
 // next publish does not begin again. Entries of the last 10 minutes and entries in use stay, even if the folder then
-// stays over. Leftovers of more than an hour are removed in any case. A time in the future, left by a clock that was
-// wrong, becomes now, here and on disk: it delays the removal by 10 minutes, not by years.
+// stays over. Leftovers of more than an hour are removed in any case, kept sources after a week. A time in the future,
+// left by a clock that was wrong, becomes now, here and on disk: it delays the removal by 10 minutes, not by years.
 // Cost: scan_store(), and two renames' worth for each removed entry. Errors: those of scan_store().
 llvm::Expected<PruneReport> prune(const std::string& root, const PruneOptions& options);
 

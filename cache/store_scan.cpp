@@ -12,6 +12,7 @@
 #include <llvm/ADT/StringRef.h>
 
 #include "cache/checked_file.h"
+#include "cache/folder_store.h"
 #include "cache/stored_entry.h"
 #include "cache/system_call.h"
 
@@ -20,6 +21,7 @@ namespace {
 
 constexpr std::uint64_t stat_block_bytes = 512;
 constexpr std::size_t random_digits = 16;
+constexpr llvm::StringLiteral source_extension(".cu");
 
 // "<stem>.<16 hexadecimal digits>.tmp" or ".bad".
 bool is_leftover(llvm::StringRef name) {
@@ -27,6 +29,8 @@ bool is_leftover(llvm::StringRef name) {
   const auto [stem, random] = name.rsplit('.');
   return !stem.empty() && random.size() == random_digits && llvm::all_of(random, llvm::isHexDigit);
 }
+
+bool is_word_character(char c) { return llvm::isAlnum(c) || c == '_'; }
 
 struct CloseFolder {
   void operator()(DIR* folder) const { ::closedir(folder); }
@@ -39,6 +43,16 @@ StoredFile describe(const char* name, const struct stat& status) {
 }
 
 }  // namespace
+
+std::string kept_source_name(llvm::StringRef digest, llvm::StringRef kernel) {
+  return (digest + "." + kernel + source_extension).str();
+}
+
+bool is_kept_source(llvm::StringRef name) {
+  if (!name.consume_back(source_extension)) return false;
+  const auto [digest, kernel] = name.split('.');
+  return digest_of_name((digest + entry_extension).str()) && !kernel.empty() && llvm::all_of(kernel, is_word_character);
+}
 
 std::uint64_t StoreScan::entry_disk_bytes() const {
   return std::accumulate(entries.begin(), entries.end(), std::uint64_t{0},
@@ -56,7 +70,7 @@ llvm::Expected<StoreScan> scan_store(const std::string& root) {
   while (const dirent* item = ::readdir(folder.get())) {
     const bool is_entry = digest_of_name(item->d_name).has_value();
     struct stat status = {};
-    if ((is_entry || is_leftover(item->d_name)) &&
+    if ((is_entry || is_leftover(item->d_name) || is_kept_source(item->d_name)) &&
         ::fstatat(::dirfd(folder.get()), item->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0) {
       (is_entry ? scan.entries : scan.leftovers).push_back(describe(item->d_name, status));
     }

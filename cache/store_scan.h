@@ -5,9 +5,14 @@
 #include <string>
 #include <vector>
 
+#include <llvm/ADT/StringRef.h>
 #include <llvm/Support/Error.h>
 
 namespace mhcjit::cache {
+
+// The file in which the source of an entry's kernel is kept that the compiler refused, below the folder.
+std::string kept_source_name(llvm::StringRef digest, llvm::StringRef kernel);
+bool is_kept_source(llvm::StringRef name);
 
 struct StoredFile {
   std::string name;
@@ -21,8 +26,9 @@ struct StoredFile {
 
 // Sorted by name.
 struct StoreScan {
-  std::vector<StoredFile> entries;    // "<digest>.mhcjit", whatever stands under the name
-  std::vector<StoredFile> leftovers;  // .tmp and .bad, of entries and of what else is replaced in the folder
+  std::vector<StoredFile> entries;  // "<digest>.mhcjit", whatever stands under the name
+  std::vector<StoredFile>
+      leftovers;  // .tmp and .bad, of entries and of what else is replaced in the folder; kept sources
 
   std::uint64_t entry_disk_bytes() const;
 };

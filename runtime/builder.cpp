@@ -4,6 +4,7 @@
 
 #include <llvm/ADT/STLExtras.h>
 
+#include "cache/store_scan.h"
 #include "codegen/heuristic.h"
 #include "runtime/kernel_units.h"
 #include "runtime/profiler_range.h"
@@ -144,7 +145,7 @@ llvm::Expected<std::vector<Builder::Plan>> Builder::plans_for(const BuildRequest
     cache::CacheKey key = key_of(*spec, requests, **templates, compiler);
     if (!cache_.root().empty()) {
       for (auto&& [unit, stage] : llvm::zip_equal(requests, stages))
-        unit.kept_source_path = fmt::format("{}/failed/{}.{}.cu", cache_.root(), key.digest(), stage.name);
+        unit.kept_source_path = cache_.root() + "/" + cache::kept_source_name(key.digest(), stage.name);
     }
     plans.push_back({*spec, architecture, *templates, compiler, std::move(requests), std::move(key)});
   }

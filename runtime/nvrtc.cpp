@@ -23,9 +23,8 @@ constexpr char reinstall[] = "reinstall it, or set MHCJIT_NVRTC to another libnv
 // Only in a folder that nobody else can have prepared: a link there would lead the source over another file.
 llvm::Error write_source(const std::string& path, llvm::StringRef source) {
   namespace path_of = llvm::sys::path;
-  const std::string folder = path_of::parent_path(path).str(), root = path_of::parent_path(folder).str();
+  const std::string folder = path_of::parent_path(path).str();
   cache::FileOps& ops = cache::FileOps::system();
-  if (auto error = cache::check_folder(ops, root, cache::Trust::owner).takeError()) return error;
   if (auto error = cache::make_folder(ops, folder)) return error;
   if (auto error = cache::check_folder(ops, folder, cache::Trust::owner).takeError()) return error;
   return cache::replace_file(ops, folder, path_of::stem(path).str(), path_of::extension(path), source,

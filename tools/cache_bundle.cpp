@@ -1,3 +1,5 @@
+#include <filesystem>
+
 #include "cache/bundle.h"
 
 #include "tools/cache_options.h"
@@ -34,6 +36,15 @@ llvm::Error fill(const std::string& root, const EntryMatch& matches, cache::Bund
                     scan->entries.size(), root, std::string(match));
 }
 
+// A bundle there would replace whatever the cache keeps under its name.
+llvm::Error check_outside(const std::string& file, const std::string& root) {
+  const std::filesystem::path parent = std::filesystem::path(file).parent_path();
+  std::error_code absent;
+  if (!std::filesystem::equivalent(parent.empty() ? "." : parent, root, absent)) return llvm::Error::success();
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
+                    "-o is '{}', a file in the cache folder '{}', allowed: a file in another folder", file, root);
+}
+
 llvm::Expected<Report> run_export() {
   auto file = required("-o", output);
   if (!file) return file.takeError();
@@ -41,6 +52,7 @@ llvm::Expected<Report> run_export() {
   if (!matches) return matches.takeError();
   auto root = folder();
   if (!root) return root.takeError();
+  if (auto error = check_outside(*file, *root)) return error;
   Exported exported;
   if (auto error = cache::write_bundle(
           *file, [&](cache::BundleWriter& writer) { return fill(*root, *matches, writer, exported); }))

@@ -60,8 +60,9 @@ const Command& cache_prune_command() {
   static const Command command = {
       prune, "[--max-bytes SIZE] [--max-entries COUNT] [--dry-run] [--cache-dir DIR] [--json]",
       "A folder over a limit loses its least recently used entries until it is at 80 % of both limits. Entries\n"
-      "of the last 10 minutes stay. Leftovers of writers that were killed go after an hour. Safe while other\n"
-      "processes use the folder: what they miss they compile again.",
+      "of the last 10 minutes stay. Leftovers of writers that were killed go after an hour, sources that the\n"
+      "compiler refused after a week. Safe while other processes use the folder: what they miss they compile\n"
+      "again.",
       "  mhcjit cache prune --dry-run\n"
       "  mhcjit cache prune --max-bytes 500M --max-entries 1000 --json",
       run_prune};
@@ -69,13 +70,13 @@ const Command& cache_prune_command() {
 }
 
 const Command& cache_clear_command() {
-  static const Command command = {
-      clear, "[--match TERMS] [--dry-run] [--cache-dir DIR] [--json]",
-      "Removes every entry and leftover, or the entries for which all of TERMS holds (see cache ls). Files that\n"
-      "are not the cache's stay. Safe while other processes use the folder.",
-      "  mhcjit cache clear --match arch=sm_80 --dry-run\n"
-      "  mhcjit cache clear",
-      run_clear};
+  static const Command command = {clear, "[--match TERMS] [--dry-run] [--cache-dir DIR] [--json]",
+                                  "Removes every entry, leftover and kept source, or the entries for which all of "
+                                  "TERMS holds (see cache ls). Files that\n"
+                                  "are not the cache's stay. Safe while other processes use the folder.",
+                                  "  mhcjit cache clear --match arch=sm_80 --dry-run\n"
+                                  "  mhcjit cache clear",
+                                  run_clear};
   return command;
 }
 

@@ -199,6 +199,17 @@ TEST_F(Prune, LeftoversGoAfterAnHour) {
   EXPECT_EQ(pruned(root(), later).removed_leftovers, 2u);
 }
 
+TEST_F(Prune, ASourceThatTheCompilerRefusedStaysForAWeek) {
+  fill(1);
+  const std::string source = folder_ / kept_source_name(digest_of(5), "pre_forward");
+  test::write_file(source, "refused");
+  set_time(source, now - 7 * 24 * hour + 1);
+  EXPECT_EQ(pruned(root(), at_most(100)).removed_leftovers, 0u);
+  set_time(source, now - 7 * 24 * hour);
+  EXPECT_EQ(pruned(root(), at_most(100)).removed_leftovers, 1u);
+  EXPECT_FALSE(std::filesystem::exists(source));
+}
+
 TEST_F(Prune, WhatIsNotTheCachesStays) {
   fill(3);
   for (const char* name : {"compiler_identity", "README", "a.mhcjit"}) {

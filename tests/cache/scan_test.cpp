@@ -38,17 +38,17 @@ TEST(Scan, TellsEntriesLeftoversAndTheRestApart) {
   const std::string digest(64, 'a'), other(64, 'b'), random = ".0123456789abcdef";
   const std::vector<std::string> entries = {digest + ".mhcjit", other + ".mhcjit"};
   const std::vector<std::string> leftovers = {digest + random + ".bad", digest + random + ".tmp",
-                                              "compiler_identity" + random + ".tmp"};
-  for (const std::string& name : {leftovers[1], entries[1], leftovers[2], entries[0], leftovers[0]}) {
+                                              digest + ".pre_forward_2.cu", "compiler_identity" + random + ".tmp"};
+  for (const std::string& name : {leftovers[1], entries[1], leftovers[3], leftovers[2], entries[0], leftovers[0]}) {
     test::write_file(folder / name, "bytes");
   }
   for (const std::string& name :
        {std::string("compiler_identity"), std::string("README"), digest, digest + ".mhcjit.tmp",
         "A" + digest.substr(1) + ".mhcjit", digest.substr(1) + ".mhcjit", digest + ".0123.tmp",
-        std::string("x.0123456789abcdeg.tmp"), random + ".tmp"}) {
+        std::string("x.0123456789abcdeg.tmp"), random + ".tmp", digest + ".cu", digest + "..cu",
+        digest.substr(1) + ".kernel.cu", digest + ".a.b.cu"}) {
     test::write_file(folder / name, "bytes");
   }
-  std::filesystem::create_directory(folder / "failed");
   const StoreScan found = scan(folder.path());
   std::vector<std::string> names;
   for (const StoredFile& file : found.entries) {

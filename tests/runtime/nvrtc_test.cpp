@@ -43,7 +43,7 @@ class NvrtcTest : public ::testing::TestWithParam<Version> {
     return {std::move(source),
             {{"values.cuh", "#pragma once\nconstexpr int words = 200;\n"}},
             compile_options(architecture, identity),
-            folder / "failed/source.cu"};
+            folder / "cache/source.cu"};
   }
 
   test::TemporaryFolder folder;
@@ -122,10 +122,10 @@ TEST_P(NvrtcTest, ARefusedSourceIsKeptAndTheLogTravels) {
   const Failure failure = take_failure(output.takeError());
   EXPECT_EQ(failure.status, MHCJIT_ERROR_COMPILATION_FAILED);
   for (const std::string& part : {std::string("mhcjit.cu(1): error: identifier \"undeclared\" is undefined"),
-                                  std::string("--gpu-architecture=sm_90a"), folder / "failed/source.cu",
+                                  std::string("--gpu-architecture=sm_90a"), folder / "cache/source.cu",
                                   fmt::format("NVRTC {}.{}", GetParam().major, GetParam().minor)})
     EXPECT_NE(failure.text.find(part), std::string::npos) << part << "\nis not in: " << failure.text;
-  EXPECT_EQ(test::read_file(folder / "failed/source.cu"), source);
+  EXPECT_EQ(test::read_file(folder / "cache/source.cu"), source);
 }
 
 TEST_P(NvrtcTest, AnUnknownArchitectureIsRefusedByName) {

@@ -238,6 +238,7 @@ TEST_F(CliCache, ClearRemovesWhatIsNamedOrAll) {
   EXPECT_TRUE(cache::DiskCache(cli_.cache()).find(all_[0].key, all_[0].entry.architecture));
   const std::string leftover = cli_.cache() + "/" + digest(0) + ".0123456789abcdef.bad";
   write_file(leftover, "set aside");
+  write_file(cli_.cache() + "/" + digest(0) + ".pre_forward.cu", "refused");
   EXPECT_EQ(cli_("cache clear --dry-run").exit_code, 0);
   EXPECT_EQ(cli_("cache clear --match arch=sm_80 --dry-run").exit_code, 0);
   for (std::size_t entry = 0; entry < 4; ++entry) EXPECT_TRUE(has(entry));
@@ -249,7 +250,7 @@ TEST_F(CliCache, ClearRemovesWhatIsNamedOrAll) {
 
   const llvm::json::Object all = json_of(cli_("cache clear --json"));
   EXPECT_EQ(all.getArray("removed")->size(), 2u);
-  EXPECT_EQ(all.getInteger("removed_leftovers"), 1);
+  EXPECT_EQ(all.getInteger("removed_leftovers"), 2);
   EXPECT_EQ(cache::names_ending(cli_.cache(), ""), std::vector<std::string>{"notes"});
 }
 
@@ -284,6 +285,25 @@ TEST_F(CliCache, ExportAndImportCarryWhatIsNamed) {
   EXPECT_EQ(cli_.shell("cd cache && tar --format=ustar -cf ../own.tar *.mhcjit").exit_code, 0);
   EXPECT_EQ(cli_("cache import own.tar" + there).exit_code, 0);
   EXPECT_EQ(cache::names_ending(cli_.file("there"), ".mhcjit").size(), 4u);
+}
+
+// Whatever the name: it may be one that the cache keeps something under.
+TEST_F(CliCache, ExportDoesNotWriteIntoTheCacheFolder) {
+  const std::string record = "nvrtc 13.0 0a1b 2c3d\n";
+  write_file(cli_.cache() + "/compiler_identity", record);
+  std::filesystem::create_directory_symlink(cli_.cache(), cli_.file("link"));
+  for (const std::string& file : {std::string("cache/compiler_identity"), path(0), cli_.cache() + "/./compile.lock",
+                                  std::string("link/kernels.tar")}) {
+    const CliResult refused = cli_({"cache", "export", "--json", "-o", file});
+    EXPECT_EQ(refused.exit_code, 2) << file;
+    EXPECT_EQ(error_code_of(refused), "MHCJIT_ERROR_INVALID_ARGUMENT");
+    EXPECT_NE(refused.err.find("-o is '" + file + "', a file in the cache folder"), std::string::npos) << refused.err;
+  }
+  const CliResult inside = cli_.shell("cd cache && mhcjit cache export -o compiler_identity");
+  EXPECT_EQ(inside.exit_code, 2) << inside.err;
+  EXPECT_EQ(read_file(cli_.cache() + "/compiler_identity"), record);
+  EXPECT_EQ(cli_("cache verify").exit_code, 0);
+  EXPECT_EQ(cache::names_ending(cli_.cache(), "").size(), 5u);
 }
 
 TEST_F(CliCache, ExportLeavesABadEntryOutAndSaysSo) {
