@@ -12,7 +12,6 @@
 #include <llvm/ADT/STLExtras.h>
 #include <llvm/ADT/StringExtras.h>
 
-#include "cache/checked_file.h"
 #include "cache/entry_file.h"
 #include "cache/folder_store.h"
 #include "cache/replace_file.h"
@@ -61,14 +60,6 @@ class BundleFile {
   int fd_;
 };
 
-llvm::Error open_folder(const std::string& root) {
-  llvm::Expected<bool> usable = check_folder(FileOps::system(), root, Trust::owner);
-  if (usable && *usable) return llvm::Error::success();
-  if (!usable) return usable.takeError();
-  if (llvm::Error error = make_folder(FileOps::system(), root)) return error;
-  return check_folder(FileOps::system(), root, Trust::owner).takeError();
-}
-
 bool has_sound_entry(EntryStore& store, const std::string& digest) {
   llvm::Expected<std::optional<StoredEntry>> entry = read_stored_entry(store, digest);
   if (entry) return entry->has_value();
@@ -89,7 +80,7 @@ llvm::Expected<ImportReport> import_checked(const BundleFile& file, const std::s
   };
   if (llvm::Error error = file.read({.entry = check, .compilers = {}})) return error;
   if (!dry_run) {
-    if (llvm::Error error = open_folder(root)) return error;
+    if (llvm::Error error = open_folder(FileOps::system(), root, Trust::owner)) return error;
   }
   ImportReport report;
   BundleVisitor visitor;

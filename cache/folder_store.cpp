@@ -33,6 +33,14 @@ std::unique_ptr<EntryStore> folder_store(std::string root, FolderAccess access) 
   return std::make_unique<FolderStore>(std::move(root), access);
 }
 
+llvm::Error open_folder(FileOps& ops, const std::string& root, Trust trust) {
+  llvm::Expected<bool> usable = check_folder(ops, root, trust);
+  if (!usable) return usable.takeError();
+  if (*usable) return llvm::Error::success();
+  if (llvm::Error error = make_folder(ops, root)) return error;
+  return check_folder(ops, root, trust).takeError();
+}
+
 Trust trust_with(llvm::StringRef hmac_key) { return hmac_key.empty() ? Trust::owner : Trust::everyone; }
 
 std::unique_ptr<EntryStore> open_folder_store(std::string root, const std::string& hmac_key) {

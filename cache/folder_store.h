@@ -22,6 +22,10 @@ struct FolderAccess {
 // Touches no file. A write needs the folder.
 std::unique_ptr<EntryStore> folder_store(std::string root, FolderAccess access = {});
 
+// Makes the folder, with its parents, where it is absent. Success when it may be used. Errors: BAD_FILE when it is none
+// or not to be trusted; IO.
+llvm::Error open_folder(FileOps& ops, const std::string& root, Trust trust);
+
 // With a key it is the tags that are trusted, whoever may write the folder.
 Trust trust_with(llvm::StringRef hmac_key);
 

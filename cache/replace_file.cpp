@@ -28,6 +28,20 @@ llvm::Error fill_new_file(FileOps& ops, int fd, const std::string& path, Fill fi
   return llvm::Error::success();
 }
 
+// The path of a new temporary that `fill` has filled, or nothing is left.
+llvm::Expected<std::string> make_temporary(FileOps& ops, const std::string& folder, const std::string& stem, Fill fill,
+                                           bool flush) {
+  llvm::Expected<std::string> path = random_path(ops, folder, stem, ".tmp");
+  if (!path) return path;
+  constexpr int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+  const int fd = retry([&] { return ops.open(path->c_str(), flags, 0644); });
+  if (fd < 0) return call_failed("open", *path, errno);
+  llvm::Error error = fill_new_file(ops, fd, *path, fill, flush);
+  if (!error) return path;
+  unlink(ops, *path);
+  return error;
+}
+
 llvm::Error move_over(FileOps& ops, const std::string& from, const std::string& folder, const std::string& stem,
                       llvm::StringRef extension) {
   const std::string to = folder + "/" + stem + extension.str();
@@ -84,19 +98,21 @@ llvm::Error replace_file(FileOps& ops, const std::string& folder, const std::str
 
 llvm::Error replace_file(FileOps& ops, const std::string& folder, const std::string& stem, llvm::StringRef extension,
                          Fill fill, bool flush) {
-  llvm::Expected<std::string> temporary = random_path(ops, folder, stem, ".tmp");
+  llvm::Expected<std::string> temporary = make_temporary(ops, folder, stem, fill, flush);
   if (!temporary) return temporary.takeError();
-  constexpr int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-  const int fd = retry([&] { return ops.open(temporary->c_str(), flags, 0644); });
-  if (fd < 0) return call_failed("open", *temporary, errno);
-
-  llvm::Error error = fill_new_file(ops, fd, *temporary, fill, flush);
   // Before the rename, where a journal has written it already with the file: what is lost with the power is a rename,
   // and with it a file that can be made again.
-  if (!error && flush) error = flush_folder(ops, folder);
+  llvm::Error error = flush ? flush_folder(ops, folder) : llvm::Error::success();
   if (!error) error = move_over(ops, *temporary, folder, stem, extension);
   if (error) unlink(ops, *temporary);
   return error;
+}
+
+llvm::Error probe_folder(FileOps& ops, const std::string& folder) {
+  const auto fill = [&](int fd, const std::string& path) { return write_all(ops, fd, path, std::string(4096, '\0')); };
+  llvm::Expected<std::string> path = make_temporary(ops, folder, "probe", fill, /*flush=*/true);
+  if (!path) return path.takeError();
+  return unlink(ops, *path) == 0 ? llvm::Error::success() : call_failed("unlink", *path, errno);
 }
 
 llvm::Error set_aside(FileOps& ops, const std::string& folder, const std::string& stem, llvm::StringRef extension) {

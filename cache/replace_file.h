@@ -25,6 +25,9 @@ llvm::Error replace_file(FileOps& ops, const std::string& folder, const std::str
 llvm::Error replace_file(FileOps& ops, const std::string& folder, const std::string& stem, llvm::StringRef extension,
                          llvm::function_ref<llvm::Error(int fd, const std::string& path)> fill, bool flush);
 
+// Success when a file can be made in the folder now: a temporary of 4 KB is written, flushed and removed.
+llvm::Error probe_folder(FileOps& ops, const std::string& folder);
+
 llvm::Error write_all(FileOps& ops, int fd, const std::string& path, llvm::StringRef bytes);
 
 // "<folder>/<stem>.<random><extension>", a name that nothing has yet.

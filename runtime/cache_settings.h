@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include <llvm/Support/Error.h>
+
 #include "cache/tiered_cache.h"
 #include "runtime/settings.h"
 
@@ -13,8 +15,11 @@ struct CacheSettings {
   cache::TierOptions tiers;
 };
 
-// Reads the key file. Without the key that the host asked for, nothing that is stored can be trusted, and nothing is to
-// be stored for others that have it: there is then one warning, and no folder and no server.
+// Reads the key file. Errors: BAD_FILE, IO (of that file), with what to do.
+llvm::Expected<CacheSettings> read_cache_settings(const Settings& settings);
+
+// The same for a host that goes on without. Without the key that the host asked for, nothing that is stored can be
+// trusted, and nothing is to be stored for others that have it: there is then one warning, and no folder and no server.
 CacheSettings cache_settings(const Settings& settings);
 
 }  // namespace mhcjit::runtime

@@ -8,7 +8,7 @@
 
 #include <llvm/Support/Path.h>
 
-#include "cache/checked_file.h"
+#include "cache/folder_store.h"
 #include "cache/replace_file.h"
 #include "support/error.h"
 
@@ -25,8 +25,7 @@ llvm::Error write_source(const std::string& path, llvm::StringRef source) {
   namespace path_of = llvm::sys::path;
   const std::string folder = path_of::parent_path(path).str();
   cache::FileOps& ops = cache::FileOps::system();
-  if (auto error = cache::make_folder(ops, folder)) return error;
-  if (auto error = cache::check_folder(ops, folder, cache::Trust::owner).takeError()) return error;
+  if (auto error = cache::open_folder(ops, folder, cache::Trust::owner)) return error;
   return cache::replace_file(ops, folder, path_of::stem(path).str(), path_of::extension(path), source,
                              /*flush=*/false);
 }

@@ -115,9 +115,12 @@ llvm::Expected<Report> run() {
   // The variable is for the programs that run afterwards: compiling is what a warm-up is for.
   ::unsetenv("MHCJIT_NO_COMPILE");
   const std::atomic<bool>& interrupted = stop_on_interrupt();
-  const WarmupRequest request = {std::move(*problems), *folder, *job_number};
+  auto delivery = WarmupDelivery::open(*folder);
+  if (!delivery) return delivery.takeError();
+  WarmupRequest request = {std::move(*problems), *folder, *job_number};
+  if (llvm::Error error = (*delivery)->check()) request.obstacle = take_failure(std::move(error));
   const auto start = std::chrono::steady_clock::now();
-  const std::vector<WarmupOutcome> outcomes = run_warmup(request, interrupted);
+  const std::vector<WarmupOutcome> outcomes = run_warmup(request, **delivery, interrupted);
   const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
 
   Totals totals;
@@ -126,17 +129,23 @@ llvm::Expected<Report> run() {
   const auto failed = static_cast<std::int64_t>(totals.errors.size());
   Report report;
   report.exit_code = totals.skipped > 0 ? exit_interrupted : failed > 0 ? exit_failed : exit_ok;
-  report.text = fmt::format("{} compiled, {} hits, {} failed of {} in {:.0f} ms with {} jobs, cache folder {}\n",
-                            totals.compiled, totals.hits, failed, outcomes.size(), time.count(), request.jobs, *folder);
-  report.json = llvm::json::Object{{"compiled", totals.compiled},
-                                   {"hits", totals.hits},
-                                   {"failed", failed},
-                                   {"skipped", totals.skipped},
-                                   {"jobs", request.jobs},
-                                   {"ms", time.count()},
-                                   {"cache_dir", *folder},
-                                   {"kernels", std::move(totals.kernels)},
-                                   {"errors", std::move(totals.errors)}};
+  const std::string server = (*delivery)->server_name();
+  const std::int64_t sent = (*delivery)->sent();
+  report.text = fmt::format("{} compiled, {} hits, {} failed of {} in {:.0f} ms with {} jobs, cache folder {}{}\n",
+                            totals.compiled, totals.hits, failed, outcomes.size(), time.count(), request.jobs, *folder,
+                            server.empty() ? "" : fmt::format(", {} sent to {}", sent, server));
+  report.json =
+      llvm::json::Object{{"compiled", totals.compiled},
+                         {"hits", totals.hits},
+                         {"failed", failed},
+                         {"skipped", totals.skipped},
+                         {"jobs", request.jobs},
+                         {"ms", time.count()},
+                         {"cache_dir", *folder},
+                         {"remote_cache", server.empty() ? llvm::json::Value(nullptr)
+                                                         : llvm::json::Object{{"url", server}, {"sent", sent}}},
+                         {"kernels", std::move(totals.kernels)},
+                         {"errors", std::move(totals.errors)}};
   return report;
 }
 
@@ -151,7 +160,8 @@ const Command& warmup_command() {
       "combination of --n, --d and --dtype, for each architecture. The default cache folder is\n"
       "$MHCJIT_CACHE_DIR, else $XDG_CACHE_HOME/mhcjit, else $HOME/.cache/mhcjit. What is in the cache already is\n"
       "a hit and is not compiled again: after Ctrl-C or a failure, run the same command to do the rest. A kernel\n"
-      "that could not be written to the folder counts as failed. Progress goes to stderr: a bar on a terminal,\n"
+      "that a later process will not find in the folder, or on the server of MHCJIT_CACHE_REMOTE, counts as\n"
+      "failed; where the folder cannot be written, nothing is compiled. Progress goes to stderr: a bar on a terminal,\n"
       "a line every 10 s elsewhere; then each failure. Exit code 130 after Ctrl-C.",
       "  mhcjit warmup --shapes shapes.json --arch sm_90a,sm_100a\n"
       "  mhcjit warmup --n 4 --d 4096 --dtype bf16 --arch sm_90a\n"

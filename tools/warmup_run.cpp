@@ -25,10 +25,12 @@ void take_line(mhcjit_log_level level, const char* line, void* user) {
   if (log_level()) log_to_stderr(level, line, nullptr);
 }
 
+WarmupOutcome failed_outcome(Failure failure) { return {WarmupOutcome::Kind::failed, 0, 0, "", std::move(failure)}; }
+
 // One thread's compiler. The engine is its own, so that its counters speak of this thread's compiles alone.
 class Worker {
  public:
-  explicit Worker(const std::string& folder) : folder_(folder) {}
+  Worker(const WarmupRequest& request, WarmupDelivery& delivery) : request_(request), delivery_(delivery) {}
 
   WarmupOutcome compile(const codegen::Problem& problem) {
     const mhcjit_problem asked = {static_cast<mhcjit_op>(problem.op),
@@ -43,7 +45,8 @@ class Worker {
       error = library_error(
           mhcjit_compile(engine_.get(), &asked, codegen::to_string(problem.architecture).c_str(), &result));
     if (!error) error = check_published();
-    if (error) return {WarmupOutcome::Kind::failed, 0, 0, "", take_failure(std::move(error))};
+    if (!error) error = delivery_.send(result.digest);
+    if (error) return failed(take_failure(std::move(error)));
     return {result.cache_hit != 0 ? WarmupOutcome::Kind::hit : WarmupOutcome::Kind::compiled,
             result.milliseconds,
             result.cubin_bytes,
@@ -52,10 +55,17 @@ class Worker {
   }
 
  private:
+  WarmupOutcome failed(Failure failure) const {
+    const bool was_not_compiled = failure.status == MHCJIT_ERROR_NOT_IN_CACHE && request_.obstacle;
+    return failed_outcome(was_not_compiled ? *request_.obstacle : std::move(failure));
+  }
+
   llvm::Error open() {
     if (engine_) return llvm::Error::success();
     mhcjit_engine_options options = {};
-    options.cache_dir = folder_.c_str();
+    options.cache_dir = request_.cache_folder.c_str();
+    options.no_compile = request_.obstacle ? 1 : 0;
+    options.remote_read_only = 1;  // what is sent is to be waited for
     options.log = take_line;
     options.log_level = log_level().value_or(MHCJIT_LOG_WARNING);
     options.record_path = "";  // what a warm-up misses is no program's miss
@@ -72,10 +82,12 @@ class Worker {
     if (auto error = library_error(mhcjit_engine_counters(engine_.get(), &counters))) return error;
     if (counters.publish_failures == publish_failures_) return llvm::Error::success();
     publish_failures_ = counters.publish_failures;
-    return make_error(MHCJIT_ERROR_IO, "the kernel is not written to the cache folder '{}': {}", folder_, warning_);
+    return make_error(MHCJIT_ERROR_IO, "the kernel is not written to the cache folder '{}': {}", request_.cache_folder,
+                      warning_);
   }
 
-  const std::string& folder_;
+  const WarmupRequest& request_;
+  WarmupDelivery& delivery_;
   std::string warning_;  // outlives the engine
   std::uint64_t publish_failures_ = 0;
   EnginePtr engine_;
@@ -84,8 +96,8 @@ class Worker {
 // What the threads share.
 class Run {
  public:
-  Run(const WarmupRequest& request, const std::atomic<bool>& interrupted)
-      : request_(request), interrupted_(interrupted), outcomes_(request.problems.size()) {
+  Run(const WarmupRequest& request, WarmupDelivery& delivery, const std::atomic<bool>& interrupted)
+      : request_(request), delivery_(delivery), interrupted_(interrupted), outcomes_(request.problems.size()) {
     counts_.total = request.problems.size();
   }
 
@@ -97,7 +109,7 @@ class Run {
       ++idle_;
       changed_.notify_one();
     });
-    Worker worker(request_.cache_folder);
+    Worker worker(request_, delivery_);
     for (std::size_t index = next_++; index < outcomes_.size() && !interrupted_; index = next_++)
       finish(index, worker.compile(request_.problems[index]));
   }
@@ -115,7 +127,14 @@ class Run {
     write(progress.clear());
   }
 
-  std::vector<WarmupOutcome> take() { return std::move(outcomes_); }
+  // After all threads have ended: what was there once may be gone, as by a trim of another process.
+  std::vector<WarmupOutcome> take() {
+    for (WarmupOutcome& outcome : outcomes_) {
+      if (outcome.digest.empty()) continue;
+      if (llvm::Error error = delivery_.find(outcome.digest)) outcome = failed_outcome(take_failure(std::move(error)));
+    }
+    return std::move(outcomes_);
+  }
 
  private:
   void finish(std::size_t index, WarmupOutcome outcome) {
@@ -134,6 +153,7 @@ class Run {
   }
 
   const WarmupRequest& request_;
+  WarmupDelivery& delivery_;
   const std::atomic<bool>& interrupted_;
   std::atomic<std::size_t> next_ = 0;
   std::mutex mutex_;
@@ -145,8 +165,9 @@ class Run {
 
 }  // namespace
 
-std::vector<WarmupOutcome> run_warmup(const WarmupRequest& request, const std::atomic<bool>& interrupted) {
-  Run run(request, interrupted);
+std::vector<WarmupOutcome> run_warmup(const WarmupRequest& request, WarmupDelivery& delivery,
+                                      const std::atomic<bool>& interrupted) {
+  Run run(request, delivery, interrupted);
   Threads threads;
   while (threads.count() < static_cast<std::size_t>(request.jobs) && threads.start([&run] { run.work(); })) {
   }

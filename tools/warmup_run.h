@@ -2,11 +2,13 @@
 #pragma once
 
 #include <atomic>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "codegen/problem.h"
 #include "support/error.h"
+#include "tools/warmup_delivery.h"
 
 namespace mhcjit::tools {
 
@@ -24,11 +26,14 @@ struct WarmupRequest {
   std::vector<codegen::Problem> problems;
   std::string cache_folder;
   int jobs = 1;  // problems that are compiled at the same time
+  // Why nothing is to be compiled; hits are hits all the same.
+  std::optional<Failure> obstacle = {};
 };
 
 // The outcome of each problem, in the order of the request. Progress goes to stderr. Once `interrupted` becomes true,
-// what is being compiled is finished and the rest is skipped. A problem that is compiled but could not be written to
-// the folder has failed: a warm-up that leaves nothing behind is none.
-std::vector<WarmupOutcome> run_warmup(const WarmupRequest& request, const std::atomic<bool>& interrupted);
+// what is being compiled is finished and the rest is skipped. A problem whose kernels a later process will not find has
+// failed, compiled or not: a warm-up that leaves nothing behind is none.
+std::vector<WarmupOutcome> run_warmup(const WarmupRequest& request, WarmupDelivery& delivery,
+                                      const std::atomic<bool>& interrupted);
 
 }  // namespace mhcjit::tools

@@ -13,6 +13,7 @@
 
 #include "../cache/resealed.h"
 #include "cache/bundle.h"
+#include "cache/folder_store.h"
 
 namespace {
 

@@ -1,0 +1,54 @@
+// Whether what a warm-up makes is where a later process looks for it: in the cache folder, and on the server of
+// MHCJIT_CACHE_REMOTE where that is written to.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "cache/http_store.h"
+#include "runtime/cache_settings.h"
+#include "support/error.h"
+
+namespace mhcjit::tools {
+
+class WarmupDelivery {
+ public:
+  // Of a cache folder, with what the environment says of keys and servers. Errors: those of settings_from() and
+  // read_cache_settings().
+  static llvm::Expected<std::unique_ptr<WarmupDelivery>> open(const std::string& folder);
+
+  // What would keep everything that is compiled now from arriving: the folder cannot be made or written, or the server
+  // does not answer as a cache does. Errors: BAD_FILE, IO, INVALID_ARGUMENT (the server's url).
+  llvm::Error check() const;
+
+  // Sends the folder's entry of this digest to the server where that has none, and reads it back. Waits for the
+  // server, 2 s for each of three requests at most, and after a failure asks it no more. Thread-safe. Errors: IO.
+  llvm::Error send(const std::string& digest);
+
+  // Success when a later process finds the entry of this digest in the folder, also where it has no compiler. Errors:
+  // BAD_FILE, IO.
+  llvm::Error find(const std::string& digest) const;
+
+  // The server's address without a password; "" when nothing is sent to one.
+  std::string server_name() const;
+  std::int64_t sent() const { return sent_; }
+
+ private:
+  explicit WarmupDelivery(runtime::CacheSettings settings);
+
+  // True when it was sent.
+  llvm::Expected<bool> send_now(const std::string& digest);
+
+  const runtime::CacheSettings settings_;
+  const std::unique_ptr<cache::EntryStore> folder_;
+  std::unique_ptr<cache::EntryStore> server_;  // null: nothing is sent
+  std::mutex mutex_;
+  std::optional<Failure> server_failure_;
+  std::atomic<std::int64_t> sent_ = 0;
+};
+
+}  // namespace mhcjit::tools
