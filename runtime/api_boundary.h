@@ -18,6 +18,8 @@ mhcjit_status report(mhcjit_status status, const char* text) noexcept;
 // Consumes `error`; success leaves the thread's text as it is. Never throws.
 mhcjit_status report(llvm::Error error) noexcept;
 
+mhcjit_status report_out_of_memory() noexcept;
+
 // The text of this thread's most recent failure.
 const char* last_error() noexcept;
 
@@ -38,7 +40,7 @@ mhcjit_status guarded(Body&& body) noexcept {
       return report(std::move(error));
     return MHCJIT_SUCCESS;
   } catch (const std::bad_alloc&) {
-    return report(MHCJIT_ERROR_OUT_OF_MEMORY, "host memory ran out; free memory and call again");
+    return report_out_of_memory();
   } catch (const std::exception& exception) {
     return report(MHCJIT_ERROR_INTERNAL, exception.what());
   } catch (...) {

@@ -8,8 +8,12 @@
 #include <charconv>
 #include <filesystem>
 #include <fstream>
+#include <new>
 #include <optional>
 #include <string_view>
+
+#include <llvm/Support/FileSystem.h>
+#include <llvm/Support/Path.h>
 
 #include "support/error.h"
 
@@ -32,12 +36,21 @@ struct Place {
   fs::path folder;
 };
 
-// Names of the entries of `folder` that begin with `prefix`, the last in alphabetical order first.
+// Where memory ran out, nothing is known of the file.
+void check_memory(std::error_code error) {
+  if (error == std::errc::not_enough_memory) throw std::bad_alloc();
+}
+
+// Names of the entries of `folder` that begin with `prefix`, the last in alphabetical order first. By LLVM's iterator:
+// that of std::filesystem ends the process where memory runs out.
 std::vector<std::string> names_in(const fs::path& folder, std::string_view prefix) {
   std::vector<std::string> names;
   std::error_code error;
-  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
-    if (auto name = entry->path().filename().string(); name.starts_with(prefix)) names.push_back(std::move(name));
+  for (llvm::sys::fs::directory_iterator entry(folder.native(), error), end; !error && entry != end;
+       entry.increment(error))
+    if (std::string name = llvm::sys::path::filename(entry->path()).str(); name.starts_with(prefix))
+      names.push_back(std::move(name));
+  check_memory(error);
   std::sort(names.rbegin(), names.rend());
   return names;
 }
@@ -54,6 +67,7 @@ bool parse_version(std::string_view text, int& major, int& minor) {
 std::optional<NvrtcLocation> location_of_file(const fs::path& library, const std::string& found_by) {
   std::error_code error;
   const fs::path real = fs::canonical(library, error);
+  check_memory(error);
   if (error) return std::nullopt;
   // A toolkit folder may hold several versions: the full version in the resolved name then says which builtins.
   std::string_view version = std::string_view(real.native());
@@ -166,10 +180,14 @@ llvm::Expected<NvrtcLocation> named_file(const std::string& path, const std::str
   if (auto found = location_of_file(path, argument)) return *found;
   std::error_code error;
   const bool exists = fs::exists(path, error);
+  const llvm::sys::fs::directory_iterator beside(fs::absolute(path).parent_path().native(), error);
   return make_error(MHCJIT_ERROR_NO_NVRTC,
                     "{} is '{}', which {}; it must name a libnvrtc.so file of CUDA 12 or 13 that has its "
                     "libnvrtc-builtins.so beside it; correct it, or unset it to search the usual places",
-                    argument, path, exists ? "has no libnvrtc-builtins.so of its version beside it" : "does not exist");
+                    argument, path,
+                    !exists ? "does not exist"
+                    : error ? "lies in a folder that cannot be read: " + error.message()
+                            : "has no libnvrtc-builtins.so of its version beside it");
 }
 
 }  // namespace

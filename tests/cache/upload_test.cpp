@@ -12,6 +12,7 @@
 #include "tests/cache/child.h"
 #include "tests/cache/sample.h"
 #include "tests/cache/test_server.h"
+#include "tests/support/few_threads.h"
 
 namespace mhcjit::cache {
 namespace {
@@ -220,6 +221,18 @@ TEST_F(Upload, InAForkedChildIsRefused) {
   EXPECT_EQ(status, 0) << "-1: it did not end by itself";
   go = true;
   EXPECT_TRUE(eventually([&] { return store->counters().uploads == 1; })) << "the parent's goes on";
+}
+
+TEST_F(Upload, IsDroppedWhereNoThreadCanBeHad) {
+  TestServer server(answers(response(201, "")));
+  RemoteStore store(options(server.url()));
+  test::allow_threads(0);
+  store.publish(made.key, made.entry);
+  EXPECT_EQ(store.counters().upload_drops, 1u);
+  test::allow_threads(test::any_number);
+  store.publish(made.key, made.entry);
+  EXPECT_TRUE(eventually([&] { return store.counters().uploads == 1; }));
+  EXPECT_EQ(store.counters().upload_drops, 1u);
 }
 
 // A signal of the host's lands on a thread of the host's.

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <new>
 #include <string_view>
 
 #include "templates/pre_args.cuh"
@@ -27,7 +28,7 @@ pid_t initialised_by = 0;
 
 }  // namespace
 
-CUresult enter(const char* function, unsigned needs) {
+CUresult enter(const char* function, unsigned needs) try {
   Driver& driver = state();
   ++driver.call_counts[function];
   if (needs != nothing && initialised_by != getpid()) return CUDA_ERROR_NOT_INITIALIZED;
@@ -41,6 +42,8 @@ CUresult enter(const char* function, unsigned needs) {
   const CUresult code = failure->second.code;
   if (--failure->second.times <= 0) driver.failures.erase(failure);
   return code;
+} catch (const std::bad_alloc&) {
+  return CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 namespace {
