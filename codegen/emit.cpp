@@ -23,7 +23,7 @@ struct ArgumentStruct {
 };
 
 ArgumentStruct argument_struct(Op op) {
-  return op == Op::pre_forward ? ArgumentStruct{"PreForwardArgs", 128} : ArgumentStruct{"PreBackwardArgs", 200};
+  return op == Op::pre_forward ? ArgumentStruct{"PreForwardArgs", 136} : ArgumentStruct{"PreBackwardArgs", 200};
 }
 
 std::string emit_unit(const KernelSpec& spec, const StagePlan& plan) {

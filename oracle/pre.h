@@ -28,6 +28,7 @@ struct Inputs {
   std::vector<double> gamma;  // empty when the shape has no gamma
   double norm_eps = 1e-6;
   double hc_eps = 1e-6;
+  double post_mult = 2.0;
 };
 
 struct Forward {

@@ -24,9 +24,9 @@ void logit_gradient(const Shape& shape, const Inputs& inputs, const Forward& for
     const double s = forward.h_pre[t * n + i] - inputs.hc_eps;
     out[i] = dh_pre * s * (1.0 - s);
   }
-  for (int i = 0; i < n && !gradients.dh_post.empty(); ++i) {
+  for (int i = 0; i < n && !gradients.dh_post.empty() && inputs.post_mult != 0.0; ++i) {
     const double h_post = forward.h_post[t * n + i];
-    out[n + i] = gradients.dh_post[t * n + i] * h_post * (1.0 - h_post / 2.0);
+    out[n + i] = gradients.dh_post[t * n + i] * h_post * (1.0 - h_post / inputs.post_mult);
   }
   for (int i = 0; i < n * n && !gradients.dh_res.empty(); ++i) out[2 * n + i] = gradients.dh_res[t * n * n + i];
 }

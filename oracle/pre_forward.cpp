@@ -45,7 +45,7 @@ void forward_of_token(const Shape& shape, const Inputs& inputs, const std::vecto
 
   const auto logit = [&](int group, int j) { return inputs.alpha[group] * h_mix[j] * inv_rms + inputs.bias[j]; };
   for (int i = 0; i < n; ++i) h_pre[i] = sigmoid(logit(0, i)) + inputs.hc_eps;
-  for (int i = 0; i < n; ++i) h_post[i] = 2.0 * sigmoid(logit(1, n + i));
+  for (int i = 0; i < n; ++i) h_post[i] = inputs.post_mult * sigmoid(logit(1, n + i));
   for (int i = 0; i < n * n; ++i) h_res[i] = logit(2, 2 * n + i);
 
   double* h_in = &out.h_in[t * shape.D];

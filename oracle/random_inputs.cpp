@@ -62,6 +62,7 @@ Inputs random_inputs(const RandomOptions& options) {
   // As the fp32 run-time arguments that implementations take.
   inputs.norm_eps = round_to(inputs.norm_eps, MHCJIT_FP32);
   inputs.hc_eps = round_to(inputs.hc_eps, MHCJIT_FP32);
+  inputs.post_mult = round_to(options.post_mult, MHCJIT_FP32);
   return inputs;
 }
 

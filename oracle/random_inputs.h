@@ -23,6 +23,7 @@ struct RandomOptions {
   std::uint64_t seed = 0;
   double x_std = 1.0;
   std::array<double, 3> alpha = initial_alpha;
+  double post_mult = 2.0;
 };
 
 Inputs random_inputs(const RandomOptions& options);

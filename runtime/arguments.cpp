@@ -29,6 +29,12 @@ llvm::Error check_epsilon(const Call& call, std::string_view name, float value) 
                     call.operator_name, name, value);
 }
 
+llvm::Error check_post_mult(const Call& call, float value) {
+  if (std::isfinite(value)) return llvm::Error::success();
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: post_mult is {}, allowed: finite; 2 is usual",
+                    call.operator_name, value);
+}
+
 llvm::Error check_flag(const Call& call, std::string_view name, std::int32_t value) {
   if (value == 0 || value == 1) return llvm::Error::success();
   return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: {} is {}, allowed: 0 and 1", call.operator_name, name, value);
@@ -127,6 +133,7 @@ llvm::Error check_tokens(std::string_view operator_name, std::int64_t T) {
 llvm::Error check_arguments(const Call& call, const mhcjit_pre_forward_args& args, const TensorArguments& tensors) {
   if (auto error = check_epsilon(call, "norm_eps", args.norm_eps)) return error;
   if (auto error = check_epsilon(call, "hc_eps", args.hc_eps)) return error;
+  if (auto error = check_post_mult(call, args.post_mult)) return error;
   if (auto error = check_flag(call, "overlap_previous", args.overlap_previous)) return error;
   if (auto error = check_unused(call, "gamma", args.gamma)) return error;
   if (auto error = check_tensors(call, args.T, tensors)) return error;
@@ -135,6 +142,7 @@ llvm::Error check_arguments(const Call& call, const mhcjit_pre_forward_args& arg
 
 llvm::Error check_arguments(const Call& call, const mhcjit_pre_backward_args& args, const TensorArguments& tensors) {
   if (auto error = check_epsilon(call, "hc_eps", args.hc_eps)) return error;
+  if (auto error = check_post_mult(call, args.post_mult)) return error;
   if (auto error = check_flag(call, "accumulate_dx", args.accumulate_dx)) return error;
   if (auto error = check_flag(call, "accumulate_parameters", args.accumulate_parameters)) return error;
   if (auto error = check_unused(call, "gamma", args.gamma)) return error;

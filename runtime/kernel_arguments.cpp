@@ -32,6 +32,7 @@ PreForwardArgs kernel_arguments(const codegen::KernelSpec& spec, const mhcjit_pr
       .tokens = args.T,
       .norm_eps = args.norm_eps,
       .hc_eps = args.hc_eps,
+      .post_mult = args.post_mult,
   };
 }
 
@@ -63,6 +64,7 @@ PreBackwardArgs kernel_arguments(const codegen::KernelSpec& spec, const mhcjit_p
       .token_splits = codegen::token_splits(spec, args.T),
       .bias_slots = codegen::bias_slots(spec, args.T),
       .hc_eps = args.hc_eps,
+      .post_mult = args.post_mult,
       .accumulate_dx = args.accumulate_dx,
       .accumulate_parameters = args.accumulate_parameters,
   };

@@ -57,7 +57,7 @@ struct Coefficients {
         if (first + k * Spec::threads_per_block >= items) break;
         const float u = sum[k] * shared[token[k] * token_floats + n];
         const float value =
-            coefficient<Spec>(row[k], u, args.alpha[alpha_index<Spec>(row[k])], args.bias[row[k]], args.hc_eps);
+            coefficient<Spec>(args, row[k], u, args.alpha[alpha_index<Spec>(row[k])], args.bias[row[k]]);
         if (row[k] < n) shared[token[k] * token_floats + row[k]] = value;
         store_coefficients<Spec, 1>(args, tokens.first + token[k], row[k], {sum[k]}, {value});
       }

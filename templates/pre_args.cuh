@@ -24,6 +24,7 @@ struct PreForwardArgs {
   long long tokens;
   float norm_eps;
   float hc_eps;
+  float post_mult;
 };
 
 struct PreBackwardArgs {
@@ -53,6 +54,7 @@ struct PreBackwardArgs {
   int token_splits;
   int bias_slots;
   float hc_eps;
+  float post_mult;
   int accumulate_dx;
   int accumulate_parameters;
 };

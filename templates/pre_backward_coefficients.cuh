@@ -76,7 +76,8 @@ MHCJIT_DEVICE void pre_backward_coefficients(const PreBackwardArgs& args) {
         scale = args.alpha[0];
       } else if (row < 2 * n) {
         const float h_post = args.h_post[token * n + row - n];
-        if (args.dh_post != nullptr) gradient = args.dh_post[token * n + row - n] * h_post * (1.0f - 0.5f * h_post);
+        if (args.dh_post != nullptr && args.post_mult != 0.0f)
+          gradient = args.dh_post[token * n + row - n] * h_post * (1.0f - h_post / args.post_mult);
         scale = args.alpha[1];
       } else {
         if (args.dh_res != nullptr) gradient = args.dh_res[token * n * n + row - 2 * n];

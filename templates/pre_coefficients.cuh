@@ -39,11 +39,11 @@ struct RowScales {
 
 // h_pre, h_post or h_res of a row, from u = h_mix * inv_rms. Without branches: a warp has rows of each kind.
 template <class Spec>
-MHCJIT_DEVICE float coefficient(int row, float u, float alpha, float bias, float hc_eps) {
+MHCJIT_DEVICE float coefficient(const PreForwardArgs& args, int row, float u, float alpha, float bias) {
   const float logit = device::fma(alpha, u, bias);
   const float gate = sigmoid(logit);
-  const float mixed = row < 2 * Spec::n ? 2.0f * gate : logit;
-  return row < Spec::n ? gate + hc_eps : mixed;
+  const float mixed = row < 2 * Spec::n ? args.post_mult * gate : logit;
+  return row < Spec::n ? gate + args.hc_eps : mixed;
 }
 
 // Stores `count` consecutive rows of a token: h_mix, and the coefficients where they belong. Rows of different kinds

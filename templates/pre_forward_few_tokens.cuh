@@ -444,8 +444,7 @@ MHCJIT_DEVICE void make_h_pre(const PreForwardFewTokens<Spec>& plan, const PreFo
     const float inv_rms = inverse_rms<Spec>(squares, args.norm_eps);
     device::Vector<float, 4> h;
 #pragma unroll
-    for (int e = 0; e < 4; ++e)
-      h[e] = coefficient<Spec>(0, sum[e] * inv_rms, scales.alpha[e], scales.bias[e], args.hc_eps);
+    for (int e = 0; e < 4; ++e) h[e] = coefficient<Spec>(args, 0, sum[e] * inv_rms, scales.alpha[e], scales.bias[e]);
     if (works && helper == 0 && part < Plan::pre_chunks) device::store_shared_4(plan.h(token) + part * 16, h);
   }
   // Every lane, not one for the warp: so a checker of races can follow who waited for whom.
@@ -527,7 +526,7 @@ MHCJIT_DEVICE void finalise_few_tokens(const PreForwardFewTokens<Spec>& plan, co
     float value[4];
 #pragma unroll
     for (int e = 0; e < 4; ++e)
-      value[e] = coefficient<Spec>(first_row + e, sum[e] * inv_rms, scales.alpha[e], scales.bias[e], args.hc_eps);
+      value[e] = coefficient<Spec>(args, first_row + e, sum[e] * inv_rms, scales.alpha[e], scales.bias[e]);
     if (works) {
       const device::i64 t = plan.first_token + token;
       if (first_row == Plan::squares_index && args.inv_rms != nullptr) args.inv_rms[t] = inv_rms;

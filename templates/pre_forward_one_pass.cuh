@@ -647,7 +647,7 @@ MHCJIT_DEVICE void finalise_tiles(const PreForwardOnePass<Spec>& plan, const Pre
       float value[4];
 #pragma unroll
       for (int e = 0; e < 4; ++e)
-        value[e] = coefficient<Spec>(first_row + e, sum[e] * inv_rms, scales.alpha[e], scales.bias[e], args.hc_eps);
+        value[e] = coefficient<Spec>(args, first_row + e, sum[e] * inv_rms, scales.alpha[e], scales.bias[e]);
 
       // h_pre lets the other blocks reuse the slot that every lane has read.
       device::warp_barrier();

@@ -30,7 +30,8 @@ std::vector<CheckRow> check_outputs(const RunInputs& inputs, const RunOptions& o
                                  values_of(inputs.bias, MHCJIT_FP32),
                                  values_of(inputs.gamma, MHCJIT_FP32),
                                  options.norm_eps,
-                                 options.hc_eps};
+                                 options.hc_eps,
+                                 options.post_mult};
   const oracle::Forward forward = oracle::pre_forward(shape, values);
   std::vector<oracle::Reference> references = oracle::outputs_of(shape, forward);
   oracle::Backward backward;

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <limits>
 
 #include "tools/check.h"
 #include "tools/command.h"
@@ -28,11 +29,13 @@ cl::opt<std::string> norm_eps("norm-eps", cl::desc("added to the mean square of 
                               cl::value_desc("EPS"), cl::init("1e-6"), cl::sub(run));
 cl::opt<std::string> hc_eps("hc-eps", cl::desc("added to h_pre, default 1e-6"), cl::value_desc("EPS"), cl::init("1e-6"),
                             cl::sub(run));
+cl::opt<std::string> post_mult("post-mult", cl::desc("factor of h_post, default 2"), cl::value_desc("FACTOR"),
+                               cl::init("2"), cl::sub(run));
 cl::opt<std::string> cache_dir("cache-dir", cl::desc("folder of compiled kernels"), cl::value_desc("DIR"),
                                cl::sub(run));
 
-llvm::Expected<float> parse_eps(llvm::StringRef option, llvm::StringRef text) {
-  llvm::Expected<double> value = parse_number(option, text, 0);
+llvm::Expected<float> parse_fp32(llvm::StringRef option, llvm::StringRef text, float least) {
+  llvm::Expected<double> value = parse_number(option, text, least);
   if (!value) return value.takeError();
   const auto narrowed = static_cast<float>(*value);
   if (!std::isfinite(narrowed))
@@ -88,10 +91,12 @@ llvm::Expected<Report> run_run() {
   if (!from) return from.takeError();
   llvm::Expected<std::string> to = required("--outputs", outputs_path);
   if (!to) return to.takeError();
-  llvm::Expected<float> norm = parse_eps("--norm-eps", norm_eps);
+  llvm::Expected<float> norm = parse_fp32("--norm-eps", norm_eps, 0);
   if (!norm) return norm.takeError();
-  llvm::Expected<float> hc = parse_eps("--hc-eps", hc_eps);
+  llvm::Expected<float> hc = parse_fp32("--hc-eps", hc_eps, 0);
   if (!hc) return hc.takeError();
+  llvm::Expected<float> factor = parse_fp32("--post-mult", post_mult, std::numeric_limits<float>::lowest());
+  if (!factor) return factor.takeError();
   llvm::Expected<Placement> placement = open_device(device);
   if (!placement) return placement.takeError();
 
@@ -103,7 +108,7 @@ llvm::Expected<Report> run_run() {
   say(fmt::format("running on {}: T={} n={} D={} {}{}", device_name(*placement), inputs->T, inputs->n, inputs->d, dtype,
                   inputs->has_gamma() ? " gamma" : ""));
 
-  const RunOptions options = {*placement, backward, *norm, *hc, cache_dir};
+  const RunOptions options = {*placement, backward, *norm, *hc, *factor, cache_dir};
   llvm::Expected<RunResult> result = run_operator(*inputs, options);
   if (!result) return result.takeError();
 

@@ -128,6 +128,7 @@ llvm::Expected<RunResult> run_operator(const RunInputs& inputs, const RunOptions
   forward.T = inputs.T;
   forward.norm_eps = options.norm_eps;
   forward.hc_eps = options.hc_eps;
+  forward.post_mult = options.post_mult;
   forward.h_in = session.output("h_in", inputs.dtype, inputs.per_token({inputs.d}));
   forward.h_post = session.output_floats("h_post", inputs.per_token({n}));
   forward.h_res = session.output_floats("h_res", inputs.per_token({n, n}));
@@ -153,6 +154,7 @@ llvm::Expected<RunResult> run_operator(const RunInputs& inputs, const RunOptions
     backward.dh_res = session.upload_floats(inputs.dh_res);
     backward.T = inputs.T;
     backward.hc_eps = options.hc_eps;
+    backward.post_mult = options.post_mult;
     backward.dx = session.output("dx", inputs.dtype, inputs.per_token({n, inputs.d}));
     backward.dphi = session.output_floats("dphi", {inputs.rows(), inputs.columns()});
     if (inputs.has_gamma()) backward.dgamma = session.output_floats("dgamma", {n, inputs.d});

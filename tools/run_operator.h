@@ -16,6 +16,7 @@ struct RunOptions {
   bool backward = false;
   float norm_eps = 1e-6f;
   float hc_eps = 1e-6f;
+  float post_mult = MHCJIT_DEFAULT_POST_MULT;
   std::string cache_dir;  // "": the default folder
 };
 

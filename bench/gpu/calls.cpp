@@ -30,10 +30,10 @@ std::size_t alignment_of(std::string_view tensor, const Case& item) {
 std::string to_string(const Case& item) {
   constexpr const char* dtype_names[] = {"bf16", "fp16", "fp32"};
   const oracle::Shape& shape = item.shape();
-  return fmt::format("T={} n={} D={} {}{}{} x_std={} alpha[0]={} seed={}", shape.T, shape.n, shape.D,
+  return fmt::format("T={} n={} D={} {}{}{} x_std={} alpha[0]={} post_mult={} seed={}", shape.T, shape.n, shape.D,
                      dtype_names[item.random.dtype], shape.has_gamma ? " gamma" : "",
                      item.batch_invariant ? " batch_invariant" : "", item.random.x_std, item.random.alpha[0],
-                     item.random.seed);
+                     item.random.post_mult, item.random.seed);
 }
 
 mhcjit_problem problem_of(const Case& item, mhcjit_op op) {
@@ -116,6 +116,7 @@ ForwardCall::ForwardCall(const Gpu& gpu, const Case& item, const mhcjit_operator
   args.T = item.shape().T;
   args.norm_eps = static_cast<float>(inputs.norm_eps);
   args.hc_eps = static_cast<float>(inputs.hc_eps);
+  args.post_mult = static_cast<float>(inputs.post_mult);
   args.workspace = add_workspace(args.workspace_bytes);
 }
 
@@ -146,6 +147,7 @@ BackwardCall::BackwardCall(const ForwardCall& forward, const Gpu& gpu, const Cas
   });
   args.T = item.shape().T;
   args.hc_eps = forward.args.hc_eps;
+  args.post_mult = forward.args.post_mult;
   args.accumulate_dx = options.accumulate_dx ? 1 : 0;
   args.accumulate_parameters = options.accumulate_parameters ? 1 : 0;
   args.workspace = add_workspace(args.workspace_bytes);

@@ -263,6 +263,9 @@ typedef struct mhcjit_counters {
 /* Errors: NULL_POINTER. */
 MHCJIT_API mhcjit_status mhcjit_engine_counters(const mhcjit_engine* engine, mhcjit_counters* counters);
 
+/* The usual post_mult: an argument of each call, as 0 is a value like others. */
+#define MHCJIT_DEFAULT_POST_MULT 2.0f
+
 /* ---- Forward ----------------------------------------------------------------------------------------------- */
 
 /* With X = x[t] flattened to n*D numbers, in fp32 (arXiv 2512.24880, equations 14-16):
@@ -271,12 +274,13 @@ MHCJIT_API mhcjit_status mhcjit_engine_counters(const mhcjit_engine* engine, mhc
  *     inv_rms = 1 / sqrt(mean(X^2) + norm_eps)             mean over n*D, X without gamma
  *     u       = h_mix * inv_rms
  *     h_pre   = sigmoid(alpha[0] * u[0:n] + bias[0:n]) + hc_eps
- *     h_post  = 2 * sigmoid(alpha[1] * u[n:2n] + bias[n:2n])
+ *     h_post  = post_mult * sigmoid(alpha[1] * u[n:2n] + bias[n:2n])
  *     h_res   = alpha[2] * u[2n:] + bias[2n:]              viewed as [n, n]
  *     h_in    = sum_i h_pre[i] * x[t, i, :]                fp32 accumulation, one rounding to x's dtype
  *
- * Start from `mhcjit_pre_forward_args args = {0};`. Alignment in bytes: x and h_in, the largest power of two that
- * divides D * sizeof(dtype), at most 16; phi and gamma, the same of D * 4; the workspace 16; all others 4. */
+ * Start from `mhcjit_pre_forward_args args = MHCJIT_PRE_FORWARD_ARGS_INIT;`. Alignment in bytes: x and h_in, the
+ * largest power of two that divides D * sizeof(dtype), at most 16; phi and gamma, the same of D * 4; the workspace 16;
+ * all others 4. */
 typedef struct mhcjit_pre_forward_args {
   const void* x;
   const float* phi;
@@ -286,6 +290,7 @@ typedef struct mhcjit_pre_forward_args {
   int64_t T;          /* 0..2^31-1; 0 succeeds and launches nothing */
   float norm_eps;     /* 1e-6 is usual; must be >= 0 and finite */
   float hc_eps;       /* 1e-6 is usual; must be >= 0 and finite */
+  float post_mult;    /* MHCJIT_DEFAULT_POST_MULT is usual; any finite value; with 0, as {0} has it, h_post is 0 */
   void* h_in;
   float* h_post;
   float* h_res;
@@ -300,6 +305,9 @@ typedef struct mhcjit_pre_forward_args {
                                on devices before compute capability 9.0 and on the CPU */
 } mhcjit_pre_forward_args;
 
+/* What a C program starts from: all zero or NULL but post_mult. A C++ program has mhcjit::PreForwardArgs. */
+#define MHCJIT_PRE_FORWARD_ARGS_INIT {.post_mult = MHCJIT_DEFAULT_POST_MULT}
+
 /* Enqueues forward on `stream` (a CUstream or cudaStream_t; NULL is the default stream) in the current context.
  * Does not synchronise, allocate, compile, read the environment or touch a file; may be captured into a graph. On the
  * CPU it returns when the outputs are written and ignores `stream`. No output may overlap an input.
@@ -313,15 +321,16 @@ MHCJIT_API mhcjit_status mhcjit_pre_forward(const mhcjit_operator* op, const mhc
 /* From dh_in [T, D] (x's dtype), dh_post [T, n], dh_res [T, n, n] (fp32) and the values that forward saved:
  *
  *     dh_pre[i] = sum_d dh_in[d] * x[i, d]                       s = h_pre - hc_eps
- *     p = dh_pre * s * (1 - s)      q = dh_post * h_post * (1 - h_post / 2)      r = dh_res
+ *     p = dh_pre * s * (1 - s)      q = dh_post * h_post * (1 - h_post / post_mult), 0 where post_mult is 0
+ *     r = dh_res
  *     du     = [alpha[0] * p, alpha[1] * q, alpha[2] * r]        dh_mix = du * inv_rms
  *     c      = -(sum_j du[j] * h_mix[j]) * inv_rms^3 / (n*D)
  *     dx[i, d] = gamma[i, d] * sum_j dh_mix[j] * phi[j, (i, d)] + c * x[i, d] + h_pre[i] * dh_in[d]
  *     dphi   = sum_t dh_mix^T . (X * gamma)                      dgamma = sum_t X * (dh_mix . phi)
  *     dalpha = [sum_t p.u[0:n], sum_t q.u[n:2n], sum_t r.u[2n:]] dbias  = sum_t [p, q, r]
  *
- * Start from `mhcjit_pre_backward_args args = {0};`. Alignment as in forward, with dx and dh_in like x, dphi and dgamma
- * like phi. */
+ * Start from `mhcjit_pre_backward_args args = MHCJIT_PRE_BACKWARD_ARGS_INIT;`. Alignment as in forward, with dx and
+ * dh_in like x, dphi and dgamma like phi. */
 typedef struct mhcjit_pre_backward_args {
   const void* x;
   const float* phi;
@@ -336,6 +345,7 @@ typedef struct mhcjit_pre_backward_args {
   const float* dh_res;   /* NULL counts as zero */
   int64_t T;             /* 0..2^31-1; 0 launches no kernel: parameter gradients that are overwritten become zero */
   float hc_eps;          /* the value that forward was given */
+  float post_mult;       /* the value that forward was given */
   int32_t accumulate_dx; /* 1: dx is added to, 0: overwritten */
   int32_t accumulate_parameters; /* 1: dphi, dgamma, dalpha and dbias are added to, 0: overwritten */
   void* dx;                      /* NULL: not wanted */
@@ -346,6 +356,9 @@ typedef struct mhcjit_pre_backward_args {
   void* workspace;
   size_t workspace_bytes; /* at least mhcjit_workspace_bytes(op, T) */
 } mhcjit_pre_backward_args;
+
+/* The same for backward: mhcjit::PreBackwardArgs. */
+#define MHCJIT_PRE_BACKWARD_ARGS_INIT {.post_mult = MHCJIT_DEFAULT_POST_MULT}
 
 /* Enqueues backward on `stream`. The rules and errors of mhcjit_pre_forward hold. */
 MHCJIT_API mhcjit_status mhcjit_pre_backward(const mhcjit_operator* op, const mhcjit_pre_backward_args* args,

@@ -7,6 +7,7 @@
 //     auto forward = engine->prepare(problem, MHCJIT_DEVICE_GPU);            // once per shape
 //     if (!forward) return fail(forward.status().text());
 //     auto bytes = forward->workspace_bytes(T);                              // once per T
+//     mhcjit::PreForwardArgs args;                                           // then its fields
 //     if (auto status = forward->pre_forward(args, stream); !status.ok())    // every layer
 //       return fail(status.text());
 //
@@ -69,6 +70,14 @@ class [[nodiscard]] Result {
  private:
   Status status_;
   std::optional<T> value_;
+};
+
+// Arguments of a call, which begin as zeros and null pointers but for post_mult, 2. mhcjit.h describes each field.
+struct PreForwardArgs : mhcjit_pre_forward_args {
+  PreForwardArgs() : mhcjit_pre_forward_args{} { post_mult = MHCJIT_DEFAULT_POST_MULT; }
+};
+struct PreBackwardArgs : mhcjit_pre_backward_args {
+  PreBackwardArgs() : mhcjit_pre_backward_args{} { post_mult = MHCJIT_DEFAULT_POST_MULT; }
 };
 
 // One prepared operator: a handle as cheap to copy as a pointer, valid while its engine lives, usable from any thread.

@@ -38,10 +38,10 @@ void fill_logit_gradient(const Backward& backward, std::int64_t t) {
       p[i] = static_cast<float>(dh_pre[i]) * s * (1.0f - s);
     }
   }
-  if (args.dh_post != nullptr) {
+  if (args.dh_post != nullptr && args.post_mult != 0.0f) {
     for (int i = 0; i < n; ++i) {
       const float h_post = args.h_post[t * n + i];
-      q[i] = args.dh_post[t * n + i] * h_post * (1.0f - h_post / 2.0f);
+      q[i] = args.dh_post[t * n + i] * h_post * (1.0f - h_post / args.post_mult);
     }
   }
   if (args.dh_res != nullptr) std::copy_n(args.dh_res + t * n * n, n * n, r);

@@ -46,7 +46,7 @@ void mix(const codegen::Problem& problem, const mhcjit_pre_forward_args& args, s
     return args.alpha[group] * (static_cast<float>(sums[j]) * inv_rms) + args.bias[j];
   };
   for (int i = 0; i < n; ++i) h_pre[i] = sigmoid(logit(0, i)) + args.hc_eps;
-  for (int i = 0; i < n; ++i) args.h_post[t * n + i] = 2.0f * sigmoid(logit(1, n + i));
+  for (int i = 0; i < n; ++i) args.h_post[t * n + i] = args.post_mult * sigmoid(logit(1, n + i));
   for (int i = 0; i < n * n; ++i) args.h_res[t * n * n + i] = logit(2, 2 * n + i);
 
   if (args.inv_rms != nullptr) args.inv_rms[t] = inv_rms;

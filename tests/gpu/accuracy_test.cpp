@@ -80,6 +80,11 @@ std::vector<Group> values() {
             group.cases.push_back(item);
           }
         }
+        for (const double post_mult : {1.0, 0.0, -0.5}) {
+          Case item = make_case(137, 4, D, dtype, has_gamma);
+          item.random.post_mult = post_mult;
+          group.cases.push_back(item);
+        }
       }
     }
   }

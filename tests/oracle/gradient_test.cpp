@@ -102,6 +102,16 @@ TEST_P(Gradient, AnAbsentOutputGradientCountsAsZero) {
   }
 }
 
+TEST_P(Gradient, BackwardIsTheDerivativeForEveryPostMult) {
+  const auto [n, has_gamma, x_std] = GetParam();
+  Case c = make_case(n, has_gamma, x_std);
+  for (const double post_mult : {1.0, 2.0, 0.0, -0.5}) {
+    SCOPED_TRACE(post_mult);
+    c.inputs.post_mult = post_mult;
+    expect_backward_is_derivative(c);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, Gradient,
                          testing::Combine(testing::Values(1, 2, 3, 4), testing::Bool(),
                                           testing::Values(0.05, 1.0, 20.0)));
@@ -132,6 +142,19 @@ TEST(DalphaTerms, AreTheSumOfTheirMagnitudes) {
   EXPECT_NEAR(backward.dalpha_terms, terms, 1e-12 * terms);
   EXPECT_GT(terms, std::abs(sums[0]) + std::abs(sums[1]) + std::abs(sums[2])) << "none cancels";
   for (int group = 0; group < 3; ++group) EXPECT_NEAR(backward.dalpha[group], sums[group], 1e-12 * terms);
+}
+
+TEST(PostMult, IsTheFactorOfHPostAlone) {
+  Case c = make_case(3, true, 1.0);
+  c.inputs.post_mult = 1.0;
+  const Forward once = pre_forward(c.shape, c.inputs);
+  for (const double gate : once.h_post) EXPECT_TRUE(gate > 0.0 && gate < 1.0) << gate;
+  c.inputs.post_mult = -0.5;
+  const Forward scaled = pre_forward(c.shape, c.inputs);
+  for (std::size_t i = 0; i < once.h_post.size(); ++i) EXPECT_EQ(scaled.h_post[i], -0.5 * once.h_post[i]);
+  EXPECT_EQ(scaled.h_pre, once.h_pre);
+  EXPECT_EQ(scaled.h_res, once.h_res);
+  EXPECT_EQ(scaled.h_in, once.h_in);
 }
 
 TEST(OracleThreads, BitsDoNotDependOnTheNumberOfThreads) {

@@ -128,6 +128,16 @@ TEST_F(ErrorsTest, EpsilonsThatAreNoEpsilons) {
   }
 }
 
+TEST_F(ErrorsTest, PostMultThatIsNotFinite) {
+  for (const float value : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+                            std::numeric_limits<float>::quiet_NaN()}) {
+    expect_refused(MHCJIT_ERROR_INVALID_ARGUMENT, {"pre_forward", "post_mult is", "allowed: finite; 2 is usual"},
+                   [&](mhcjit_pre_forward_args& args) { args.post_mult = value; });
+    expect_backward_refused(MHCJIT_ERROR_INVALID_ARGUMENT, {"pre_backward", "post_mult is", "allowed: finite"},
+                            [&](mhcjit_pre_backward_args& args) { args.post_mult = value; });
+  }
+}
+
 TEST_F(ErrorsTest, FlagsThatAreNoFlags) {
   expect_refused(MHCJIT_ERROR_INVALID_ARGUMENT, {"overlap_previous is 2", "0 and 1"},
                  [](mhcjit_pre_forward_args& args) { args.overlap_previous = 2; });

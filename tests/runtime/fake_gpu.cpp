@@ -63,6 +63,7 @@ ForwardCall::ForwardCall(const mhcjit_problem& problem, std::int64_t T, std::siz
   args.T = T;
   args.norm_eps = 2e-6f;
   args.hc_eps = 3e-6f;
+  args.post_mult = 1.5f;
   args.workspace_bytes = workspace_bytes;
   fill(problem, args, tensors);
 }
@@ -72,6 +73,7 @@ bool ForwardCall::unchanged() const { return all_unchanged(*this); }
 BackwardCall::BackwardCall(const mhcjit_problem& problem, std::int64_t T, std::size_t workspace_bytes) {
   args.T = T;
   args.hc_eps = 3e-6f;
+  args.post_mult = 1.5f;
   args.workspace_bytes = workspace_bytes;
   fill(problem, args, tensors);
 }

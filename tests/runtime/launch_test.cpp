@@ -106,6 +106,7 @@ TEST_F(LaunchTest, ForwardLaunchesEveryStageAsPlanned) {
       EXPECT_EQ(args.tokens, T);
       EXPECT_EQ(args.norm_eps, call.args.norm_eps);
       EXPECT_EQ(args.hc_eps, call.args.hc_eps);
+      EXPECT_EQ(args.post_mult, call.args.post_mult);
     }
   }
 }
@@ -170,6 +171,7 @@ TEST_F(LaunchTest, BackwardLaunchesEveryStageAsPlanned) {
     EXPECT_EQ(args.token_splits, codegen::token_splits(spec, T));
     EXPECT_EQ(args.bias_slots, codegen::bias_slots(spec, T));
     EXPECT_EQ(args.hc_eps, call.args.hc_eps);
+    EXPECT_EQ(args.post_mult, call.args.post_mult);
     EXPECT_EQ(args.accumulate_dx, 1);
     EXPECT_EQ(args.accumulate_parameters, 0);
   }

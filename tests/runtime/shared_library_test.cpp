@@ -90,7 +90,9 @@ TEST(SharedLibrary, RunsForwardOnTheCpuThroughTheCppHeader) {
   const auto bytes = op->workspace_bytes(T);
   ASSERT_TRUE(bytes) << bytes.status().text();
   std::vector<std::max_align_t> workspace(*bytes / sizeof(std::max_align_t) + 1);
-  mhcjit_pre_forward_args args = {};
+  mhcjit::PreForwardArgs args;
+  EXPECT_EQ(args.post_mult, 2.0f);
+  EXPECT_EQ(mhcjit::PreBackwardArgs().post_mult, 2.0f);
   args.x = x.data();
   args.phi = phi.data();
   args.alpha = alpha.data();

@@ -182,6 +182,7 @@ Outcome run_forward(const Operator& op, std::int64_t tokens, const oracle::Input
   args.T = tokens;
   args.norm_eps = static_cast<float>(inputs.norm_eps);
   args.hc_eps = static_cast<float>(inputs.hc_eps);
+  args.post_mult = static_cast<float>(inputs.post_mult);
   buffers.fill(args, oracle::values_of(inputs), codegen::workspace_bytes(op.spec, tokens));
   return buffers.outcome(launch(op, args, options.seed));
 }
@@ -195,6 +196,7 @@ Outcome run_backward(const Operator& op, std::int64_t tokens, const oracle::Inpu
   args.hc_eps = static_cast<float>(inputs.hc_eps);
   args.accumulate_dx = options.accumulate_dx;
   args.accumulate_parameters = options.accumulate_parameters;
+  args.post_mult = static_cast<float>(inputs.post_mult);
   buffers.fill(args, oracle::values_of(inputs, forward, gradients), codegen::workspace_bytes(op.spec, tokens));
   return buffers.outcome(launch(op, args, options.seed));
 }

@@ -62,6 +62,15 @@ TEST_P(PreBackward, MatchesTheOracleForSmallAndLargeX) {
   }
 }
 
+TEST_P(PreBackward, MatchesTheOracleForEveryPostMult) {
+  for (const double post_mult : {1.0, 0.0, -0.5}) {
+    SCOPED_TRACE(post_mult);
+    oracle::RandomOptions options = random(13);
+    options.post_mult = post_mult;
+    expect_matches_oracle(make_case(options));
+  }
+}
+
 // A launch is limited in how many blocks and ranges it uses: with many tokens each steps through several. The limits
 // are not compiled in, so lower ones show it with few tokens.
 TEST_P(PreBackward, MatchesTheOracleWhenBlocksStepThroughTokens) {

@@ -64,6 +64,15 @@ TEST_P(PreForward, MatchesTheOracleForSmallAndLargeX) {
   }
 }
 
+TEST_P(PreForward, MatchesTheOracleForEveryPostMult) {
+  for (const double post_mult : {1.0, 0.0, -0.5}) {
+    SCOPED_TRACE(post_mult);
+    oracle::RandomOptions options = random(13);
+    options.post_mult = post_mult;
+    expect_matches_oracle(options);
+  }
+}
+
 TEST_P(PreForward, LeavesOutWhatIsNotWanted) {
   const oracle::Inputs inputs = oracle::random_inputs(random(13));
   Tensors expected = run_forward(op(), 13, inputs).outputs;

@@ -100,6 +100,31 @@ TEST(CliRun, ForwardAloneOfThreeDimensionsWithoutGamma) {
                                                             {"h_pre", {"F32", {7, 3}}}}));
 }
 
+// h_post of a factor is h_post of 1 times the factor, and --check compares with it.
+TEST(CliRun, PostMultScalesHPostAlone) {
+  const Cli cli;
+  ASSERT_EQ(cli("make-inputs --t 5 --n 2 --d 8 --gamma -o in").exit_code, 0);
+  const auto run = [&](const std::string& options) {
+    const CliResult result = cli("run --inputs in --outputs out --device cpu --backward --check " + options);
+    EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+    return read_tensors(cli.file("out"));
+  };
+  const auto h_post = [](Tensors tensors) {
+    std::vector<float> values(tensors.content("h_post").size() / sizeof(float));
+    std::memcpy(values.data(), tensors.content("h_post").data(), values.size() * sizeof(float));
+    return values;
+  };
+  const std::vector<float> once = h_post(run("--post-mult 1"));
+  for (const auto& [options, factor] : {std::pair{"", 2.0f}, {"--post-mult 2", 2.0f}, {"--post-mult -0.5", -0.5f}}) {
+    Tensors scaled = run(options);
+    std::vector<float> expected = once;
+    for (float& value : expected) value *= factor;
+    EXPECT_EQ(h_post(scaled), expected) << options;
+    EXPECT_EQ(scaled.content("h_in"), run("--post-mult 1").content("h_in")) << options;
+  }
+  EXPECT_EQ(h_post(run("--post-mult 0")), std::vector<float>(once.size()));
+}
+
 struct Case {
   const char* name;
   std::string make;

@@ -103,6 +103,8 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"run_norm_eps", "run --inputs a --outputs b --norm-eps -1",
               "--norm-eps is '-1', allowed: a finite number of at least 0"},
         Wrong{"run_hc_eps", "run --inputs a --outputs b --hc-eps nan", "--hc-eps is 'nan', allowed: a finite number"},
+        Wrong{"run_post_mult", "run --inputs a --outputs b --post-mult inf", "--post-mult is 'inf', allowed: a finite"},
+        Wrong{"run_post_mult_overflow", "run --inputs a --outputs b --post-mult 1e300", "a number that fp32 holds"},
         Wrong{"run_eps_overflow", "run --inputs a --outputs b --hc-eps 1e300", "allowed: a number that fp32 holds"},
         Wrong{"make_no_t", make + "--n 4 --d 8", "--t is missing"},
         Wrong{"make_t", make + "--t -1 --n 4 --d 8", "--t is '-1', allowed: an integer of 0 to 2147483647"},

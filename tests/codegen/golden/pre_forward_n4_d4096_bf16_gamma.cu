@@ -29,7 +29,7 @@ struct PreForwardOnePassSpec {
   static constexpr int few_stages = 4;
 };
 
-static_assert(sizeof(PreForwardArgs) == 128);
+static_assert(sizeof(PreForwardArgs) == 136);
 static_assert(PreForwardOnePass<PreForwardOnePassSpec>::shared_floats * sizeof(float) == 229680);
 
 extern "C" __global__ void __launch_bounds__(512, 1)
@@ -68,7 +68,7 @@ struct PreForwardFewTokensSpec {
   static constexpr int few_stages = 4;
 };
 
-static_assert(sizeof(PreForwardArgs) == 128);
+static_assert(sizeof(PreForwardArgs) == 136);
 static_assert(PreForwardFewTokens<PreForwardFewTokensSpec>::shared_floats * sizeof(float) == 160016);
 
 extern "C" __global__ void __launch_bounds__(288, 1)

@@ -25,7 +25,7 @@ struct PreForwardOnePassSpec {
   static constexpr int helper_registers = 64;
 };
 
-static_assert(sizeof(PreForwardArgs) == 128);
+static_assert(sizeof(PreForwardArgs) == 136);
 static_assert(PreForwardOnePass<PreForwardOnePassSpec>::shared_floats * sizeof(float) == 229680);
 
 extern "C" __global__ void __launch_bounds__(512, 1)

@@ -24,7 +24,7 @@ struct PreForwardPackPhiSpec {
   static constexpr int threads_per_token = 256;
 };
 
-static_assert(sizeof(PreForwardArgs) == 128);
+static_assert(sizeof(PreForwardArgs) == 136);
 
 extern "C" __global__ void __launch_bounds__(256, 4)
 mhcjit_pre_forward_pack_phi(const __grid_constant__ PreForwardArgs args) {
@@ -57,7 +57,7 @@ struct PreForwardProjectWgmmaSpec {
   static constexpr int threads_per_token = 256;
 };
 
-static_assert(sizeof(PreForwardArgs) == 128);
+static_assert(sizeof(PreForwardArgs) == 136);
 static_assert(PreForwardProjectWgmma<PreForwardProjectWgmmaSpec>::shared_floats * sizeof(float) == 180352);
 
 extern "C" __global__ void __launch_bounds__(384, 1)
@@ -91,7 +91,7 @@ struct PreForwardApplySpec {
   static constexpr int threads_per_token = 256;
 };
 
-static_assert(sizeof(PreForwardArgs) == 128);
+static_assert(sizeof(PreForwardArgs) == 136);
 static_assert(PreForwardApply<PreForwardApplySpec>::shared_floats * sizeof(float) == 20);
 
 extern "C" __global__ void __launch_bounds__(256, 4)

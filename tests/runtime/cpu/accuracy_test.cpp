@@ -71,6 +71,15 @@ TEST(CpuAccuracy, HoldsForLongSums) {
   expect_matches_oracle({.shape = {.T = 3, .n = 2, .D = 70001, .has_gamma = true}, .dtype = MHCJIT_BF16, .seed = 32});
 }
 
+TEST(CpuAccuracy, HoldsForEveryPostMult) {
+  for (const mhcjit_dtype dtype : dtypes)
+    for (const double post_mult : {1.0, 0.0, -0.5})
+      expect_matches_oracle({.shape = {.T = 13, .n = 4, .D = 127, .has_gamma = true},
+                             .dtype = dtype,
+                             .seed = 33,
+                             .post_mult = post_mult});
+}
+
 TEST(CpuAccuracy, AnAbsentOutputGradientCountsAsZero) {
   for (const mhcjit_dtype dtype : dtypes) {
     const CpuCase all_present(

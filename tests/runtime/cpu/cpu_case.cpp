@@ -65,6 +65,7 @@ Tensors run_forward(const CpuCase& c, unsigned threads, const std::set<std::stri
   args.T = c.options.shape.T;
   args.norm_eps = static_cast<float>(c.inputs.norm_eps);
   args.hc_eps = static_cast<float>(c.inputs.hc_eps);
+  args.post_mult = static_cast<float>(c.inputs.post_mult);
   args.workspace_bytes = workspace_bytes(problem, args.T);
   const Tensors inputs = fill(args, c, oracle::values_of(c.inputs), outputs, {});
   pre_forward(problem, args, threads);
@@ -78,6 +79,7 @@ Tensors run_backward(const CpuCase& c, const Tensors& saved, unsigned threads,
   mhcjit_pre_backward_args args = {};
   args.T = c.options.shape.T;
   args.hc_eps = static_cast<float>(c.inputs.hc_eps);
+  args.post_mult = static_cast<float>(c.inputs.post_mult);
   args.accumulate_dx = options.accumulate_dx ? 1 : 0;
   args.accumulate_parameters = options.accumulate_parameters ? 1 : 0;
   args.workspace_bytes = workspace_bytes(problem, args.T);
