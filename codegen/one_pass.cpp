@@ -92,7 +92,9 @@ int operands_in_registers(const KernelSpec& spec) {
   constexpr int operand = 4;
   const int available = spec.gemm_registers != 0 ? spec.gemm_registers : registers_at_launch(spec) - slack;
   const int tiles = row_blocks_per_warp(spec);
-  const int sums = (tiles * token_groups(spec) + 1) * 4;
+  // Of the squares, which of fp32 are no product, each group has its own.
+  const int squares = is_split(spec.problem) ? 1 : token_groups(spec) / spec.row_groups;
+  const int sums = (tiles * token_groups(spec) + squares) * 4;
   const int scales = spec.problem.dtype == DType::fp16 ? tiles + 2 : 0;
   const int left = available - sums - scales - loop;
   const int addresses = has_whole_panels(spec) || shares_panels(spec) ? 0 : spec.k_steps_per_warp;

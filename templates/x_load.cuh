@@ -32,24 +32,22 @@ struct XLoad {
     return words[2 * (group + step) + k_half];
   }
 
-  // The squares are the diagonal of x * x^T: rows 0 to 7 from the first group of tokens, 8 to 15 from the second.
+  // The squares are the diagonal of x * x^T, in rows 0 to 7. Each group has sums of its own: in rows 8 to 15 of the
+  // other's they would take in its tokens times zero, which is not zero where a token is infinite or NaN.
   struct Squares {
-    float sums[4] = {};
+    float sums[own_groups][4] = {};
 
     MHCJIT_DEVICE void add(const XLoad& x, int step) {
 #pragma unroll
       for (int group = 0; group < own_groups; ++group) {
-        device::Vector<device::u32, 4> a = {};
-        a[group] = x.operand(step, group, 0, 0);
-        a[group + 2] = x.operand(step, group, 0, 1);
-        device::multiply_add<Element>(sums, a, a[group], a[group + 2]);
+        const device::u32 first = x.operand(step, group, 0, 0);
+        const device::u32 second = x.operand(step, group, 0, 1);
+        device::multiply_add<Element>(sums[group], {first, 0, second, 0}, first, second);
       }
     }
     // Whether this lane has the sum of the token in B's column lane / 4. Every lane asks for the sum.
     static MHCJIT_DEVICE bool is_holder(int lane) { return lane % 4 == lane / 8; }
-    MHCJIT_DEVICE float sum(int lane, int group) const {
-      return lane / 4 % 2 == 0 ? sums[2 * group] : sums[2 * group + 1];
-    }
+    MHCJIT_DEVICE float sum(int lane, int group) const { return lane / 4 % 2 == 0 ? sums[group][0] : sums[group][1]; }
   };
 };
 

@@ -278,6 +278,9 @@ MHCJIT_API mhcjit_status mhcjit_engine_counters(const mhcjit_engine* engine, mhc
  *     h_res   = alpha[2] * u[2n:] + bias[2n:]              viewed as [n, n]
  *     h_in    = sum_i h_pre[i] * x[t, i, :]                fp32 accumulation, one rounding to x's dtype
  *
+ * Rows are independent: whatever stands in one token's inputs, NaN and infinities included, changes no bit of another
+ * token's outputs. The same holds of dx in backward; sums over tokens follow IEEE.
+ *
  * Start from `mhcjit_pre_forward_args args = MHCJIT_PRE_FORWARD_ARGS_INIT;`. Alignment in bytes: x and h_in, the
  * largest power of two that divides D * sizeof(dtype), at most 16; phi and gamma, the same of D * 4; the workspace 16;
  * all others 4. */

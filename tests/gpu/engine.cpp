@@ -4,14 +4,18 @@
 
 namespace mhcjit::gpu {
 
+EnginePtr make_engine(const char* kernel_template) {
+  mhcjit_engine_options options = {};
+  options.cache_dir = std::getenv("MHCJIT_CACHE_DIR") != nullptr ? nullptr : "";
+  options.kernel_template = kernel_template;
+  mhcjit_engine* made = nullptr;
+  require(mhcjit_engine_create(&options, &made), "mhcjit_engine_create");
+  return EnginePtr(made);
+}
+
 mhcjit_engine* engine() {
-  static mhcjit_engine* const shared = [] {
-    mhcjit_engine_options options = {};
-    options.cache_dir = std::getenv("MHCJIT_CACHE_DIR") != nullptr ? nullptr : "";
-    mhcjit_engine* made = nullptr;
-    require(mhcjit_engine_create(&options, &made), "mhcjit_engine_create");
-    return made;
-  }();
+  // Never destroyed: threads that tests leave running may still use it.
+  static mhcjit_engine* const shared = make_engine(nullptr).release();
   return shared;
 }
 

@@ -1,13 +1,22 @@
 // The engine whose kernels the tests on hardware run.
 #pragma once
 
+#include <memory>
 #include <span>
 
 #include "bench/gpu/gpu.h"
 
 namespace mhcjit::gpu {
 
-// That of this process. Its cache is $MHCJIT_CACHE_DIR, or memory alone when that is not set.
+struct DestroyEngine {
+  void operator()(mhcjit_engine* engine) const { mhcjit_engine_destroy(engine); }
+};
+using EnginePtr = std::unique_ptr<mhcjit_engine, DestroyEngine>;
+
+// Its cache is $MHCJIT_CACHE_DIR, or memory alone when that is not set. `kernel_template` as in mhcjit_engine_options.
+EnginePtr make_engine(const char* kernel_template);
+
+// That of this process.
 mhcjit_engine* engine();
 
 inline const mhcjit_operator* prepare(const mhcjit_problem& problem) { return prepare(engine(), problem); }

@@ -184,6 +184,23 @@ TEST_P(PreBackward, GivesARowOfDxTheSameBitsForEveryT) {
   }
 }
 
+TEST_P(PreBackward, GarbageInOneRowChangesNoOtherOfDx) {
+  constexpr std::int64_t tokens = 70;
+  const Case clean = make_case(random(tokens));
+  const RunOptions only_dx = {.unwanted = {"dphi", "dgamma", "dalpha", "dbias"}};
+  const Tensors expected = run(clean, only_dx).outputs;
+  for (const oracle::Garbage garbage : oracle::all_garbage) {
+    SCOPED_TRACE(to_string(garbage));
+    Case given = clean;
+    for (std::vector<double>* tensor : {&given.inputs.x, &given.gradients.dh_in})
+      oracle::put_garbage(garbage, tokens, public_dtype(problem()), *tensor);
+    for (std::vector<double>* tensor : {&given.forward.inv_rms, &given.forward.h_mix, &given.forward.h_pre,
+                                        &given.forward.h_post, &given.gradients.dh_post, &given.gradients.dh_res})
+      oracle::put_garbage(garbage, tokens, MHCJIT_FP32, *tensor);
+    expect_others_unchanged(expected, run(given, only_dx), tokens);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(, PreBackward, ::testing::ValuesIn(problem_names(codegen::Op::pre_backward)), problem_name);
 
 }  // namespace

@@ -102,6 +102,18 @@ TEST_P(PreForward, GivesARowTheSameBitsForEveryT) {
   }
 }
 
+TEST_P(PreForward, GarbageInOneRowChangesNoOther) {
+  constexpr std::int64_t tokens = 70;
+  const oracle::Inputs clean = oracle::random_inputs(random(tokens));
+  const Tensors expected = run_forward(op(), tokens, clean).outputs;
+  for (const oracle::Garbage garbage : oracle::all_garbage) {
+    SCOPED_TRACE(to_string(garbage));
+    oracle::Inputs inputs = clean;
+    oracle::put_garbage(garbage, tokens, public_dtype(problem()), inputs.x);
+    expect_others_unchanged(expected, run_forward(op(), tokens, inputs), tokens);
+  }
+}
+
 // Long enough that every slot of a pipeline is used three times.
 class PreForwardPipeline : public PreForward {};
 

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "operator_run.h"
+#include "oracle/garbage.h"
 #include "oracle/outputs.h"
 #include "oracle/random_inputs.h"
 
@@ -39,6 +40,13 @@ inline Tensors rows_of(const Tensors& tensors, std::int64_t token, std::int64_t 
     rows[name].assign(bytes.begin() + token * size, bytes.begin() + (token + 1) * size);
   }
   return rows;
+}
+
+// Garbage in other rows has changed none.
+inline void expect_others_unchanged(const Tensors& clean, const Outcome& outcome, std::int64_t tokens) {
+  ASSERT_EQ(outcome.fault, "");
+  for (const auto& [name, bytes] : clean)
+    EXPECT_EQ(oracle::changed_rows(bytes, outcome.outputs.at(name), tokens), std::vector<std::int64_t>()) << name;
 }
 
 inline oracle::Inputs token_of(oracle::Inputs inputs, std::int64_t token, std::int64_t tokens) {

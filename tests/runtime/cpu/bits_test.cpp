@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include "oracle/garbage.h"
+#include "oracle/storage.h"
 #include "tests/runtime/cpu/cpu_case.h"
 
 namespace mhcjit::runtime::cpu {
@@ -73,6 +75,35 @@ TEST_P(CpuBits, OfATokenDoNotDependOnTOrItsPlace) {
       bytes = Bytes(bytes.data() + begin, bytes.data() + end);
     }
     EXPECT_EQ(differences(alone, together), std::vector<std::string>()) << "tokens from " << first;
+  }
+}
+
+// What stands in one token's inputs, saved tensors included, changes no bit of another token's outputs.
+TEST_P(CpuBits, OfATokenDoNotDependOnGarbageInOthers) {
+  const std::int64_t T = case_.options.shape.T;
+  const auto expect_unchanged = [T](const Tensors& clean, const Tensors& outputs, const std::string& name) {
+    EXPECT_EQ(oracle::changed_rows(clean.at(name), outputs.at(name), T), std::vector<std::int64_t>()) << name;
+  };
+  for (const oracle::Garbage garbage : oracle::all_garbage) {
+    SCOPED_TRACE(to_string(garbage));
+    CpuCase spoilt = case_;
+    const auto put = [&](mhcjit_dtype dtype, std::vector<double>& tensor) {
+      oracle::put_garbage(garbage, T, dtype, tensor);
+    };
+    put(case_.options.dtype, spoilt.inputs.x);
+    put(case_.options.dtype, spoilt.gradients.dh_in);
+    put(MHCJIT_FP32, spoilt.gradients.dh_post);
+    put(MHCJIT_FP32, spoilt.gradients.dh_res);
+    const Tensors forward = run_forward(spoilt, 1);
+    for (const auto& [name, bytes] : forward) expect_unchanged(forward_, forward, name);
+
+    Tensors saved = forward_;
+    for (const char* name : {"h_post", "inv_rms", "h_mix", "h_pre"}) {
+      std::vector<double> values = values_of(case_, forward_, name);
+      put(MHCJIT_FP32, values);
+      saved[name] = oracle::to_storage(values, MHCJIT_FP32);
+    }
+    expect_unchanged(backward_, run_backward(spoilt, saved, 1), "dx");
   }
 }
 
