@@ -10,6 +10,7 @@
 #include <llvm/Support/raw_ostream.h>
 
 #include "mhcjit/mhcjit.h"
+#include "tools/arguments.h"
 #include "tools/command.h"
 
 namespace mhcjit::tools {
@@ -51,27 +52,11 @@ std::string overview() {
          "MHCJIT_LOG=warning, info or trace in the environment says more on stderr.\n";
 }
 
-// The command's own options, each as the user writes it, by name.
-std::vector<const llvm::cl::Option*> own_options(const Command& command) {
-  std::vector<const llvm::cl::Option*> options;
-  for (const auto& entry : llvm::cl::getRegisteredOptions(command.options)) {
-    const llvm::cl::Option* option = entry.second;
-    // The others belong to the option parser and exist in every command.
-    if (!option->Subs.contains(&llvm::cl::SubCommand::getAll())) options.push_back(option);
-  }
-  llvm::sort(options, [](const auto* a, const auto* b) { return a->ArgStr < b->ArgStr; });
-  return options;
-}
-
-std::string spelling(const llvm::cl::Option& option) {
-  return fmt::format("{}{}", option.ArgStr.size() == 1 && option.ArgStr == "o" ? "-" : "--", option.ArgStr.str());
-}
-
 std::string help(const Command& command) {
   std::string text = fmt::format("mhcjit {}: {}\n\nusage: mhcjit {} {}\n\n{}\n\noptions:\n",
                                  command.options.getName().str(), command.options.getDescription().str(),
                                  command.options.getName().str(), command.usage, command.details);
-  for (const llvm::cl::Option* option : own_options(command)) {
+  for (const llvm::cl::Option* option : options_of(command.options)) {
     const std::string left =
         option->ValueStr.empty() ? spelling(*option) : fmt::format("{} {}", spelling(*option), option->ValueStr.str());
     text += fmt::format("  {:<20} {}\n", left, option->HelpStr.str());
@@ -93,7 +78,7 @@ std::string to_text(llvm::json::Object json) {
 }
 
 bool asks_for_json(int argc, char** argv) {
-  return std::any_of(argv, argv + argc, [](std::string_view word) { return word == "--json" || word == "-json"; });
+  return std::any_of(argv, argv + argc, [](std::string_view word) { return word == "--json"; });
 }
 
 int fail(const Failure& failure, bool json) {
@@ -101,7 +86,7 @@ int fail(const Failure& failure, bool json) {
   const int exit_code = exit_code_of(failure.status);
   if (!json) return exit_code;
   const char* code = mhcjit_status_name(failure.status);
-  llvm::json::Object error{{"code", code}, {"text", failure.text}};
+  llvm::json::Object error{{"code", code}, {"text", llvm::json::fixUTF8(failure.text)}};
   return print(to_text(llvm::json::Object{{"error", std::move(error)}}), exit_code);
 }
 
@@ -117,8 +102,7 @@ std::vector<std::string> join_command(int argc, char** argv) {
 }
 
 int run_main(int argc, char** argv, bool json) {
-  const std::vector<std::string> joined = join_command(argc, argv);
-  const std::vector<llvm::StringRef> arguments(joined.begin(), joined.end());
+  const std::vector<std::string> arguments = join_command(argc, argv);
   const Command* command = arguments.empty() ? nullptr : find_command(arguments.front());
   if (llvm::is_contained(arguments, "--help") || llvm::is_contained(arguments, "-h"))
     return print(command != nullptr ? help(*command) : overview(), exit_ok);
@@ -127,24 +111,11 @@ int run_main(int argc, char** argv, bool json) {
   if (command == nullptr)
     return fail(
         {MHCJIT_ERROR_INVALID_ARGUMENT, fmt::format("command is '{}', allowed: {}; see mhcjit --help",
-                                                    arguments.empty() ? "" : arguments.front().str(), command_names())},
+                                                    arguments.empty() ? "" : arguments.front(), command_names())},
         json);
 
-  std::string fault;
-  llvm::raw_string_ostream fault_stream(fault);
-  std::vector<const char*> parsed = {argv[0]};
-  for (const std::string& argument : joined) parsed.push_back(argument.c_str());
-  if (!llvm::cl::ParseCommandLineOptions(static_cast<int>(parsed.size()), parsed.data(), "", &fault_stream)) {
-    std::vector<std::string> allowed;
-    for (const llvm::cl::Option* option : own_options(*command)) allowed.push_back(spelling(*option));
-    llvm::StringRef first_line = llvm::StringRef(fault).split('\n').first.split("  Try:").first;
-    first_line.consume_front("mhcjit: ");
-    first_line.consume_back(".");
-    return fail({MHCJIT_ERROR_INVALID_ARGUMENT,
-                 fmt::format("{}; options of {}: {}", first_line.empty() ? "an option is wrong" : first_line.str(),
-                             command->options.getName().str(), fmt::join(allowed, ", "))},
-                json);
-  }
+  const llvm::ArrayRef<std::string> rest = llvm::ArrayRef(arguments).drop_front();
+  if (auto error = parse_arguments(command->options, rest)) return fail(take_failure(std::move(error)), json);
   if (auto error = check_log_level()) return fail(take_failure(std::move(error)), json);
   llvm::Expected<Report> report = command->run();
   if (!report) return fail(take_failure(report.takeError()), json);

@@ -55,7 +55,7 @@ class CliCache : public testing::Test {
 
   // The digests that `cache ls --match TERMS` names.
   std::set<std::string> named(const std::string& terms) const {
-    const CliResult result = cli_({"cache", "ls", "--json", "--match", terms});
+    const CliResult result = cli_("cache ls --json" + (terms.empty() ? "" : " --match " + terms));
     EXPECT_EQ(result.exit_code, 0) << result.err;
     std::set<std::string> digests;
     const llvm::json::Object object = json_of(result);

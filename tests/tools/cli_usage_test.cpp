@@ -94,7 +94,14 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"nothing", "", "allowed: doctor, emit, warmup, run, make-inputs, bench"},
         Wrong{"command", "compile", "command is 'compile', allowed: doctor, emit, warmup, run, make-inputs"},
         Wrong{"option", "run --input in.safetensors", "--backward, --cache-dir, --check, --device, --hc-eps, --inputs"},
-        Wrong{"positional", "doctor now", "options of doctor: --json"},
+        Wrong{"positional", "doctor now", "'now' is not an option; options of doctor: --json"},
+        Wrong{"empty_value", "run --inputs a --outputs b --cache-dir=",
+              "--cache-dir has no value, allowed: --cache-dir DIR; options of run: --backward"},
+        Wrong{"value_of_a_flag", "run --check=no", "--check is 'no', allowed: no value; options of run"},
+        Wrong{"option_twice", "warmup --n 4 --d 8 --n 2", "--n is given twice, allowed: once; options of warmup"},
+        Wrong{"one_hyphen", "warmup -n 4 --d 8", "'-n' is not an option; options of warmup: --arch"},
+        Wrong{"glued_value", "make-inputs --t 1 -oin.safetensors",
+              "'-oin.safetensors' is not an option, allowed: -o FILE"},
         Wrong{"option_without_value", "run --inputs", "options of run: --backward"},
         Wrong{"run_no_inputs", "run --outputs out.safetensors", "--inputs is missing"},
         Wrong{"run_no_outputs", "run --inputs in.safetensors", "--outputs is missing"},
@@ -138,6 +145,41 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"emit_two", "emit --op pre_forward --n 2,4 --d 8 --arch sm_80", "name 2 problems, allowed: 1"}),
     [](const auto& info) { return std::string(info.param.name); });
 
+// What a user may mistype, or expect of the library that the options are declared with.
+TEST(CliUsage, NoCommandHasAnOptionThatItsHelpDoesNotName) {
+  const Cli cli;
+  for (const std::string command :
+       {"doctor", "emit", "warmup", "run", "make-inputs", "bench", "cache ls", "cache stats", "cache verify",
+        "cache prune", "cache clear", "cache export", "cache import"})
+    for (const std::string option : {"--hc_eps", "--host-name", "--hits", "--h", "-hh", "-help", "--help-list",
+                                     "--help-hidden", "--help-list-hidden", "--version", "-version", "--print-options",
+                                     "--print-all-options", "--color", "--jso", "-json"}) {
+      const CliResult result = cli(command + " " + option);
+      EXPECT_EQ(result.exit_code, 2) << command << " " << option;
+      EXPECT_EQ(result.out, "") << command << " " << option;
+      EXPECT_TRUE(has(result.err, "mhcjit: '" + option + "' is not an option; options of " + command + ": "))
+          << result.err;
+    }
+}
+
+TEST(CliUsage, AnArgumentThatNamesAFileIsNotReadFromIt) {
+  const Cli cli;
+  write_file(cli.file("arguments"), "--json");
+  const CliResult option = cli("doctor @arguments");
+  EXPECT_EQ(option.exit_code, 2);
+  EXPECT_TRUE(has(option.err, "'@arguments' is not an option; options of doctor: --json")) << option.err;
+  const CliResult value = cli("make-inputs --t 1 --n 1 --d 1 -o @arguments");
+  EXPECT_EQ(value.exit_code, 0) << value.err;
+  EXPECT_TRUE(std::filesystem::exists(cli.file("@arguments")));
+}
+
+TEST(CliUsage, AValueStandsBehindABlankOrAnEqualsSign) {
+  const Cli cli;
+  EXPECT_EQ(cli("make-inputs --t=1 --n 1 --d=1 -o=a=b").exit_code, 0);
+  EXPECT_TRUE(std::filesystem::exists(cli.file("a=b")));
+  EXPECT_TRUE(has(cli("cache import -- --json").err, "bundle '--json' is not imported"));
+}
+
 TEST(CliUsage, WrongUsageWithJsonIsOneErrorObject) {
   const Cli cli;
   for (const std::string arguments :
@@ -145,6 +187,18 @@ TEST(CliUsage, WrongUsageWithJsonIsOneErrorObject) {
     const CliResult result = cli(arguments);
     EXPECT_EQ(result.exit_code, 2) << arguments;
     EXPECT_EQ(error_code_of(result), "MHCJIT_ERROR_INVALID_ARGUMENT") << arguments;
+  }
+}
+
+TEST(CliUsage, TheErrorObjectHasTheReason) {
+  const Cli cli;
+  for (const auto& [arguments, reason] :
+       std::map<std::string, std::string>{{"run --json=yes --json", "--json is 'yes', allowed: no value"},
+                                          {"run --json --inputs", "--inputs has no value, allowed: --inputs FILE"},
+                                          {"warmup --json --gamma=true", "--gamma is 'true', allowed: no value"}}) {
+    const CliResult result = cli(arguments);
+    EXPECT_EQ(error_code_of(result), "MHCJIT_ERROR_INVALID_ARGUMENT") << arguments;
+    EXPECT_TRUE(has(json_of(result).getObject("error")->getString("text")->str(), reason)) << result.out;
   }
 }
 
