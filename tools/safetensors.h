@@ -11,7 +11,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,6 +20,7 @@
 #include <llvm/Support/Error.h>
 
 #include "tools/host_buffer.h"
+#include "tools/input_file.h"
 
 namespace mhcjit::tools {
 
@@ -51,7 +51,7 @@ class SafetensorsFile {
  public:
   static llvm::Expected<SafetensorsFile> open(const std::string& path);
 
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return file_.path(); }
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
   const TensorInfo* find(llvm::StringRef name) const;
 
@@ -59,23 +59,9 @@ class SafetensorsFile {
   llvm::Expected<HostBuffer> read(const TensorInfo& tensor) const;
 
  private:
-  class Descriptor {
-   public:
-    explicit Descriptor(int fd) : fd_(fd) {}
-    Descriptor(Descriptor&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
-    Descriptor& operator=(Descriptor&&) = delete;
-    ~Descriptor();
-    int get() const { return fd_; }
+  explicit SafetensorsFile(InputFile file) : file_(std::move(file)) {}
 
-   private:
-    int fd_;
-  };
-
-  SafetensorsFile(std::string path, Descriptor descriptor) : path_(std::move(path)), file_(std::move(descriptor)) {}
-  llvm::Error read_at(std::uint64_t offset, std::byte* to, std::uint64_t bytes) const;
-
-  std::string path_;
-  Descriptor file_;
+  InputFile file_;
   std::uint64_t buffer_offset_ = 0;
   std::vector<TensorInfo> tensors_;
 };

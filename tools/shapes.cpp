@@ -2,9 +2,8 @@
 
 #include <set>
 
-#include <llvm/Support/MemoryBuffer.h>
-
 #include "support/error.h"
+#include "tools/input_file.h"
 #include "tools/strict_json.h"
 
 namespace mhcjit::tools {
@@ -15,7 +14,7 @@ using llvm::json::Value;
 
 // Deepest legal nesting: list, shape, list of values.
 constexpr std::size_t max_depth = 3;
-constexpr std::size_t max_file_bytes = std::size_t{64} << 20;
+constexpr std::uint64_t max_file_bytes = std::uint64_t{64} << 20;
 // As many entries as a cache folder keeps by default.
 constexpr std::size_t max_problems = 100'000;
 
@@ -234,15 +233,11 @@ llvm::Expected<Parsed> parse(llvm::StringRef file, llvm::StringRef text, Tokens 
 }
 
 llvm::Expected<Parsed> read(const std::string& path, Tokens tokens) {
-  // Read as a stream: the file may be a pipe, and a history may grow meanwhile.
-  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false,
-                                            /*IsVolatile=*/true);
-  if (!buffer)
-    return make_error(MHCJIT_ERROR_IO, "shapes file '{}' cannot be read: {}", path, buffer.getError().message());
-  const llvm::StringRef text = (*buffer)->getBuffer();
-  if (text.size() > max_file_bytes)
-    return bad_shape(path, fmt::format("is {} bytes long, allowed: at most {}", text.size(), max_file_bytes));
-  return parse(path, text, tokens);
+  llvm::Expected<InputFile> file = InputFile::open(path);
+  if (!file) return file.takeError();
+  llvm::Expected<std::string> text = file->read_all(max_file_bytes);
+  if (!text) return text.takeError();
+  return parse(path, *text, tokens);
 }
 
 llvm::Expected<Shapes> without_tokens(llvm::Expected<Parsed> parsed) {

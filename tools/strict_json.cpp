@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include <llvm/ADT/StringExtras.h>
 #include <llvm/ADT/StringSet.h>
 
 #include "support/error.h"
@@ -9,9 +10,28 @@
 namespace mhcjit::tools {
 namespace {
 
-// llvm::json::parse recurses once per level and keeps the last of two members of one name, so both are refused before
-// it runs. Text that is not JSON passes here and fails there.
-llvm::Error check_nesting_and_names(llvm::StringRef subject, llvm::StringRef json, std::size_t max_depth) {
+// 02, +1, .5 and 1. are none, though llvm::json::parse takes them.
+bool is_number(llvm::StringRef text) {
+  const auto drop_digits = [&text] {
+    const std::size_t count = text.take_while(llvm::isDigit).size();
+    text = text.drop_front(count);
+    return count;
+  };
+  text.consume_front("-");
+  const bool starts_with_zero = text.starts_with("0");
+  const std::size_t digits = drop_digits();
+  if (digits == 0 || (starts_with_zero && digits > 1)) return false;
+  if (text.consume_front(".") && drop_digits() == 0) return false;
+  if (text.consume_front_insensitive("e")) {
+    if (!text.consume_front("-")) text.consume_front("+");
+    if (drop_digits() == 0) return false;
+  }
+  return text.empty();
+}
+
+// llvm::json::parse recurses once per level, keeps the last of two members of one name and takes numbers that are none,
+// so these are refused before it runs. Other text that is not JSON passes here and fails there.
+llvm::Error check_before_parsing(llvm::StringRef subject, llvm::StringRef json, std::size_t max_depth) {
   std::vector<llvm::StringSet<>> levels;
   for (std::size_t at = 0; at < json.size(); ++at) {
     const char c = json[at];
@@ -22,6 +42,15 @@ llvm::Error check_nesting_and_names(llvm::StringRef subject, llvm::StringRef jso
       levels.emplace_back();
     } else if ((c == '}' || c == ']') && !levels.empty()) {
       levels.pop_back();
+    } else if (llvm::isDigit(c) || c == '-' || c == '+' || c == '.') {
+      const llvm::StringRef number = json.substr(at).take_while(
+          [](char each) { return llvm::isDigit(each) || llvm::StringRef("+-.eE").contains(each); });
+      if (!is_number(number))
+        return make_error(MHCJIT_ERROR_BAD_FILE,
+                          "{} is not JSON: the number {} at byte {}, allowed: one such as 2, -2.5 "
+                          "or 1e-6",
+                          subject.str(), quoted(number), at);
+      at += number.size() - 1;
     } else if (c == '"') {
       const std::size_t start = at;
       for (++at; at < json.size() && json[at] != '"'; ++at)
@@ -44,7 +73,7 @@ llvm::Error check_nesting_and_names(llvm::StringRef subject, llvm::StringRef jso
 
 llvm::Expected<llvm::json::Value> parse_strict_json(llvm::StringRef subject, llvm::StringRef text,
                                                     std::size_t max_depth) {
-  if (auto error = check_nesting_and_names(subject, text, max_depth)) return error;
+  if (auto error = check_before_parsing(subject, text, max_depth)) return error;
   llvm::Expected<llvm::json::Value> json = llvm::json::parse(text);
   if (json) return json;
   return make_error(MHCJIT_ERROR_BAD_FILE, "{} is not JSON: {}", subject.str(), llvm::toString(json.takeError()));

@@ -2,6 +2,8 @@
 // passed over, which would be a kernel that nobody warms.
 #include "tools/shapes.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <random>
 #include <set>
@@ -211,14 +213,40 @@ TEST(Shapes, TooManyProblemsAreRefused) {
             "shapes.json: names more than 100000 problems, allowed: that many");
 }
 
+TEST(Shapes, ATooLongFileIsRefusedBeforeItIsRead) {
+  const test::TemporaryFolder folder;
+  const std::string path = folder / "shapes.json";
+  test::write_file(path, good);
+  std::filesystem::resize_file(path, (std::uint64_t{64} << 20) + 1);
+  auto problems = read_shapes(path);
+  ASSERT_FALSE(problems);
+  EXPECT_EQ(take_failure(problems.takeError()).text, path + ": is 67108865 bytes long, allowed: at most 67108864");
+}
+
+// RFC 8259, section 6.
+TEST(Shapes, NumbersAreThoseOfJson) {
+  const auto d_is = [](const std::string& number) { return R"([{"n":2,"d":)" + number + R"(,"dtype":"bf16"}])"; };
+  for (const std::string number : {"20", "20.0", "2e1", "2E+1", "200e-1", "0.2e2"})
+    EXPECT_EQ(parse(d_is(number)).front().d, 20) << number;
+  for (const std::string number : {"02", "+2", ".2e1", "2.", "2.e1", "2e", "2e+", "2e1.0", "-", "-02", "00", "2-1"}) {
+    auto problems = parse_shapes("shapes.json", d_is(number));
+    ASSERT_FALSE(problems) << number;
+    EXPECT_EQ(take_failure(problems.takeError()).text,
+              "shapes.json is not JSON: the number '" + number + "' at byte 12, allowed: one such as 2, -2.5 or 1e-6");
+  }
+  EXPECT_EQ(parse(R"({"n":2,"d":20,"dtype":"bf16","gamma":true,"batch_invariant":false})").size(), 2u);
+}
+
 TEST(Shapes, AFileThatCannotBeReadIsNamed) {
   const test::TemporaryFolder folder;
-  for (const std::string& path : {folder / "absent.json", folder.path()}) {
+  // A FIFO has no writer yet, and a device has no end.
+  ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);
+  for (const std::string& path : {folder / "absent.json", folder.path(), folder / "fifo", std::string("/dev/zero")}) {
     auto problems = read_shapes(path);
     ASSERT_FALSE(problems);
     const Failure failure = take_failure(problems.takeError());
     EXPECT_EQ(failure.status, MHCJIT_ERROR_IO);
-    EXPECT_TRUE(failure.text.starts_with("shapes file '" + path + "' cannot be read: ")) << failure.text;
+    EXPECT_NE(failure.text.find("'" + path + "': "), std::string::npos) << failure.text;
   }
   test::write_file(folder / "shapes.json", good);
   auto shapes = read_shapes(folder / "shapes.json");
