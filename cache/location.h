@@ -9,12 +9,23 @@
 
 namespace mhcjit::cache {
 
-// $MHCJIT_CACHE_DIR, else $XDG_CACHE_HOME/mhcjit, else $HOME/.cache/mhcjit, else "" (no disk cache). A variable that is
-// empty or not an absolute path is passed over: the answer never depends on the current folder.
-std::string default_root(llvm::function_ref<const char*(const char*)> get_environment);
+// A place that is not used, since it is not an absolute path: where it lies would depend on the current folder.
+struct PassedOver {
+  std::string variable;
+  std::string path;
+};
 
-// The absolute paths in $MHCJIT_CACHE_RO, a colon list. Others are passed over.
-std::vector<std::string> default_read_only_roots(llvm::function_ref<const char*(const char*)> get_environment);
+// "MHCJIT_CACHE_DIR is 'kernels', allowed: ..."
+std::string to_string(const PassedOver& place);
+
+// $MHCJIT_CACHE_DIR, else $XDG_CACHE_HOME/mhcjit, else $HOME/.cache/mhcjit, else "" (no disk cache). Adds to
+// `passed_over` what stands before it.
+std::string default_root(llvm::function_ref<const char*(const char*)> get_environment,
+                         std::vector<PassedOver>& passed_over);
+
+// The absolute paths in $MHCJIT_CACHE_RO, a colon list. Adds the others to `passed_over`.
+std::vector<std::string> default_read_only_roots(llvm::function_ref<const char*(const char*)> get_environment,
+                                                 std::vector<PassedOver>& passed_over);
 
 // The parts of a colon list that are not empty.
 std::vector<std::string> split_roots(llvm::StringRef list);

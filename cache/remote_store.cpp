@@ -78,7 +78,13 @@ llvm::Error RemoteStore::probe(const HttpStoreOptions& server) {
   llvm::Expected<std::string> url = check_remote_url(server.url);
   if (!url) return url.takeError();
   checked.url = *url;
-  return http_store(std::move(checked))->read(std::string(64, '0')).takeError();
+  llvm::Expected<std::optional<std::string>> file = http_store(std::move(checked))->read(std::string(64, '0'));
+  if (!file) return file.takeError();
+  if (!*file) return llvm::Error::success();
+  return make_error(MHCJIT_ERROR_IO,
+                    "GET of an entry that nobody can have is answered with {} bytes, it should be with "
+                    "status 404 (is it a page of a web server or a proxy?)",
+                    (*file)->size());
 }
 
 std::unique_ptr<EntryStore> RemoteStore::server(std::chrono::milliseconds total_timeout) const {

@@ -6,6 +6,7 @@
 namespace mhcjit::runtime {
 
 llvm::Expected<CacheSettings> read_cache_settings(const Settings& settings) {
+  for (const cache::PassedOver& place : settings.passed_over) settings.log(MHCJIT_LOG_WARNING, to_string(place));
   std::string key;
   if (!settings.hmac_key_file.empty()) {
     llvm::Expected<std::string> read = cache::read_hmac_key(settings.hmac_key_file);

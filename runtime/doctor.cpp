@@ -143,6 +143,15 @@ Findings::Cache look_at_read_only_cache(const std::string& root, bool has_key) {
   return found;
 }
 
+void add_passed_over(const cache::PassedOver& place, Findings& findings) {
+  if (place.variable == "MHCJIT_CACHE_RO") {
+    findings.read_only_caches.push_back({place.path, "", to_string(place)});
+  } else {
+    std::string& problem = findings.cache.problem;
+    problem = problem.empty() ? to_string(place) : to_string(place) + "; " + problem;
+  }
+}
+
 Findings::Remote look_at_remote(const Settings& settings) {
   if (settings.remote_url.empty()) return {};
   Findings::Remote found = {cache::without_password(settings.remote_url), settings.remote_read_only, ""};
@@ -177,6 +186,7 @@ llvm::Expected<Findings> find_out(const mhcjit_engine_options& options) {
   findings.cache = look_at_cache(settings->cache_root, has_key);
   for (const std::string& root : settings->read_only_roots)
     findings.read_only_caches.push_back(look_at_read_only_cache(root, has_key));
+  for (const cache::PassedOver& place : settings->passed_over) add_passed_over(place, findings);
   findings.remote = look_at_remote(*settings);
   findings.key_file = look_at_key_file(settings->hmac_key_file);
   return findings;

@@ -5,7 +5,6 @@
 #include <llvm/ADT/SmallString.h>
 #include <llvm/Support/FileSystem.h>
 
-#include "cache/location.h"
 #include "cache/remote_url.h"
 #include "support/error.h"
 
@@ -71,10 +70,16 @@ llvm::Expected<Settings> settings_from(const mhcjit_engine_options& options) {
   if (const llvm::StringRef url = text_or_empty(options.remote_url); !url.empty()) {
     if (auto error = cache::check_remote_url(url).takeError()) return error;
   }
+  std::vector<cache::PassedOver> passed_over;
+  std::string cache_root =
+      options.cache_dir == nullptr ? cache::default_root(get_environment, passed_over) : options.cache_dir;
+  std::vector<std::string> read_only_roots = options.read_only_cache_dirs == nullptr
+                                                 ? cache::default_read_only_roots(get_environment, passed_over)
+                                                 : cache::split_roots(options.read_only_cache_dirs);
   return Settings{
-      .cache_root = options.cache_dir == nullptr ? cache::default_root(get_environment) : options.cache_dir,
-      .read_only_roots = options.read_only_cache_dirs == nullptr ? cache::default_read_only_roots(get_environment)
-                                                                 : cache::split_roots(options.read_only_cache_dirs),
+      .cache_root = std::move(cache_root),
+      .read_only_roots = std::move(read_only_roots),
+      .passed_over = std::move(passed_over),
       .runtime_folder = cache::runtime_folder(get_environment),
       .remote_url = option_or_variable(options.remote_url, "MHCJIT_CACHE_REMOTE"),
       .remote_read_only = *remote_read_only,

@@ -7,6 +7,7 @@
 
 #include <llvm/Support/Error.h>
 
+#include "cache/location.h"
 #include "codegen/kernel_spec.h"
 #include "mhcjit/mhcjit.h"
 #include "support/log.h"
@@ -16,8 +17,9 @@ namespace mhcjit::runtime {
 struct Settings {
   std::string cache_root;  // "": compiled kernels are kept in memory only
   std::vector<std::string> read_only_roots;
-  std::string runtime_folder;  // of this user on this machine; "": none
-  std::string remote_url;      // "": there is no server
+  std::vector<cache::PassedOver> passed_over;  // in place of the two
+  std::string runtime_folder;                  // of this user on this machine; "": none
+  std::string remote_url;                      // "": there is no server
   bool remote_read_only = false;
   std::string remote_ca_file;  // absolute; "": the system's certificates
   std::string hmac_key_file;   // absolute; "": entries carry no tag

@@ -69,7 +69,7 @@ llvm::Expected<Report> run_export() {
 
 llvm::Expected<Report> run_import() {
   if (bundles.empty()) return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "no bundle is named, see --help");
-  auto root = folder();
+  auto root = folder_to_fill();
   if (!root) return root.takeError();
   auto store = open_store(*root);
   if (!store) return store.takeError();

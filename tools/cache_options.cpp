@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdlib>
 
+#include "cache/checked_file.h"
 #include "cache/folder_store.h"
 #include "cache/hmac.h"
 #include "tools/options.h"
@@ -42,7 +43,19 @@ cl::opt<std::string> max_entries("max-entries", cl::desc("limit of entries (defa
 cl::opt<std::string> output("o", cl::desc("bundle to write"), cl::value_desc("FILE"), cl::sub(export_bundle));
 cl::list<std::string> bundles(cl::Positional, cl::desc("bundles"), cl::sub(import_bundle));
 
-llvm::Expected<std::string> folder() { return cache_folder(cache_dir); }
+llvm::Expected<std::string> folder_to_fill() { return cache_folder(cache_dir); }
+
+llvm::Expected<std::string> folder() {
+  auto root = folder_to_fill();
+  if (!root) return root;
+  auto exists = cache::check_folder(cache::FileOps::system(), *root, cache::Trust::everyone);
+  if (!exists) return exists.takeError();
+  if (*exists) return root;
+  return make_error(MHCJIT_ERROR_IO,
+                    "the cache folder '{}' does not exist: its name is wrong, or nothing has been "
+                    "compiled into it yet",
+                    *root);
+}
 
 llvm::Expected<std::unique_ptr<cache::EntryStore>> open_store(const std::string& root) {
   const char* path = std::getenv("MHCJIT_CACHE_KEY_FILE");

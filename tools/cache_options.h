@@ -24,6 +24,10 @@ extern llvm::cl::opt<std::string> output;       // export
 extern llvm::cl::list<std::string> bundles;     // import, positional
 
 // --cache-dir, else the default folder. Errors: INVALID_ARGUMENT when there is neither.
+llvm::Expected<std::string> folder_to_fill();
+
+// The same for commands that make no folder. Errors: IO too, when it does not exist: a name that is mistyped is not to
+// look like a folder in which all is well.
 llvm::Expected<std::string> folder();
 
 // The entries of the folder `root`, signed where $MHCJIT_CACHE_KEY_FILE names a key. Errors: BAD_FILE, IO (of that

@@ -7,7 +7,7 @@
 #include <llvm/ADT/SmallVector.h>
 
 #include "cache/location.h"
-#include "support/error.h"
+#include "tools/command.h"
 
 namespace mhcjit::tools {
 namespace {
@@ -48,8 +48,11 @@ llvm::Expected<std::int64_t> parse_integer(llvm::StringRef option, llvm::StringR
 }
 
 llvm::Expected<std::string> cache_folder(const std::string& cache_dir) {
-  if (!cache_dir.empty()) return cache_dir;
-  std::string folder = cache::default_root([](const char* name) -> const char* { return std::getenv(name); });
+  const auto get_environment = [](const char* name) -> const char* { return std::getenv(name); };
+  std::vector<cache::PassedOver> passed_over;
+  std::string folder = cache_dir.empty() ? cache::default_root(get_environment, passed_over) : cache_dir;
+  static_cast<void>(cache::default_read_only_roots(get_environment, passed_over));
+  for (const cache::PassedOver& place : passed_over) say(to_string(place));
   if (!folder.empty()) return folder;
   return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
                     "there is no cache folder: pass --cache-dir, or set MHCJIT_CACHE_DIR or HOME");

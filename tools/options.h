@@ -23,7 +23,8 @@ llvm::Expected<std::int64_t> parse_integer(llvm::StringRef option, llvm::StringR
 // A finite number of at least `least`.
 llvm::Expected<double> parse_number(llvm::StringRef option, llvm::StringRef text, double least);
 
-// What --cache-dir says, or where the library looks when it says nothing. Errors: when there is no such place.
+// What --cache-dir says, or where the library looks when it says nothing; what the environment names and the library
+// does not use goes to stderr. Errors: when there is no such place.
 llvm::Expected<std::string> cache_folder(const std::string& cache_dir);
 
 // A comma list of integers without repetition.

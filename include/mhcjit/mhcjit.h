@@ -136,7 +136,8 @@ typedef void (*mhcjit_log_callback)(mhcjit_log_level level, const char* line, vo
 
 /* All fields may be zero: start from `mhcjit_engine_options options = {0};`. Strings are copied. */
 typedef struct mhcjit_engine_options {
-  const char* cache_dir;      /* NULL: $MHCJIT_CACHE_DIR, else $XDG_CACHE_HOME/mhcjit, else $HOME/.cache/mhcjit;
+  const char* cache_dir;      /* NULL: $MHCJIT_CACHE_DIR, else $XDG_CACHE_HOME/mhcjit, else $HOME/.cache/mhcjit, where
+                                 one that is not an absolute path is not used, which is a warning to the log;
                                  "" keeps compiled kernels in memory only */
   const char* nvrtc_path;     /* libnvrtc.so file; NULL: $MHCJIT_NVRTC, else already loaded in the process, else the
                                  nvidia-cuda-nvrtc wheel, else $CUDA_PATH, $CUDA_HOME, the loader's path,
@@ -148,8 +149,8 @@ typedef struct mhcjit_engine_options {
   mhcjit_log_level log_level; /* most detailed level handed to `log`; 0: warnings */
   int32_t cpu_threads;        /* threads of the CPU path; 0: one per core */
   const char* read_only_cache_dirs; /* folders that are searched after cache_dir and never written, with : between
-                                       them; NULL: the absolute paths in $MHCJIT_CACHE_RO; "": none. What is found
-                                       there is copied to cache_dir */
+                                       them; NULL: the absolute paths in $MHCJIT_CACHE_RO, others are a warning to
+                                       the log; "": none. What is found there is copied to cache_dir */
   int32_t no_compile;      /* 1: a kernel that no cache folder has is NOT_IN_CACHE, and the compiler is never opened;
                               0: the same when $MHCJIT_NO_COMPILE is 1 */
   const char* record_path; /* file to which each problem that no cache folder has is appended as a line of a shapes

@@ -93,6 +93,38 @@ TEST_F(DoctorTest, ReadOnlyFoldersAreListedWithWhatIsWrongWithThem) {
   EXPECT_NE(findings->read_only_caches[2].problem.find("chmod go-w"), std::string::npos);
 }
 
+// Where the folder lies would depend on the current folder; who sets the variable must not learn that from slow starts.
+TEST_F(DoctorTest, VariablesThatAreNoAbsolutePathsAreNamedHereAndOnceInAnEnginesLog) {
+  ASSERT_EQ(::setenv("MHCJIT_CACHE_DIR", "kernels", 1), 0);
+  ASSERT_EQ(::setenv("MHCJIT_CACHE_RO", ("~/shared:" + cache_dir).c_str(), 1), 0);
+  std::filesystem::create_directory(cache_dir);
+  mhcjit_engine_options asked = options();
+  asked.cache_dir = nullptr;
+  auto findings = runtime::find_out(asked);
+  mhcjit_engine* made = nullptr;
+  EXPECT_EQ(mhcjit_engine_create(&asked, &made), MHCJIT_SUCCESS);
+  const EnginePtr engine(made);
+  prepare(engine, forward_problem);
+  ::unsetenv("MHCJIT_CACHE_DIR");
+  ::unsetenv("MHCJIT_CACHE_RO");
+
+  const std::string of_dir = "MHCJIT_CACHE_DIR is 'kernels', allowed: an absolute path; it is not used";
+  const std::string of_read_only =
+      "MHCJIT_CACHE_RO is '~/shared', allowed: an absolute path (no shell has replaced the ~: write $HOME); it is not "
+      "used";
+  EXPECT_EQ(warnings, (std::vector<std::string>{of_dir, of_read_only}));
+  ASSERT_TRUE(static_cast<bool>(findings)) << take_failure(findings.takeError()).text;
+  EXPECT_TRUE(findings->cache.problem.starts_with(of_dir)) << findings->cache.problem;
+  ASSERT_EQ(findings->read_only_caches.size(), 2u);
+  EXPECT_EQ(findings->read_only_caches[0].problem, "");
+  EXPECT_EQ(findings->read_only_caches[1].root, "~/shared");
+  EXPECT_EQ(findings->read_only_caches[1].problem, of_read_only);
+
+  warnings.clear();
+  make_engine();
+  EXPECT_EQ(warnings, std::vector<std::string>{}) << "an option stands in place of the variable";
+}
+
 TEST_F(DoctorTest, TheRecordedCompilerIsShown) {
   prepare(make_engine(), forward_problem);
   const runtime::Findings findings = find_out();

@@ -191,6 +191,15 @@ TEST_F(EngineRemote, DoctorAsksTheServerAndReadsTheKey) {
   EXPECT_EQ(find_out().key_file.problem, "");
   EXPECT_TRUE(kept.empty());
 
+  // A server that has a page for every name.
+  TestServer pages{[](const TestServer::Request&, const TestServer::Connection& client) {
+    client.send(cache::response(200, "<html>not found</html>"));
+  }};
+  const std::string url_of_pages = pages.url();
+  chosen.remote_url = url_of_pages.c_str();
+  EXPECT_NE(find_out().remote.problem.find("answered with 22 bytes, it should be with status 404"), std::string::npos)
+      << find_out().remote.problem;
+
   int port = 0;
   ::close(cache::loopback_socket(port));
   const std::string closed = fmt::format("http://user:secret@127.0.0.1:{}/x", port);

@@ -122,13 +122,29 @@ TEST_F(CliCache, MatchNamesEntriesByTheirKeysFields) {
   EXPECT_EQ(named("n=4," + digest(2).substr(0, 9)), digests({}));
 }
 
-TEST_F(CliCache, AnAbsentFolderIsEmptyAndStaysAbsent) {
+// Its name may be mistyped: to look like an empty folder, in which nothing is bad, would hide that.
+TEST_F(CliCache, AnAbsentFolderIsAnErrorAndStaysAbsent) {
   const std::string folder = cli_.file("absent");
-  for (const std::string command : {"ls", "stats", "verify", "prune", "clear"}) {
-    const CliResult result = cli_("cache " + command + " --cache-dir " + folder);
-    EXPECT_EQ(result.exit_code, 0) << command << result.err;
+  for (const std::string command : {"ls", "stats", "verify", "prune", "clear", "export -o b.tar"}) {
+    const CliResult result = cli_("cache " + command + " --json --cache-dir " + folder);
+    EXPECT_EQ(result.exit_code, 1) << command;
+    EXPECT_EQ(error_code_of(result), "MHCJIT_ERROR_IO");
+    EXPECT_NE(result.err.find("the cache folder '" + folder + "' does not exist"), std::string::npos) << result.err;
     EXPECT_FALSE(std::filesystem::exists(folder));
   }
+}
+
+TEST_F(CliCache, AVariableThatIsNoAbsolutePathIsNamed) {
+  cli_.environment["MHCJIT_CACHE_DIR"] = "~/cache";
+  cli_.environment["XDG_CACHE_HOME"] = cli_.folder().path();
+  ASSERT_TRUE(std::filesystem::create_directory(cli_.file("mhcjit")));
+  const CliResult listed = cli_("cache stats --json");
+  EXPECT_EQ(listed.exit_code, 0);
+  EXPECT_EQ(listed.err,
+            "mhcjit: MHCJIT_CACHE_DIR is '~/cache', allowed: an absolute path (no shell has replaced the ~: write "
+            "$HOME); it is not used\n");
+  EXPECT_EQ(json_of(listed).getString("cache_dir"), cli_.file("mhcjit"));
+  EXPECT_EQ(cli_("cache stats --cache-dir cache").err, "") << "an option stands in place of the variable";
 }
 
 TEST_F(CliCache, StatsCountsWhatIsThere) {
