@@ -1,7 +1,6 @@
 #include "cache/bundle.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <set>
 #include <utility>
 
@@ -127,24 +126,13 @@ void BundleWriter::write(llvm::StringRef bytes) {
   if (!error_) error_ = write_all(FileOps::system(), fd_, path_, bytes);
 }
 
-llvm::Error write_bundle(const std::string& path, llvm::function_ref<llvm::Error(BundleWriter&)> fill) {
-  std::error_code ignored;
-  const std::filesystem::file_status status = std::filesystem::symlink_status(path, ignored);
-  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
-    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "bundle '{}' is no regular file, allowed: one, or a new name",
-                      path);
+llvm::Error write_bundle(int fd, const std::string& path, llvm::function_ref<llvm::Error(BundleWriter&)> fill) {
+  BundleWriter writer(fd, path);
+  if (llvm::Error error = fill(writer)) {
+    llvm::consumeError(writer.finish());
+    return error;
   }
-  const std::size_t slash = path.rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  const auto fill_file = [&](int fd, const std::string& temporary) -> llvm::Error {
-    BundleWriter writer(fd, temporary);
-    if (llvm::Error error = fill(writer)) {
-      llvm::consumeError(writer.finish());
-      return error;
-    }
-    return writer.finish();
-  };
-  return replace_file(FileOps::system(), folder, path.substr(slash + 1), "", fill_file, /*flush=*/true);
+  return writer.finish();
 }
 
 llvm::Error read_bundle(const TarReader::Source& source, const BundleVisitor& visitor) {

@@ -36,9 +36,9 @@ class BundleWriter {
   llvm::Error error_ = llvm::Error::success();
 };
 
-// Makes `path` a bundle of what `fill` adds: whole or not at all. The same content gives the same bytes. Errors: those
-// of `fill`; IO; INVALID_ARGUMENT when `path` is something else than a regular file.
-llvm::Error write_bundle(const std::string& path, llvm::function_ref<llvm::Error(BundleWriter&)> fill);
+// Writes a bundle of what `fill` adds to the new file `fd`, whose path is for errors. The same content gives the same
+// bytes. Errors: those of `fill`; IO.
+llvm::Error write_bundle(int fd, const std::string& path, llvm::function_ref<llvm::Error(BundleWriter&)> fill);
 
 // What a bundle holds, member by member; either may be left out.
 struct BundleVisitor {

@@ -142,6 +142,8 @@ llvm::Expected<std::optional<TarMember>> TarReader::next() {
   }
   llvm::Expected<std::string> bytes = read(*size + tar_padding(*size).size());
   if (!bytes) return bytes.takeError();
+  if (!is_zero(llvm::StringRef(*bytes).drop_front(*size)))
+    return refuse(start, "a member with something behind its bytes", "zeros up to the next block");
   bytes->resize(*size);
   return TarMember{text(header, name_field).str(), std::move(*bytes)};
 }

@@ -3,9 +3,10 @@
 #include <ctime>
 
 #include <fmt/chrono.h>
-#include <llvm/Support/raw_ostream.h>
+#include <llvm/Support/FormatVariadic.h>
 
 #include "runtime/doctor.h"
+#include "tools/output_file.h"
 
 namespace mhcjit::tools {
 
@@ -58,16 +59,11 @@ void BenchReport::take_text(const BenchRow& row) {
 
 llvm::Error BenchReport::write() const {
   if (file_.empty()) return llvm::Error::success();
-  std::error_code error;
-  llvm::raw_fd_ostream file(file_, error);
-  if (!error) {
-    file << llvm::formatv("{0:2}\n", llvm::json::Value(llvm::json::Object(report_.json)));
-    file.close();
-    error = file.error();
-    file.clear_error();
-  }
-  if (!error) return llvm::Error::success();
-  return make_error(MHCJIT_ERROR_IO, "results file '{}' cannot be written: {}", file_, error.message());
+  auto file = OutputFile::create(file_);
+  if (!file) return file.takeError();
+  if (auto error = file->write(llvm::formatv("{0:2}\n", llvm::json::Value(llvm::json::Object(report_.json))).str()))
+    return error;
+  return file->publish();
 }
 
 }  // namespace mhcjit::tools

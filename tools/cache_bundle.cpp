@@ -5,6 +5,7 @@
 #include "tools/cache_options.h"
 #include "tools/entry_match.h"
 #include "tools/options.h"
+#include "tools/output_file.h"
 
 namespace mhcjit::tools {
 namespace {
@@ -46,27 +47,38 @@ llvm::Error check_outside(const std::string& file, const std::string& root) {
 }
 
 llvm::Expected<Report> run_export() {
-  auto file = required("-o", output);
-  if (!file) return file.takeError();
+  auto path = required("-o", output);
+  if (!path) return path.takeError();
   auto matches = EntryMatch::parse(match);
   if (!matches) return matches.takeError();
   auto root = folder();
   if (!root) return root.takeError();
-  if (auto error = check_outside(*file, *root)) return error;
+  if (auto error = check_outside(*path, *root)) return error;
+  auto file = OutputFile::create(*path);
+  if (!file) return file.takeError();
   Exported exported;
-  if (auto error = cache::write_bundle(
-          *file, [&](cache::BundleWriter& writer) { return fill(*root, *matches, writer, exported); }))
-    return error;
+  const auto fill_it = [&](cache::BundleWriter& writer) { return fill(*root, *matches, writer, exported); };
+  if (auto error = cache::write_bundle(file->fd(), *path, fill_it)) return error;
+  if (auto error = file->publish()) return error;
   for (const std::string& text : exported.bad) say(text + "; it is left out");
   Report report;
   report.exit_code = exported.bad.empty() ? exit_ok : exit_failed;
-  report.text = fmt::format("exported {} entries to {}, {} bad, cache folder {}\n", exported.digests.size(), *file,
+  report.text = fmt::format("exported {} entries to {}, {} bad, cache folder {}\n", exported.digests.size(), *path,
                             exported.bad.size(), *root);
   report.json = llvm::json::Object{
-      {"cache_dir", *root}, {"bundle", *file}, {"exported", to_json(exported.digests)}, {"bad", to_json(exported.bad)}};
+      {"cache_dir", *root}, {"bundle", *path}, {"exported", to_json(exported.digests)}, {"bad", to_json(exported.bad)}};
   return report;
 }
 
+llvm::json::Object to_json(const std::string& bundle, const cache::ImportReport& imported) {
+  return llvm::json::Object{
+      {"bundle", bundle},
+      {"imported", cache_options::to_json(imported.imported)},
+      {"already_there", static_cast<std::int64_t>(imported.already_there)},
+      {"compilers", cache_options::to_json(imported.compilers)}};
+}
+
+// A bundle that is refused does not stop those behind it: what is done does not depend on their order.
 llvm::Expected<Report> run_import() {
   if (bundles.empty()) return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "no bundle is named, see --help");
   auto root = folder_to_fill();
@@ -74,20 +86,27 @@ llvm::Expected<Report> run_import() {
   auto store = open_store(*root);
   if (!store) return store.takeError();
   Report report;
-  llvm::json::Array made;
+  llvm::json::Array made, errors;
   for (const std::string& bundle : bundles) {
     auto imported = cache::import_bundle(bundle, *root, **store, dry_run);
-    if (!imported) return imported.takeError();
+    if (!imported) {
+      const Failure failure = take_failure(imported.takeError());
+      say(failure.text);
+      errors.push_back(llvm::json::Object{{"bundle", bundle},
+                                          {"code", mhcjit_status_name(failure.status)},
+                                          {"text", llvm::json::fixUTF8(failure.text)}});
+      report.exit_code = exit_failed;
+      continue;
+    }
     report.text +=
         fmt::format("{}: {} {} entries, {} were there, cache folder {}\n", bundle,
                     dry_run ? "would import" : "imported", imported->imported.size(), imported->already_there, *root);
-    made.push_back(llvm::json::Object{{"bundle", bundle},
-                                      {"imported", to_json(imported->imported)},
-                                      {"already_there", static_cast<std::int64_t>(imported->already_there)},
-                                      {"compilers", to_json(imported->compilers)}});
+    made.push_back(to_json(bundle, *imported));
   }
-  report.json =
-      llvm::json::Object{{"cache_dir", *root}, {"dry_run", static_cast<bool>(dry_run)}, {"bundles", std::move(made)}};
+  report.json = llvm::json::Object{{"cache_dir", *root},
+                                   {"dry_run", static_cast<bool>(dry_run)},
+                                   {"bundles", std::move(made)},
+                                   {"errors", std::move(errors)}};
   return report;
 }
 
@@ -108,11 +127,11 @@ const Command& cache_export_command() {
 const Command& cache_import_command() {
   static const Command command = {
       import_bundle, "BUNDLE... [--dry-run] [--cache-dir DIR] [--json]",
-      "Checks every byte of a bundle before it changes the folder; a bundle in which anything is wrong changes\n"
-      "nothing. What the folder has stays, so bundles may overlap and be imported twice. The compilers that\n"
-      "a bundle names are added to the folder's. Where MHCJIT_CACHE_KEY_FILE names a key, an entry without a tag\n"
-      "that is made with it is wrong too. Without one, import only what you trust: a check finds damage, not\n"
-      "intent.",
+      "Checks all of a bundle before it changes the folder: the archive, and every byte of every entry. A bundle in\n"
+      "which anything is wrong changes nothing; the others are imported all the same, and the exit code is 1. What\n"
+      "the folder has stays, so bundles may overlap and be imported twice. The compilers that a bundle names\n"
+      "are added to the folder's. Where MHCJIT_CACHE_KEY_FILE names a key, an entry without a tag that is made with it\n"
+      "is wrong too. Without one, import only what you trust: a check finds damage, not intent.",
       "  mhcjit cache import kernels.tar --dry-run\n"
       "  mhcjit cache import kernels.tar --cache-dir ./kernels --json",
       run_import};

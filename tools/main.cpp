@@ -49,6 +49,9 @@ std::string overview() {
   return text +
          "\nexit codes: 0 success, 1 failed, 2 wrong usage, 3 no usable GPU where one is required\n"
          "Results go to stdout, messages to stderr; --json prints one JSON object on stdout.\n"
+         "A file that a command writes (-o, --outputs, --results) is whole or as it was: a link is followed, also to "
+         "a\n"
+         "file that is not there yet, and the file that is replaced leaves its mode and owner to the new one.\n"
          "MHCJIT_LOG=warning, info or trace in the environment says more on stderr.\n";
 }
 

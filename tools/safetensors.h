@@ -73,8 +73,7 @@ struct TensorToWrite {
   llvm::ArrayRef<std::byte> bytes;  // must outlive the call
 };
 
-// Writes to a temporary file beside `path`, then renames it over `path`. On failure `path` is as it was. A link is
-// followed; anything but a regular file in its place is refused.
+// Writes an OutputFile: on failure `path` is as it was.
 llvm::Error write_safetensors(const std::string& path, llvm::ArrayRef<TensorToWrite> tensors);
 
 }  // namespace mhcjit::tools

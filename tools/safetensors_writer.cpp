@@ -1,17 +1,11 @@
 #include <algorithm>
 #include <bit>
-#include <cerrno>
-#include <cstring>
-
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <llvm/Support/Endian.h>
-#include <llvm/Support/FileSystem.h>
 #include <llvm/Support/JSON.h>
-#include <llvm/Support/Signals.h>
 
 #include "support/error.h"
+#include "tools/output_file.h"
 #include "tools/safetensors.h"
 
 namespace mhcjit::tools {
@@ -38,29 +32,6 @@ std::string header_of(const std::vector<const TensorToWrite*>& tensors) {
   return length + json;
 }
 
-bool write_all(int fd, const void* data, std::size_t bytes) {
-  const char* at = static_cast<const char*>(data);
-  while (bytes > 0) {
-    const ssize_t put = ::write(fd, at, bytes);
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return false;
-    at += put;
-    bytes -= static_cast<std::size_t>(put);
-  }
-  return true;
-}
-
-// Where the bytes go: `path`, or what it links to.
-llvm::Expected<std::string> destination_of(const std::string& path) {
-  struct stat status = {};
-  if (::stat(path.c_str(), &status) != 0) return path;
-  if (!S_ISREG(status.st_mode)) return make_error(MHCJIT_ERROR_IO, "cannot write '{}': it is not a regular file", path);
-  llvm::SmallString<256> real;
-  if (const std::error_code error = llvm::sys::fs::real_path(path, real))
-    return make_error(MHCJIT_ERROR_IO, "cannot write '{}': {}", path, error.message());
-  return real.str().str();
-}
-
 }  // namespace
 
 llvm::Error write_safetensors(const std::string& path, llvm::ArrayRef<TensorToWrite> tensors) {
@@ -79,33 +50,13 @@ llvm::Error write_safetensors(const std::string& path, llvm::ArrayRef<TensorToWr
     return width_a != width_b ? width_a > width_b : a < b;
   });
 
-  llvm::Expected<std::string> destination = destination_of(path);
-  if (!destination) return destination.takeError();
-  int fd = -1;
-  llvm::SmallString<256> temporary;
-  if (const std::error_code error =
-          llvm::sys::fs::createUniqueFile(*destination + ".%%%%%%%%.tmp", fd, temporary, llvm::sys::fs::OF_None, 0666))
-    return make_error(MHCJIT_ERROR_IO, "cannot create '{}': {}", path, error.message());
-  llvm::sys::RemoveFileOnSignal(temporary);
-
-  const std::string header = header_of(order);
-  bool written = write_all(fd, header.data(), header.size());
+  llvm::Expected<OutputFile> file = OutputFile::create(path);
+  if (!file) return file.takeError();
+  if (auto error = file->write(header_of(order))) return error;
   for (const TensorToWrite* tensor : order)
-    written = written && write_all(fd, tensor->bytes.data(), tensor->bytes.size());
-  int reason = errno;
-  // A full or failing network file system may say so only at close.
-  if (::close(fd) != 0 && written) {
-    written = false;
-    reason = errno;
-  }
-  if (written && ::rename(temporary.c_str(), destination->c_str()) != 0) {
-    written = false;
-    reason = errno;
-  }
-  llvm::sys::DontRemoveFileOnSignal(temporary);
-  if (written) return llvm::Error::success();
-  ::unlink(temporary.c_str());
-  return make_error(MHCJIT_ERROR_IO, "cannot write '{}': {}", path, std::strerror(reason));
+    if (auto error = file->write({reinterpret_cast<const char*>(tensor->bytes.data()), tensor->bytes.size()}))
+      return error;
+  return file->publish();
 }
 
 }  // namespace mhcjit::tools

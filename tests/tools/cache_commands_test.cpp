@@ -342,7 +342,51 @@ TEST_F(CliCache, ExportOfNothingAndImportOfDamageFail) {
   write_file(cli_.file("b.tar"), "no archive");
   const CliResult bad = cli_("cache import b.tar --json");
   EXPECT_EQ(bad.exit_code, 1);
-  EXPECT_EQ(error_code_of(bad), "MHCJIT_ERROR_BAD_FILE");
+  const llvm::json::Object object = json_of(bad);
+  EXPECT_EQ(object.getArray("bundles")->size(), 0u);
+  ASSERT_EQ(object.getArray("errors")->size(), 1u);
+  EXPECT_EQ((*object.getArray("errors"))[0].getAsObject()->getString("code"), "MHCJIT_ERROR_BAD_FILE");
+}
+
+TEST_F(CliCache, ABundleThatIsRefusedHidesNothingOfTheOthers) {
+  ASSERT_EQ(cli_("cache export --match arch=sm_80 -o first.tar").exit_code, 0);
+  ASSERT_EQ(cli_("cache export --match arch=sm_90a -o last.tar").exit_code, 0);
+  write_file(cli_.file("bad.tar"), "no archive");
+  const std::string command = "cache import first.tar bad.tar last.tar --cache-dir there";
+  const CliResult result = cli_(command + " --json");
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_NE(result.err.find("mhcjit: bundle 'bad.tar' is not imported: "), std::string::npos) << result.err;
+  const llvm::json::Object object = json_of(result);
+  ASSERT_EQ(object.getArray("bundles")->size(), 2u);
+  for (const auto& [at, name] : std::map<std::size_t, std::string>{{0, "first.tar"}, {1, "last.tar"}}) {
+    const llvm::json::Object& bundle = *(*object.getArray("bundles"))[at].getAsObject();
+    EXPECT_EQ(bundle.getString("bundle"), name);
+    EXPECT_EQ(bundle.getArray("imported")->size(), 2u);
+  }
+  EXPECT_EQ((*object.getArray("errors"))[0].getAsObject()->getString("bundle"), "bad.tar");
+  EXPECT_EQ(cache::names_ending(cli_.file("there"), ".mhcjit").size(), 4u);
+
+  const CliResult text = cli_(command);
+  EXPECT_EQ(text.exit_code, 1);
+  EXPECT_EQ(text.out,
+            "first.tar: imported 0 entries, 2 were there, cache folder there\n"
+            "last.tar: imported 0 entries, 2 were there, cache folder there\n");
+}
+
+TEST_F(CliCache, ABundleGoesWhereALinkLeadsAndStaysPrivate) {
+  write_file(cli_.file("kept.tar"), "old");
+  ASSERT_EQ(::chmod(cli_.file("kept.tar").c_str(), 0600), 0);
+  std::filesystem::create_symlink("kept.tar", cli_.file("b.tar"));
+  ASSERT_EQ(cli_("cache export -o b.tar").exit_code, 0);
+  EXPECT_TRUE(std::filesystem::is_symlink(cli_.file("b.tar")));
+  struct stat status = {};
+  ASSERT_EQ(::stat(cli_.file("kept.tar").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0600u);
+  EXPECT_EQ(cli_("cache import kept.tar --cache-dir there").exit_code, 0);
+
+  const CliResult fifo = cli_.shell("mkfifo fifo; mhcjit cache export -o fifo");
+  EXPECT_EQ(fifo.exit_code, 1);
+  EXPECT_NE(fifo.err.find("cannot write 'fifo': it is not a regular file"), std::string::npos) << fifo.err;
 }
 
 TEST_F(CliCache, FolderThatOthersMayWriteIsRefused) {
