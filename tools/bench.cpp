@@ -66,7 +66,7 @@ void compile_all(const bench::Run& run, const std::vector<SizedProblem>& asked) 
 }
 
 llvm::Error measure_shapes(bench::Run& run, const std::vector<SizedProblem>& asked, BenchReport& report) {
-  const std::atomic<bool>& interrupted = stop_on_interrupt();
+  const std::atomic<bool>& interrupted = stop_on_interrupt("the shape that is measured");
   say(fmt::format("compiling for {} shapes", asked.size()));
   compile_all(run, asked);
   run.copy_gigabytes_per_second = bench::copy_gigabytes_per_second(run.gpu, run.seconds);
@@ -136,7 +136,8 @@ const Command& bench_command() {
       "before a power limit slows the device's clocks; overlap is of calls that begin before the one before has "
       "ended.\n"
       "Every output is written, and compared with a float64 reference on a sample of tokens. Progress goes to stderr.\n"
-      "After Ctrl-C what is measured so far is printed, and the exit code is 130. Exit code 1: a shape failed, or a\n"
+      "After Ctrl-C or SIGTERM what is measured so far is printed, and the exit code is 130. Exit code 1: a shape "
+      "failed, or a\n"
       "result is wrong. --candidates measures, in place of the kernels that the library chooses, every legal "
       "candidate\n"
       "for many tokens, and says by how much the heuristic's is slower than the fastest. --host, alone or with\n"

@@ -1,11 +1,13 @@
-// Ctrl-C for commands that keep what they have done.
+// Ctrl-C and SIGTERM for commands that keep what they have done.
 #pragma once
 
 #include <atomic>
+#include <string>
 
 namespace mhcjit::tools {
 
-// From now on Ctrl-C makes the result true; a second one ends the process.
-const std::atomic<bool>& stop_on_interrupt();
+// From now on Ctrl-C or SIGTERM makes the result true, and says on stderr that the command is `finishing` something; a
+// second one ends the process. Called once.
+const std::atomic<bool>& stop_on_interrupt(const std::string& finishing);
 
 }  // namespace mhcjit::tools

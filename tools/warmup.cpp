@@ -114,7 +114,8 @@ llvm::Expected<Report> run() {
 
   // The variable is for the programs that run afterwards: compiling is what a warm-up is for.
   ::unsetenv("MHCJIT_NO_COMPILE");
-  const std::atomic<bool>& interrupted = stop_on_interrupt();
+  const std::atomic<bool>& interrupted =
+      stop_on_interrupt("the compiles that are under way, here or in a process that is waited for");
   auto delivery = WarmupDelivery::open(*folder);
   if (!delivery) return delivery.takeError();
   WarmupRequest request = {std::move(*problems), *folder, *job_number};
@@ -162,7 +163,7 @@ const Command& warmup_command() {
       "a hit and is not compiled again: after Ctrl-C or a failure, run the same command to do the rest. A kernel\n"
       "that a later process will not find in the folder, or on the server of MHCJIT_CACHE_REMOTE, counts as\n"
       "failed; where the folder cannot be written, nothing is compiled. Progress goes to stderr: a bar on a terminal,\n"
-      "a line every 10 s elsewhere; then each failure. Exit code 130 after Ctrl-C.",
+      "a line every 10 s elsewhere; then each failure. Exit code 130 after Ctrl-C or SIGTERM.",
       "  mhcjit warmup --shapes shapes.json --arch sm_90a,sm_100a\n"
       "  mhcjit warmup --n 4 --d 4096 --dtype bf16 --arch sm_90a\n"
       "  mhcjit warmup --n 4 --d 2560,4096 --dtype bf16 --gamma --arch sm_80,sm_90a --cache-dir ./kernels --json",

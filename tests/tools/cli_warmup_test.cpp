@@ -1,7 +1,9 @@
 // warmup, emit and doctor: a warm-up leaves in the cache exactly what emit prints, compiles nothing twice, and says
 // plainly when it left nothing behind.
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
+#include <chrono>
 #include <csignal>
 
 #include <gtest/gtest.h>
@@ -158,14 +160,17 @@ TEST(CliWarmup, OneFailureDoesNotStopTheOthers) {
   EXPECT_EQ((*json.getArray("errors"))[0].getAsObject()->getString("code"), "MHCJIT_ERROR_COMPILATION_FAILED");
 }
 
-// Ctrl-C after the first kernel: what is done stays, the summary is still one JSON object, and the next run goes on.
-TEST(CliWarmup, InterruptKeepsWhatIsDone) {
+class CliWarmupSignal : public testing::TestWithParam<std::string> {};
+
+// One after the first kernel: what is done stays, the summary is still one JSON object, and the next run goes on.
+TEST_P(CliWarmupSignal, KeepsWhatIsDone) {
   const Cli cli;
   const std::string command = "mhcjit warmup --n 1 --d 8,16,24,32 --arch sm_80 --jobs 1 --json";
   const CliResult result = cli.shell(command +
                                      " & mhcjit=$!; "
                                      "until ls cache/*.mhcjit > /dev/null 2>&1; do sleep 0.01; done; "
-                                     "kill -INT $mhcjit; wait $mhcjit");
+                                     "kill -" +
+                                     GetParam() + " $mhcjit; wait $mhcjit");
   EXPECT_EQ(result.exit_code, 130) << result.err;
   const llvm::json::Object json = json_of(result);
   const std::int64_t compiled = json.getInteger("compiled").value_or(0);
@@ -177,6 +182,34 @@ TEST(CliWarmup, InterruptKeepsWhatIsDone) {
   EXPECT_EQ(rest.getInteger("hits"), compiled);
   EXPECT_EQ(rest.getInteger("compiled"), 8 - compiled);
 }
+
+// While it waits for another process, for up to 30 s: it says so at once, and a second one ends it.
+TEST_P(CliWarmupSignal, IsAnsweredWhileAnotherProcessCompiles) {
+  Cli cli;
+  ASSERT_EQ(::mkdir(cli.cache().c_str(), 0700), 0);
+  const int lock = ::open((cli.cache() + "/compile.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  struct flock every_byte = {};
+  every_byte.l_type = F_WRLCK;
+  ASSERT_EQ(::fcntl(lock, F_OFD_SETLK, &every_byte), 0);
+  cli.environment["MHCJIT_LOG"] = "trace";
+  const auto start = std::chrono::steady_clock::now();
+  const CliResult result = cli.shell(
+      "said() { for i in $(seq 1000); do grep -qs \"$1\" said && return; sleep 0.01; done; }; "
+      "mhcjit warmup --n 1 --d 8 --arch sm_80 --jobs 1 2> said & mhcjit=$!; "
+      "said event=miss; kill -" +
+      GetParam() + " $mhcjit; said once; kill -0 $mhcjit && kill -" + GetParam() + " $mhcjit; wait $mhcjit");
+  ::close(lock);
+  EXPECT_EQ(result.exit_code, 128 + (GetParam() == "INT" ? SIGINT : SIGTERM));
+  const std::string said = read_file(cli.file("said"));
+  EXPECT_NE(said.find("mhcjit: interrupted: finishing the compiles that are under way, here or in a process that is "
+                      "waited for; once more ends at once\n"),
+            std::string::npos)
+      << said;
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
+}
+
+INSTANTIATE_TEST_SUITE_P(CliWarmup, CliWarmupSignal, testing::Values("INT", "TERM"),
+                         [](const auto& info) { return info.param; });
 
 TEST(CliWarmup, ARecordThatWasCutIsNamedAndTheRestIsCompiled) {
   const Cli cli;
