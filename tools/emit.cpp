@@ -1,5 +1,6 @@
 #include "codegen/emit.h"
 
+#include "bench/spec.h"
 #include "codegen/heuristic.h"
 #include "tools/command.h"
 #include "tools/options.h"
@@ -18,10 +19,21 @@ cl::opt<std::string> dtype("dtype", cl::desc("dtype of x: bf16 (default), fp16 o
 cl::opt<std::string> arch("arch", cl::desc("architecture, such as sm_80 or sm_90a"), cl::value_desc("ARCH"),
                           cl::sub(emit));
 cl::opt<std::string> kernel_template(
-    "template", cl::desc("portable, two_pass, one_pass or few_tokens; default: what the library chooses"),
+    "template",
+    cl::desc("portable, two_pass, one_pass or few_tokens; default: $MHCJIT_TEMPLATE, else the library's choice"),
     cl::value_desc("TEMPLATE"), cl::sub(emit));
 cl::opt<bool> gamma("gamma", cl::desc("the problem has gamma"), cl::sub(emit));
 cl::opt<bool> batch_invariant("batch-invariant", cl::desc("row t has the same bits whatever T is"), cl::sub(emit));
+
+// One that is asked for here must fit; the one of the environment serves the problems that it fits, as in an engine.
+llvm::Expected<codegen::KernelSpec> spec_of(const codegen::Problem& problem) {
+  if (!kernel_template.empty()) {
+    llvm::Expected<codegen::KernelTemplate> wanted = codegen::parse_kernel_template(kernel_template);
+    if (!wanted) return wanted.takeError();
+    return codegen::choose_spec(problem, *wanted);
+  }
+  return bench::spec_of(problem);
+}
 
 llvm::Expected<Report> run() {
   llvm::Expected<std::string> name = required("--op", op);
@@ -33,13 +45,7 @@ llvm::Expected<Report> run() {
   if (problems->size() != 1)
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--n, --d, --dtype and --arch name {} problems, allowed: 1",
                       problems->size());
-  std::optional<codegen::KernelTemplate> wanted;
-  if (!kernel_template.empty()) {
-    llvm::Expected<codegen::KernelTemplate> parsed = codegen::parse_kernel_template(kernel_template);
-    if (!parsed) return parsed.takeError();
-    wanted = *parsed;
-  }
-  llvm::Expected<codegen::KernelSpec> spec = codegen::choose_spec(problems->front(), wanted);
+  llvm::Expected<codegen::KernelSpec> spec = spec_of(problems->front());
   if (!spec) return spec.takeError();
   return Report{exit_ok, {}, fmt::format("{}", fmt::join(codegen::emit_units(*spec), "\n"))};
 }

@@ -100,8 +100,8 @@ typedef enum mhcjit_status {
   /* A file that the caller named is not what it should be. The text says which field, what it holds and what it
    * should hold. */
   MHCJIT_ERROR_BAD_FILE = 14,
-  /* This process was forked after its parent had initialised CUDA here. Remedy: create the engine after the
-   * fork, or start the child with exec. */
+  /* This process was forked after its parent had initialised CUDA here, or had started the threads of this engine's
+   * CPU path, neither of which a child has. Remedy: create the engine after the fork, or start the child with exec. */
   MHCJIT_ERROR_FORKED = 15,
   /* The kernel is in no cache folder, and no_compile or $MHCJIT_NO_COMPILE forbids compiling it. Remedy: run the
    * `mhcjit warmup` command that the text has. */

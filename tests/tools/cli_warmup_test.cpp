@@ -112,6 +112,28 @@ TEST(CliWarmup, CompilesWhatEmitPrints) {
   }
 }
 
+TEST(CliWarmup, TheTemplateOfTheEnvironmentIsEmittedToo) {
+  Cli cli;
+  const std::string forward = "emit --op pre_forward --n 4 --d 1024 --arch sm_90a";
+  const std::string chosen = cli(forward).out, portable = cli(forward + " --template portable").out,
+                    one_pass = cli(forward + " --template one_pass").out;
+  const std::string backward = cli("emit --op pre_backward --n 4 --d 1024 --arch sm_90a").out;
+  ASSERT_NE(chosen, portable) << "the library chooses the portable template, too";
+  cli.environment["MHCJIT_TEMPLATE"] = "portable";
+  EXPECT_EQ(cli(forward).out, portable);
+  EXPECT_EQ(cli(forward + " --template one_pass").out, one_pass) << "the option stands in place of the variable";
+  ASSERT_EQ(cli("warmup --n 4 --d 1024 --arch sm_90a").exit_code, 0);
+  const std::string entries = all_files_in(cli.cache());
+  for (const std::string& unit : units_in(portable)) EXPECT_NE(entries.find(unit), std::string::npos) << unit;
+
+  cli.environment["MHCJIT_TEMPLATE"] = "one_pass";
+  EXPECT_EQ(cli("emit --op pre_backward --n 4 --d 1024 --arch sm_90a").out, backward) << "it does not fit";
+  cli.environment["MHCJIT_TEMPLATE"] = "fast";
+  const CliResult wrong = cli(forward);
+  EXPECT_EQ(wrong.exit_code, 2);
+  EXPECT_NE(wrong.err.find("kernel_template or MHCJIT_TEMPLATE: "), std::string::npos) << wrong.err;
+}
+
 // A file where the folder should be: no user can write there, not even root.
 TEST(CliWarmup, CacheThatCannotBeWrittenIsAFailure) {
   const Cli cli;
