@@ -71,6 +71,7 @@ class Parser {
 
   llvm::Error wrong(const std::string& reason) const {
     std::vector<std::string> allowed;
+    allowed.reserve(options_.size());
     for (const cl::Option* option : options_) allowed.push_back(spelling(*option));
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}; options of {}: {}", reason, command_.getName().str(),
                       fmt::join(allowed, ", "));

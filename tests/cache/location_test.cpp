@@ -24,6 +24,7 @@ std::string root_with(const Environment& environment) {
 
 std::vector<std::string> texts(const std::vector<PassedOver>& places) {
   std::vector<std::string> texts;
+  texts.reserve(places.size());
   for (const PassedOver& place : places) texts.push_back(to_string(place));
   return texts;
 }

@@ -1,5 +1,6 @@
 // What a user meets first: help whose examples run, the version, and wrong usage answered with exit code 2 and a text
 // that says what is allowed.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "tests/tools/cli.h"
@@ -154,10 +155,11 @@ TEST(CliUsage, NoCommandHasAnOptionThatItsHelpDoesNotName) {
     for (const std::string option : {"--hc_eps", "--host-name", "--hits", "--h", "-hh", "-help", "--help-list",
                                      "--help-hidden", "--help-list-hidden", "--version", "-version", "--print-options",
                                      "--print-all-options", "--color", "--jso", "-json"}) {
-      const CliResult result = cli(command + " " + option);
-      EXPECT_EQ(result.exit_code, 2) << command << " " << option;
-      EXPECT_EQ(result.out, "") << command << " " << option;
-      EXPECT_TRUE(has(result.err, "mhcjit: '" + option + "' is not an option; options of " + command + ": "))
+      const std::string arguments = fmt::format("{} {}", command, option);
+      const CliResult result = cli(arguments);
+      EXPECT_EQ(result.exit_code, 2) << arguments;
+      EXPECT_EQ(result.out, "") << arguments;
+      EXPECT_TRUE(has(result.err, fmt::format("mhcjit: '{}' is not an option; options of {}: ", option, command)))
           << result.err;
     }
 }

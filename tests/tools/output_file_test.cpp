@@ -135,8 +135,8 @@ TEST(OutputFile, ASignalLeavesTheOldFileAndNothingElse) {
   write_file(folder / "file", "old");
   const pid_t child = ::fork();
   if (child == 0) {
-    const llvm::Expected<OutputFile> file = OutputFile::create(folder / "file");
-    std::raise(folder.file_count() == 2 ? SIGTERM : SIGKILL);
+    llvm::Expected<OutputFile> file = OutputFile::create(folder / "file");
+    std::raise(file && folder.file_count() == 2 ? SIGTERM : SIGKILL);
     ::_exit(0);
   }
   int status = 0;
