@@ -78,7 +78,7 @@ llvm::Error RemoteStore::probe(const HttpStoreOptions& server) {
   llvm::Expected<std::string> url = check_remote_url(server.url);
   if (!url) return url.takeError();
   checked.url = *url;
-  llvm::Expected<std::optional<std::string>> file = http_store(std::move(checked))->read(std::string(64, '0'));
+  llvm::Expected<std::optional<Bytes>> file = http_store(std::move(checked))->read(std::string(64, '0'));
   if (!file) return file.takeError();
   if (!*file) return llvm::Error::success();
   return make_error(MHCJIT_ERROR_IO,

@@ -30,7 +30,11 @@
  * D = hidden size.
  *
  * Threads: every function may be called from any number of threads at the same time. The text of
- * mhcjit_last_error() belongs to the calling thread.
+ * mhcjit_last_error() belongs to the calling thread. A thread that calls mhcjit_prepare or mhcjit_compile needs a
+ * stack of 512 KiB, since NVRTC runs on it; 256 KiB are enough for every other function.
+ *
+ * Limits: where no further thread can be made, the calling thread does the work alone. Where memory runs out, the
+ * result is OUT_OF_MEMORY; NVRTC and the driver may still end the process where memory runs out inside them.
  *
  * The library never prints, exits, aborts or throws through this interface. T is never part of what is
  * compiled. The same call gives the same bits every time, for every output.
@@ -147,7 +151,7 @@ typedef struct mhcjit_engine_options {
   mhcjit_log_callback log;    /* NULL: nothing is logged */
   void* log_user;             /* handed to `log` */
   mhcjit_log_level log_level; /* most detailed level handed to `log`; 0: warnings */
-  int32_t cpu_threads;        /* threads of the CPU path; 0: one per core */
+  int32_t cpu_threads;        /* threads of a call on the CPU, at most; 0: one per core */
   const char* read_only_cache_dirs; /* folders that are searched after cache_dir and never written, with : between
                                        them; NULL: the absolute paths in $MHCJIT_CACHE_RO, others are a warning to
                                        the log; "": none. What is found there is copied to cache_dir */
@@ -278,6 +282,9 @@ MHCJIT_API mhcjit_status mhcjit_engine_counters(const mhcjit_engine* engine, mhc
  *     h_post  = post_mult * sigmoid(alpha[1] * u[n:2n] + bias[n:2n])
  *     h_res   = alpha[2] * u[2n:] + bias[2n:]              viewed as [n, n]
  *     h_in    = sum_i h_pre[i] * x[t, i, :]                fp32 accumulation, one rounding to x's dtype
+ *
+ * Sums of squares are fp32: where that of a row overflows (rms of X above about 1.8e19 / sqrt(n*D)), its inv_rms is 0.
+ * A row of zeros with norm_eps = 0 has an inv_rms of infinity, and its coefficients and h_in are NaN.
  *
  * Rows are independent: whatever stands in one token's inputs, NaN and infinities included, changes no bit of another
  * token's outputs. The same holds of dx in backward; sums over tokens follow IEEE.

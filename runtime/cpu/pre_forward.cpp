@@ -40,7 +40,8 @@ void project(const codegen::Problem& problem, const mhcjit_pre_forward_args& arg
 void mix(const codegen::Problem& problem, const mhcjit_pre_forward_args& args, std::int64_t t, const double* sums,
          double square_sum, float* h_pre) {
   const int n = problem.n;
-  const double mean_square = square_sum / static_cast<double>(problem.columns());
+  // As an fp32 sum, which overflows where that of the kernels does.
+  const double mean_square = double{static_cast<float>(square_sum)} / static_cast<double>(problem.columns());
   const auto inv_rms = static_cast<float>(1.0 / std::sqrt(mean_square + args.norm_eps));
   const auto logit = [&](int group, int j) {
     return args.alpha[group] * (static_cast<float>(sums[j]) * inv_rms) + args.bias[j];

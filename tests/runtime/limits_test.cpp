@@ -190,6 +190,7 @@ TEST_F(LimitsTest, AFolderThatCannotBeListedIsSaidToBeSo) {
   expect_failure(status, MHCJIT_ERROR_NO_NVRTC, {"lies in a folder that cannot be read: Too many open files"});
 }
 
+// From here on this process itself uses CUDA, which its children then could not.
 TEST_F(LimitsTest, OneThreadCompilesWhereThereIsNoOther) {
   allow_threads(0);
   EXPECT_EQ(prepare_all(MHCJIT_DEVICE_GPU), MHCJIT_SUCCESS) << mhcjit_last_error();
