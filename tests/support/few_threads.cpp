@@ -43,6 +43,7 @@ int refused_threads() { return refused; }
 }  // namespace mhcjit::test
 
 // In the place of the system's, for every library of the process.
+// NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): those of glibc are reserved.
 extern "C" __attribute__((visibility("default"))) int pthread_create(pthread_t* thread,
                                                                      const pthread_attr_t* attributes,
                                                                      void* (*work)(void*), void* argument) noexcept {
