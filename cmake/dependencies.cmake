@@ -17,12 +17,15 @@ target_include_directories(mhcjit_llvm SYSTEM INTERFACE ${LLVM_INCLUDE_DIR})
 target_link_libraries(mhcjit_llvm INTERFACE ${LLVM_SUPPORT_LIBRARY} ${LLVM_DEMANGLE_LIBRARY} ZLIB::ZLIB ${ZSTD_LIBRARY}
                                             Threads::Threads ${CMAKE_DL_LIBS})
 
+# The NVRTC of scripts/install-deps: its lib and include.
+set(MHCJIT_NVRTC_13 ${PROJECT_SOURCE_DIR}/.deps/nvrtc13/nvidia/cu13)
+
 # CUDA's types only (cuda.h, nvrtc.h): neither the driver nor NVRTC is linked.
 find_path(CUDA_DRIVER_INCLUDE_DIR cuda.h
   HINTS ${PROJECT_SOURCE_DIR}/.deps/cuda-headers/nvidia/cu13/include ENV CUDA_PATH ENV CUDA_HOME
   PATHS /usr/local/cuda PATH_SUFFIXES include REQUIRED)
 find_path(NVRTC_INCLUDE_DIR nvrtc.h
-  HINTS ${PROJECT_SOURCE_DIR}/.deps/nvrtc13/nvidia/cu13/include ENV CUDA_PATH ENV CUDA_HOME
+  HINTS ${MHCJIT_NVRTC_13}/include ENV CUDA_PATH ENV CUDA_HOME
   PATHS /usr/local/cuda PATH_SUFFIXES include REQUIRED)
 add_library(mhcjit_cuda_headers INTERFACE)
 target_include_directories(mhcjit_cuda_headers SYSTEM INTERFACE ${CUDA_DRIVER_INCLUDE_DIR} ${NVRTC_INCLUDE_DIR})

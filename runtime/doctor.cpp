@@ -67,6 +67,7 @@ Findings::Nvrtc look_at_nvrtc(const std::string& path) {
   auto location = locate_nvrtc(path, get_environment);
   if (!location) {
     found.problem = text_of(location.takeError());
+    if (!names_nvrtc(path, get_environment)) found.searched = searched_folders(get_environment);
     return found;
   }
   found.path = location->library;

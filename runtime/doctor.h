@@ -24,7 +24,8 @@ struct Findings {
     std::string builtins_path;
     std::string found_by;
     std::string version;
-    std::string identity;  // as in cache keys: version and build-ids
+    std::string identity;               // as in cache keys: version and build-ids
+    std::vector<std::string> searched;  // the folders, when it was searched for and in none of them
     std::string problem;
   };
   struct Device {

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <new>
 #include <optional>
+#include <set>
 #include <string_view>
 
 #include <llvm/Support/FileSystem.h>
@@ -136,6 +137,15 @@ fs::path prefix_of_python(GetEnvironment get_environment) {
   return {};
 }
 
+// Who may write beside a program may replace it as well, except where anybody may add files and only owners remove
+// them.
+void add_folder_of_program(std::vector<Place>& places) {
+  std::error_code error;
+  const fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path();
+  const auto everybodys = fs::status(folder, error).permissions() & fs::perms::others_write;
+  if (!error && everybodys == fs::perms::none) places.push_back({"beside the program", folder});
+}
+
 // The folders that the loader searches: those of LD_LIBRARY_PATH and its built-in ones, as it took them when the
 // process started, and those configured for its cache.
 void add_loader_folders(std::vector<Place>& places) {
@@ -155,12 +165,14 @@ void add_loader_folders(std::vector<Place>& places) {
   }
 }
 
+// Each folder once, where it comes first.
 std::vector<Place> standard_places(GetEnvironment get_environment) {
   std::vector<Place> places;
   const auto value = [&](const char* name) -> fs::path {
     std::string text = variable(get_environment, name);
     return text.starts_with('/') ? text : "";
   };
+  add_folder_of_program(places);
   add_wheels(places, value("VIRTUAL_ENV"));
   add_wheels(places, value("CONDA_PREFIX"));
   add_wheels(places, prefix_of_python(get_environment));
@@ -173,6 +185,8 @@ std::vector<Place> standard_places(GetEnvironment get_environment) {
       for (const char* folder : {"lib64", "lib"}) places.push_back({name, root / folder});
   add_loader_folders(places);
   places.push_back({"/usr/local/cuda", "/usr/local/cuda/lib64"});
+  std::set<fs::path> seen;
+  std::erase_if(places, [&](const Place& place) { return !seen.insert(place.folder).second; });
   return places;
 }
 
@@ -205,14 +219,21 @@ llvm::Expected<NvrtcLocation> locate_nvrtc(const std::string& option, GetEnviron
   const std::vector<Place> places = standard_places(get_environment);
   for (const Place& place : places)
     if (auto found = location_in_folder(place)) return *found;
-
-  std::string searched;
-  for (const Place& place : places) searched += fmt::format("\n  {} ({})", place.folder.native(), place.name);
   return make_error(MHCJIT_ERROR_NO_NVRTC,
-                    "NVRTC (libnvrtc.so.13 or libnvrtc.so.12, with its libnvrtc-builtins.so beside it) was not found; "
-                    "install it with `pip install nvidia-cuda-nvrtc`, install a CUDA toolkit, set MHCJIT_NVRTC to its "
-                    "file, or use a cache that already holds the kernel; searched the libraries of this process and:{}",
-                    searched);
+                    "NVRTC was not found; install it with `pip install nvidia-cuda-nvrtc`,\n"
+                    "or install a CUDA toolkit of version 12 or 13,\n"
+                    "or set MHCJIT_NVRTC to its file, libnvrtc.so.13 or libnvrtc.so.12 with its libnvrtc-builtins.so "
+                    "beside it,\n"
+                    "or use a cache that already holds the kernel;\n"
+                    "searched the libraries of this process and {} folders, which `mhcjit doctor` lists",
+                    places.size());
+}
+
+std::vector<std::string> searched_folders(GetEnvironment get_environment) {
+  std::vector<std::string> folders;
+  for (const Place& place : standard_places(get_environment))
+    folders.push_back(fmt::format("{} ({})", place.folder.native(), place.name));
+  return folders;
 }
 
 }  // namespace mhcjit::runtime

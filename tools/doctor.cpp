@@ -10,18 +10,24 @@ namespace cl = llvm::cl;
 cl::SubCommand doctor("doctor", "say what was found on this machine, and what to do about what is missing");
 cl::opt<bool> json("json", cl::desc("print one JSON object on stdout"), cl::sub(doctor));
 
-// Lines of "  label   value"; what was not found has none.
+// Lines of "  label   value", further lines of a value below its first; what was not found has none.
 class Section {
  public:
   Section(const std::string& title, const std::string& problem) : text_(title + "\n"), problem_(problem) {}
 
   Section& line(const char* label, const std::string& value) {
-    if (!value.empty()) text_ += fmt::format("  {:<12}{}\n", label, value);
+    llvm::StringRef rest = value;
+    for (; !rest.empty(); label = "") {
+      const auto [first, others] = rest.split('\n');
+      text_ += fmt::format("  {:<12}{}\n", label, first.str());
+      rest = others;
+    }
     return *this;
   }
 
-  std::string str() const {
-    return text_ + (problem_.empty() ? "  ok\n" : fmt::format("  {:<12}{}\n", "problem", problem_));
+  std::string str() {
+    if (problem_.empty()) return text_ + "  ok\n";
+    return line("problem", problem_).text_;
   }
 
  private:
@@ -53,6 +59,7 @@ std::string to_text(const runtime::Findings& found) {
               .line("found by", found.nvrtc.found_by)
               .line("version", found.nvrtc.version)
               .line("identity", found.nvrtc.identity)
+              .line("searched", fmt::format("{}", fmt::join(found.nvrtc.searched, "\n")))
               .str();
   text += Section("cache", found.cache.problem)
               .line("folder", found.cache.root.empty() ? "none, kernels are kept in memory only" : found.cache.root)
@@ -107,6 +114,7 @@ llvm::json::Object to_json(const runtime::Findings& found) {
                                                          {"found_by", text_or_null(found.nvrtc.found_by)},
                                                          {"version", text_or_null(found.nvrtc.version)},
                                                          {"identity", text_or_null(found.nvrtc.identity)},
+                                                         {"searched", llvm::json::Array(found.nvrtc.searched)},
                                                          {"problem", text_or_null(found.nvrtc.problem)}}},
                             {"cache", to_json(found.cache)},
                             {"read_only_caches", std::move(read_only_caches)},

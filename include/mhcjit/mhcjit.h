@@ -78,8 +78,8 @@ typedef enum mhcjit_status {
   /* The CUDA driver (libcuda.so.1) is absent, too old, or reports no device; or no context is current on this
    * thread. Remedy: install a driver, make a context current, or use MHCJIT_DEVICE_CPU. */
   MHCJIT_ERROR_NO_DEVICE = 6,
-  /* NVRTC is needed and was not found. Remedy: the text lists the places searched; install the
-   * nvidia-cuda-nvrtc wheel or a CUDA toolkit, set MHCJIT_NVRTC, or ship a warm cache. */
+  /* NVRTC is needed and was not found. Remedy: install the nvidia-cuda-nvrtc wheel or a CUDA toolkit, set
+   * MHCJIT_NVRTC, or ship a warm cache; `mhcjit doctor` lists the folders searched. */
   MHCJIT_ERROR_NO_NVRTC = 7,
   /* NVRTC refused the generated source. The text carries its log, the options and where the source was kept.
    * Remedy: an architecture that this NVRTC does not know needs a newer NVRTC; anything else is a fault of
@@ -143,9 +143,9 @@ typedef struct mhcjit_engine_options {
   const char* cache_dir;      /* NULL: $MHCJIT_CACHE_DIR, else $XDG_CACHE_HOME/mhcjit, else $HOME/.cache/mhcjit, where
                                  one that is not an absolute path is not used, which is a warning to the log;
                                  "" keeps compiled kernels in memory only */
-  const char* nvrtc_path;     /* libnvrtc.so file; NULL: $MHCJIT_NVRTC, else already loaded in the process, else the
-                                 nvidia-cuda-nvrtc wheel, else $CUDA_PATH, $CUDA_HOME, the loader's path,
-                                 /usr/local/cuda */
+  const char* nvrtc_path;     /* libnvrtc.so file; NULL: $MHCJIT_NVRTC, else already loaded in the process, else
+                                 beside the program, else the nvidia-cuda-nvrtc wheel, else $CUDA_PATH,
+                                 $CUDA_HOME, the loader's path, /usr/local/cuda */
   const char* driver_path;    /* libcuda.so file; NULL: libcuda.so.1 from the loader's path */
   const char* template_dir;   /* development: read kernel templates from here, not from the library; NULL: embedded */
   mhcjit_log_callback log;    /* NULL: nothing is logged */

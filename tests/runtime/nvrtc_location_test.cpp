@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 
@@ -11,6 +12,8 @@
 
 #include "runtime/builder.h"
 #include "runtime/compiler.h"
+#include "runtime/doctor.h"
+#include "runtime/settings.h"
 #include "support/error.h"
 #include "tests/tools/temporary_folder.h"
 
@@ -70,11 +73,13 @@ class NvrtcLocationTest : public ::testing::Test {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
 
+  const char* variable(const char* name) const {
+    const auto found = environment.find(name);
+    return found == environment.end() ? nullptr : found->second.c_str();
+  }
+
   llvm::Expected<NvrtcLocation> locate(const std::string& option = "") {
-    return locate_nvrtc(option, [this](const char* name) -> const char* {
-      const auto found = environment.find(name);
-      return found == environment.end() ? nullptr : found->second.c_str();
-    });
+    return locate_nvrtc(option, [this](const char* name) { return variable(name); });
   }
 
   void expect_found(const std::string& library, const std::string& found_by, const std::string& option = "") {
@@ -161,18 +166,46 @@ TEST_F(NvrtcLocationTest, LinksAreResolved) {
   expect_found(folder / "real/libnvrtc.so.13", "nvrtc_path", folder / "links/mine.so");
 }
 
-TEST_F(NvrtcLocationTest, NothingFoundListsWhereItLooked) {
+TEST_F(NvrtcLocationTest, NothingFoundSaysWhatToDoAndHowManyFoldersItLookedAt) {
   environment["CUDA_HOME"] = folder / "home";
-  environment["VIRTUAL_ENV"] = folder / "venv";
+  environment["VIRTUAL_ENV"] = environment["CONDA_PREFIX"] = folder / "venv";
   fs::create_directories(folder / "venv/lib/python3.11");
   if (auto elsewhere = locate()) {
     GTEST_SKIP() << "this machine has an NVRTC of its own: " << elsewhere->library;
   } else {
     consumeError(elsewhere.takeError());
   }
-  expect_refused({folder / "home/lib64 (CUDA_HOME)", "pip install nvidia-cuda-nvrtc", "MHCJIT_NVRTC",
-                  folder / "venv/lib/python3.11/site-packages/nvidia/cu13/lib (nvidia-cuda-nvrtc wheel)",
-                  "/usr/local/cuda/lib64 (/usr/local/cuda)"});
+  const std::vector<std::string> folders = searched_folders([this](const char* name) { return variable(name); });
+  for (const std::string& one : {folder / "home/lib64 (CUDA_HOME)", folder / "home/lib (CUDA_HOME)",
+                                 folder / "venv/lib/python3.11/site-packages/nvidia/cu13/lib (nvidia-cuda-nvrtc wheel)",
+                                 std::string("/usr/local/cuda/lib64 (/usr/local/cuda)")})
+    EXPECT_EQ(std::count(folders.begin(), folders.end(), one), 1) << one;
+  auto location = locate();
+  ASSERT_FALSE(static_cast<bool>(location));
+  const Failure failure = take_failure(location.takeError());
+  EXPECT_EQ(failure.status, MHCJIT_ERROR_NO_NVRTC);
+  EXPECT_EQ(failure.text.rfind("NVRTC was not found; install it with `pip install nvidia-cuda-nvrtc`", 0), 0u);
+  EXPECT_EQ(std::count(failure.text.begin(), failure.text.end(), '\n'), 4) << failure.text;
+  EXPECT_NE(failure.text.find(fmt::format("{} folders, which `mhcjit doctor` lists", folders.size())),
+            std::string::npos)
+      << failure.text;
+}
+
+TEST_F(NvrtcLocationTest, DoctorListsTheFoldersWhereItWasSearchedForInVain) {
+  ASSERT_EQ(unsetenv("MHCJIT_NVRTC"), 0);
+  const mhcjit_engine_options options = {};
+  auto findings = find_out(options);
+  ASSERT_TRUE(static_cast<bool>(findings));
+  if (findings->nvrtc.problem.empty()) GTEST_SKIP() << "this machine has an NVRTC of its own: " << findings->nvrtc.path;
+  EXPECT_EQ(findings->nvrtc.searched, searched_folders(get_environment));
+  EXPECT_FALSE(findings->nvrtc.searched.empty());
+
+  ASSERT_EQ(setenv("MHCJIT_NVRTC", "/nonexistent", 1), 0);
+  findings = find_out(options);
+  ASSERT_EQ(unsetenv("MHCJIT_NVRTC"), 0);
+  ASSERT_TRUE(static_cast<bool>(findings));
+  EXPECT_NE(findings->nvrtc.problem, "");
+  EXPECT_TRUE(findings->nvrtc.searched.empty()) << "one that is named is not searched for";
 }
 
 TEST_F(NvrtcLocationTest, TheIdentityNamesBothFilesAndLoadsNeither) {
