@@ -1,4 +1,4 @@
-# What the library is built from. scripts/install-deps installs all of it on Debian 12.
+# What the library is built from. scripts/install-deps installs all of it on Debian 12, some of it into .deps.
 #
 # LLVM: only the support library and its demangler, linked statically. Debian's LLVMConfig.cmake imports every LLVM
 # tool and library, and asks for development packages of each, so the two archives are named directly.
@@ -8,9 +8,10 @@ find_package(ZLIB REQUIRED)
 find_package(fmt 9...<10 REQUIRED)
 get_target_property(FMT_INCLUDE_DIR fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
 
-find_path(LLVM_INCLUDE_DIR llvm/Support/Error.h PATHS /usr/lib/llvm-19/include NO_DEFAULT_PATH REQUIRED)
-find_library(LLVM_SUPPORT_LIBRARY libLLVMSupport.a PATHS /usr/lib/llvm-19/lib NO_DEFAULT_PATH REQUIRED)
-find_library(LLVM_DEMANGLE_LIBRARY libLLVMDemangle.a PATHS /usr/lib/llvm-19/lib NO_DEFAULT_PATH REQUIRED)
+set(llvm /usr/lib/llvm-19 ${PROJECT_SOURCE_DIR}/.deps/llvm/usr/lib/llvm-19)
+find_path(LLVM_INCLUDE_DIR llvm/Support/Error.h PATHS ${llvm} PATH_SUFFIXES include NO_DEFAULT_PATH REQUIRED)
+find_library(LLVM_SUPPORT_LIBRARY libLLVMSupport.a PATHS ${llvm} PATH_SUFFIXES lib NO_DEFAULT_PATH REQUIRED)
+find_library(LLVM_DEMANGLE_LIBRARY libLLVMDemangle.a PATHS ${llvm} PATH_SUFFIXES lib NO_DEFAULT_PATH REQUIRED)
 find_library(ZSTD_LIBRARY zstd REQUIRED)
 add_library(mhcjit_llvm INTERFACE)
 target_include_directories(mhcjit_llvm SYSTEM INTERFACE ${LLVM_INCLUDE_DIR})

@@ -26,7 +26,8 @@ std::string spelt(const Value& value) {
   if (const auto text = value.getAsString()) return quoted(*text);
   std::string text;
   llvm::raw_string_ostream(text) << value;
-  return text.size() > 80 ? text.substr(0, 80) + "..." : text;
+  if (text.size() > 80) text.replace(80, std::string::npos, "...");
+  return text;
 }
 
 // What one field allows: the value in JSON, or nothing, and the words for it.

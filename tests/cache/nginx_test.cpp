@@ -114,7 +114,8 @@ class Nginx {
 class WebDav : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (!std::filesystem::exists(MHCJIT_NGINX)) GTEST_SKIP() << "NOT RUN: there is no nginx, run scripts/install-deps";
+    if (!std::filesystem::exists(MHCJIT_NGINX))
+      GTEST_SKIP() << "NOT RUN: there is no nginx, run scripts/install-deps --tests";
   }
 
   TierOptions tiers(const std::string& url, const std::string& hmac_key = "", const std::string& ca_file = "") {

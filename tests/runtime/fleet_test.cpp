@@ -25,7 +25,8 @@ class FleetTest : public FakeGpuTest {
  protected:
   void SetUp() override {
     FakeGpuTest::SetUp();
-    if (::access(TEST_NVRTC_13, R_OK) != 0) GTEST_SKIP() << "scripts/install-deps has not installed " << TEST_NVRTC_13;
+    if (::access(TEST_NVRTC_13, R_OK) != 0)
+      GTEST_SKIP() << "scripts/install-deps --tests has not installed " << TEST_NVRTC_13;
     nvrtc_path = TEST_NVRTC_13;
     void* const memory = ::mmap(nullptr, sizeof(Fleet), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     ASSERT_NE(memory, MAP_FAILED);

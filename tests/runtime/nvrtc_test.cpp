@@ -28,7 +28,7 @@ class NvrtcTest : public ::testing::TestWithParam<Version> {
  protected:
   void SetUp() override {
     if (access(GetParam().path, R_OK) != 0)
-      GTEST_SKIP() << "scripts/install-deps has not installed " << GetParam().path;
+      GTEST_SKIP() << "scripts/install-deps --tests has not installed " << GetParam().path;
   }
 
   CompileRequest request(std::string source, std::string_view architecture = "sm_90a") {
