@@ -2,11 +2,12 @@
 // in local memory, and registers and shared memory stay within what the launch plan counts on.
 #include <algorithm>
 #include <regex>
+#include <span>
 
 #include <gtest/gtest.h>
 
 #include "codegen/heuristic.h"
-#include "runtime/compiler_identity.h"
+#include "runtime/compiler.h"
 #include "runtime/kernel_units.h"
 #include "runtime/nvrtc.h"
 #include "runtime/ptxas_log.h"
@@ -17,6 +18,7 @@ namespace mhcjit::runtime {
 namespace {
 
 using codegen::DType;
+using codegen::KernelTemplate;
 using codegen::Op;
 using codegen::Problem;
 
@@ -33,20 +35,29 @@ T value_of(llvm::Expected<T> expected) {
   return T();
 }
 
-Compiled compile(const char* nvrtc_path, const Problem& problem,
-                 codegen::KernelTemplate kernel_template = codegen::KernelTemplate::portable) {
-  Compiled compiled;
-  compiled.spec = value_of(codegen::choose_spec(problem, kernel_template));
-  const NvrtcLocation location = value_of(locate_nvrtc(nvrtc_path, [](const char*) -> const char* { return nullptr; }));
-  const Nvrtc* nvrtc = value_of(Nvrtc::load(location));
+// All kernels of all problems at the same time.
+std::vector<Compiled> compile(const char* nvrtc_path, const std::vector<Problem>& problems,
+                              KernelTemplate kernel_template) {
+  Compiler compiler(nvrtc_path, {});
+  const auto identities = value_of(compiler.identities());
   const auto templates = value_of(load_templates(""));
-  if (nvrtc == nullptr || templates == nullptr) return compiled;
-  for (const CompileRequest& request : compile_requests(compiled.spec, *templates, value_of(identify(location)))) {
-    const CompileOutput output = value_of(nvrtc->compile(request));
-    EXPECT_FALSE(output.cubin.empty());
-    compiled.log += output.log + '\n';
+  if (identities.empty() || templates == nullptr) return {};
+  std::vector<Compiled> compiled;
+  std::vector<CompileRequest> requests;
+  std::vector<std::size_t> owners;  // of each request, in `compiled`
+  for (const Problem& problem : problems) {
+    compiled.push_back({value_of(codegen::choose_spec(problem, kernel_template)), "", {}});
+    for (CompileRequest& request : compile_requests(compiled.back().spec, *templates, identities.front())) {
+      requests.push_back(std::move(request));
+      owners.push_back(compiled.size() - 1);
+    }
   }
-  compiled.kernels = parse_ptxas_log(compiled.log);
+  const std::vector<CompileOutput> outputs = value_of(compiler.compile(requests));
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    EXPECT_FALSE(outputs[i].cubin.empty());
+    compiled[owners[i]].log += outputs[i].log + '\n';
+  }
+  for (Compiled& one : compiled) one.kernels = parse_ptxas_log(one.log);
   return compiled;
 }
 
@@ -80,102 +91,116 @@ struct Shape {
   bool has_gamma;
 };
 
-std::vector<Problem> every_kind_of_problem() {
-  const Shape shapes[] = {
-      {4, 4096, DType::bf16, true},  {4, 127, DType::fp16, true},   {16, 7168, DType::bf16, true},
-      {8, 2048, DType::fp32, false}, {1, 8, DType::bf16, true},     {3, 5129, DType::fp32, true},
-      {2, 1922, DType::bf16, false}, {6, 2560, DType::fp16, false},
-  };
-  std::vector<Problem> problems;
-  for (const Shape& shape : shapes)
-    for (const Op op : {Op::pre_forward, Op::pre_backward})
-      problems.push_back({op, shape.n, shape.d, shape.dtype, shape.has_gamma, false, {}});
-  return problems;
-}
+constexpr Op forward[] = {Op::pre_forward};
+constexpr Op both[] = {Op::pre_forward, Op::pre_backward};
 
 class Resources : public testing::TestWithParam<const char*> {
  protected:
-  codegen::Architecture architecture() const { return value_of(codegen::parse_architecture(GetParam())); }
+  // Each operator of each shape, for the architecture that is the parameter.
+  static void expect_fits(KernelTemplate kernel_template, const char* nvrtc, std::span<const Op> ops,
+                          std::initializer_list<Shape> shapes) {
+    const codegen::Architecture architecture = value_of(codegen::parse_architecture(GetParam()));
+    std::vector<Problem> problems;
+    for (const Shape& shape : shapes)
+      for (const Op op : ops)
+        problems.push_back({op, shape.n, shape.d, shape.dtype, shape.has_gamma, false, architecture});
+    const std::vector<Compiled> compiled = compile(nvrtc, problems, kernel_template);
+    EXPECT_EQ(compiled.size(), problems.size());
+    for (const Compiled& one : compiled) expect_within_budget(one);
+  }
 };
 
 TEST_P(Resources, EveryKindOfKernelFits) {
-  for (Problem problem : every_kind_of_problem()) {
-    problem.architecture = architecture();
-    expect_within_budget(compile(NVRTC_13, problem));
-  }
+  expect_fits(KernelTemplate::portable, NVRTC_13, both,
+              {{4, 4096, DType::bf16, true},
+               {4, 127, DType::fp16, true},
+               {16, 7168, DType::bf16, true},
+               {8, 2048, DType::fp32, false},
+               {1, 8, DType::bf16, true},
+               {3, 5129, DType::fp32, true},
+               {2, 1922, DType::bf16, false},
+               {6, 2560, DType::fp16, false}});
 }
 
 TEST_P(Resources, TheUsualShapeFitsWithTheOlderCompiler) {
-  for (const Op op : {Op::pre_forward, Op::pre_backward})
-    expect_within_budget(compile(NVRTC_12, {op, 4, 4096, DType::bf16, true, false, architecture()}));
+  expect_fits(KernelTemplate::portable, NVRTC_12, both, {{4, 4096, DType::bf16, true}});
 }
+
+// On devices with clusters.
+class OnePassResources : public Resources {};
 
 // The shapes of models, other n, every dtype, with and without gamma: of all that nothing is kept in local
 // memory.
-class OnePassResources : public testing::TestWithParam<const char*> {
- protected:
-  static void expect_fits(codegen::KernelTemplate kernel_template, const char* nvrtc, Problem problem) {
-    problem.architecture = value_of(codegen::parse_architecture(GetParam()));
-    expect_within_budget(compile(nvrtc, problem, kernel_template));
-  }
-};
-
 TEST_P(OnePassResources, EveryKindOfKernelFits) {
-  for (const Shape& shape :
-       {Shape{4, 4096, DType::bf16, true},  Shape{4, 4096, DType::fp16, false}, Shape{4, 7168, DType::bf16, true},
-        Shape{4, 7168, DType::fp16, true},  Shape{4, 5120, DType::bf16, false}, Shape{4, 2560, DType::fp16, true},
-        Shape{4, 1920, DType::bf16, true},  Shape{4, 1280, DType::bf16, false}, Shape{2, 4096, DType::bf16, true},
-        Shape{6, 2560, DType::bf16, true},  Shape{6, 2560, DType::fp16, true},  Shape{6, 2048, DType::fp16, false},
-        Shape{8, 1024, DType::bf16, true},  Shape{3, 1000, DType::fp16, false}, Shape{1, 512, DType::bf16, true},
-        Shape{4, 4096, DType::fp32, true},  Shape{4, 2560, DType::fp32, false}, Shape{4, 1280, DType::fp32, true},
-        Shape{6, 1280, DType::fp32, false}, Shape{8, 1000, DType::fp32, true},  Shape{4, 7168, DType::fp32, false},
-        Shape{4, 8192, DType::bf16, false}, Shape{5, 2048, DType::bf16, true},  Shape{6, 1920, DType::bf16, false}})
-    expect_fits(codegen::KernelTemplate::one_pass, NVRTC_13,
-                {Op::pre_forward, shape.n, shape.d, shape.dtype, shape.has_gamma, false, {}});
+  expect_fits(KernelTemplate::one_pass, NVRTC_13, forward,
+              {{4, 4096, DType::bf16, true},  {4, 4096, DType::fp16, false}, {4, 7168, DType::bf16, true},
+               {4, 7168, DType::fp16, true},  {4, 5120, DType::bf16, false}, {4, 2560, DType::fp16, true},
+               {4, 1920, DType::bf16, true},  {4, 1280, DType::bf16, false}, {2, 4096, DType::bf16, true},
+               {6, 2560, DType::bf16, true},  {6, 2560, DType::fp16, true},  {6, 2048, DType::fp16, false},
+               {8, 1024, DType::bf16, true},  {3, 1000, DType::fp16, false}, {1, 512, DType::bf16, true},
+               {4, 4096, DType::fp32, true},  {4, 2560, DType::fp32, false}, {4, 1280, DType::fp32, true},
+               {6, 1280, DType::fp32, false}, {8, 1000, DType::fp32, true},  {4, 7168, DType::fp32, false},
+               {4, 8192, DType::bf16, false}, {5, 2048, DType::bf16, true},  {6, 1920, DType::bf16, false}});
 }
 
 TEST_P(OnePassResources, TheUsualShapesFitWithTheOlderCompiler) {
-  for (const Shape& shape : {Shape{4, 4096, DType::bf16, true}, Shape{6, 2560, DType::bf16, true}})
-    expect_fits(codegen::KernelTemplate::one_pass, NVRTC_12,
-                {Op::pre_forward, shape.n, shape.d, shape.dtype, shape.has_gamma, false, {}});
+  expect_fits(KernelTemplate::one_pass, NVRTC_12, forward,
+              {{4, 4096, DType::bf16, true}, {6, 2560, DType::bf16, true}});
 }
 
 // pre_forward with one block of rows and several, one block a multiprocessor and two, each dtype, each width of a load.
 TEST_P(Resources, EveryKindOfForwardKernelFits) {
-  for (const Shape& shape :
-       {Shape{4, 4096, DType::bf16, false}, Shape{4, 4096, DType::fp16, true}, Shape{4, 4096, DType::fp32, false},
-        Shape{6, 2560, DType::bf16, true}, Shape{6, 2560, DType::fp32, true}, Shape{8, 2048, DType::bf16, true},
-        Shape{8, 2048, DType::fp16, true}, Shape{12, 1000, DType::fp16, true}, Shape{1, 1280, DType::bf16, false},
-        Shape{5, 1923, DType::bf16, true}, Shape{8, 127, DType::fp16, true}})
-    expect_within_budget(
-        compile(NVRTC_13, {Op::pre_forward, shape.n, shape.d, shape.dtype, shape.has_gamma, false, architecture()}));
+  expect_fits(KernelTemplate::portable, NVRTC_13, forward,
+              {{4, 4096, DType::bf16, false},
+               {4, 4096, DType::fp16, true},
+               {4, 4096, DType::fp32, false},
+               {6, 2560, DType::bf16, true},
+               {6, 2560, DType::fp32, true},
+               {8, 2048, DType::bf16, true},
+               {8, 2048, DType::fp16, true},
+               {12, 1000, DType::fp16, true},
+               {1, 1280, DType::bf16, false},
+               {5, 1923, DType::bf16, true},
+               {8, 127, DType::fp16, true}});
 }
 
 TEST_P(Resources, ForwardOfEightStreamsFitsWithTheOlderCompiler) {
-  expect_within_budget(compile(NVRTC_12, {Op::pre_forward, 8, 2048, DType::bf16, true, false, architecture()}));
+  expect_fits(KernelTemplate::portable, NVRTC_12, forward, {{8, 2048, DType::bf16, true}});
 }
 
 // Each kernel that multiplies, launched as clusters, with the shares of registers and of columns that are chosen.
 TEST_P(OnePassResources, EveryKindOfKernelOfTwoPassesFits) {
-  for (const Shape& shape :
-       {Shape{8, 2048, DType::bf16, true}, Shape{8, 2048, DType::fp16, false}, Shape{8, 2048, DType::fp32, true},
-        Shape{10, 1024, DType::bf16, false}, Shape{12, 2048, DType::bf16, true}, Shape{4, 4100, DType::bf16, true},
-        Shape{4, 4100, DType::fp16, true}, Shape{6, 4100, DType::bf16, false}, Shape{4, 127, DType::bf16, true},
-        Shape{7, 4096, DType::bf16, true}, Shape{16, 1024, DType::fp16, false}, Shape{1, 124, DType::bf16, false}})
-    expect_fits(codegen::KernelTemplate::two_pass, NVRTC_13,
-                {Op::pre_forward, shape.n, shape.d, shape.dtype, shape.has_gamma, false, {}});
+  expect_fits(KernelTemplate::two_pass, NVRTC_13, forward,
+              {{8, 2048, DType::bf16, true},
+               {8, 2048, DType::fp16, false},
+               {8, 2048, DType::fp32, true},
+               {10, 1024, DType::bf16, false},
+               {12, 2048, DType::bf16, true},
+               {4, 4100, DType::bf16, true},
+               {4, 4100, DType::fp16, true},
+               {6, 4100, DType::bf16, false},
+               {4, 127, DType::bf16, true},
+               {7, 4096, DType::bf16, true},
+               {16, 1024, DType::fp16, false},
+               {1, 124, DType::bf16, false}});
 }
 
 // One chunk of columns a warp and several, rows that do not fill a block of eight, each dtype, all of phi and a ring.
 TEST_P(OnePassResources, EveryKindOfKernelForFewTokensFits) {
-  for (const Shape& shape :
-       {Shape{4, 4096, DType::bf16, true}, Shape{4, 4096, DType::fp16, true}, Shape{4, 7168, DType::bf16, false},
-        Shape{4, 128, DType::bf16, false}, Shape{2, 4096, DType::fp16, false}, Shape{6, 2560, DType::bf16, false},
-        Shape{8, 2048, DType::bf16, false}, Shape{3, 1004, DType::bf16, true}, Shape{1, 8192, DType::bf16, false},
-        Shape{4, 4096, DType::fp32, true}, Shape{8, 2048, DType::fp32, true}, Shape{6, 2560, DType::bf16, true},
-        Shape{10, 1000, DType::fp16, true}})
-    expect_fits(codegen::KernelTemplate::few_tokens, NVRTC_13,
-                {Op::pre_forward, shape.n, shape.d, shape.dtype, shape.has_gamma, false, {}});
+  expect_fits(KernelTemplate::few_tokens, NVRTC_13, forward,
+              {{4, 4096, DType::bf16, true},
+               {4, 4096, DType::fp16, true},
+               {4, 7168, DType::bf16, false},
+               {4, 128, DType::bf16, false},
+               {2, 4096, DType::fp16, false},
+               {6, 2560, DType::bf16, false},
+               {8, 2048, DType::bf16, false},
+               {3, 1004, DType::bf16, true},
+               {1, 8192, DType::bf16, false},
+               {4, 4096, DType::fp32, true},
+               {8, 2048, DType::fp32, true},
+               {6, 2560, DType::bf16, true},
+               {10, 1000, DType::fp16, true}});
 }
 
 INSTANTIATE_TEST_SUITE_P(Architectures, OnePassResources, testing::Values("sm_90a", "sm_100a"),
@@ -190,7 +215,7 @@ TEST(Compiler, IsDeterministic) {
   const NvrtcLocation location = value_of(locate_nvrtc(NVRTC_13, [](const char*) -> const char* { return nullptr; }));
   const Nvrtc* nvrtc = value_of(Nvrtc::load(location));
   ASSERT_NE(nvrtc, nullptr);
-  const auto spec = value_of(codegen::choose_spec(problem, codegen::KernelTemplate::portable));
+  const auto spec = value_of(codegen::choose_spec(problem, KernelTemplate::portable));
   const auto templates = value_of(load_templates(""));
   for (const CompileRequest& request : compile_requests(spec, *templates, value_of(identify(location)))) {
     const std::string first = value_of(nvrtc->compile(request)).cubin;
