@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "codegen/operators.h"
 #include "oracle/outputs.h"
 
 namespace mhcjit::bench {
@@ -27,13 +28,13 @@ Sample::Sample(const InputSets& sets, double x_std) : sets_(sets), tokens_(sampl
   const oracle::Shape shape = sets.sample_shape(tokens_);
   const oracle::Inputs inputs = sets.sample_inputs(tokens_, x_std);
   forward_ = oracle::pre_forward(shape, inputs);
-  if (sets.problem().op == codegen::Op::pre_backward)
+  if (sets.problem().op->id == MHCJIT_PRE_BACKWARD)
     backward_ = oracle::pre_backward(shape, inputs, forward_, sets.sample_gradients(tokens_));
 }
 
 void Sample::compare_tokens(Errors& errors) const {
   const oracle::Shape shape = sets_.sample_shape(tokens_);
-  if (sets_.problem().op == codegen::Op::pre_forward) {
+  if (sets_.problem().op->id == MHCJIT_PRE_FORWARD) {
     for (const oracle::Reference& output : oracle::outputs_of(shape, forward_))
       compare(errors, output, sets_.forward(0).rows_of(output.name, tokens_));
   } else {
@@ -43,7 +44,7 @@ void Sample::compare_tokens(Errors& errors) const {
 }
 
 void Sample::compare_sums(Errors& errors) const {
-  if (sets_.problem().op == codegen::Op::pre_forward) return;
+  if (sets_.problem().op->id == MHCJIT_PRE_FORWARD) return;
   for (const oracle::Reference& output : oracle::outputs_of(sets_.sample_shape(tokens_), backward_))
     if (output.row_size == 0) compare(errors, output, sets_.backward(0).values_of(output.name));
 }

@@ -4,26 +4,18 @@
 
 #include "bench/floor.h"
 #include "bench/value_or_throw.h"
-#include "codegen/candidates.h"
-#include "codegen/heuristic.h"
+#include "codegen/choose.h"
 
 namespace mhcjit::bench {
 namespace {
 
-// What the library chooses for many tokens: without the kernel that it adds for few.
-codegen::KernelSpec chosen_spec(const codegen::Problem& problem) {
-  codegen::KernelSpec chosen = value_or_throw(codegen::choose_spec(problem));
-  chosen.few_max_tokens = 0;
-  chosen.few_cluster_size = chosen.few_gemm_warps = chosen.few_chunks_per_warp = chosen.few_stages = 0;
-  return chosen;
-}
-
 // The calls of `sets` with the kernels of a candidate.
 class CandidateCalls {
  public:
-  CandidateCalls(const gpu::Gpu& gpu, const InputSets& sets, const CompiledSpec& compiled) : sets_(sets) {
-    LoadedSpec loaded = value_or_throw(load_spec(compiled));
-    operator_.emplace(loaded.driver, loaded.device, compiled.spec, std::move(loaded.kernels));
+  CandidateCalls(const gpu::Gpu& gpu, const InputSets& sets, const CompiledPlan& compiled) : sets_(sets) {
+    LoadedPlan loaded = value_or_throw(load_plan(compiled));
+    operator_.emplace(loaded.driver, loaded.device, compiled.plan->problem(),
+                      std::vector<runtime::LoadedBucket>{std::move(loaded.bucket)});
     workspace_bytes_ = value_or_throw(operator_->workspace_bytes(sets.tokens()));
     workspace_.emplace(gpu, workspace_bytes_, 256);
   }
@@ -32,7 +24,7 @@ class CandidateCalls {
     mhcjit_pre_forward_args args = sets_.forward(set).args;
     args.workspace = workspace_->as();
     args.workspace_bytes = workspace_bytes_;
-    throw_if(operator_->pre_forward(args, stream));
+    throw_if(operator_->run(MHCJIT_PRE_FORWARD, &args, stream));
   }
 
  private:
@@ -42,7 +34,7 @@ class CandidateCalls {
   std::optional<gpu::DeviceBuffer> workspace_;
 };
 
-void measure(const Run& run, const InputSets& sets, const Sample& sample, const CompiledSpec& compiled,
+void measure(const Run& run, const InputSets& sets, const Sample& sample, const CompiledPlan& compiled,
              CandidateResult& result) {
   const CandidateCalls calls(run.gpu, sets, compiled);
   sets.forward(0).poison();
@@ -57,36 +49,32 @@ void measure(const Run& run, const InputSets& sets, const Sample& sample, const 
 
 }  // namespace
 
-bool depends_on_candidates(const codegen::Problem& problem, std::int64_t tokens) {
-  return tokens > value_or_throw(codegen::choose_spec(problem)).few_max_tokens;
-}
-
-std::vector<codegen::KernelSpec> legal_candidates(const codegen::Problem& problem) {
-  std::vector<codegen::KernelSpec> specs;
-  for (const auto kernel_template :
-       {codegen::KernelTemplate::one_pass, codegen::KernelTemplate::two_pass, codegen::KernelTemplate::portable})
-    for (const codegen::Candidate& candidate : codegen::candidates(problem, kernel_template))
-      if (candidate.legal()) specs.push_back(candidate.spec);
-  return specs;
+std::vector<codegen::PlanPtr> legal_candidates(const codegen::Problem& problem) {
+  std::vector<codegen::PlanPtr> plans;
+  for (auto& [family, candidate] : codegen::candidates(problem, codegen::device_of(problem.architecture)))
+    if (candidate.legal()) plans.push_back(std::move(candidate.plan));
+  return plans;
 }
 
 CandidateResults bench_candidates(const Run& run, const codegen::Problem& problem, std::int64_t tokens,
-                                  const std::vector<CompiledSpec>& compiled,
-                                  const std::function<void(const codegen::KernelSpec&)>& announce) {
+                                  const std::vector<CompiledPlan>& compiled,
+                                  const std::function<void(const codegen::Plan&)>& announce) {
   const InputSets sets(run.gpu, run.engine, problem, tokens);
   const Sample sample(sets, InputSets::x_std);
-  const codegen::KernelSpec chosen = chosen_spec(problem);
+  const std::vector<codegen::Bucket> buckets = value_or_throw(codegen::choose(problem));
+  const std::string chosen = codegen::to_string(*codegen::bucket_of(buckets, tokens).plan);
+  const codegen::Device& device = codegen::device_of(problem.architecture);
   CandidateResults results;
   results.floor_us = static_cast<double>(floor_bytes(problem, tokens)) / run.copy_gigabytes_per_second * 1e-3;
-  for (const CompiledSpec& each : compiled) {
+  for (const CompiledPlan& each : compiled) {
     CandidateResult& result = results.candidates.emplace_back();
-    result.spec = each.spec;
+    result.plan = each.plan;
     for (const cache::CompiledKernel& kernel : each.kernels) result.kernels.push_back(kernel.resources);
-    result.estimated_cost = codegen::estimated_cost(each.spec);
-    result.is_chosen = each.spec == chosen;
+    result.estimated_us = each.plan->cost_us(tokens, device);
+    result.is_chosen = codegen::to_string(*each.plan) == chosen;
     result.failure = each.failure;
     if (!each.failure.empty()) continue;
-    announce(each.spec);
+    announce(*each.plan);
     try {
       measure(run, sets, sample, each, result);
     } catch (const std::runtime_error& failure) {

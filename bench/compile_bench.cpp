@@ -3,12 +3,13 @@
 // library finds.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
-#include <llvm/ADT/STLExtras.h>
 
+#include <set>
 #include <string>
 
-#include "codegen/heuristic.h"
-#include "runtime/kernel_units.h"
+#include "codegen/choose.h"
+#include "codegen/operators.h"
+#include "runtime/kernel_unit.h"
 #include "runtime/nvrtc.h"
 #include "runtime/nvrtc_location.h"
 #include "runtime/settings.h"
@@ -17,18 +18,17 @@ namespace {
 
 using namespace mhcjit;
 using codegen::DType;
-using codegen::Op;
 
 // The simplest problem, the usual one, and those whose kernels are largest.
 const codegen::Problem problems[] = {
-    {Op::pre_forward, 1, 64, DType::fp32, false, false, {9, 0, 'a'}},
-    {Op::pre_forward, 4, 4096, DType::bf16, false, false, {9, 0, 'a'}},
-    {Op::pre_forward, 4, 7168, DType::bf16, false, false, {9, 0, 'a'}},
-    {Op::pre_forward, 4, 7168, DType::bf16, false, false, {10, 0, 'a'}},
-    {Op::pre_forward, 6, 2560, DType::bf16, false, false, {9, 0, 'a'}},
-    {Op::pre_forward, 8, 2048, DType::bf16, false, false, {9, 0, 'a'}},
-    {Op::pre_backward, 4, 4096, DType::bf16, false, false, {9, 0, 'a'}},
-    {Op::pre_backward, 16, 4096, DType::bf16, true, false, {9, 0, 'a'}},
+    {&codegen::pre_forward, 1, 64, DType::fp32, false, false, {9, 0, 'a'}},
+    {&codegen::pre_forward, 4, 4096, DType::bf16, false, false, {9, 0, 'a'}},
+    {&codegen::pre_forward, 4, 7168, DType::bf16, false, false, {9, 0, 'a'}},
+    {&codegen::pre_forward, 4, 7168, DType::bf16, false, false, {10, 0, 'a'}},
+    {&codegen::pre_forward, 6, 2560, DType::bf16, false, false, {9, 0, 'a'}},
+    {&codegen::pre_forward, 8, 2048, DType::bf16, false, false, {9, 0, 'a'}},
+    {&codegen::pre_backward, 4, 4096, DType::bf16, false, false, {9, 0, 'a'}},
+    {&codegen::pre_backward, 16, 4096, DType::bf16, true, false, {9, 0, 'a'}},
 };
 
 void compile(benchmark::State& state, const runtime::Nvrtc& nvrtc, const runtime::CompileRequest& request) {
@@ -51,14 +51,17 @@ int main(int argc, char** argv) {
   const auto compiler = llvm::cantFail(runtime::identify(*location));
   const auto templates = llvm::cantFail(runtime::load_templates(""));
   for (const codegen::Problem& problem : problems) {
-    const codegen::KernelSpec spec = llvm::cantFail(codegen::choose_spec(problem));
-    for (auto&& [plan, request] :
-         llvm::zip_equal(codegen::stages(spec), runtime::compile_requests(spec, *templates, compiler)))
-      benchmark::RegisterBenchmark(fmt::format("{}: {}", to_string(problem), plan.name).c_str(),
-                                   [&nvrtc, request](benchmark::State& state) { compile(state, **nvrtc, request); })
-          ->Unit(benchmark::kMillisecond)
-          ->UseRealTime()
-          ->Iterations(1);
+    std::set<std::string> seen;  // buckets share kernels
+    for (const codegen::Bucket& bucket : llvm::cantFail(codegen::choose(problem)))
+      for (const codegen::Kernel& kernel : bucket.plan->kernels()) {
+        const runtime::CompileRequest request = runtime::compile_request(problem, kernel, *templates, compiler);
+        if (!seen.insert(request.source).second) continue;
+        benchmark::RegisterBenchmark(fmt::format("{}: {}", to_string(problem), kernel.name).c_str(),
+                                     [&nvrtc, request](benchmark::State& state) { compile(state, **nvrtc, request); })
+            ->Unit(benchmark::kMillisecond)
+            ->UseRealTime()
+            ->Iterations(1);
+      }
   }
   benchmark::RunSpecifiedBenchmarks();
   return 0;

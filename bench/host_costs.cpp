@@ -2,12 +2,11 @@
 
 #include <deque>
 
-#include "bench/compiled_spec.h"
+#include "bench/choice.h"
+#include "bench/compiled_plan.h"
 #include "bench/gpu/calls.h"
-#include "bench/spec.h"
 #include "bench/statistics.h"
 #include "bench/value_or_throw.h"
-#include "runtime/kernel_arguments.h"
 #include "runtime/launch_config.h"
 #include "runtime/stopwatch.h"
 #include "runtime/tensor_map.h"
@@ -38,34 +37,44 @@ double host_us(const gpu::Gpu& gpu, const Body& body) {
 // The launches of one call, with all that can be made beforehand made.
 class RawLaunches {
  public:
-  RawLaunches(const codegen::KernelSpec& spec, const LoadedSpec& loaded, const mhcjit_pre_forward_args& args)
-      : driver_(loaded.driver), args_(runtime::kernel_arguments(spec, args)) {
-    for (const runtime::LoadedKernel& kernel : loaded.kernels) {
-      if (!kernel.serves(args.T)) continue;
-      if (kernel.takes_tensor_map())
-        map_ = *value_or_throw(runtime::tensor_map_of_x(driver_, spec.problem, kernel.box, args.x, args.T));
-      codegen::Grid grid = codegen::grid_of(spec, kernel.stage, args.T);
-      if (kernel.max_blocks != 0) grid.x = std::min(grid.x, kernel.max_blocks);
+  RawLaunches(const LoadedPlan& loaded, const mhcjit_pre_forward_args& args) : driver_(loaded.driver) {
+    const codegen::Plan& plan = *loaded.bucket.plan;
+    const runtime::ArgumentTable table(plan.problem());
+    table.fill_kernel_arguments(&args, args_);
+    plan.fill_work(args.T, args.workspace, work_);
+    for (std::size_t i = 0; i < plan.kernels().size(); ++i) {
+      const codegen::Kernel& kernel = plan.kernels()[i];
+      std::vector<void*>& parameters = parameters_.emplace_back();
+      parameters.push_back(args_);
+      if (kernel.work_bytes != 0) parameters.push_back(work_);
+      for (const codegen::TensorMap& map : kernel.maps) {
+        throw_if(runtime::fill_tensor_map(driver_, plan.problem(), map, args.x, args.T, maps_.emplace_back()));
+        parameters.push_back(&maps_.back());
+      }
+      codegen::Grid grid = plan.grid(i, args.T, loaded.device.planned);
+      const runtime::LoadedKernel& one = loaded.bucket.kernels[i];
+      if (one.max_blocks != 0) grid.x = std::min(grid.x, one.max_blocks);
       configs_.emplace_back(kernel, grid, nullptr, kernel.overlaps_previous);
-      kernels_.push_back(kernel.kernel);
+      kernels_.push_back(one.handle);
     }
   }
 
   int kernels() const { return static_cast<int>(kernels_.size()); }
 
   void run() {
-    void* parameters[] = {&args_, &map_};
     for (std::size_t i = 0; i < kernels_.size(); ++i)
-      throw_if(driver_.check(
-          driver_.cuLaunchKernelEx(configs_[i].get(), reinterpret_cast<CUfunction>(kernels_[i]), parameters, nullptr),
-          MHCJIT_ERROR_LAUNCH_FAILED, "launching kernel {} bare", i));
+      throw_if(driver_.check(driver_.cuLaunchKernelEx(configs_[i].get(), reinterpret_cast<CUfunction>(kernels_[i]),
+                                                      parameters_[i].data(), nullptr),
+                             MHCJIT_ERROR_LAUNCH_FAILED, "launching kernel {} bare", i));
   }
 
  private:
-  CUtensorMap map_ = {};
   const runtime::DriverApi& driver_;
-  PreForwardArgs args_;
+  alignas(16) std::byte args_[codegen::max_kernel_argument_bytes];
+  alignas(16) std::byte work_[codegen::max_work_bytes];
+  std::deque<CUtensorMap> maps_;
   std::deque<runtime::LaunchConfig> configs_;
+  std::vector<std::vector<void*>> parameters_;
   std::vector<CUkernel> kernels_;
 };
 
@@ -77,16 +86,17 @@ HostCosts bench_host_costs(const gpu::Gpu& gpu, mhcjit_engine* engine, codegen::
   const mhcjit_problem asked = gpu::problem_of(item, MHCJIT_PRE_FORWARD);
   const gpu::ForwardCall call(gpu, item, gpu::prepare(engine, asked), oracle::random_inputs(item.random));
 
-  const codegen::KernelSpec spec = value_or_throw(spec_of(problem));
-  const CompiledSpec compiled = compile_specs({&spec, 1}, 1).front();
+  const std::vector<codegen::Bucket> buckets = value_or_throw(chosen_buckets(problem));
+  const codegen::PlanPtr plan = codegen::bucket_of(buckets, item.shape().T).plan;
+  const CompiledPlan compiled = compile_plans({&plan, 1}, 1).front();
   if (!compiled.failure.empty()) throw std::runtime_error(compiled.failure);
   std::vector<double> load_us(loads);
   for (double& sample : load_us) {
     const runtime::Stopwatch watch;
-    value_or_throw(load_spec(compiled));
+    value_or_throw(load_plan(compiled));
     sample = static_cast<double>(watch.nanoseconds()) * 1e-3;
   }
-  RawLaunches raw(spec, value_or_throw(load_spec(compiled)), call.args);
+  RawLaunches raw(value_or_throw(load_plan(compiled)), call.args);
 
   HostCosts costs;
   costs.kernels = raw.kernels();

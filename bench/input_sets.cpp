@@ -41,6 +41,11 @@ oracle::Inputs parameters_of(const gpu::Case& item) {
 
 }  // namespace
 
+std::vector<const codegen::Operator*> needed_operators(const codegen::Problem& problem) {
+  if (problem.op->id == MHCJIT_PRE_BACKWARD) return {&codegen::pre_forward, problem.op};
+  return {problem.op};
+}
+
 InputSets::InputSets(const gpu::Gpu& gpu, mhcjit_engine* engine, const codegen::Problem& problem, std::int64_t tokens)
     : problem_(problem), case_(case_of(problem, tokens)), parameters_(parameters_of(case_)) {
   const auto* forward_op = gpu::prepare(engine, gpu::problem_of(case_, MHCJIT_PRE_FORWARD));

@@ -7,9 +7,12 @@
 #include <vector>
 
 #include "bench/gpu/calls.h"
-#include "codegen/problem.h"
+#include "codegen/operators.h"
 
 namespace mhcjit::bench {
+
+// The operators that a call of the problem's needs to have run: the backward of one reads what forward saves.
+std::vector<const codegen::Operator*> needed_operators(const codegen::Problem& problem);
 
 class InputSets {
  public:
@@ -39,7 +42,7 @@ class InputSets {
 
  private:
   void add_set(const gpu::Gpu& gpu, const mhcjit_operator* forward_op, const mhcjit_operator* backward_op);
-  bool is_forward() const { return problem_.op == codegen::Op::pre_forward; }
+  bool is_forward() const { return problem_.op->id == MHCJIT_PRE_FORWARD; }
 
   const codegen::Problem problem_;
   const gpu::Case case_;

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "bench/floor.h"
+#include "codegen/operators.h"
 
 namespace mhcjit::bench {
 
@@ -24,7 +25,7 @@ OperatorResult bench_operator(const Run& run, const codegen::Problem& problem, s
   result.graph = time_graph(run.gpu, rotating, sets.count(), run.seconds);
   result.stream_warm = time_launches(run.gpu, on_one, run.seconds / 2);
   result.graph_warm = time_graph(run.gpu, on_one, 1, run.seconds / 2);
-  if (problem.op == codegen::Op::pre_forward) {
+  if (problem.op->id == MHCJIT_PRE_FORWARD) {
     const Enqueue overlapped = [&](CUstream stream, int i) {
       gpu::require(sets.forward(i % sets.count()).run_overlapped(stream), "mhcjit_pre_forward");
     };

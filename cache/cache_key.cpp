@@ -5,7 +5,7 @@
 
 namespace mhcjit::cache {
 
-CacheKey::CacheKey() { add("schema", "2"); }
+CacheKey::CacheKey() { add("schema", "3"); }
 
 void CacheKey::add(std::string_view field, std::string_view value) {
   const std::string line = fmt::format("{},{} {}={}\n", field.size(), value.size(), field, value);

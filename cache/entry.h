@@ -1,4 +1,4 @@
-// The compiled kernels of an operator as the cache keeps them, and their bytes (FORMAT.md).
+// Compiled kernels as the cache keeps them, and their bytes (FORMAT.md).
 #pragma once
 
 #include <cstddef>

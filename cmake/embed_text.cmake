@@ -1,8 +1,9 @@
-# Writes OUTPUT, a C++ file that holds the text of each of FILES (see templates/embedded.h).
+# Writes OUTPUT, a C++ file that holds the text of each of FILES, named by its path below FOLDER (see
+# templates/embedded.h).
 # A raw string literal is limited to 64 KB by some compilers; templates are far smaller.
 set(entries "")
 foreach(file IN LISTS FILES)
-  get_filename_component(name ${file} NAME)
+  file(RELATIVE_PATH name ${FOLDER} ${file})
   file(READ ${file} text)
   string(LENGTH "${text}" length)
   if(length GREATER 60000)

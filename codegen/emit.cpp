@@ -16,55 +16,51 @@ std::string_view element_type(DType dtype) {
   return "";
 }
 
-// sizeof of the argument structs in templates/pre_args.cuh, which the launch code fills.
-struct ArgumentStruct {
-  std::string_view name;
-  int bytes;
-};
+}  // namespace
 
-ArgumentStruct argument_struct(Op op) {
-  return op == Op::pre_forward ? ArgumentStruct{"PreForwardArgs", 136} : ArgumentStruct{"PreBackwardArgs", 200};
-}
+std::string constants_struct(const Kernel& kernel) { return kernel.plan + "Spec"; }
 
-std::string emit_unit(const KernelSpec& spec, const StagePlan& plan) {
-  const ArgumentStruct args = argument_struct(spec.problem.op);
-  const std::string constants_of = plan.constants();
+std::string emit(const Problem& problem, const Kernel& kernel) {
+  const Operator& op = *problem.op;
+  const std::string constants = constants_struct(kernel);
   std::string text;
   const auto out = std::back_inserter(text);
 
-  fmt::format_to(out, "// {}\n#include <{}.cuh>\n", to_string(spec.problem), plan.name);
+  fmt::format_to(out, "#include <{}>\n#include <{}>\n", op.kernel_header, kernel.header);
 
-  fmt::format_to(out, "\nstruct {} {{\n", constants_of);
-  fmt::format_to(out, "  using Element = {};\n", element_type(spec.problem.dtype));
-  fmt::format_to(out, "  static constexpr bool has_gamma = {};\n", spec.problem.has_gamma);
-  if (spec.problem.op == Op::pre_forward)
-    fmt::format_to(out, "  static constexpr bool scales_phi = {};\n", spec.problem.dtype == DType::fp16);
-  for (const auto& [name, value] : constants(spec))
-    fmt::format_to(out, "  static constexpr int {} = {};\n", name, value);
+  fmt::format_to(out, "\nstruct {} {{\n  using Element = {};\n", constants, element_type(problem.dtype));
+  for (const auto& [name, value] : kernel.constants) {
+    if (const bool* flag = std::get_if<bool>(&value))
+      fmt::format_to(out, "  static constexpr bool {} = {};\n", name, *flag);
+    else
+      fmt::format_to(out, "  static constexpr int {} = {};\n", name, std::get<std::int64_t>(value));
+  }
   text += "};\n";
 
-  fmt::format_to(out, "\nstatic_assert(sizeof({}) == {});\n", args.name, args.bytes);
-  if (plan.dynamic_smem_bytes > 0)
-    fmt::format_to(out, "static_assert({}<{}>::shared_floats * sizeof(float) == {});\n", plan.plan, constants_of,
-                   plan.dynamic_smem_bytes);
+  fmt::format_to(out, "\nstatic_assert(sizeof({}) == {});\n", op.kernel_arguments, op.arguments.kernel_bytes);
+  if (!kernel.work.empty()) fmt::format_to(out, "static_assert(sizeof({}) == {});\n", kernel.work, kernel.work_bytes);
+  if (kernel.dynamic_smem_bytes > 0)
+    fmt::format_to(out, "static_assert({}<{}>::shared_floats * sizeof(float) == {});\n", kernel.plan, constants,
+                   kernel.dynamic_smem_bytes);
 
+  std::string parameters = fmt::format("const __grid_constant__ {} args", op.kernel_arguments);
+  std::string arguments = "args";
+  if (!kernel.work.empty()) {
+    parameters += fmt::format(", const __grid_constant__ {} work", kernel.work);
+    arguments += ", work";
+  }
+  for (const TensorMap& map : kernel.maps) {
+    parameters += fmt::format(", const __grid_constant__ device::TensorMap {}", map.tensor);
+    arguments += fmt::format(", {}", map.tensor);
+  }
   fmt::format_to(out,
                  "\nextern \"C\" __global__ void __launch_bounds__({}, {})\n"
-                 "{}(const __grid_constant__ {} args{}) {{\n"
-                 "  {}<{}>(args{});\n"
+                 "{}({}) {{\n"
+                 "  {}<{}>({});\n"
                  "}}\n",
-                 plan.threads_per_block, plan.min_blocks_per_multiprocessor, plan.entry(), args.name,
-                 plan.takes_tensor_map() ? ", const __grid_constant__ device::TensorMap x" : "", plan.name,
-                 constants_of, plan.takes_tensor_map() ? ", x" : "");
+                 kernel.threads_per_block, kernel.min_blocks_per_multiprocessor, kernel.entry(), parameters,
+                 kernel.name, constants, arguments);
   return text;
-}
-
-}  // namespace
-
-std::vector<std::string> emit_units(const KernelSpec& spec) {
-  std::vector<std::string> units;
-  for (const StagePlan& plan : stages(spec)) units.push_back(emit_unit(spec, plan));
-  return units;
 }
 
 }  // namespace mhcjit::codegen

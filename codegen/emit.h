@@ -1,15 +1,18 @@
-// Spec to translation units: the only place that formats CUDA text.
+// A kernel to its translation unit: the only place that formats CUDA text.
 #pragma once
 
 #include <string>
-#include <vector>
 
-#include "codegen/kernel_spec.h"
+#include "codegen/plan.h"
 
 namespace mhcjit::codegen {
 
-// What is handed to the compiler: for each of stages(spec) a complete source, which includes its template by name and
-// defines its extern "C" entry. One behind the other they are a complete source too. Equal specs give equal text.
-std::vector<std::string> emit_units(const KernelSpec& spec);
+// The name of the struct of constants that a kernel's unit defines.
+std::string constants_struct(const Kernel& kernel);
+
+// What is handed to the compiler: a complete source, which includes the kernel's template by name and defines its
+// extern "C" entry. `problem` gives its operator and dtype; nothing of the launch, of T or of another kernel is in the
+// text.
+std::string emit(const Problem& problem, const Kernel& kernel);
 
 }  // namespace mhcjit::codegen

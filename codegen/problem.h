@@ -9,39 +9,23 @@
 #include <llvm/ADT/Hashing.h>
 #include <llvm/Support/Error.h>
 
+#include "codegen/device.h"
 #include "mhcjit/mhcjit.h"
 
 namespace mhcjit::codegen {
 
-enum class Op { pre_forward, pre_backward };
+struct Operator;
+
 enum class DType { bf16, fp16, fp32 };
 
-std::string_view to_string(Op op);
 std::string_view to_string(DType dtype);
-llvm::Expected<Op> parse_op(std::string_view text);
 llvm::Expected<DType> parse_dtype(std::string_view text);
-int bytes_of(DType dtype);
-
-// Compute capability with its suffix, as NVRTC's --gpu-architecture takes it: sm_80, sm_90a, sm_100f.
-struct Architecture {
-  int major = 0;
-  int minor = 0;
-  char suffix = 0;  // 'a', 'f' or 0
-
-  auto operator<=>(const Architecture&) const = default;
-};
-
-std::string to_string(const Architecture& architecture);
-llvm::Expected<Architecture> parse_architecture(std::string_view text);
-
-// The architecture that kernels are compiled for on a device of this compute capability: from 9.0 on the
-// architecture-specific one.
-Architecture architecture_of_device(int major, int minor);
+constexpr int bytes_of(DType dtype) { return dtype == DType::fp32 ? 4 : 2; }
 
 struct Problem {
-  Op op = Op::pre_forward;
-  int n = 0;           // residual streams
-  std::int64_t d = 0;  // hidden size D
+  const Operator* op = nullptr;  // one of operators.h, never null in a problem that has passed check()
+  int n = 0;                     // residual streams
+  std::int64_t d = 0;            // hidden size D
   DType dtype = DType::bf16;
   bool has_gamma = false;
   bool batch_invariant = false;

@@ -12,13 +12,15 @@ int vec_size_of(const Problem& problem) {
   return static_cast<int>(std::min(widest, problem.d & -problem.d));
 }
 
-int threads_per_token_of(const Problem& problem, int vec_size, int threads_per_block) {
-  constexpr std::int64_t warp_size = 32;
+int most_threads_per_token(const Problem& problem, int vec_size, int threads_per_block) {
   const std::int64_t vectors = problem.d / vec_size;
   const auto one_each = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(vectors)));
-  const std::int64_t most = std::clamp<std::int64_t>(one_each, warp_size, threads_per_block);
-  // pre_backward shares out its slots by tokens of a block: more of them are fewer blocks.
-  if (problem.op == Op::pre_backward) return static_cast<int>(most);
+  return static_cast<int>(std::clamp<std::int64_t>(one_each, warp_size, threads_per_block));
+}
+
+int threads_per_token_of(const Problem& problem, int vec_size, int threads_per_block) {
+  const std::int64_t vectors = problem.d / vec_size;
+  const std::int64_t most = most_threads_per_token(problem, vec_size, threads_per_block);
   // Threads that the last step through a stream leaves idle cost more than the smaller group: 64 threads for 320
   // vectors, not 256.
   const auto busy = [&](std::int64_t threads) {

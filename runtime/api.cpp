@@ -19,8 +19,8 @@ mhcjit_compile_result result_of(const Builder::Built& built, double milliseconds
   mhcjit_compile_result result = {};
   result.cache_hit = built.cache_hit ? 1 : 0;
   result.milliseconds = milliseconds;
-  result.cubin_bytes = built.compiled->entry.cubin_bytes();
-  std::strncpy(result.digest, built.compiled->digest.c_str(), sizeof result.digest - 1);
+  result.cubin_bytes = built.compiled->cubin_bytes();
+  std::strncpy(result.digest, built.compiled->digest().c_str(), sizeof result.digest - 1);
   return result;
 }
 
@@ -125,7 +125,7 @@ mhcjit_status mhcjit_pre_forward(const mhcjit_operator* op, const mhcjit_pre_for
   return guarded([&]() -> llvm::Error {
     if (auto error = check_not_null(op, "op")) return error;
     if (auto error = check_not_null(args, "args")) return error;
-    return from_handle(op)->pre_forward(*args, stream);
+    return from_handle(op)->run(MHCJIT_PRE_FORWARD, args, stream);
   });
 }
 
@@ -133,6 +133,6 @@ mhcjit_status mhcjit_pre_backward(const mhcjit_operator* op, const mhcjit_pre_ba
   return guarded([&]() -> llvm::Error {
     if (auto error = check_not_null(op, "op")) return error;
     if (auto error = check_not_null(args, "args")) return error;
-    return from_handle(op)->pre_backward(*args, stream);
+    return from_handle(op)->run(MHCJIT_PRE_BACKWARD, args, stream);
   });
 }

@@ -1,51 +1,59 @@
 #include "runtime/builder.h"
 
+#include <algorithm>
 #include <chrono>
+#include <map>
 
 #include <llvm/ADT/STLExtras.h>
+#include <llvm/ADT/StringExtras.h>
+#include <llvm/Support/SHA256.h>
 
 #include "cache/store_scan.h"
-#include "codegen/heuristic.h"
-#include "runtime/kernel_units.h"
+#include "codegen/emit.h"
+#include "runtime/kernel_unit.h"
 #include "runtime/profiler_range.h"
 #include "runtime/stopwatch.h"
 #include "runtime/template_set.h"
 #include "runtime/warmup_command.h"
 #include "support/error.h"
+#include "support/threads.h"
 #include "support/trace.h"
 
 namespace mhcjit::runtime {
 namespace {
-
-// All that decides the cubins' bytes, and nothing else: no path, no device, no T, no time.
-cache::CacheKey key_of(const codegen::KernelSpec& spec, llvm::ArrayRef<CompileRequest> requests,
-                       const TemplateSet& templates, const CompilerIdentity& compiler) {
-  cache::CacheKey key;
-  key.add("generator", MHCJIT_VERSION);
-  key.add("problem", to_string(spec.problem));
-  key.add("spec", to_string(spec));
-  key.add("architecture", to_string(spec.problem.architecture));
-  key.add("compiler", to_string(compiler));
-  key.add("options", fmt::format("{}", fmt::join(requests.front().options, " ")));
-  key.add("templates", templates.digest);
-  for (const CompileRequest& request : requests) key.add("source", request.source);
-  return key;
-}
 
 std::int64_t unix_seconds_now() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::seconds>(now).count();
 }
 
+// "pre_forward n=4 D=4096 bf16 sm_90a, kernel mhcjit_pre_forward_one_pass"
+std::string name_of(const codegen::Problem& problem, const codegen::Kernel& kernel) {
+  return fmt::format("{}, kernel {}", to_string(problem), kernel.entry());
+}
+
 }  // namespace
 
-llvm::Expected<codegen::KernelSpec> spec_of(const BuildRequest& request) {
-  if (request.kernel_template) {
-    auto wanted = codegen::choose_spec(request.problem, request.kernel_template);
+llvm::Expected<std::vector<codegen::Bucket>> buckets_of(const BuildRequest& request) {
+  if (!request.plan.empty()) {
+    auto wanted = codegen::choose(request.problem, {.wanted = request.plan});
     if (wanted) return wanted;
     llvm::consumeError(wanted.takeError());
   }
-  return codegen::choose_spec(request.problem);
+  return codegen::choose(request.problem);
+}
+
+std::string CompiledOperator::digest() const {
+  if (built.size() == 1) return built.front()->digest;
+  llvm::SHA256 hash;
+  for (const BuiltKernelPtr& kernel : built) hash.update(kernel->digest + "\n");
+  return llvm::toHex(hash.final(), /*LowerCase=*/true);
+}
+
+std::size_t CompiledOperator::cubin_bytes() const {
+  std::size_t bytes = 0;
+  for (const BuiltKernelPtr& kernel : built) bytes += kernel->compiled.cubin.size();
+  return bytes;
 }
 
 Builder::Builder(const Settings& settings) : Builder(settings, cache_settings(settings)) {}
@@ -61,54 +69,79 @@ Builder::Builder(const Settings& settings, CacheSettings cache)
 llvm::Expected<Builder::Built> Builder::build(const BuildRequest& request) {
   const Stopwatch watch;
   bool made_here = false;
+  std::atomic<bool> compiled_now = false;
   auto compiled = operators_.get_or_create(request, [&] {
     made_here = true;
-    return make(request, /*refused=*/{});
+    return make(request, compiled_now);
   });
   if (!compiled) return compiled.takeError();
   if (!made_here && log_.wants(MHCJIT_LOG_TRACE))
-    mhcjit::trace(log_, {"hit", to_string(request.problem), (*compiled)->digest, "memory", watch.milliseconds()});
-  return Built{*compiled, !made_here || (*compiled)->from_disk};
+    mhcjit::trace(log_, {"hit", to_string(request.problem), (*compiled)->digest(), "memory", watch.milliseconds()});
+  return Built{*compiled, !compiled_now};
 }
 
-llvm::Expected<CompiledOperatorPtr> Builder::make(const BuildRequest& request, const std::set<std::string>& refused) {
-  auto plans = plans_for(request);
-  if (!plans) return without_plan(request, plans.takeError());
-  const auto compiled = [](const Plan& plan, cache::Entry entry, bool from_disk) {
-    return std::make_shared<CompiledOperator>(
-        CompiledOperator{plan.spec, plan.compiler, plan.key.digest(), std::move(entry), from_disk});
-  };
-  const Plan& plan = plans->front();
-  const bool is_first_time = refused.empty();
-  const Stopwatch watch;
-  if (is_first_time) trace("lookup", plan);
-  for (const Plan& candidate : *plans) {
-    if (refused.contains(candidate.key.digest())) {
-      if (!no_compile_) cache_.invalidate(candidate.key);
-    } else if (auto found = find(candidate)) {
-      return compiled(candidate, std::move(found->entry), /*from_disk=*/true);
+llvm::Expected<CompiledOperatorPtr> Builder::make(const BuildRequest& request, std::atomic<bool>& compiled_now) {
+  auto buckets = buckets_of(request);
+  if (!buckets) return buckets.takeError();
+  auto with = tools();
+  if (!with) return without_tools(request, with.takeError());
+
+  auto compiled = std::make_shared<CompiledOperator>();
+  std::map<std::string, std::size_t> places;  // by source
+  std::vector<Units> units;
+  for (const codegen::Bucket& bucket : *buckets) {
+    std::vector<std::size_t>& of_bucket = compiled->bucket_kernels.emplace_back();
+    for (const codegen::Kernel& kernel : bucket.plan->kernels()) {
+      const auto [place, is_new] = places.try_emplace(codegen::emit(request.problem, kernel), units.size());
+      if (is_new) {
+        compiled->kernels.push_back(kernel);
+        units.push_back(units_of(request.problem, kernel, *with));
+      }
+      codegen::Kernel& shared = compiled->kernels[place->second];
+      shared.max_cluster_size = std::max(shared.max_cluster_size, kernel.max_cluster_size);
+      of_bucket.push_back(place->second);
     }
   }
-  if (is_first_time) {
-    trace("miss", plan, "-", watch.milliseconds());
-    misses_.add(request.problem);
+  for (const Units& of_kernel : units) compiled->built.push_back(find(of_kernel));
+  if (llvm::is_contained(compiled->built, nullptr)) {
+    if (auto error = make_missing(request, units, compiled->built, compiled_now)) return error;
   }
-  if (no_compile_) return not_in_cache(request);
-
-  const auto compile_now = [&] { return compile(plan); };
-  if (!is_first_time) {
-    // Not what another process has published meanwhile: a read-only folder may still have what was refused.
-    auto entry = compile_now();
-    if (!entry) return entry.takeError();
-    return compiled(plan, std::move(*entry), /*from_disk=*/false);
-  }
-  auto made = cache_.make_once(plan.key, plan.architecture, compile_now);
-  if (!made) return made.takeError();
-  if (made->found_in) trace("hit", plan, cache::to_string(*made->found_in), watch.milliseconds());
-  return compiled(plan, std::move(made->entry), /*from_disk=*/made->found_in.has_value());
+  compiled->buckets = std::move(*buckets);
+  return compiled;
 }
 
-llvm::Error Builder::without_plan(const BuildRequest& request, llvm::Error reason) {
+llvm::Error Builder::make_missing(const BuildRequest& request, const std::vector<Units>& units,
+                                  std::vector<BuiltKernelPtr>& kernels, std::atomic<bool>& compiled_now) {
+  misses_.add(request.problem);
+  if (no_compile_) return not_in_cache(request);
+  std::vector<std::optional<Failure>> failures(units.size());
+  parallel_for(static_cast<std::int64_t>(units.size()), 0, [&](std::int64_t i) {
+    if (kernels[i]) return;
+    const Unit& unit = units[i].front();
+    auto made = kernels_.get_or_create(unit.key.digest(), [&] {
+      auto kernel = make_kernel(unit);
+      if (kernel && !(*kernel)->from_disk) compiled_now = true;
+      return kernel;
+    });
+    if (made)
+      kernels[i] = *made;
+    else
+      failures[i] = take_failure(made.takeError());
+  });
+  for (std::optional<Failure>& failure : failures)
+    if (failure) return make_error(failure->status, "{}", failure->text);
+  return llvm::Error::success();
+}
+
+llvm::Expected<Builder::Tools> Builder::tools() {
+  auto templates = load_templates(template_dir_);
+  if (!templates) return templates.takeError();
+  auto compilers = compiler_.identities();
+  if (!compilers) return compilers.takeError();
+  return Tools{std::move(*templates), std::move(*compilers)};
+}
+
+llvm::Error Builder::without_tools(const BuildRequest& request, llvm::Error reason) {
   const Failure failure = take_failure(std::move(reason));
   if (failure.status == MHCJIT_ERROR_NO_NVRTC) {
     mhcjit::trace(log_, {.event = "miss", .problem = to_string(request.problem)});
@@ -126,84 +159,131 @@ llvm::Error Builder::not_in_cache(const BuildRequest& request) const {
                     "it beforehand: {}",
                     to_string(request.problem),
                     roots.empty() ? "none is in use" : fmt::format("{}", fmt::join(roots, ", ")),
-                    warmup_command(request.problem, roots.empty() ? "" : roots.front(), request.kernel_template));
+                    warmup_command(request.problem, roots.empty() ? "" : roots.front(), request.plan));
 }
 
-llvm::Expected<std::vector<Builder::Plan>> Builder::plans_for(const BuildRequest& request) {
-  auto spec = spec_of(request);
-  if (!spec) return spec.takeError();
-  auto templates = load_templates(template_dir_);
-  if (!templates) return templates.takeError();
-  auto compilers = compiler_.identities();
-  if (!compilers) return compilers.takeError();
-  const std::string architecture = to_string(request.problem.architecture);
-  const std::vector<codegen::StagePlan> stages = codegen::stages(*spec);
-
-  std::vector<Plan> plans;
-  for (const CompilerIdentity& compiler : *compilers) {
-    std::vector<CompileRequest> requests = compile_requests(*spec, **templates, compiler);
-    cache::CacheKey key = key_of(*spec, requests, **templates, compiler);
-    if (!cache_.root().empty()) {
-      for (auto&& [unit, stage] : llvm::zip_equal(requests, stages))
-        unit.kept_source_path = cache_.root() + "/" + cache::kept_source_name(key.digest(), stage.name);
-    }
-    plans.push_back({*spec, architecture, *templates, compiler, std::move(requests), std::move(key)});
+Builder::Units Builder::units_of(const codegen::Problem& problem, const codegen::Kernel& kernel,
+                                 const Tools& tools) const {
+  Units units;
+  for (const CompilerIdentity& compiler : tools.compilers) {
+    CompileRequest request = compile_request(problem, kernel, *tools.templates, compiler);
+    cache::CacheKey key = key_of(problem, kernel, request, compiler);
+    if (!cache_.root().empty())
+      request.kept_source_path = cache_.root() + "/" + cache::kept_source_name(key.digest(), kernel.name);
+    units.push_back({&problem, &kernel, compiler, std::move(request), std::move(key)});
   }
-  return plans;
+  return units;
 }
 
-void Builder::trace(std::string_view event, const Plan& plan, std::string_view tier,
+void Builder::trace(std::string_view event, const Unit& unit, std::string_view tier,
                     std::optional<double> milliseconds) const {
   if (!log_.wants(MHCJIT_LOG_TRACE)) return;
-  mhcjit::trace(log_, {event, to_string(plan.spec.problem), plan.key.digest(), tier, milliseconds});
+  mhcjit::trace(log_, {event, to_string(*unit.problem), unit.key.digest(), tier, milliseconds});
 }
 
-std::optional<cache::TieredCache::Found> Builder::find(const Plan& plan) {
+BuiltKernelPtr Builder::find(const Units& units) {
   const Stopwatch watch;
-  auto found = cache_.find(plan.key, plan.architecture);
-  if (found) trace("hit", plan, cache::to_string(found->tier), watch.milliseconds());
-  if (found && found->promoted) trace("promote", plan, cache::to_string(cache::Tier::writable));
+  const Unit& first = units.front();
+  if (const BuiltKernelPtr* ready = kernels_.find(first.key.digest())) {
+    trace("hit", first, "memory", watch.milliseconds());
+    return *ready;
+  }
+  trace("lookup", first);
+  for (const Unit& unit : units) {
+    BuiltKernelPtr found = find(unit);
+    if (!found) continue;
+    auto kept = kernels_.get_or_create(unit.key.digest(), [&]() -> llvm::Expected<BuiltKernelPtr> { return found; });
+    if (kept) return *kept;
+    llvm::consumeError(kept.takeError());
+    return found;
+  }
+  trace("miss", first, "-", watch.milliseconds());
+  return nullptr;
+}
+
+BuiltKernelPtr Builder::find(const Unit& unit) {
+  const Stopwatch watch;
+  auto found = cache_.find(unit.key, to_string(unit.problem->architecture));
+  if (!found || found->entry.kernels.empty()) return nullptr;
+  trace("hit", unit, cache::to_string(found->tier), watch.milliseconds());
+  if (found->promoted) trace("promote", unit, cache::to_string(cache::Tier::writable));
   // The folder that it came from may be gone the next time, and an older version of this library recorded one compiler
   // of several.
-  if (found && (found->promoted || found->tier == cache::Tier::writable)) record_compiler_of_hit(plan.compiler);
-  return found;
+  if (found->promoted || found->tier == cache::Tier::writable) record_compiler_of_hit(unit.compiler);
+  return std::make_shared<const BuiltKernel>(
+      BuiltKernel{std::move(found->entry.kernels.front()), unit.compiler, unit.key.digest(), /*from_disk=*/true});
 }
 
-llvm::Expected<cache::Entry> Builder::compile(const Plan& plan) {
-  const std::string problem = to_string(plan.spec.problem);
+llvm::Expected<BuiltKernelPtr> Builder::make_kernel(const Unit& unit) {
   const Stopwatch watch;
-  auto outputs = [&] {
-    const ProfilerRange range("compile", problem);
-    return compiler_.compile(plan.requests);
+  auto made = cache_.make_once(unit.key, to_string(unit.problem->architecture), [&] { return compile(unit); });
+  if (!made) return made.takeError();
+  if (made->found_in) trace("hit", unit, cache::to_string(*made->found_in), watch.milliseconds());
+  return std::make_shared<const BuiltKernel>(BuiltKernel{std::move(made->entry.kernels.front()), unit.compiler,
+                                                         unit.key.digest(),
+                                                         /*from_disk=*/made->found_in.has_value()});
+}
+
+llvm::Expected<BuiltKernelPtr> Builder::build_anew(const BuildRequest& request, const codegen::Kernel& kernel,
+                                                   const std::set<std::string>& refused) {
+  auto with = tools();
+  if (!with) return with.takeError();
+  const Units units = units_of(request.problem, kernel, *with);
+  for (const Unit& unit : units) {
+    if (refused.contains(unit.key.digest())) {
+      if (!no_compile_) cache_.invalidate(unit.key);
+    } else if (auto found = find(unit)) {
+      return found;
+    }
+  }
+  if (no_compile_) return not_in_cache(request);
+  // Not what another process has published meanwhile: a read-only folder may still have what was refused.
+  const Unit& unit = units.front();
+  return renewed_.get_or_create(unit.key.digest(), [&]() -> llvm::Expected<BuiltKernelPtr> {
+    auto entry = compile(unit);
+    if (!entry) return entry.takeError();
+    return std::make_shared<const BuiltKernel>(
+        BuiltKernel{std::move(entry->kernels.front()), unit.compiler, unit.key.digest(), /*from_disk=*/false});
+  });
+}
+
+llvm::Expected<cache::Entry> Builder::compile(const Unit& unit) {
+  const std::string name = name_of(*unit.problem, *unit.kernel);
+  const Stopwatch watch;
+  auto output = [&] {
+    const ProfilerRange range("compile", to_string(*unit.problem));
+    return compiler_.compile(unit.request);
   }();
-  if (!outputs) {
-    const Failure failure = take_failure(outputs.takeError());
-    return make_error(failure.status, "{}: {}", problem, failure.text);
+  if (!output) {
+    const Failure failure = take_failure(output.takeError());
+    return make_error(failure.status, "{}: {}", to_string(*unit.problem), failure.text);
   }
   compile_nanoseconds_ += watch.nanoseconds();
   ++compiles_;
-  trace("compile", plan, "-", watch.milliseconds());
-  const CompilerIdentity compiler = outputs->front().compiler;
-  cache::Entry entry = {plan.key.text(), plan.architecture, compiled_kernels(plan.spec, std::move(*outputs)),
+  trace("compile", unit, "-", watch.milliseconds());
+  const CompilerIdentity compiler = output->compiler;
+  cache::Entry entry = {unit.key.text(),
+                        to_string(unit.problem->architecture),
+                        {compiled_kernel(*unit.kernel, std::move(*output))},
                         unix_seconds_now()};
   if (log_.wants(MHCJIT_LOG_INFO))
-    log_(MHCJIT_LOG_INFO, fmt::format("compiled {} in {:.0f} ms, {} bytes, digest {}", problem, watch.milliseconds(),
-                                      entry.cubin_bytes(), plan.key.digest()));
+    log_(MHCJIT_LOG_INFO, fmt::format("compiled {} in {:.0f} ms, {} bytes, digest {}", name, watch.milliseconds(),
+                                      entry.cubin_bytes(), unit.key.digest()));
 
   // Right for this process, but not what its key says.
-  if (compiler != plan.compiler) {
+  if (compiler != unit.compiler) {
     if (withheld_++ == 0)
       log_(MHCJIT_LOG_WARNING,
            fmt::format(
                "NVRTC was replaced while this process runs: '{}' is open, '{}' is what the cache folder is asked "
                "for; what is compiled is kept in memory only, start the process again to keep it on disk",
-               to_string(compiler), to_string(plan.compiler)));
+               to_string(compiler), to_string(unit.compiler)));
     return entry;
   }
   const Stopwatch publish_watch;
-  if (cache_.publish(plan.key, entry)) {
-    trace("publish", plan, cache::to_string(cache::Tier::writable), publish_watch.milliseconds());
-    record_compiler(plan.compiler);
+  if (cache_.publish(unit.key, entry)) {
+    trace("publish", unit, cache::to_string(cache::Tier::writable), publish_watch.milliseconds());
+    record_compiler(unit.compiler);
   }
   return entry;
 }

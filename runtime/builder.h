@@ -1,4 +1,4 @@
-// Problem to cubins: spec, sources, key, cache, compile, publish.
+// Problem to cubins: plans, sources, keys, cache, compile, publish.
 #pragma once
 
 #include <atomic>
@@ -16,7 +16,7 @@
 
 #include "cache/single_flight.h"
 #include "cache/tiered_cache.h"
-#include "codegen/kernel_spec.h"
+#include "codegen/choose.h"
 #include "runtime/cache_settings.h"
 #include "runtime/compiler.h"
 #include "runtime/miss_record.h"
@@ -27,31 +27,43 @@ namespace mhcjit::runtime {
 
 struct BuildRequest {
   codegen::Problem problem;  // has passed check()
-  // Of the kernels, where it fits the problem; else, and without it, the library's choice.
-  std::optional<codegen::KernelTemplate> kernel_template = {};
+  // The plans to use (ChooseOptions::wanted). Empty, or none of them legal for the problem: the library chooses.
+  std::string plan = {};
 
   auto operator<=>(const BuildRequest&) const = default;
   friend llvm::hash_code hash_value(const BuildRequest& request) {
-    return llvm::hash_combine(request.problem, request.kernel_template);
+    return llvm::hash_combine(request.problem, request.plan);
   }
 };
 
-// What is compiled for a request: the wanted template where it fits, else the library's choice. Errors:
-// INVALID_ARGUMENT.
-llvm::Expected<codegen::KernelSpec> spec_of(const BuildRequest& request);
+// The buckets that serve a request. Errors: INVALID_ARGUMENT.
+llvm::Expected<std::vector<codegen::Bucket>> buckets_of(const BuildRequest& request);
+
+// A kernel as the cache or the compiler gave it: shared by all plans and problems whose kernel has this text.
+struct BuiltKernel {
+  cache::CompiledKernel compiled;
+  CompilerIdentity compiler;
+  std::string digest;      // of the cache key
+  bool from_disk = false;  // read from a cache folder, not compiled by this process
+};
+using BuiltKernelPtr = std::shared_ptr<const BuiltKernel>;
 
 // The compiled kernels of one request.
 struct CompiledOperator {
-  codegen::KernelSpec spec;
-  CompilerIdentity compiler;
-  std::string digest;  // of the cache key
-  cache::Entry entry;
-  bool from_disk = false;  // read from a cache folder, not compiled by this process
-};
+  std::vector<codegen::Bucket> buckets;
+  // Each once, however many buckets use it; the largest cluster is that of all of them.
+  std::vector<codegen::Kernel> kernels;
+  std::vector<BuiltKernelPtr> built;  // in the same order
+  // Of each bucket, the places in `kernels` of those of its plan.
+  std::vector<std::vector<std::size_t>> bucket_kernels;
 
+  // Of the only kernel its own; of several, the SHA-256 over theirs, one line each.
+  std::string digest() const;
+  std::size_t cubin_bytes() const;
+};
 using CompiledOperatorPtr = std::shared_ptr<const CompiledOperator>;
 
-// Thread-safe: concurrent calls for one request build it once.
+// Thread-safe: concurrent calls build each kernel once.
 class Builder {
  public:
   explicit Builder(const Settings& settings);
@@ -64,14 +76,13 @@ class Builder {
   // Errors: NO_NVRTC, COMPILATION_FAILED, NOT_IN_CACHE, OUT_OF_MEMORY, IO (template_dir).
   llvm::Expected<Built> build(const BuildRequest& request);
 
-  // What serves in place of the entries of these digests, whose cubins the driver refused: another compiler's entry,
-  // else what is compiled now and replaces them.
-  llvm::Expected<CompiledOperatorPtr> build_anew(const BuildRequest& request, const std::set<std::string>& refused) {
-    return make(request, refused);
-  }
+  // What serves in place of a kernel's entries of these digests, whose cubins the driver refused: another compiler's
+  // entry, else what is compiled now, once however many problems and devices share the kernel, and replaces them.
+  llvm::Expected<BuiltKernelPtr> build_anew(const BuildRequest& request, const codegen::Kernel& kernel,
+                                            const std::set<std::string>& refused);
 
   cache::TierCounters cache_counters() const { return cache_.counters(); }
-  // Of operators, however many kernels each has.
+  // Of kernels.
   std::uint64_t compiles() const { return compiles_; }
   // Of those, the ones that were not published, because another compiler made them than their keys name.
   std::uint64_t withheld() const { return withheld_; }
@@ -80,26 +91,39 @@ class Builder {
  private:
   Builder(const Settings& settings, CacheSettings cache);
 
-  // What one compiler is to make of a request.
-  struct Plan {
-    codegen::KernelSpec spec;
-    std::string architecture;
-    std::shared_ptr<const TemplateSet> templates;
+  // What one compiler is to make of a kernel.
+  struct Unit {
+    const codegen::Problem* problem;
+    const codegen::Kernel* kernel;
     CompilerIdentity compiler;
-    std::vector<CompileRequest> requests;
+    CompileRequest request;
     cache::CacheKey key;
   };
+  // For each compiler whose kernels may be used, the best first. Not empty.
+  using Units = std::vector<Unit>;
 
-  llvm::Expected<CompiledOperatorPtr> make(const BuildRequest& request, const std::set<std::string>& refused);
+  // What kernels are compiled with.
+  struct Tools {
+    std::shared_ptr<const TemplateSet> templates;
+    std::vector<CompilerIdentity> compilers;
+  };
+
+  // Sets `compiled_now` when it compiles something itself.
+  llvm::Expected<CompiledOperatorPtr> make(const BuildRequest& request, std::atomic<bool>& compiled_now);
+  llvm::Expected<Tools> tools();
+  Units units_of(const codegen::Problem& problem, const codegen::Kernel& kernel, const Tools& tools) const;
+  llvm::Error make_missing(const BuildRequest& request, const std::vector<Units>& units,
+                           std::vector<BuiltKernelPtr>& kernels, std::atomic<bool>& compiled_now);
   // Where no compiler is known there is nothing to look up, which is a miss too.
-  llvm::Error without_plan(const BuildRequest& request, llvm::Error reason);
+  llvm::Error without_tools(const BuildRequest& request, llvm::Error reason);
   llvm::Error not_in_cache(const BuildRequest& request) const;
-  // For each compiler whose kernel may be used, the best first. Not empty.
-  llvm::Expected<std::vector<Plan>> plans_for(const BuildRequest& request);
-  void trace(std::string_view event, const Plan& plan, std::string_view tier = "-",
+  void trace(std::string_view event, const Unit& unit, std::string_view tier = "-",
              std::optional<double> milliseconds = {}) const;
-  std::optional<cache::TieredCache::Found> find(const Plan& plan);
-  llvm::Expected<cache::Entry> compile(const Plan& plan);
+  // nullptr where no cache has it.
+  BuiltKernelPtr find(const Units& units);
+  BuiltKernelPtr find(const Unit& unit);
+  llvm::Expected<BuiltKernelPtr> make_kernel(const Unit& unit);
+  llvm::Expected<cache::Entry> compile(const Unit& unit);
   // So that a machine without NVRTC can use what the folder has.
   void record_compiler(const CompilerIdentity& compiler);
   // The same of an entry that was found, once for each compiler.
@@ -112,6 +136,8 @@ class Builder {
   Compiler compiler_;
   MissRecord misses_;
   cache::SingleFlight<BuildRequest, CompiledOperatorPtr> operators_;
+  cache::SingleFlight<std::string, BuiltKernelPtr> kernels_;  // by digest
+  cache::SingleFlight<std::string, BuiltKernelPtr> renewed_;  // of those, what took the place of refused ones
   std::atomic<std::uint64_t> compiles_ = 0;
   std::atomic<std::uint64_t> compile_nanoseconds_ = 0;
   std::atomic<std::uint64_t> withheld_ = 0;

@@ -15,7 +15,8 @@ struct CacheSettings {
   cache::TierOptions tiers;
 };
 
-// Warns of each place that is passed over, and reads the key file. Errors: BAD_FILE, IO (of that file), with what to do.
+// Warns of each place that is passed over, and reads the key file. Errors: BAD_FILE, IO (of that file), with what to
+// do.
 llvm::Expected<CacheSettings> read_cache_settings(const Settings& settings);
 
 // The same for a host that goes on without. Without the key that the host asked for, nothing that is stored can be

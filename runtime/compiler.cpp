@@ -4,7 +4,6 @@
 
 #include "runtime/settings.h"
 #include "support/error.h"
-#include "support/threads.h"
 
 namespace mhcjit::runtime {
 // Only a success is kept: NVRTC may be installed while the process runs.
@@ -42,27 +41,12 @@ llvm::Expected<std::vector<CompilerIdentity>> Compiler::identities() {
 
 bool Compiler::is_named() const { return names_nvrtc(nvrtc_path_, get_environment); }
 
-llvm::Expected<std::vector<CompileOutput>> Compiler::compile(llvm::ArrayRef<CompileRequest> requests) {
+llvm::Expected<CompileOutput> Compiler::compile(const CompileRequest& request) {
   auto found = location();
   if (!found) return found.takeError();
   auto nvrtc = Nvrtc::load(*found);
   if (!nvrtc) return nvrtc.takeError();
-  std::vector<std::optional<llvm::Expected<CompileOutput>>> outputs(requests.size());
-  parallel_for(static_cast<std::int64_t>(requests.size()), 0,
-               [&](std::int64_t i) { outputs[i].emplace((*nvrtc)->compile(requests[i])); });
-
-  std::vector<CompileOutput> compiled;
-  std::optional<Failure> first;
-  for (auto& output : outputs) {
-    if (*output) {
-      compiled.push_back(std::move(**output));
-    } else {
-      Failure failure = take_failure(output->takeError());
-      if (!first) first = std::move(failure);
-    }
-  }
-  if (first) return make_error(first->status, "{}", first->text);
-  return compiled;
+  return (*nvrtc)->compile(request);
 }
 
 }  // namespace mhcjit::runtime

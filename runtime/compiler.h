@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include <llvm/ADT/ArrayRef.h>
 #include <llvm/Support/Error.h>
 
 #include "runtime/compiler_identity.h"
@@ -30,10 +29,9 @@ class Compiler {
   // Whether the host or the user named an NVRTC, so that none is searched for and no record serves in its place.
   bool is_named() const;
 
-  // One output for each request, all of one compiler. They are compiled at the same time, on as many threads as there
-  // are cores. Opens NVRTC when it is not open yet. Errors: NO_NVRTC, COMPILATION_FAILED, OUT_OF_MEMORY; of several
-  // requests that fail, the first one's.
-  llvm::Expected<std::vector<CompileOutput>> compile(llvm::ArrayRef<CompileRequest> requests);
+  // Opens NVRTC when it is not open yet. Several threads may compile at once. Errors: NO_NVRTC, COMPILATION_FAILED,
+  // OUT_OF_MEMORY.
+  llvm::Expected<CompileOutput> compile(const CompileRequest& request);
 
  private:
   llvm::Expected<NvrtcLocation> location();

@@ -1,6 +1,7 @@
 #include "runtime/cpu_operator.h"
 
-#include "runtime/cpu/pre_cpu.h"
+#include "codegen/operator.h"
+#include "support/error.h"
 
 namespace mhcjit::runtime {
 namespace {
@@ -13,18 +14,19 @@ std::string name_of(const codegen::Problem& problem) {
 
 }  // namespace
 
-CpuOperator::CpuOperator(const codegen::Problem& problem, int threads)
-    : Operator(problem, name_of(problem)), threads_(static_cast<unsigned>(threads)) {}
+CpuOperator::CpuOperator(const codegen::Problem& problem, const cpu::Implementation& implementation, int threads)
+    : Operator(problem, name_of(problem)), implementation_(implementation), threads_(static_cast<unsigned>(threads)) {}
 
-std::size_t CpuOperator::needed_workspace(std::int64_t T) const { return cpu::workspace_bytes(problem(), T); }
-
-llvm::Error CpuOperator::launch(const mhcjit_pre_forward_args& args, void*) const {
-  if (args.T > 0) cpu::pre_forward(problem(), args, threads_);
-  return llvm::Error::success();
+llvm::Expected<std::shared_ptr<const Operator>> CpuOperator::make(const codegen::Problem& problem, int threads) {
+  const cpu::Implementation* implementation = cpu::find_implementation(*problem.op);
+  if (implementation == nullptr)
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{} does not run on the CPU; prepare it for a GPU",
+                      problem.op->name);
+  return std::shared_ptr<const Operator>(new CpuOperator(problem, *implementation, threads));
 }
 
-llvm::Error CpuOperator::launch(const mhcjit_pre_backward_args& args, void*) const {
-  cpu::pre_backward(problem(), args, threads_);
+llvm::Error CpuOperator::launch(const void* args, void*) const {
+  implementation_.run(problem(), args, threads_);
   return llvm::Error::success();
 }
 

@@ -11,9 +11,10 @@ llvm::Expected<CUdevice> current_device(const DriverApi& driver) {
 }
 
 llvm::Expected<Device> inspect_device(const DriverApi& driver, CUdevice ordinal) {
-  int major = 0, minor = 0, pageable = 0;
+  int major = 0, minor = 0, pageable = 0, multiprocessors = 0;
   for (const auto& [attribute, value] : {std::pair(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, &major),
                                          std::pair(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, &minor),
+                                         std::pair(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, &multiprocessors),
                                          std::pair(CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS, &pageable)}) {
     if (auto error = driver.check(driver.cuDeviceGetAttribute(value, attribute, ordinal), MHCJIT_ERROR_NO_DEVICE,
                                   "asking device {} for attribute {}", ordinal, static_cast<int>(attribute)))
@@ -24,7 +25,9 @@ llvm::Expected<Device> inspect_device(const DriverApi& driver, CUdevice ordinal)
                       "device {} has compute capability {}.{}, allowed: 8.0 and newer; use another device or "
                       "MHCJIT_DEVICE_CPU",
                       ordinal, major, minor);
-  return Device{ordinal, codegen::architecture_of_device(major, minor), pageable != 0};
+  const codegen::Architecture architecture = codegen::architecture_of_device(major, minor);
+  return Device{ordinal, architecture, codegen::device_of(architecture).with_multiprocessors(multiprocessors),
+                pageable != 0};
 }
 
 llvm::Error check_memory(const DriverApi& driver, const Device& device, const void* pointer,

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <string>
 
-#include "codegen/problem.h"
+#include "codegen/device.h"
 #include "runtime/driver_api.h"
 
 namespace mhcjit::runtime {
@@ -12,6 +12,7 @@ namespace mhcjit::runtime {
 struct Device {
   CUdevice ordinal = 0;  // the driver's handle of a device is its ordinal
   codegen::Architecture architecture;
+  codegen::Device planned;             // what grids are worked out for
   bool reads_pageable_memory = false;  // kernels may use plain host memory
 };
 

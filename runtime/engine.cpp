@@ -1,5 +1,7 @@
 #include "runtime/engine.h"
 
+#include <llvm/ADT/STLExtras.h>
+
 #include "runtime/cpu_operator.h"
 #include "runtime/gpu_operator.h"
 #include "runtime/module.h"
@@ -47,7 +49,7 @@ llvm::Expected<const Operator*> Engine::prepare_on_cpu(const mhcjit_problem& pro
   auto made = operators_.get_or_create(key, [&]() -> llvm::Expected<OperatorPtr> {
     auto checked = codegen::from_public(problem, {});
     if (!checked) return checked.takeError();
-    return std::make_shared<CpuOperator>(*checked, settings_.cpu_threads);
+    return CpuOperator::make(*checked, settings_.cpu_threads);
   });
   if (!made) return made.takeError();
   return made->get();
@@ -82,30 +84,38 @@ llvm::Expected<Engine::OperatorPtr> Engine::load(const DriverApi& driver, const 
   auto problem = codegen::from_public(asked, device->architecture);
   if (!problem) return problem.takeError();
   const OperatorKey key = key_of(asked, ordinal);
-  const BuildRequest request = {*problem,
-                                has_fallen_back(key) ? codegen::KernelTemplate::portable : settings_.kernel_template};
+  const bool has_fallen = has_fallen_back(key);
+  const BuildRequest request = {*problem, has_fallen ? std::string(codegen::without_clusters) : settings_.plan};
   auto built = builder_.build(request);
   if (!built) return built.takeError();
-  CompiledOperatorPtr compiled = built->compiled;
+  const CompiledOperator& compiled = *built->compiled;
   const Stopwatch watch;
-  auto kernels = load_compiled(driver, ordinal, request, compiled);
+  auto kernels = load_kernels(driver, ordinal, request, compiled);
   if (!kernels) return kernels.takeError();
   load_nanoseconds_ += watch.nanoseconds();
-  if (auto error = check_runnable(*kernels, codegen::stages(compiled->spec))) {
+  for (const LoadedKernel& kernel : *kernels) {
+    auto error = check_runnable(kernel);
+    if (!error) continue;
     const Failure failure = take_failure(std::move(error));
-    if (compiled->spec.kernel_template == settings_.kernel_template)  // not the library's choice
-      return make_error(failure.status, "{}: {}", to_string(*problem), failure.text);
+    const bool is_hosts_choice =
+        !request.plan.empty() && codegen::is_wanted(*compiled.buckets.front().plan, request.plan);
+    if (has_fallen || is_hosts_choice) return make_error(failure.status, "{}: {}", to_string(*problem), failure.text);
     fall_back(key);
-    settings_.log(MHCJIT_LOG_WARNING, fmt::format("{}: the portable template serves it on device {}, slower: {}",
+    settings_.log(MHCJIT_LOG_WARNING, fmt::format("{}: plans without clusters serve it on device {}, slower: {}",
                                                   to_string(*problem), ordinal, failure.text));
-    return load(driver, asked, ordinal);  // once, since no portable kernel has clusters
+    return load(driver, asked, ordinal);
   }
   if (settings_.log.wants(MHCJIT_LOG_TRACE))
-    trace(settings_.log, {"load", to_string(*problem), compiled->digest, "-", watch.milliseconds()});
+    trace(settings_.log, {"load", to_string(*problem), compiled.digest(), "-", watch.milliseconds()});
   if (settings_.log.wants(MHCJIT_LOG_INFO))
     settings_.log(MHCJIT_LOG_INFO, fmt::format("loaded {} on device {} in {:.0f} us", to_string(*problem), ordinal,
                                                watch.milliseconds() * 1e3));
-  return std::make_shared<GpuOperator>(driver, *device, compiled->spec, std::move(*kernels));
+  std::vector<LoadedBucket> buckets;
+  for (const auto& [bucket, places] : llvm::zip_equal(compiled.buckets, compiled.bucket_kernels)) {
+    LoadedBucket& loaded = buckets.emplace_back(LoadedBucket{bucket.max_tokens, bucket.plan, {}});
+    for (const std::size_t place : places) loaded.kernels.push_back((*kernels)[place]);
+  }
+  return std::make_shared<GpuOperator>(driver, *device, *problem, std::move(buckets));
 }
 
 bool Engine::has_fallen_back(const OperatorKey& key) const {
@@ -118,42 +128,51 @@ void Engine::fall_back(const OperatorKey& key) {
   fallbacks_.insert(key);
 }
 
-llvm::Expected<std::vector<LoadedKernel>> Engine::load_compiled(const DriverApi& driver, CUdevice ordinal,
-                                                                const BuildRequest& request,
-                                                                CompiledOperatorPtr& compiled,
-                                                                std::set<std::string> refused) {
+llvm::Expected<std::vector<LoadedKernel>> Engine::load_kernels(const DriverApi& driver, CUdevice ordinal,
+                                                               const BuildRequest& request,
+                                                               const CompiledOperator& compiled) {
+  const ProfilerRange range("load", to_string(request.problem));
+  std::vector<LoadedKernel> kernels;
+  for (const auto& [kernel, built] : llvm::zip_equal(compiled.kernels, compiled.built)) {
+    auto loaded = load_one(driver, ordinal, request, kernel, built);
+    if (!loaded) return loaded.takeError();
+    kernels.push_back(std::move(*loaded));
+  }
+  return kernels;
+}
+
+llvm::Expected<LoadedKernel> Engine::load_one(const DriverApi& driver, CUdevice ordinal, const BuildRequest& request,
+                                              const codegen::Kernel& kernel, BuiltKernelPtr built) {
   const std::string problem = to_string(request.problem);
-  auto kernels = [&] {
-    const ProfilerRange range("load", problem);
-    return load_kernels(driver, ordinal, compiled->entry.kernels, codegen::stages(compiled->spec));
-  }();
-  if (kernels) return kernels;
-  const Failure failure = take_failure(kernels.takeError());
-  if (failure.status != MHCJIT_ERROR_LOAD_FAILED) return make_error(failure.status, "{}: {}", problem, failure.text);
-  if (compiled->from_disk) {
+  std::set<std::string> refused;  // digests
+  // Comes to an end: what was refused is not found again.
+  for (;;) {
+    auto loaded = load_kernel(driver, ordinal, *request.problem.op, kernel, built->compiled);
+    if (loaded) return loaded;
+    const Failure failure = take_failure(loaded.takeError());
+    if (failure.status != MHCJIT_ERROR_LOAD_FAILED) return make_error(failure.status, "{}: {}", problem, failure.text);
+    if (!built->from_disk)
+      return make_error(
+          MHCJIT_ERROR_LOAD_FAILED,
+          "{}: the CUDA driver {} refused the kernel that NVRTC {}.{} has just compiled: {}; where the driver "
+          "is older than NVRTC, update it, or set MHCJIT_NVRTC to an NVRTC no newer than the driver",
+          problem, driver.version(), built->compiler.major, built->compiler.minor, failure.text);
     settings_.log(
         MHCJIT_LOG_WARNING,
         fmt::format("{}: the driver refused the cached kernel, in whose place another compiler's is used{}: {}",
                     problem, settings_.no_compile ? "" : " or one is compiled anew", failure.text));
-    refused.insert(compiled->digest);
-    auto anew = builder_.build_anew(request, refused);
+    refused.insert(built->digest);
+    auto anew = builder_.build_anew(request, kernel, refused);
     if (!anew && settings_.no_compile) {
       llvm::consumeError(anew.takeError());
       return make_error(MHCJIT_ERROR_LOAD_FAILED,
                         "{}: the CUDA driver {} refused the cached kernel, digest {}: {}; let it be compiled anew, "
                         "once, without no_compile and MHCJIT_NO_COMPILE",
-                        problem, driver.version(), compiled->digest, failure.text);
+                        problem, driver.version(), built->digest, failure.text);
     }
     if (!anew) return anew.takeError();
-    compiled = *anew;
-    // Comes to an end: what was refused is not found again.
-    return load_compiled(driver, ordinal, request, compiled, std::move(refused));
+    built = std::move(*anew);
   }
-  return make_error(
-      MHCJIT_ERROR_LOAD_FAILED,
-      "{}: the CUDA driver {} refused the kernel that NVRTC {}.{} has just compiled: {}; where the driver "
-      "is older than NVRTC, update it, or set MHCJIT_NVRTC to an NVRTC no newer than the driver",
-      problem, driver.version(), compiled->compiler.major, compiled->compiler.minor, failure.text);
 }
 
 llvm::Expected<const DriverApi*> Engine::driver() {

@@ -34,7 +34,7 @@ class Engine {
 
   // Errors: those of Builder::build.
   llvm::Expected<Builder::Built> compile(const codegen::Problem& problem) {
-    return builder_.build({problem, settings_.kernel_template});
+    return builder_.build({problem, settings_.plan});
   }
 
   mhcjit_counters counters() const;
@@ -64,13 +64,13 @@ class Engine {
   // nullptr where the operator is not ready.
   const Operator* find_ready(const OperatorKey& key);
   llvm::Expected<OperatorPtr> load(const DriverApi& driver, const mhcjit_problem& asked, CUdevice ordinal);
-  // Replaces `compiled`, which was built for `request`, when the driver refuses what a cache folder held; `refused` are
-  // the digests of which it did so before.
-  llvm::Expected<std::vector<LoadedKernel>> load_compiled(const DriverApi& driver, CUdevice ordinal,
-                                                          const BuildRequest& request, CompiledOperatorPtr& compiled,
-                                                          std::set<std::string> refused = {});
+  llvm::Expected<std::vector<LoadedKernel>> load_kernels(const DriverApi& driver, CUdevice ordinal,
+                                                         const BuildRequest& request, const CompiledOperator& compiled);
+  // Where the driver refuses what a cache folder held, another compiler's entry, or what is compiled anew.
+  llvm::Expected<LoadedKernel> load_one(const DriverApi& driver, CUdevice ordinal, const BuildRequest& request,
+                                        const codegen::Kernel& kernel, BuiltKernelPtr built);
   bool has_fallen_back(const OperatorKey& key) const;
-  // From now on the operator is made of the portable template.
+  // From now on the operator is made of plans without clusters.
   void fall_back(const OperatorKey& key);
   llvm::Expected<const DriverApi*> driver();
 

@@ -1,10 +1,9 @@
 #include "runtime/gpu_operator.h"
 
 #include <algorithm>
+#include <array>
 #include <variant>
 
-#include "codegen/workspace.h"
-#include "runtime/kernel_arguments.h"
 #include "runtime/launch_config.h"
 #include "runtime/profiler_range.h"
 #include "runtime/recent.h"
@@ -23,29 +22,44 @@ struct PointerOnDevice {
   }
 };
 
-// What was enqueued before the call.
-bool overlaps_previous(const mhcjit_pre_forward_args& args) { return args.overlap_previous != 0; }
-bool overlaps_previous(const mhcjit_pre_backward_args&) { return false; }
-
 // Enough for most tensors of a large model, in 16 KB of every thread.
 constexpr std::size_t kept_pointers = 1024;
 
+bool is_needed(const LoadedKernel& kernel, std::uint32_t wanted) { return (kernel.makes & wanted) != 0; }
+
+std::vector<LoadedBucket> with_least_workspaces(std::vector<LoadedBucket> buckets) {
+  std::size_t least = 0;
+  for (LoadedBucket& bucket : buckets) {
+    bucket.least_workspace_bytes = least;
+    least = std::max(least, bucket.plan->workspace_bytes(bucket.max_tokens));
+  }
+  return buckets;
+}
+
 }  // namespace
 
-GpuOperator::GpuOperator(const DriverApi& driver, const Device& device, const codegen::KernelSpec& spec,
-                         std::vector<LoadedKernel> kernels)
-    : Operator(spec.problem, codegen::to_string(spec.problem)),
+GpuOperator::GpuOperator(const DriverApi& driver, const Device& device, const codegen::Problem& problem,
+                         std::vector<LoadedBucket> buckets)
+    : Operator(problem, codegen::to_string(problem)),
       driver_(driver),
       device_(device),
-      spec_(spec),
-      kernels_(std::move(kernels)) {}
+      buckets_(with_least_workspaces(std::move(buckets))) {}
 
-std::size_t GpuOperator::needed_workspace(std::int64_t T) const { return codegen::workspace_bytes(spec_, T); }
+std::size_t GpuOperator::needed_workspace(std::int64_t T) const {
+  const LoadedBucket& bucket = bucket_of(T);
+  return std::max(bucket.plan->workspace_bytes(T), bucket.least_workspace_bytes);
+}
 
-llvm::Error GpuOperator::check_usable(const TensorArguments& tensors) const {
+const LoadedBucket& GpuOperator::bucket_of(std::int64_t T) const {
+  std::size_t i = 0;
+  while (T > buckets_[i].max_tokens) ++i;
+  return buckets_[i];
+}
+
+llvm::Error GpuOperator::check_usable(const void* args) const {
   if (auto error = driver_.check_not_forked()) return error;
   if (auto error = check_device()) return error;
-  return check_memory(tensors);
+  return check_memory(args);
 }
 
 llvm::Error GpuOperator::check_device() const {
@@ -61,76 +75,102 @@ llvm::Error GpuOperator::check_device() const {
 
 // Asking the driver costs 0.1 us a pointer, which a call with a dozen of them would pay each time: so each thread
 // remembers those that passed. What is refused is asked about again.
-llvm::Error GpuOperator::check_memory(const TensorArguments& tensors) const {
-  constinit thread_local Recent<PointerOnDevice, std::monostate, kept_pointers> passed;
-  for (const TensorArgument& tensor : tensors) {
-    if (tensor.pointer == nullptr) continue;
-    auto known = passed.get_or_make({tensor.pointer, device_.ordinal}, [&](std::monostate&) {
-      return runtime::check_memory(driver_, device_, tensor.pointer, name(), tensor.name);
-    });
-    if (!known) return known.takeError();
-  }
-  return llvm::Error::success();
+llvm::Error GpuOperator::check_memory(const void* args) const {
+  constinit thread_local Recent<PointerOnDevice, std::monostate, kept_pointers> passed_here;
+  auto& passed = passed_here;  // found once, not at each pointer
+  const auto check = [&](const void* pointer, std::string_view argument) {
+    return passed
+        .get_or_make(
+            {pointer, device_.ordinal},
+            [&](std::monostate&) { return runtime::check_memory(driver_, device_, pointer, name(), argument); })
+        .takeError();
+  };
+  for (const ArgumentTable::Tensor& tensor : arguments().tensors())
+    if (const void* pointer = tensor.pointer(args); pointer != nullptr)
+      if (auto error = check(pointer, tensor.declared->name)) return error;
+  const void* workspace = arguments().workspace(args);
+  return workspace == nullptr ? llvm::Error::success() : check(workspace, "workspace");
 }
 
-template <typename Args>
-llvm::Error GpuOperator::launch_stages(const Args& args, CUstream stream) const {
+// A bit for each tensor of the table that is an output and was passed.
+std::uint32_t GpuOperator::wanted_outputs(const void* args) const {
+  std::uint32_t wanted = 0;
+  const auto& tensors = arguments().tensors();
+  for (std::size_t i = 0; i < tensors.size(); ++i)
+    if (tensors[i].is_output && tensors[i].pointer(args) != nullptr) wanted |= std::uint32_t{1} << i;
+  return wanted;
+}
+
+llvm::Error GpuOperator::launch(const void* args, void* stream) const {
+  const auto on = static_cast<CUstream>(stream);
+  return arguments().tokens(args) > 0 ? launch_kernels(args, on) : zero_sums(args, on);
+}
+
+llvm::Error GpuOperator::launch_kernels(const void* args, CUstream stream) const {
   const ProfilerRange range("launch", name());
-  auto kernel_args = kernel_arguments(spec_, args);
-  bool overlaps = overlaps_previous(args) && device_.architecture.major >= 9;
-  for (const LoadedKernel& loaded : kernels_) {
-    if (!loaded.serves(args.T) || !is_needed(loaded.stage, args)) continue;
-    const CUtensorMap* x = nullptr;
-    if (loaded.takes_tensor_map()) {
-      auto map = tensor_map_of_x(driver_, spec_.problem, loaded.box, args.x, args.T);
-      if (!map) return map.takeError();
-      x = *map;
+  const std::int64_t T = arguments().tokens(args);
+  const LoadedBucket& bucket = bucket_of(T);
+  alignas(16) std::byte kernel_args[codegen::max_kernel_argument_bytes];
+  alignas(16) std::byte work[codegen::max_work_bytes];
+  std::array<CUtensorMap, codegen::max_tensor_maps> maps;
+  arguments().fill_kernel_arguments(args, kernel_args);
+  bucket.plan->fill_work(T, const_cast<void*>(arguments().workspace(args)), work);
+
+  const std::uint32_t wanted = wanted_outputs(args);
+  bool overlaps = arguments().overlaps_previous(args) && device_.architecture.major >= 9;
+  const std::vector<codegen::Kernel>& kernels = bucket.plan->kernels();
+  for (std::size_t i = 0; i < kernels.size(); ++i) {
+    const codegen::Kernel& kernel = kernels[i];
+    const LoadedKernel& loaded = bucket.kernels[i];
+    if (!is_needed(loaded, wanted)) continue;
+    std::array<void*, 2 + codegen::max_tensor_maps> parameters;
+    std::size_t count = 0;
+    parameters[count++] = kernel_args;
+    if (kernel.work_bytes != 0) parameters[count++] = work;
+    for (std::size_t m = 0; m < kernel.maps.size(); ++m) {
+      const ArgumentTable::Tensor& tensor = arguments().tensors()[loaded.map_tensors[m]];
+      if (auto error = fill_tensor_map(driver_, problem(), kernel.maps[m], tensor.pointer(args), T, maps[m]))
+        return error;
+      parameters[count++] = &maps[m];
     }
-    void* parameters[] = {&kernel_args, const_cast<CUtensorMap*>(x)};
-    codegen::Grid grid = codegen::grid_of(spec_, loaded.stage, args.T);
+    codegen::Grid grid = bucket.plan->grid(i, T, device_.planned);
     if (loaded.max_blocks != 0) grid.x = std::min(grid.x, loaded.max_blocks);
-    const LaunchConfig config(loaded, grid, stream, overlaps || loaded.overlaps_previous);
+    const LaunchConfig config(kernel, grid, stream, overlaps || kernel.overlaps_previous);
     overlaps = false;
     // A CUkernel in place of a CUfunction is launched in the context that is current.
     const CUresult result =
-        driver_.cuLaunchKernelEx(config.get(), reinterpret_cast<CUfunction>(loaded.kernel), parameters, nullptr);
-    if (result != CUDA_SUCCESS) [[unlikely]] {
-      const auto is_launched = [&](const LoadedKernel& kernel) {
-        return kernel.serves(args.T) && is_needed(kernel.stage, args);
-      };
-      return driver_.check(result, MHCJIT_ERROR_LAUNCH_FAILED,
-                           "{}: launch {} of {} with T = {} (grid {} x {}, {} threads a block, {} bytes of "
-                           "dynamic shared memory)",
-                           name(), std::count_if(kernels_.data(), &loaded + 1, is_launched),
-                           std::ranges::count_if(kernels_, is_launched), args.T, grid.x, grid.y,
-                           loaded.threads_per_block, loaded.dynamic_smem_bytes);
-    }
+        driver_.cuLaunchKernelEx(config.get(), reinterpret_cast<CUfunction>(loaded.handle), parameters.data(), nullptr);
+    if (result != CUDA_SUCCESS) [[unlikely]]
+      return launch_failed(result, bucket, loaded, grid, args);
   }
   return llvm::Error::success();
 }
 
-llvm::Error GpuOperator::launch(const mhcjit_pre_forward_args& args, void* stream) const {
-  if (args.T == 0) return llvm::Error::success();
-  return launch_stages(args, static_cast<CUstream>(stream));
+llvm::Error GpuOperator::launch_failed(CUresult result, const LoadedBucket& bucket, const LoadedKernel& failed,
+                                       codegen::Grid grid, const void* args) const {
+  const std::uint32_t wanted = wanted_outputs(args);
+  const auto is_launched = [&](const LoadedKernel& kernel) { return is_needed(kernel, wanted); };
+  return driver_.check(result, MHCJIT_ERROR_LAUNCH_FAILED,
+                       "{}: launch {} of {} with T = {} (grid {} x {}, {} threads a block, {} bytes of dynamic shared "
+                       "memory)",
+                       name(), std::count_if(bucket.kernels.data(), &failed + 1, is_launched),
+                       std::ranges::count_if(bucket.kernels, is_launched), arguments().tokens(args), grid.x, grid.y,
+                       failed.kernel.threads_per_block, failed.kernel.dynamic_smem_bytes);
 }
 
-llvm::Error GpuOperator::launch(const mhcjit_pre_backward_args& args, void* stream) const {
-  if (args.T > 0) return launch_stages(args, static_cast<CUstream>(stream));
-  if (args.accumulate_parameters != 0) return llvm::Error::success();
-  // The sum over no tokens.
-  const std::int64_t rows = problem().rows();
-  const std::int64_t columns = problem().columns();
-  const auto on = static_cast<CUstream>(stream);
-  if (auto error = zero(args.dphi, rows * columns, "dphi", on)) return error;
-  if (auto error = zero(args.dgamma, columns, "dgamma", on)) return error;
-  if (auto error = zero(args.dalpha, 3, "dalpha", on)) return error;
-  return zero(args.dbias, rows, "dbias", on);
-}
-
-llvm::Error GpuOperator::zero(float* tensor, std::int64_t floats, const char* argument, CUstream stream) const {
-  if (tensor == nullptr) return llvm::Error::success();
-  return driver_.check(driver_.cuMemsetD32Async(reinterpret_cast<CUdeviceptr>(tensor), 0, floats, stream),
-                       MHCJIT_ERROR_LAUNCH_FAILED, "{}: setting {} to zero with T = 0", name(), argument);
+// The sum over no tokens.
+llvm::Error GpuOperator::zero_sums(const void* args, CUstream stream) const {
+  for (const ArgumentTable::Tensor& tensor : arguments().tensors()) {
+    const codegen::Tensor& declared = *tensor.declared;
+    if (!declared.is_output() || declared.is_per_token() || tensor.pointer(args) == nullptr) continue;
+    if (arguments().flag(args, declared.accumulate_flag) != 0) continue;
+    const auto address = reinterpret_cast<CUdeviceptr>(tensor.pointer(args));
+    const auto floats = static_cast<std::size_t>(codegen::elements(declared, problem(), 0));
+    if (auto error = driver_.check(driver_.cuMemsetD32Async(address, 0, floats, stream), MHCJIT_ERROR_LAUNCH_FAILED,
+                                   "{}: setting {} to zero with T = 0", name(), declared.name))
+      return error;
+  }
+  return llvm::Error::success();
 }
 
 }  // namespace mhcjit::runtime

@@ -1,7 +1,8 @@
 // How the driver is told to launch a loaded kernel.
 #pragma once
 
-#include "runtime/module.h"
+#include "codegen/plan.h"
+#include "runtime/driver_api.h"
 
 namespace mhcjit::runtime {
 
@@ -9,14 +10,14 @@ namespace mhcjit::runtime {
 class LaunchConfig {
  public:
   // `overlaps_previous`: the kernel begins before the one before it in the stream has ended, and waits for it itself.
-  LaunchConfig(const LoadedKernel& loaded, codegen::Grid grid, CUstream stream, bool overlaps_previous) {
+  LaunchConfig(const codegen::Kernel& kernel, codegen::Grid grid, CUstream stream, bool overlaps_previous) {
     config_.gridDimX = grid.x;
     config_.gridDimY = grid.y;
     config_.gridDimZ = 1;
-    config_.blockDimX = loaded.threads_per_block;
+    config_.blockDimX = static_cast<unsigned>(kernel.threads_per_block);
     config_.blockDimY = 1;
     config_.blockDimZ = 1;
-    config_.sharedMemBytes = loaded.dynamic_smem_bytes;
+    config_.sharedMemBytes = static_cast<unsigned>(kernel.dynamic_smem_bytes);
     config_.hStream = stream;
     config_.attrs = attributes_;
     if (grid.cluster_size != 0) {

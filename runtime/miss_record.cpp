@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cache/system_call.h"
+#include "codegen/operator.h"
 #include "support/error.h"
 
 namespace mhcjit::runtime {
@@ -53,8 +54,7 @@ llvm::Error append(const std::string& path, std::string line) {
 
 std::string shape_line(const codegen::Problem& problem) {
   return fmt::format(R"({{"n":{},"d":{},"dtype":"{}","gamma":{},"batch_invariant":{},"ops":["{}"]}})", problem.n,
-                     problem.d, to_string(problem.dtype), problem.has_gamma, problem.batch_invariant,
-                     to_string(problem.op));
+                     problem.d, to_string(problem.dtype), problem.has_gamma, problem.batch_invariant, problem.op->name);
 }
 
 void MissRecord::add(const codegen::Problem& problem) {

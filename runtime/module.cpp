@@ -1,8 +1,7 @@
 #include "runtime/module.h"
 
-#include <llvm/ADT/STLExtras.h>
-
 #include "runtime/launch_config.h"
+#include "support/error.h"
 
 namespace mhcjit::runtime {
 namespace {
@@ -25,45 +24,47 @@ class RelaxedCapture {
   CUstreamCaptureMode mode_ = CU_STREAM_CAPTURE_MODE_RELAXED;
 };
 
-llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice device, const cache::Bytes& cubin,
-                                         const codegen::StagePlan& plan) {
+}  // namespace
+
+llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice device, const codegen::Operator& op,
+                                         const codegen::Kernel& kernel, const cache::CompiledKernel& compiled) {
+  const RelaxedCapture relaxed(driver);
   const auto check = [&](CUresult result, std::string_view step) {
-    return driver.check(result, MHCJIT_ERROR_LOAD_FAILED, "{} kernel {}", step, plan.entry());
+    return driver.check(result, MHCJIT_ERROR_LOAD_FAILED, "{} kernel {}", step, kernel.entry());
   };
-  LoadedKernel loaded = {.stage = plan.stage,
-                         .kernel = nullptr,
-                         .dynamic_smem_bytes = static_cast<std::uint32_t>(plan.dynamic_smem_bytes),
-                         .threads_per_block = static_cast<std::uint32_t>(plan.threads_per_block),
-                         .max_blocks = 0,
-                         .box = plan.box,
-                         .overlaps_previous = plan.overlaps_previous,
-                         .min_tokens = plan.min_tokens,
-                         .max_tokens = plan.max_tokens};
+  const auto place = [&](std::string_view tensor) {
+    return static_cast<std::size_t>(op.find_tensor(tensor) - op.tensors.data());
+  };
+  LoadedKernel loaded = {.kernel = kernel};
+  if (!kernel.makes.empty()) loaded.makes = 0;
+  for (const std::string_view output : kernel.makes) loaded.makes |= std::uint32_t{1} << place(output);
+  for (const codegen::TensorMap& map : kernel.maps) loaded.map_tensors.push_back(place(map.tensor));
   CUlibrary library = nullptr;
+  const cache::Bytes& cubin = compiled.cubin;
   if (auto error = check(driver.cuLibraryLoadData(&library, cubin.data(), nullptr, nullptr, 0, nullptr, nullptr, 0),
                          fmt::format("loading a cubin of {} bytes for", cubin.size())))
     return error;
-  if (auto error = check(driver.cuLibraryGetKernel(&loaded.kernel, library, plan.entry().c_str()), "finding"))
+  if (auto error = check(driver.cuLibraryGetKernel(&loaded.handle, library, kernel.entry().c_str()), "finding"))
     return error;
-  if (plan.dynamic_smem_bytes > 0) {
+  if (kernel.dynamic_smem_bytes > 0) {
     if (auto error = check(driver.cuKernelSetAttribute(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                                                       plan.dynamic_smem_bytes, loaded.kernel, device),
-                           fmt::format("reserving {} bytes of shared memory for", plan.dynamic_smem_bytes)))
+                                                       kernel.dynamic_smem_bytes, loaded.handle, device),
+                           fmt::format("reserving {} bytes of shared memory for", kernel.dynamic_smem_bytes)))
       return error;
   }
-  if (plan.cluster_size > largest_portable_cluster) {
+  if (kernel.max_cluster_size > largest_portable_cluster) {
     if (auto error = check(
-            driver.cuKernelSetAttribute(CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1, loaded.kernel, device),
-            fmt::format("allowing clusters of {} blocks for", plan.cluster_size)))
+            driver.cuKernelSetAttribute(CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1, loaded.handle, device),
+            fmt::format("allowing clusters of {} blocks for", kernel.max_cluster_size)))
       return error;
   }
   // The driver loads a kernel into a context when it is first asked for there.
   CUfunction function = nullptr;
-  if (auto error = check(driver.cuKernelGetFunction(&function, loaded.kernel), "loading")) return error;
-  if (plan.cluster_size == 0) return loaded;
+  if (auto error = check(driver.cuKernelGetFunction(&function, loaded.handle), "loading")) return error;
+  if (kernel.max_cluster_size == 0) return loaded;
 
-  const auto cluster_size = static_cast<std::uint32_t>(plan.cluster_size);
-  LaunchConfig launch(loaded, {.x = cluster_size, .cluster_size = cluster_size}, nullptr, false);
+  const auto cluster_size = static_cast<std::uint32_t>(kernel.max_cluster_size);
+  LaunchConfig launch(kernel, {.x = cluster_size, .cluster_size = cluster_size}, nullptr, false);
   int clusters = 0;
   const CUresult asked = driver.cuOccupancyMaxActiveClusters(&clusters, function, launch.get());
   // Another way to say: none.
@@ -71,33 +72,17 @@ llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice devic
     if (auto error = check(asked, "asking how many clusters the device runs at once of")) return error;
   }
   loaded.is_runnable = clusters > 0;
-  if (plan.is_persistent) loaded.max_blocks = static_cast<std::uint32_t>(clusters * plan.cluster_size);
+  if (kernel.is_persistent) loaded.max_blocks = static_cast<std::uint32_t>(clusters * kernel.max_cluster_size);
   return loaded;
 }
 
-}  // namespace
-
-llvm::Expected<std::vector<LoadedKernel>> load_kernels(const DriverApi& driver, CUdevice device,
-                                                       llvm::ArrayRef<cache::CompiledKernel> kernels,
-                                                       const std::vector<codegen::StagePlan>& plans) {
-  const RelaxedCapture relaxed(driver);
-  std::vector<LoadedKernel> loaded;
-  for (const auto& [kernel, plan] : llvm::zip_equal(kernels, plans)) {
-    auto one = load_kernel(driver, device, kernel.cubin, plan);
-    if (!one) return one.takeError();
-    loaded.push_back(*one);
-  }
-  return loaded;
-}
-
-llvm::Error check_runnable(const std::vector<LoadedKernel>& kernels, const std::vector<codegen::StagePlan>& plans) {
-  for (const auto& [kernel, plan] : llvm::zip_equal(kernels, plans))
-    if (!kernel.is_runnable)
-      return make_error(MHCJIT_ERROR_LOAD_FAILED,
-                        "kernel {}: the device cannot run a cluster of {} blocks of {} threads with {} bytes of shared "
-                        "memory; use the whole device, or the portable template",
-                        plan.entry(), plan.cluster_size, plan.threads_per_block, plan.dynamic_smem_bytes);
-  return llvm::Error::success();
+llvm::Error check_runnable(const LoadedKernel& loaded) {
+  if (loaded.is_runnable) return llvm::Error::success();
+  const codegen::Kernel& kernel = loaded.kernel;
+  return make_error(MHCJIT_ERROR_LOAD_FAILED,
+                    "kernel {}: the device cannot run a cluster of {} blocks of {} threads with {} bytes of shared "
+                    "memory; use the whole device, or a plan without clusters",
+                    kernel.entry(), kernel.max_cluster_size, kernel.threads_per_block, kernel.dynamic_smem_bytes);
 }
 
 }  // namespace mhcjit::runtime

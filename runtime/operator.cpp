@@ -1,33 +1,32 @@
 #include "runtime/operator.h"
 
+#include "codegen/operators.h"
 #include "support/error.h"
 
 namespace mhcjit::runtime {
+namespace {
+
+llvm::Error wrong_operator(const std::string& name, mhcjit_op id) {
+  auto called = codegen::operator_of(id);
+  if (!called) return called.takeError();
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: the operator was called as {}; prepare one with op = {}", name,
+                    (*called)->name, (*called)->name);
+}
+
+}  // namespace
 
 llvm::Expected<std::size_t> Operator::workspace_bytes(std::int64_t T) const {
   if (auto error = check_tokens(name_, T)) return error;
   return needed_workspace(T);
 }
 
-template <typename Args>
-llvm::Error Operator::check_and_launch(codegen::Op op, const Args& args, void* stream) const {
-  if (problem_.op != op)
-    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: the operator was called as {}; prepare one with op = {}",
-                      name_, to_string(op), to_string(op));
-  auto workspace = workspace_bytes(args.T);
+llvm::Error Operator::run(mhcjit_op id, const void* args, void* stream) const {
+  if (problem_.op->id != id) return wrong_operator(name_, id);
+  auto workspace = workspace_bytes(arguments_.tokens(args));
   if (!workspace) return workspace.takeError();
-  const TensorArguments tensors = tensor_arguments(problem_, args);
-  if (auto error = check_arguments({name_, problem_, *workspace}, args, tensors)) return error;
-  if (auto error = check_usable(tensors)) return error;
+  if (auto error = arguments_.check(name_, args, *workspace)) return error;
+  if (auto error = check_usable(args)) return error;
   return launch(args, stream);
-}
-
-llvm::Error Operator::pre_forward(const mhcjit_pre_forward_args& args, void* stream) const {
-  return check_and_launch(codegen::Op::pre_forward, args, stream);
-}
-
-llvm::Error Operator::pre_backward(const mhcjit_pre_backward_args& args, void* stream) const {
-  return check_and_launch(codegen::Op::pre_backward, args, stream);
 }
 
 }  // namespace mhcjit::runtime

@@ -24,34 +24,33 @@ class Operator {
   // Errors: INVALID_ARGUMENT (T).
   llvm::Expected<std::size_t> workspace_bytes(std::int64_t T) const;
 
-  // Checks everything, then launches; a failed check has launched and written nothing. `stream` is a CUstream. Errors:
-  // those of mhcjit_pre_forward, and INVALID_ARGUMENT when this is not that operator.
-  llvm::Error pre_forward(const mhcjit_pre_forward_args& args, void* stream) const;
-  llvm::Error pre_backward(const mhcjit_pre_backward_args& args, void* stream) const;
+  // Checks everything, then launches; a failed check has launched and written nothing. `args` is the public argument
+  // struct of the operator `id`, `stream` a CUstream. Errors: those of mhcjit_pre_forward, and INVALID_ARGUMENT when
+  // this is not that operator.
+  llvm::Error run(mhcjit_op id, const void* args, void* stream) const;
 
   // "pre_forward n=4 D=4096 bf16 sm_90a": how errors name it.
   const std::string& name() const { return name_; }
 
  protected:
-  Operator(const codegen::Problem& problem, std::string name) : problem_(problem), name_(std::move(name)) {}
+  Operator(const codegen::Problem& problem, std::string name)
+      : problem_(problem), arguments_(problem), name_(std::move(name)) {}
 
   const codegen::Problem& problem() const { return problem_; }
+  const ArgumentTable& arguments() const { return arguments_; }
 
  private:
   // For T within its range.
   virtual std::size_t needed_workspace(std::int64_t T) const = 0;
 
   // Whether calls are possible now, on this thread, with these tensors.
-  virtual llvm::Error check_usable(const TensorArguments& tensors) const = 0;
+  virtual llvm::Error check_usable(const void* args) const = 0;
 
   // `args` are checked.
-  virtual llvm::Error launch(const mhcjit_pre_forward_args& args, void* stream) const = 0;
-  virtual llvm::Error launch(const mhcjit_pre_backward_args& args, void* stream) const = 0;
-
-  template <typename Args>
-  llvm::Error check_and_launch(codegen::Op op, const Args& args, void* stream) const;
+  virtual llvm::Error launch(const void* args, void* stream) const = 0;
 
   const codegen::Problem problem_;
+  const ArgumentTable arguments_;
   const std::string name_;
 };
 

@@ -6,6 +6,7 @@
 #include <llvm/Support/FileSystem.h>
 
 #include "cache/remote_url.h"
+#include "codegen/choose.h"
 #include "support/error.h"
 
 namespace mhcjit::runtime {
@@ -43,13 +44,11 @@ std::string absolute(const char* text) {
   return path.str().str();
 }
 
-llvm::Expected<std::optional<codegen::KernelTemplate>> template_of(const mhcjit_engine_options& options) {
-  const std::string_view name = option_or_variable(options.kernel_template, "MHCJIT_TEMPLATE");
-  if (name.empty()) return std::nullopt;
-  auto parsed = codegen::parse_kernel_template(name);
-  if (parsed) return *parsed;
-  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "kernel_template or MHCJIT_TEMPLATE: {}",
-                    take_failure(parsed.takeError()).text);
+llvm::Expected<std::string> plan_of(const mhcjit_engine_options& options) {
+  const std::string plan = option_or_variable(options.plan, "MHCJIT_PLAN");
+  if (auto error = codegen::check_wanted(plan))
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "plan or MHCJIT_PLAN: {}", take_failure(std::move(error)).text);
+  return plan;
 }
 
 }  // namespace
@@ -62,8 +61,8 @@ llvm::Expected<Settings> settings_from(const mhcjit_engine_options& options) {
                       options.cpu_threads);
   auto no_compile = flag_of("no_compile", options.no_compile, "MHCJIT_NO_COMPILE");
   if (!no_compile) return no_compile.takeError();
-  auto kernel_template = template_of(options);
-  if (!kernel_template) return kernel_template.takeError();
+  auto plan = plan_of(options);
+  if (!plan) return plan.takeError();
   auto remote_read_only = flag_of("remote_read_only", options.remote_read_only, "MHCJIT_CACHE_REMOTE_READ_ONLY");
   if (!remote_read_only) return remote_read_only.takeError();
   // One that the environment names is a matter of the machine's, and a warning once it is used.
@@ -90,7 +89,7 @@ llvm::Expected<Settings> settings_from(const mhcjit_engine_options& options) {
       .nvrtc_path = text_or_empty(options.nvrtc_path),
       .driver_path = text_or_empty(options.driver_path),
       .template_dir = text_or_empty(options.template_dir),
-      .kernel_template = *kernel_template,
+      .plan = std::move(*plan),
       .log = log_of(options),
       .cpu_threads = options.cpu_threads,
   };

@@ -1,14 +1,12 @@
 // What a host chose for an engine, with the defaults filled in.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 
 #include <llvm/Support/Error.h>
 
 #include "cache/location.h"
-#include "codegen/kernel_spec.h"
 #include "mhcjit/mhcjit.h"
 #include "support/log.h"
 
@@ -25,10 +23,10 @@ struct Settings {
   std::string hmac_key_file;   // absolute; "": entries carry no tag
   std::string record_path;     // absolute; "": misses are not recorded
   bool no_compile = false;
-  std::string nvrtc_path;                                  // "": the usual places
-  std::string driver_path;                                 // "": libcuda.so.1 from the loader's path
-  std::string template_dir;                                // "": embedded
-  std::optional<codegen::KernelTemplate> kernel_template;  // for the problems that it fits
+  std::string nvrtc_path;    // "": the usual places
+  std::string driver_path;   // "": libcuda.so.1 from the loader's path
+  std::string template_dir;  // "": embedded
+  std::string plan;          // for the problems that it fits; "": the library chooses
   Log log;
   int cpu_threads = 0;  // 0: one per core
 };
@@ -37,7 +35,7 @@ struct Settings {
 const char* get_environment(const char* name);
 
 // Reads the environment for what the host did not choose. Errors: INVALID_ARGUMENT (cpu_threads, no_compile,
-// kernel_template, remote_read_only, remote_url).
+// plan, remote_read_only, remote_url).
 llvm::Expected<Settings> settings_from(const mhcjit_engine_options& options);
 
 }  // namespace mhcjit::runtime

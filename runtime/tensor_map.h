@@ -1,16 +1,16 @@
-// x as a tensor map: what the kernels that copy boxes of x are launched with.
+// Tensors as tensor maps: what the kernels that copy boxes are launched with.
 #pragma once
 
-#include "codegen/kernel_spec.h"
+#include "codegen/plan.h"
 #include "runtime/driver_api.h"
 
 namespace mhcjit::runtime {
 
-// The map of x [T, n, D] of `problem`: dimensions {D, T, n}, boxes of `box`, in the swizzle of as many bytes as a row
-// of them. The driver encodes it on the host; each thread keeps those of its last calls, so that tensors that come
-// again cost a look-up. Valid until the thread's next call. `driver` has been initialised, `x` is aligned to 16 bytes,
+// The map of the tensor at `base`, [T, n, D] or [T, D] of `problem`: dimensions {D, T, n}, boxes as `map` says, in the
+// swizzle of as many bytes as a row of them. The driver encodes it on the host; each thread keeps those of its last
+// calls, so that tensors that come again cost a look-up. `driver` has been initialised, `base` is aligned to 16 bytes,
 // T >= 1. Errors: LAUNCH_FAILED (the driver refuses it).
-llvm::Expected<const CUtensorMap*> tensor_map_of_x(const DriverApi& driver, const codegen::Problem& problem,
-                                                   const codegen::TensorBox& box, const void* x, std::int64_t T);
+llvm::Error fill_tensor_map(const DriverApi& driver, const codegen::Problem& problem, const codegen::TensorMap& map,
+                            const void* base, std::int64_t T, CUtensorMap& filled);
 
 }  // namespace mhcjit::runtime

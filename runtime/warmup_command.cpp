@@ -19,11 +19,10 @@ std::string quoted(const std::string& text) {
 
 }  // namespace
 
-std::string warmup_command(const codegen::Problem& problem, const std::string& cache_root,
-                           std::optional<codegen::KernelTemplate> wanted_template) {
+std::string warmup_command(const codegen::Problem& problem, const std::string& cache_root, const std::string& plan) {
   return fmt::format("{}mhcjit warmup --n {} --d {} --dtype {}{}{} --arch {}{}",
-                     wanted_template ? fmt::format("MHCJIT_TEMPLATE={} ", to_string(*wanted_template)) : "", problem.n,
-                     problem.d, to_string(problem.dtype), problem.has_gamma ? " --gamma" : "",
+                     plan.empty() ? "" : fmt::format("MHCJIT_PLAN={} ", quoted(plan)), problem.n, problem.d,
+                     to_string(problem.dtype), problem.has_gamma ? " --gamma" : "",
                      problem.batch_invariant ? " --batch-invariant" : "", to_string(problem.architecture),
                      cache_root.empty() ? "" : " --cache-dir " + quoted(cache_root));
 }

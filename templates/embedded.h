@@ -7,7 +7,7 @@
 namespace mhcjit::templates {
 
 struct EmbeddedTemplate {
-  const char* name;  // "device.cuh": how templates and emitted units include it
+  const char* name;  // "device/device.cuh": how templates and emitted units include it
   std::string_view text;
 };
 

@@ -1,6 +1,7 @@
 #include <stdexcept>
 
 #include "bench/candidates.h"
+#include "codegen/operators.h"
 #include "tools/bench_candidates.h"
 #include "tools/bench_host.h"
 #include "tools/bench_report.h"
@@ -17,14 +18,14 @@ cl::SubCommand bench_options("bench", "measure the operators on device 0");
 cl::opt<std::string> op("op", cl::desc("pre_forward or pre_backward"), cl::value_desc("OP"), cl::sub(bench_options));
 cl::opt<std::string> shapes("shapes", cl::desc("file of shapes with numbers of tokens; default: a list of its own"),
                             cl::value_desc("FILE"), cl::init("default"), cl::sub(bench_options));
-cl::opt<bool> candidates("candidates", cl::desc("each candidate for many tokens in place of the choice"),
-                         cl::sub(bench_options));
+cl::opt<bool> candidates("candidates", cl::desc("each candidate in place of the choice"), cl::sub(bench_options));
 cl::opt<bool> host("host", cl::desc("the host's part: launch, kernel load, first call of a process"),
                    cl::sub(bench_options));
 cl::opt<bool> quick("quick", cl::desc("fewer samples"), cl::sub(bench_options));
-cl::opt<std::string> results("results", cl::desc("file for the JSON, written after each shape"), cl::value_desc("FILE"),
-                             cl::sub(bench_options));
-cl::opt<std::string> commit("commit", cl::desc("commit that this was built from, for the JSON"),
+cl::opt<std::string> results("results",
+                             cl::desc("file for the JSON, or the TSV of candidates, written after each shape"),
+                             cl::value_desc("FILE"), cl::sub(bench_options));
+cl::opt<std::string> commit("commit", cl::desc("commit that this was built from, for the results"),
                             cl::value_desc("COMMIT"), cl::init("unknown"), cl::sub(bench_options));
 cl::opt<std::string> cache_dir("cache-dir", cl::desc("folder of compiled kernels"), cl::value_desc("DIR"),
                                cl::sub(bench_options));
@@ -33,12 +34,14 @@ cl::opt<bool> json("json", cl::desc("print one JSON object on stdout"), cl::sub(
 // The shapes of the operator, for any architecture; none where only the host's part is asked for.
 llvm::Expected<std::vector<SizedProblem>> asked_shapes() {
   std::vector<SizedProblem> wanted;
-  if (host && op.empty() && !candidates) return wanted;
+  if (host && candidates)
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--host is given with --candidates, allowed: one of the two");
+  if (host && op.empty()) return wanted;
   llvm::Expected<std::string> name = required("--op", op);
   if (!name) return name.takeError();
-  llvm::Expected<codegen::Op> asked = codegen::parse_op(*name);
+  llvm::Expected<const codegen::Operator*> asked = codegen::parse_operator(*name);
   if (!asked) return asked.takeError();
-  if (candidates && *asked != codegen::Op::pre_forward)
+  if (candidates && *asked != &codegen::pre_forward)
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--candidates is given with --op {}, allowed: --op pre_forward",
                       *name);
   auto all = shapes == "default" ? parse_sized_shapes("default", default_bench_shapes) : read_sized_shapes(shapes);
@@ -56,12 +59,9 @@ llvm::Error no_gpu(std::string_view reason) {
 void compile_all(const bench::Run& run, const std::vector<SizedProblem>& asked) {
   std::vector<mhcjit_problem> problems;
   for (const auto& [problem, tokens] : asked)
-    for (const codegen::Op needed : {codegen::Op::pre_forward, codegen::Op::pre_backward})
-      // Backward reads what forward saves.
-      if (needed <= problem.op)
-        problems.push_back({static_cast<mhcjit_op>(needed), problem.n, problem.d,
-                            static_cast<mhcjit_dtype>(problem.dtype), problem.has_gamma ? 1 : 0,
-                            problem.batch_invariant ? 1 : 0});
+    for (const codegen::Operator* needed : bench::needed_operators(problem))
+      problems.push_back({needed->id, problem.n, problem.d, static_cast<mhcjit_dtype>(problem.dtype),
+                          problem.has_gamma ? 1 : 0, problem.batch_invariant ? 1 : 0});
   gpu::compile_all(run.engine, run.gpu, problems);
 }
 
@@ -70,7 +70,8 @@ llvm::Error measure_shapes(bench::Run& run, const std::vector<SizedProblem>& ask
   say(fmt::format("compiling for {} shapes", asked.size()));
   compile_all(run, asked);
   run.copy_gigabytes_per_second = bench::copy_gigabytes_per_second(run.gpu, run.seconds);
-  if (auto error = report.add_copy_rate(run.copy_gigabytes_per_second, candidates ? "" : bench_heading())) return error;
+  const std::string heading = candidates ? candidate_columns() : bench_heading();
+  if (auto error = report.add_copy_rate(run.copy_gigabytes_per_second, heading)) return error;
   CandidateSweep sweep(run);
   std::size_t number = 0;
   for (const SizedProblem& shape : asked) {
@@ -93,13 +94,10 @@ llvm::Expected<Report> measure(std::vector<SizedProblem> asked, const FirstCalls
   auto architecture = codegen::parse_architecture(gpu->architecture);
   if (!architecture) return architecture.takeError();
   for (SizedProblem& shape : asked) shape.problem.architecture = *architecture;
-  if (candidates)
-    std::erase_if(asked,
-                  [](const SizedProblem& shape) { return !bench::depends_on_candidates(shape.problem, shape.tokens); });
   auto engine = open_engine(cache_dir);
   if (!engine) return engine.takeError();
 
-  BenchReport report(results, *gpu);
+  BenchReport report(results, *gpu, candidates ? ReportFormat::tsv : ReportFormat::table);
   if (auto error = report.begin(commit, quick)) return error;
   // Of a candidate only as much as tells it from others.
   bench::Run run = {*gpu, engine->get(), 0.0, candidates ? 0.02 : quick ? 0.05 : 0.2};
@@ -139,14 +137,16 @@ const Command& bench_command() {
       "After Ctrl-C or SIGTERM what is measured so far is printed, and the exit code is 130. Exit code 1: a shape "
       "failed, or a\n"
       "result is wrong. --candidates measures, in place of the kernels that the library chooses, every legal "
-      "candidate\n"
-      "for many tokens, and says by how much the heuristic's is slower than the fastest. --host, alone or with\n"
-      "--op, measures what the host pays: a call beside bare launches, a prepare, loading a kernel, and the first\n"
-      "call of a new process with an empty cache folder and with a warm one.",
+      "candidate,\n"
+      "and says by how much the library's choice is slower than the fastest; the output, and the file of --results, "
+      "is\n"
+      "TSV with a line a candidate. --host, alone or with --op, measures what the host pays: a call beside bare\n"
+      "launches, a prepare, loading a kernel, and the first call of a new process with an empty cache folder and with\n"
+      "a warm one.",
       "  mhcjit bench --op pre_forward\n"
       "  mhcjit bench --op pre_backward --quick --json\n"
       "  mhcjit bench --op pre_forward --shapes shapes.json --host --results bench.json\n"
-      "  mhcjit bench --op pre_forward --candidates --json > candidates.json",
+      "  mhcjit bench --op pre_forward --candidates --results candidates.tsv",
       run};
   return command;
 }

@@ -1,6 +1,7 @@
 #include "tools/bench_candidates.h"
 
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 #include <thread>
 
@@ -20,11 +21,11 @@ int spill_bytes(const CandidateResult& candidate) {
 }
 
 llvm::json::Object candidate_json(const CandidateResult& candidate, double floor_us) {
-  llvm::json::Object json{{"spec", codegen::to_string(candidate.spec)},
-                          {"estimated_cost", number(candidate.estimated_cost)},
+  llvm::json::Object json{{"family", llvm::StringRef(candidate.plan->family())},
+                          {"plan", codegen::to_string(*candidate.plan)},
+                          {"estimated_us", number(candidate.estimated_us)},
                           {"is_chosen", candidate.is_chosen},
                           {"spill_bytes", spill_bytes(candidate)}};
-  for (const auto& [name, value] : codegen::constants(candidate.spec)) json[name] = value;
   if (!candidate.failure.empty()) {
     json["failure"] = candidate.failure;
     return json;
@@ -36,6 +37,17 @@ llvm::json::Object candidate_json(const CandidateResult& candidate, double floor
   json["within_bounds"] = bench::within_bounds(candidate.errors);
   if (!bench::within_bounds(candidate.errors)) json["errors"] = json_of(candidate.errors);
   return json;
+}
+
+// A candidate that failed has no times.
+std::string tsv_line(const SizedProblem& shape, const CandidateResult& candidate, double floor_us) {
+  const codegen::Problem& problem = shape.problem;
+  const auto time = [&](double us) { return digits(candidate.failure.empty() ? us : NAN); };
+  return fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\n", problem.op->name, problem.n, problem.d,
+                     shape.tokens, codegen::to_string(problem.dtype), problem.has_gamma ? 1 : 0,
+                     candidate.plan->family(), codegen::to_string(candidate.plan->parameters()),
+                     time(candidate.graph.median_us), time(candidate.graph.p10_us), time(candidate.graph.p90_us),
+                     digits(floor_us), candidate.ok() ? 1 : 0);
 }
 
 // The fastest of those that are right; nullptr where none is.
@@ -59,20 +71,21 @@ BenchRow row_of(const SizedProblem& shape, const bench::CandidateResults& result
     const double least = best->graph.median_us;
     row.json["best"] = candidate_json(*best, results.floor_us);
     row.text += fmt::format("; best {:.2f} us, {:.2f} of the floor: {}", least, least / results.floor_us,
-                            codegen::to_string(best->spec));
+                            codegen::to_string(*best->plan));
     if (chosen->ok()) {
       row.json["chosen_over_best"] = number(chosen->graph.median_us / least);
       row.text += fmt::format("; chosen {:.2f} us, {:.3f} of the best: {}", chosen->graph.median_us,
-                              chosen->graph.median_us / least, codegen::to_string(chosen->spec));
+                              chosen->graph.median_us / least, codegen::to_string(*chosen->plan));
     }
   }
   row.text += "\n";
   llvm::json::Array candidates;
   for (const CandidateResult& each : all) {
     candidates.push_back(candidate_json(each, results.floor_us));
+    row.tsv_lines += tsv_line(shape, each, results.floor_us);
     if (each.ok()) continue;
     row.text += fmt::format("  {}: {}\n", each.failure.empty() ? "WRONG" : "FAILED: " + each.failure,
-                            codegen::to_string(each.spec));
+                            codegen::to_string(*each.plan));
   }
   row.json["candidates"] = std::move(candidates);
   return row;
@@ -80,25 +93,31 @@ BenchRow row_of(const SizedProblem& shape, const bench::CandidateResults& result
 
 }  // namespace
 
+std::string candidate_columns() {
+  return "op\tn\tD\tT\tdtype\tgamma\tfamily\tplan\tmedian_us\tp10_us\tp90_us\tfloor_us\tright\n";
+}
+
 BenchRow CandidateSweep::measure(const SizedProblem& shape) {
-  const std::vector<bench::CompiledSpec>& specs = compiled(shape.problem);
+  const std::vector<bench::CompiledPlan>& plans = compiled(shape.problem);
   std::size_t number = 0;
-  const auto announce = [&](const codegen::KernelSpec& spec) {
-    say(fmt::format("candidate {} of {}: {}", ++number, specs.size(), codegen::to_string(spec)));
+  const auto announce = [&](const codegen::Plan& plan) {
+    say(fmt::format("candidate {} of {}: {}", ++number, plans.size(), codegen::to_string(plan)));
   };
   try {
-    return row_of(shape, bench::bench_candidates(run_, shape.problem, shape.tokens, specs, announce));
+    return row_of(shape, bench::bench_candidates(run_, shape.problem, shape.tokens, plans, announce));
   } catch (const std::runtime_error& failure) {
-    return failed_row(shape, failure.what());
+    BenchRow failed = failed_row(shape, failure.what());
+    failed.tsv_lines = "# " + failed.text;
+    return failed;
   }
 }
 
-const std::vector<bench::CompiledSpec>& CandidateSweep::compiled(const codegen::Problem& problem) {
+const std::vector<bench::CompiledPlan>& CandidateSweep::compiled(const codegen::Problem& problem) {
   if (const auto found = compiled_.find(problem); found != compiled_.end()) return found->second;
-  const std::vector<codegen::KernelSpec> specs = bench::legal_candidates(problem);
-  say(fmt::format("compiling {} candidates of {}", specs.size(), codegen::to_string(problem)));
+  const std::vector<codegen::PlanPtr> plans = bench::legal_candidates(problem);
+  say(fmt::format("compiling {} candidates of {}", plans.size(), codegen::to_string(problem)));
   const int jobs = default_jobs(std::thread::hardware_concurrency(), available_memory_bytes());
-  return compiled_[problem] = bench::compile_specs(specs, static_cast<unsigned>(jobs));
+  return compiled_[problem] = bench::compile_plans(plans, static_cast<unsigned>(jobs));
 }
 
 }  // namespace mhcjit::tools

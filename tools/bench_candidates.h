@@ -6,6 +6,9 @@
 
 namespace mhcjit::tools {
 
+// The line of column names of the TSV.
+std::string candidate_columns();
+
 // All legal candidates of each shape, compiled once for a problem.
 class CandidateSweep {
  public:
@@ -14,10 +17,10 @@ class CandidateSweep {
   BenchRow measure(const SizedProblem& shape);
 
  private:
-  const std::vector<bench::CompiledSpec>& compiled(const codegen::Problem& problem);
+  const std::vector<bench::CompiledPlan>& compiled(const codegen::Problem& problem);
 
   const bench::Run& run_;
-  std::map<codegen::Problem, std::vector<bench::CompiledSpec>> compiled_;
+  std::map<codegen::Problem, std::vector<bench::CompiledPlan>> compiled_;
 };
 
 }  // namespace mhcjit::tools

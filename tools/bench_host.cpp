@@ -6,6 +6,7 @@
 
 #include "bench/host_costs.h"
 #include "bench/statistics.h"
+#include "codegen/operators.h"
 
 namespace mhcjit::tools {
 namespace {
@@ -13,7 +14,7 @@ namespace {
 using bench::FirstCall;
 
 // One that models have, for any architecture.
-const codegen::Problem problem = {codegen::Op::pre_forward, 4, 4096, codegen::DType::bf16, false, false, {}};
+const codegen::Problem problem = {&codegen::pre_forward, 4, 4096, codegen::DType::bf16, false, false, {}};
 
 double median(const std::vector<FirstCall>& calls, double FirstCall::* field) {
   std::vector<double> values;

@@ -24,12 +24,18 @@ llvm::Error BenchReport::begin(const std::string& commit, bool quick) {
                                     {"quick", quick}};
   report_.text = fmt::format("{}, {}, driver of CUDA {}, NVRTC {}, commit {}\n", gpu_.name, gpu_.architecture,
                              found->driver.version, found->nvrtc.version, commit);
+  if (format_ == ReportFormat::tsv) {
+    report_.text.clear();
+    for (const char* field : {"device", "architecture", "driver", "nvrtc", "mhcjit", "commit", "date"})
+      report_.text += fmt::format("# {}: {}\n", field, std::string_view(*report_.json.getString(field)));
+  }
   return write();
 }
 
 llvm::Error BenchReport::add_copy_rate(double gigabytes_per_second, const std::string& heading) {
   report_.json["copy_gigabytes_per_second"] = number(gigabytes_per_second);
-  report_.text += fmt::format("a plain copy: {:.0f} GB/s read plus written\n{}", gigabytes_per_second, heading);
+  report_.text += fmt::format("{}a plain copy: {:.0f} GB/s read plus written\n{}",
+                              format_ == ReportFormat::tsv ? "# " : "", gigabytes_per_second, heading);
   return write();
 }
 
@@ -53,7 +59,7 @@ void BenchReport::interrupt() {
 
 void BenchReport::take_text(const BenchRow& row) {
   say(llvm::StringRef(row.text).rtrim().str());
-  report_.text += row.text;
+  report_.text += format_ == ReportFormat::tsv ? row.tsv_lines : row.text;
   if (!row.ok) report_.exit_code = exit_failed;
 }
 
@@ -61,8 +67,10 @@ llvm::Error BenchReport::write() const {
   if (file_.empty()) return llvm::Error::success();
   auto file = OutputFile::create(file_);
   if (!file) return file.takeError();
-  if (auto error = file->write(llvm::formatv("{0:2}\n", llvm::json::Value(llvm::json::Object(report_.json))).str()))
-    return error;
+  const std::string text = format_ == ReportFormat::tsv
+                               ? report_.text
+                               : llvm::formatv("{0:2}\n", llvm::json::Value(llvm::json::Object(report_.json))).str();
+  if (auto error = file->write(text)) return error;
   return file->publish();
 }
 

@@ -1,4 +1,4 @@
-// What `mhcjit bench` has measured so far: the JSON, the text, and the file that has the JSON.
+// What `mhcjit bench` has measured so far: the JSON, the text, and the file that has one of them.
 #pragma once
 
 #include <string>
@@ -9,11 +9,18 @@
 
 namespace mhcjit::tools {
 
+// What the text is, and what the file has.
+enum class ReportFormat {
+  table,  // for readers; the file has the JSON
+  tsv,    // comment lines that begin with #, a line of column names, a line a candidate; the file has the same
+};
+
 // Each function that adds something writes the file, "" for none, so that a run that is ended keeps what it has.
 // Errors: IO, when the file cannot be written.
 class BenchReport {
  public:
-  BenchReport(std::string file, const gpu::Gpu& gpu) : file_(std::move(file)), gpu_(gpu) {}
+  BenchReport(std::string file, const gpu::Gpu& gpu, ReportFormat format)
+      : file_(std::move(file)), gpu_(gpu), format_(format) {}
 
   // What is known before anything is measured, the machine among it.
   llvm::Error begin(const std::string& commit, bool quick);
@@ -33,6 +40,7 @@ class BenchReport {
 
   const std::string file_;
   const gpu::Gpu& gpu_;
+  const ReportFormat format_;
   Report report_;
   llvm::json::Array rows_;
 };

@@ -6,7 +6,8 @@
 
 #include <fmt/format.h>
 
-#include "bench/spec.h"
+#include "bench/choice.h"
+#include "codegen/operators.h"
 #include "support/error.h"
 
 namespace mhcjit::tools {
@@ -39,18 +40,15 @@ std::string worst_of(const bench::Errors& errors) {
 
 std::string columns_of(const SizedProblem& shape) {
   const codegen::Problem& problem = shape.problem;
-  return fmt::format("{:<12} {:>2} {:>5} {:>6} {:<10}", codegen::to_string(problem.op), problem.n, problem.d,
-                     shape.tokens,
+  return fmt::format("{:<12} {:>2} {:>5} {:>6} {:<10}", problem.op->name, problem.n, problem.d, shape.tokens,
                      fmt::format("{}{}", codegen::to_string(problem.dtype), problem.has_gamma ? " gamma" : ""));
 }
 
-BenchRow row_of(const SizedProblem& shape, const codegen::KernelSpec& spec, const bench::OperatorResult& result) {
+BenchRow row_of(const SizedProblem& shape, const codegen::Plan& plan, const bench::OperatorResult& result) {
   const bool within_bounds = bench::within_bounds(result.errors);
   BenchRow row = {json_of(shape), "", within_bounds};
-  const bool is_few = shape.tokens <= spec.few_max_tokens;
-  const std::string_view used = codegen::to_string(is_few ? codegen::KernelTemplate::few_tokens : spec.kernel_template);
-  row.json["template"] = text(used);
-  row.json["spec"] = codegen::to_string(spec);
+  row.json["family"] = text(plan.family());
+  row.json["plan"] = codegen::to_string(plan);
   row.json["bytes"] = static_cast<std::int64_t>(result.bytes);
   row.json["floor_us"] = number(result.floor_us);
   row.json["input_sets"] = result.input_sets;
@@ -65,8 +63,8 @@ BenchRow row_of(const SizedProblem& shape, const codegen::KernelSpec& spec, cons
   row.text = fmt::format(
       "{} {:<10} {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} {:>8} {:>6.2f} {:>6.2f} {:>6.2f} {:>5.0f}  "
       "{}{}\n",
-      columns_of(shape), used, result.floor_us, result.brief.median_us, result.stream.median_us, result.stream.p90_us,
-      result.graph.median_us, result.graph_warm.median_us,
+      columns_of(shape), plan.family(), result.floor_us, result.brief.median_us, result.stream.median_us,
+      result.stream.p90_us, result.graph.median_us, result.graph_warm.median_us,
       result.graph_overlapped ? fmt::format("{:.2f}", result.graph_overlapped->median_us) : "-",
       result.brief.median_us / result.floor_us, result.stream.median_us / result.floor_us,
       result.graph.median_us / result.floor_us, gigabytes_per_second(result, result.stream), worst_of(result.errors),
@@ -79,15 +77,16 @@ BenchRow row_of(const SizedProblem& shape, const codegen::KernelSpec& spec, cons
 std::string bench_heading() {
   return fmt::format(
       "{:<12} {:>2} {:>5} {:>6} {:<10} {:<10} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6} {:>6} {:>6} {:>5}  {}\n",
-      "op", "n", "D", "T", "dtype", "template", "floor us", "brief", "stream", "p90", "graph", "warm", "overlap",
-      "brief", "stream", "graph", "GB/s", "error nearest to its bound");
+      "op", "n", "D", "T", "dtype", "family", "floor us", "brief", "stream", "p90", "graph", "warm", "overlap", "brief",
+      "stream", "graph", "GB/s", "error nearest to its bound");
 }
 
 BenchRow measure_operator(const bench::Run& run, const SizedProblem& shape) {
-  auto spec = bench::spec_of(shape.problem);
-  if (!spec) return failed_row(shape, take_failure(spec.takeError()).text);
+  auto buckets = bench::chosen_buckets(shape.problem);
+  if (!buckets) return failed_row(shape, take_failure(buckets.takeError()).text);
+  const codegen::Plan& plan = *codegen::bucket_of(*buckets, shape.tokens).plan;
   try {
-    return row_of(shape, *spec, bench::bench_operator(run, shape.problem, shape.tokens));
+    return row_of(shape, plan, bench::bench_operator(run, shape.problem, shape.tokens));
   } catch (const std::runtime_error& failure) {
     return failed_row(shape, failure.what());
   }
@@ -105,7 +104,7 @@ std::string name_of(const SizedProblem& shape) {
 
 llvm::json::Object json_of(const SizedProblem& shape) {
   const codegen::Problem& problem = shape.problem;
-  return llvm::json::Object{{"op", text(codegen::to_string(problem.op))},
+  return llvm::json::Object{{"op", text(problem.op->name)},
                             {"n", problem.n},
                             {"D", problem.d},
                             {"T", shape.tokens},
@@ -128,9 +127,11 @@ llvm::json::Object json_of(const bench::Errors& errors) {
   return tensors;
 }
 
+std::string digits(double value) { return fmt::format("{:.5g}", value); }
+
 llvm::json::Value number(double value) {
   if (!std::isfinite(value)) return nullptr;
-  return std::strtod(fmt::format("{:.5g}", value).c_str(), nullptr);
+  return std::strtod(digits(value).c_str(), nullptr);
 }
 
 }  // namespace mhcjit::tools

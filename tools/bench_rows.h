@@ -12,8 +12,9 @@ namespace mhcjit::tools {
 
 struct BenchRow {
   llvm::json::Object json;
-  std::string text;  // a line of the table
-  bool ok = false;   // measured, and right
+  std::string text;            // a line of the table
+  bool ok = false;             // measured, and right
+  std::string tsv_lines = {};  // of a report in TSV, where `text` is progress
 };
 
 // The line above the table.
@@ -33,6 +34,7 @@ llvm::json::Object json_of(const SizedProblem& shape);
 llvm::json::Object json_of(const bench::Errors& errors);
 
 // To five digits, which is more than a measurement has. JSON has no NaN and no infinity: null stands for both.
+std::string digits(double value);
 llvm::json::Value number(double value);
 
 }  // namespace mhcjit::tools

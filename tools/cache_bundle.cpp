@@ -71,11 +71,10 @@ llvm::Expected<Report> run_export() {
 }
 
 llvm::json::Object to_json(const std::string& bundle, const cache::ImportReport& imported) {
-  return llvm::json::Object{
-      {"bundle", bundle},
-      {"imported", cache_options::to_json(imported.imported)},
-      {"already_there", static_cast<std::int64_t>(imported.already_there)},
-      {"compilers", cache_options::to_json(imported.compilers)}};
+  return llvm::json::Object{{"bundle", bundle},
+                            {"imported", cache_options::to_json(imported.imported)},
+                            {"already_there", static_cast<std::int64_t>(imported.already_there)},
+                            {"compilers", cache_options::to_json(imported.compilers)}};
 }
 
 // A bundle that is refused does not stop those behind it: what is done does not depend on their order.
@@ -130,7 +129,8 @@ const Command& cache_import_command() {
       "Checks all of a bundle before it changes the folder: the archive, and every byte of every entry. A bundle in\n"
       "which anything is wrong changes nothing; the others are imported all the same, and the exit code is 1. What\n"
       "the folder has stays, so bundles may overlap and be imported twice. The compilers that a bundle names\n"
-      "are added to the folder's. Where MHCJIT_CACHE_KEY_FILE names a key, an entry without a tag that is made with it\n"
+      "are added to the folder's. Where MHCJIT_CACHE_KEY_FILE names a key, an entry without a tag that is made with "
+      "it\n"
       "is wrong too. Without one, import only what you trust: a check finds damage, not intent.",
       "  mhcjit cache import kernels.tar --dry-run\n"
       "  mhcjit cache import kernels.tar --cache-dir ./kernels --json",

@@ -11,7 +11,7 @@ namespace {
 using namespace cache_options;
 
 struct Line {
-  std::string digest, problem, architecture;
+  std::string digest, kernel, problem, architecture;
   std::int64_t created_unix_seconds = 0;
   int registers = 0;  // of the kernel that takes most
   cache::StoredFile file;
@@ -26,6 +26,7 @@ struct Listing {
 
 Line describe(const std::string& digest, const cache::StoredEntry& stored, const cache::StoredFile& file) {
   Line line = {.digest = digest,
+               .kernel = cache::find_field(stored.fields, "kernel").str(),
                .problem = problem_of(stored),
                .architecture = stored.entry.architecture,
                .created_unix_seconds = stored.entry.created_unix_seconds,
@@ -63,6 +64,7 @@ void say_bad(const Listing& listing) {
 
 llvm::json::Object to_json(const Line& line) {
   return llvm::json::Object{{"digest", line.digest},
+                            {"kernel", llvm::json::fixUTF8(line.kernel)},
                             {"problem", llvm::json::fixUTF8(line.problem)},
                             {"architecture", llvm::json::fixUTF8(line.architecture)},
                             {"created_unix_seconds", line.created_unix_seconds},
@@ -77,13 +79,14 @@ llvm::Expected<Report> run_ls() {
   if (!listing) return listing.takeError();
   const std::int64_t now = unix_seconds_now();
   Report report;
-  constexpr auto columns = "{:<12}  {:<44}  {:<8}  {:>5}  {:>5}  {:>10}  {:>9}\n";
-  report.text = fmt::format(columns, "DIGEST", "PROBLEM", "ARCH", "AGE", "USED", "SIZE", "REGISTERS");
+  constexpr auto columns = "{:<12}  {:<33}  {:<31}  {:<8}  {:>5}  {:>5}  {:>10}  {:>9}\n";
+  report.text = fmt::format(columns, "DIGEST", "KERNEL", "PROBLEM", "ARCH", "AGE", "USED", "SIZE", "REGISTERS");
   llvm::json::Array entries;
   for (const Line& line : listing->lines) {
-    report.text += fmt::format(
-        columns, line.digest.substr(0, 12), line.problem, line.architecture, age_text(line.created_unix_seconds, now),
-        age_text(line.file.modified_unix_seconds(), now), size_text(line.file.bytes), line.registers);
+    report.text +=
+        fmt::format(columns, line.digest.substr(0, 12), line.kernel, line.problem, line.architecture,
+                    age_text(line.created_unix_seconds, now), age_text(line.file.modified_unix_seconds(), now),
+                    size_text(line.file.bytes), line.registers);
     entries.push_back(to_json(line));
   }
   say_bad(*listing);
@@ -173,10 +176,10 @@ llvm::Expected<Report> run_verify() {
 const Command& cache_ls_command() {
   static const Command command = {
       ls, "[--match TERMS] [--cache-dir DIR] [--json]",
-      "One line an entry: the first digits of its digest, its problem and architecture, the time since it was\n"
-      "compiled and since it was last used (exact to an hour), the size of its file, and the registers of a thread\n"
-      "of the kernel that takes most. TERMS is a comma list of op=OP, n=N, d=D, dtype=DTYPE, gamma=0|1,\n"
-      "batch_invariant=0|1, arch=ARCH and the first digits of a digest; an entry is named when all of them hold.",
+      "One line an entry, which is a kernel: the first digits of its digest, its name, what the problems that share\n"
+      "it have in common, its architecture, the time since it was compiled and since it was last used (exact to an\n"
+      "hour), the size of its file, and the registers of a thread. TERMS is a comma list of op=OP, n=N, d=D,\n"
+      "dtype=DTYPE, arch=ARCH and the first digits of a digest; an entry is named when all of them hold.",
       "  mhcjit cache ls\n"
       "  mhcjit cache ls --match n=4,d=4096,arch=sm_90a --json",
       run_ls};

@@ -4,6 +4,7 @@
 #include <llvm/ADT/SmallVector.h>
 #include <llvm/ADT/StringExtras.h>
 
+#include "codegen/operators.h"
 #include "codegen/problem.h"
 #include "support/error.h"
 #include "tools/options.h"
@@ -11,7 +12,7 @@
 namespace mhcjit::tools {
 namespace {
 
-constexpr char allowed[] = "op=, n=, d=, dtype=, gamma=, batch_invariant=, arch= and the first digits of one digest";
+constexpr char allowed[] = "op=, n=, d=, dtype=, arch= and the first digits of one digest";
 
 bool is_digest_prefix(llvm::StringRef term) {
   return !term.empty() && term.size() <= 64 && llvm::all_of(term, llvm::isHexDigit);
@@ -34,10 +35,10 @@ llvm::Error EntryMatch::add(llvm::StringRef term) {
   const auto [name, value] = term.split('=');
   const auto keep = [this](auto parsed, const auto& spell) -> llvm::Error {
     if (!parsed) return parsed.takeError();
-    words_.push_back({std::string(spell(*parsed)), true});
+    words_.emplace_back(spell(*parsed));
     return llvm::Error::success();
   };
-  if (name == "op") return keep(codegen::parse_op(value), [](codegen::Op op) { return to_string(op); });
+  if (name == "op") return keep(codegen::parse_operator(value), [](const codegen::Operator* op) { return op->name; });
   if (name == "dtype") return keep(codegen::parse_dtype(value), [](codegen::DType dtype) { return to_string(dtype); });
   if (name == "arch")
     return keep(codegen::parse_architecture(value), [](const codegen::Architecture& a) { return to_string(a); });
@@ -47,12 +48,6 @@ llvm::Error EntryMatch::add(llvm::StringRef term) {
   if (name == "d")
     return keep(parse_integer("--match d", value, 1, codegen::max_d),
                 [](std::int64_t d) { return fmt::format("D={}", d); });
-  if (name == "gamma" || name == "batch_invariant") {
-    llvm::Expected<std::int64_t> present = parse_integer("--match " + name.str(), value, 0, 1);
-    if (!present) return present.takeError();
-    words_.push_back({name.str(), *present == 1});
-    return llvm::Error::success();
-  }
   if (digest_prefix_.empty() && is_digest_prefix(term)) {
     digest_prefix_ = term.lower();
     return llvm::Error::success();
@@ -63,9 +58,8 @@ llvm::Error EntryMatch::add(llvm::StringRef term) {
 bool EntryMatch::operator()(llvm::StringRef digest, const cache::StoredEntry& entry) const {
   llvm::SmallVector<llvm::StringRef> problem;
   cache::find_field(entry.fields, "problem").split(problem, ' ', -1, false);
-  return may_match(digest) && llvm::all_of(words_, [&](const Word& word) {
-           return llvm::is_contained(problem, llvm::StringRef(word.text)) == word.present;
-         });
+  return may_match(digest) &&
+         llvm::all_of(words_, [&](llvm::StringRef word) { return llvm::is_contained(problem, word); });
 }
 
 void for_each_match(

@@ -15,8 +15,9 @@ namespace mhcjit::tools {
 
 class EntryMatch {
  public:
-  // A comma list of op=OP, n=N, d=D, dtype=DTYPE, gamma=0|1, batch_invariant=0|1, arch=ARCH and at most one prefix of a
-  // digest; "" matches every entry. Errors: INVALID_ARGUMENT with the term and what is allowed.
+  // A comma list of op=OP, n=N, d=D, dtype=DTYPE, arch=ARCH and at most one prefix of a digest; "" matches every entry.
+  // Options of a problem are no terms: problems that differ in them share kernels. Errors: INVALID_ARGUMENT with the
+  // term and what is allowed.
   static llvm::Expected<EntryMatch> parse(llvm::StringRef text);
 
   // Whether all terms hold. An entry whose key names no problem has none of the problem's fields.
@@ -28,12 +29,7 @@ class EntryMatch {
  private:
   llvm::Error add(llvm::StringRef term);
 
-  struct Word {
-    std::string text;  // as the key's field "problem" spells it
-    bool present;
-  };
-
-  std::vector<Word> words_;
+  std::vector<std::string> words_;  // as the key's field "problem" spells them
   std::string digest_prefix_;
 };
 

@@ -1,9 +1,12 @@
 // mhcjit: doctor, emit, warmup, run, make-inputs, bench and the cache commands.
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <new>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include <llvm/ADT/STLExtras.h>
@@ -135,11 +138,23 @@ int fail_without_memory(bool json) {
                exit_failed);
 }
 
+bool json_wanted = false;
+
+// Ends the program where the memory runs out: LLVM's tables, and its JSON objects with them, do not survive an exception
+// from an allocation. What is on disk survives an end at any moment.
+void exit_without_memory() {
+  static std::atomic_flag taken = ATOMIC_FLAG_INIT;
+  while (taken.test_and_set()) std::this_thread::yield();
+  std::_Exit(fail_without_memory(json_wanted));
+}
+
 }  // namespace
 }  // namespace mhcjit::tools
 
 int main(int argc, char** argv) {
   const bool json = mhcjit::tools::asks_for_json(argc, argv);
+  mhcjit::tools::json_wanted = json;
+  std::set_new_handler(mhcjit::tools::exit_without_memory);
   try {
     return mhcjit::tools::run_main(argc, argv, json);
   } catch (const std::bad_alloc&) {

@@ -78,7 +78,7 @@ llvm::Expected<std::vector<codegen::Architecture>> parse_architectures(llvm::Str
 }
 
 llvm::Expected<std::vector<codegen::Problem>> parse_problems(const ProblemOptions& options,
-                                                             llvm::ArrayRef<codegen::Op> ops) {
+                                                             std::span<const codegen::Operator* const> ops) {
   auto streams = parse_integers("--n", options.n, 1, codegen::max_n);
   if (!streams) return streams.takeError();
   auto sizes = parse_integers("--d", options.d, 1, codegen::max_d);
@@ -94,7 +94,7 @@ llvm::Expected<std::vector<codegen::Problem>> parse_problems(const ProblemOption
     for (const codegen::DType dtype : *dtypes)
       for (const std::int64_t n : *streams)
         for (const std::int64_t d : *sizes)
-          for (const codegen::Op op : ops)
+          for (const codegen::Operator* op : ops)
             problems.push_back(
                 {op, static_cast<int>(n), d, dtype, options.gamma, options.batch_invariant, architecture});
   return problems;

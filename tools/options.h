@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,6 @@ struct ProblemOptions {
 
 // Every combination of the comma lists in `options` for each of `ops`, checked.
 llvm::Expected<std::vector<codegen::Problem>> parse_problems(const ProblemOptions& options,
-                                                             llvm::ArrayRef<codegen::Op> ops);
+                                                             std::span<const codegen::Operator* const> ops);
 
 }  // namespace mhcjit::tools

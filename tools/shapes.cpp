@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "codegen/operators.h"
 #include "support/error.h"
 #include "tools/input_file.h"
 #include "tools/strict_json.h"
@@ -60,9 +61,9 @@ const Rule<std::int64_t> t_rule = {integer_up_to<codegen::max_tokens>,
                                    "an integer of 1 to 2147483647, or a list of them"};
 const Rule<codegen::DType> dtype_rule = {name_of<codegen::DType, codegen::parse_dtype>,
                                          "bf16, fp16, fp32, or a list of them"};
-const Rule<codegen::Op> ops_rule = {name_of<codegen::Op, codegen::parse_op>,
-                                    "pre_forward, pre_backward, or a list of "
-                                    "them"};
+const Rule<const codegen::Operator*> ops_rule = {name_of<const codegen::Operator*, codegen::parse_operator>,
+                                                 "pre_forward, pre_backward, or a list of "
+                                                 "them"};
 
 // One shape of the file, read field by field. The first fault stays.
 class Shape {
@@ -138,7 +139,7 @@ class Problems {
     const auto ns = shape.values("n", n_rule);
     const auto ds = shape.values("d", d_rule);
     const auto dtypes = shape.values("dtype", dtype_rule);
-    const auto ops = shape.values("ops", ops_rule, {codegen::Op::pre_forward, codegen::Op::pre_backward});
+    const auto ops = shape.values("ops", ops_rule, {codegen::operators().begin(), codegen::operators().end()});
     const bool gamma = shape.flag("gamma"), batch_invariant = shape.flag("batch_invariant");
     auto ts = shape.values("t", t_rule, tokens_ == Tokens::required ? std::vector<std::int64_t>{} : no_tokens);
     if (tokens_ == Tokens::passed_over) ts = no_tokens;

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <thread>
 
+#include "codegen/operators.h"
 #include "tools/command.h"
 #include "tools/interrupt.h"
 #include "tools/options.h"
@@ -57,8 +58,7 @@ llvm::Expected<std::vector<codegen::Problem>> problems_of_file() {
 
 llvm::Expected<std::vector<codegen::Problem>> asked_problems() {
   if (shapes.getNumOccurrences() > 0) return problems_of_file();
-  return parse_problems({n, d, dtype, arch, gamma, batch_invariant},
-                        {codegen::Op::pre_forward, codegen::Op::pre_backward});
+  return parse_problems({n, d, dtype, arch, gamma, batch_invariant}, codegen::operators());
 }
 
 llvm::Expected<int> job_count(std::size_t problem_count) {

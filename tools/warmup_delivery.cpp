@@ -69,11 +69,12 @@ llvm::Error WarmupDelivery::send(const std::string& digest) {
     const std::lock_guard lock(mutex_);
     if (server_failure_) return make_error(server_failure_->status, server_failure_->text);
   }
-  llvm::Expected<bool> sent = send_now(digest);
-  if (sent) {
-    sent_ += *sent ? 1 : 0;
-    return llvm::Error::success();
-  }
+  llvm::Expected<bool> sent = deliveries_.get_or_create(digest, [&] {
+    llvm::Expected<bool> now = send_now(digest);
+    if (now && *now) ++sent_;
+    return now;
+  });
+  if (sent) return llvm::Error::success();
   const std::lock_guard lock(mutex_);
   server_failure_ = {MHCJIT_ERROR_IO,
                      fmt::format("the kernel is in the cache folder and not on the remote cache '{}': {}; allow PUT "

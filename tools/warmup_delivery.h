@@ -10,6 +10,7 @@
 #include <string>
 
 #include "cache/http_store.h"
+#include "cache/single_flight.h"
 #include "runtime/cache_settings.h"
 #include "support/error.h"
 
@@ -25,8 +26,9 @@ class WarmupDelivery {
   // does not answer as a cache does. Errors: BAD_FILE, IO, INVALID_ARGUMENT (the server's url).
   llvm::Error check() const;
 
-  // Sends the folder's entry of this digest to the server where that has none, and reads it back. Waits for the
-  // server, 2 s for each of three requests at most, and after a failure asks it no more. Thread-safe. Errors: IO.
+  // Sends the folder's entry of this digest to the server where that has none, and reads it back: once, however many
+  // problems share it. Waits for the server, 2 s for each of three requests at most, and after a failure asks it no
+  // more. Thread-safe. Errors: IO.
   llvm::Error send(const std::string& digest);
 
   // Success when a later process finds the entry of this digest in the folder, also where it has no compiler. Errors:
@@ -46,6 +48,7 @@ class WarmupDelivery {
   const runtime::CacheSettings settings_;
   const std::unique_ptr<cache::EntryStore> folder_;
   std::unique_ptr<cache::EntryStore> server_;  // null: nothing is sent
+  cache::SingleFlight<std::string, bool> deliveries_;
   std::mutex mutex_;
   std::optional<Failure> server_failure_;
   std::atomic<std::int64_t> sent_ = 0;

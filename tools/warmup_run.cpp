@@ -9,9 +9,10 @@
 
 #include <llvm/ADT/ScopeExit.h>
 
+#include "runtime/engine.h"
+#include "runtime/stopwatch.h"
 #include "support/threads.h"
 #include "tools/command.h"
-#include "tools/engine.h"
 #include "tools/warmup_progress.h"
 
 namespace mhcjit::tools {
@@ -25,7 +26,9 @@ void take_line(mhcjit_log_level level, const char* line, void* user) {
   if (log_level()) log_to_stderr(level, line, nullptr);
 }
 
-WarmupOutcome failed_outcome(Failure failure) { return {WarmupOutcome::Kind::failed, 0, 0, "", std::move(failure)}; }
+WarmupOutcome failed_outcome(Failure failure) {
+  return {WarmupOutcome::Kind::failed, 0, 0, "", {}, std::move(failure)};
+}
 
 // One thread's compiler. The engine is its own, so that its counters speak of this thread's compiles alone.
 class Worker {
@@ -33,25 +36,23 @@ class Worker {
   Worker(const WarmupRequest& request, WarmupDelivery& delivery) : request_(request), delivery_(delivery) {}
 
   WarmupOutcome compile(const codegen::Problem& problem) {
-    const mhcjit_problem asked = {static_cast<mhcjit_op>(problem.op),
-                                  problem.n,
-                                  problem.d,
-                                  static_cast<mhcjit_dtype>(problem.dtype),
-                                  problem.has_gamma ? 1 : 0,
-                                  problem.batch_invariant ? 1 : 0};
-    mhcjit_compile_result result = {};
-    llvm::Error error = open();
-    if (!error)
-      error = library_error(
-          mhcjit_compile(engine_.get(), &asked, codegen::to_string(problem.architecture).c_str(), &result));
-    if (!error) error = check_published();
-    if (!error) error = delivery_.send(result.digest);
-    if (error) return failed(take_failure(std::move(error)));
-    return {result.cache_hit != 0 ? WarmupOutcome::Kind::hit : WarmupOutcome::Kind::compiled,
-            result.milliseconds,
-            result.cubin_bytes,
-            result.digest,
-            {}};
+    const runtime::Stopwatch watch;
+    if (llvm::Error error = open()) return failed(take_failure(std::move(error)));
+    auto built = engine_->compile(problem);
+    if (!built) return failed(take_failure(built.takeError()));
+    if (llvm::Error error = check_published()) return failed(take_failure(std::move(error)));
+    const runtime::CompiledOperator& compiled = *built->compiled;
+    WarmupOutcome outcome = {built->cache_hit ? WarmupOutcome::Kind::hit : WarmupOutcome::Kind::compiled,
+                             watch.milliseconds(),
+                             compiled.cubin_bytes(),
+                             compiled.digest(),
+                             {},
+                             {}};
+    for (const runtime::BuiltKernelPtr& kernel : compiled.built) {
+      if (llvm::Error error = delivery_.send(kernel->digest)) return failed(take_failure(std::move(error)));
+      outcome.entries.push_back(kernel->digest);
+    }
+    return outcome;
   }
 
  private:
@@ -70,18 +71,17 @@ class Worker {
     options.log_level = log_level().value_or(MHCJIT_LOG_WARNING);
     options.record_path = "";  // what a warm-up misses is no program's miss
     options.log_user = &warning_;
-    mhcjit_engine* engine = nullptr;
-    auto error = library_error(mhcjit_engine_create(&options, &engine));
-    engine_.reset(engine);
-    return error;
+    auto settings = runtime::settings_from(options);
+    if (!settings) return settings.takeError();
+    engine_.emplace(*settings);
+    return llvm::Error::success();
   }
 
   // The library goes on without a cache folder that it cannot write.
   llvm::Error check_published() {
-    mhcjit_counters counters = {};
-    if (auto error = library_error(mhcjit_engine_counters(engine_.get(), &counters))) return error;
-    if (counters.publish_failures == publish_failures_) return llvm::Error::success();
-    publish_failures_ = counters.publish_failures;
+    const std::uint64_t failures = engine_->counters().publish_failures;
+    if (failures == publish_failures_) return llvm::Error::success();
+    publish_failures_ = failures;
     return make_error(MHCJIT_ERROR_IO, "the kernel is not written to the cache folder '{}': {}", request_.cache_folder,
                       warning_);
   }
@@ -90,7 +90,7 @@ class Worker {
   WarmupDelivery& delivery_;
   std::string warning_;  // outlives the engine
   std::uint64_t publish_failures_ = 0;
-  EnginePtr engine_;
+  std::optional<runtime::Engine> engine_;
 };
 
 // What the threads share.
@@ -129,14 +129,18 @@ class Run {
 
   // After all threads have ended: what was there once may be gone, as by a trim of another process.
   std::vector<WarmupOutcome> take() {
-    for (WarmupOutcome& outcome : outcomes_) {
-      if (outcome.digest.empty()) continue;
-      if (llvm::Error error = delivery_.find(outcome.digest)) outcome = failed_outcome(take_failure(std::move(error)));
-    }
+    for (WarmupOutcome& outcome : outcomes_)
+      if (llvm::Error error = find_all(outcome.entries)) outcome = failed_outcome(take_failure(std::move(error)));
     return std::move(outcomes_);
   }
 
  private:
+  llvm::Error find_all(const std::vector<std::string>& entries) const {
+    for (const std::string& digest : entries)
+      if (llvm::Error error = delivery_.find(digest)) return error;
+    return llvm::Error::success();
+  }
+
   void finish(std::size_t index, WarmupOutcome outcome) {
     const std::lock_guard lock(mutex_);
     using Kind = WarmupOutcome::Kind;

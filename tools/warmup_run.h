@@ -18,8 +18,9 @@ struct WarmupOutcome {
   Kind kind = Kind::skipped;
   double milliseconds = 0;
   std::size_t cubin_bytes = 0;
-  std::string digest;
-  Failure failure;  // of a failed one
+  std::string digest;                // as mhcjit_compile_result has it
+  std::vector<std::string> entries;  // the digests of its kernels
+  Failure failure;                   // of a failed one
 };
 
 struct WarmupRequest {

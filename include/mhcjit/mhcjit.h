@@ -90,9 +90,9 @@ typedef enum mhcjit_status {
   MHCJIT_ERROR_NOT_PREPARED = 9,
   /* The driver refused the compiled kernel, even after it was compiled anew. Remedy: the driver may be older
    * than the NVRTC that compiled it; the text has both versions.
-   * Or the device, a MIG slice perhaps, cannot run even one cluster of blocks of the template that kernel_template or
-   * $MHCJIT_TEMPLATE asks for. Remedy: ask for none. Where the library chose the template, this is no error: the
-   * portable one takes its place, with a warning to the log. */
+   * Or the device, a MIG slice perhaps, cannot run even one cluster of blocks of the plan that `plan` or $MHCJIT_PLAN
+   * asks for. Remedy: ask for none. Where the library chose the plan, this is no error: the cheapest one without
+   * clusters takes its place, with a warning to the log. */
   MHCJIT_ERROR_LOAD_FAILED = 10,
   /* The driver refused the launch. The text carries the driver's own error name. Often an earlier asynchronous
    * fault of the process reported late. */
@@ -155,30 +155,31 @@ typedef struct mhcjit_engine_options {
   const char* read_only_cache_dirs; /* folders that are searched after cache_dir and never written, with : between
                                        them; NULL: the absolute paths in $MHCJIT_CACHE_RO, others are a warning to
                                        the log; "": none. What is found there is copied to cache_dir */
-  int32_t no_compile;      /* 1: a kernel that no cache folder has is NOT_IN_CACHE, and the compiler is never opened;
-                              0: the same when $MHCJIT_NO_COMPILE is 1 */
-  const char* record_path; /* file to which each problem that no cache folder has is appended as a line of a shapes
-                              file (docs/shapes.md), once a process, compiled or not; NULL: $MHCJIT_RECORD; "": none.
-                              A file that cannot be written is a warning to the log */
-  const char* kernel_template; /* development: template of the kernels of every problem that it fits, "portable",
-                                  "two_pass", "one_pass" or "few_tokens"; the others are the library's choice.
-                                  NULL: $MHCJIT_TEMPLATE; "": the library's choice for all */
-  const char* remote_url;      /* HTTP server that is asked for what no cache folder has, and sent what is compiled:
-                                  "http://HOST:PORT/PATH" or https, below which an entry is PATH/<digest>; NULL:
-                                  $MHCJIT_CACHE_REMOTE; "": none. A request takes 2 s at most; after a failure, which is a
-                                  warning to the log, the process does not ask it again. https trusts the
-                                  certificates in the file $SSL_CERT_FILE, else the system's. Needs libcurl.so.4 */
-  int32_t remote_read_only;    /* 1: nothing is sent; 0: the same when $MHCJIT_CACHE_REMOTE_READ_ONLY is 1 */
-  const char* hmac_key_file;   /* file of a secret key, open to its owner alone: entries of every folder and of the
-                                  server carry an HMAC-SHA256 made with it, and others are not used; NULL:
-                                  $MHCJIT_CACHE_KEY_FILE; "": none. One that cannot be read is a warning to the log, and
-                                  no cache is used */
+  int32_t no_compile;        /* 1: a kernel that no cache folder has is NOT_IN_CACHE, and the compiler is never opened;
+                                0: the same when $MHCJIT_NO_COMPILE is 1 */
+  const char* record_path;   /* file to which each problem that no cache folder has is appended as a line of a shapes
+                                file (docs/shapes.md), once a process, compiled or not; NULL: $MHCJIT_RECORD; "": none.
+                                A file that cannot be written is a warning to the log */
+  const char* plan;          /* development: which plans serve every problem that they fit, a family and parameters of
+                                it, "one_pass" or "two_pass cluster_size=0" (docs/DESIGN.md), or "clusters=0", those
+                                without clusters; for the others the library chooses. NULL: $MHCJIT_PLAN; "": the
+                                library chooses for all */
+  const char* remote_url;    /* HTTP server that is asked for what no cache folder has, and sent what is compiled:
+                                "http://HOST:PORT/PATH" or https, below which an entry is PATH/<digest>; NULL:
+                                $MHCJIT_CACHE_REMOTE; "": none. A request takes 2 s at most; after a failure, which is a
+                                warning to the log, the process does not ask it again. https trusts the
+                                certificates in the file $SSL_CERT_FILE, else the system's. Needs libcurl.so.4 */
+  int32_t remote_read_only;  /* 1: nothing is sent; 0: the same when $MHCJIT_CACHE_REMOTE_READ_ONLY is 1 */
+  const char* hmac_key_file; /* file of a secret key, open to its owner alone: entries of every folder and of the
+                                server carry an HMAC-SHA256 made with it, and others are not used; NULL:
+                                $MHCJIT_CACHE_KEY_FILE; "": none. One that cannot be read is a warning to the log, and
+                                no cache is used */
 } mhcjit_engine_options;
 
 /* Creates an engine. `options` may be NULL: all defaults. Reads hmac_key_file, and touches neither CUDA nor NVRTC nor
  * the cache folder nor the network until something is prepared. Cost: microseconds. On failure *engine is NULL.
  * Errors: INVALID_ARGUMENT (negative cpu_threads; no_compile, remote_read_only or a variable of theirs neither 0 nor 1;
- * remote_url; a template that does not exist), NULL_POINTER (engine), OUT_OF_MEMORY. */
+ * remote_url; a plan of no family), NULL_POINTER (engine), OUT_OF_MEMORY. */
 MHCJIT_API mhcjit_status mhcjit_engine_create(const mhcjit_engine_options* options, mhcjit_engine** engine);
 
 /* Destroys an engine and the operators it prepared; NULL is allowed. No call that uses them may be running or
@@ -212,7 +213,7 @@ typedef enum mhcjit_device {
 /* One prepared operator. Owned by its engine, valid until the engine is destroyed, shared freely among threads. */
 typedef struct mhcjit_operator mhcjit_operator;
 
-/* Makes `problem` ready to launch: generates the kernel, finds it in the cache or compiles it, loads it into the
+/* Makes `problem` ready to launch: generates its kernels, finds each in the cache or compiles it, loads them into the
  * current context. The second call for a problem is a look-up. Concurrent calls for one problem compile once.
  *
  * `stream` is the stream of the launches to come, or NULL: when that stream is being captured and the operator is
@@ -233,10 +234,11 @@ MHCJIT_API mhcjit_status mhcjit_workspace_bytes(const mhcjit_operator* op, int64
 
 /* What a compile found or made. */
 typedef struct mhcjit_compile_result {
-  int32_t cache_hit;   /* 1: read from the cache; 0: compiled now */
+  int32_t cache_hit;   /* 1: all kernels were in the cache; 0: some were compiled now */
   double milliseconds; /* of the whole call */
   size_t cubin_bytes;  /* of all kernels */
-  char digest[65];     /* SHA-256 of the cache key, hexadecimal */
+  char digest[65];     /* SHA-256 of the kernel's cache key, hexadecimal, which names its entry; of several kernels,
+                          SHA-256 over their digests, a line each */
 } mhcjit_compile_result;
 
 /* Compiles `problem` for a named architecture ("sm_80", "sm_90a", ...) into the cache, without a GPU or a driver: what
@@ -246,14 +248,15 @@ typedef struct mhcjit_compile_result {
 MHCJIT_API mhcjit_status mhcjit_compile(mhcjit_engine* engine, const mhcjit_problem* problem, const char* architecture,
                                         mhcjit_compile_result* result);
 
-/* Counters of an engine since its creation. */
+/* Counters of an engine since its creation. An entry is a kernel, of which a problem has up to five; problems share
+ * those that are alike. */
 typedef struct mhcjit_counters {
   uint64_t memory_hits;      /* prepared operators found ready */
   uint64_t disk_hits;        /* entries read from a cache folder, read-only ones included */
-  uint64_t misses;           /* in no cache: compiled */
+  uint64_t misses;           /* kernels in no cache: compiled */
   uint64_t corrupt_entries;  /* entries set aside because a check failed */
   uint64_t publish_failures; /* entries that could not be written */
-  double compile_ms;         /* total time in NVRTC */
+  double compile_ms;         /* total time in NVRTC, added up over the threads that compile at the same time */
   double load_us;            /* total time in the driver's module loading */
   uint64_t read_only_hits;   /* those of disk_hits that came from a read-only folder */
   uint64_t promotions;       /* those of read_only_hits and remote_hits that were copied to cache_dir */
@@ -261,8 +264,8 @@ typedef struct mhcjit_counters {
   uint64_t remote_hits;      /* entries that remote_url had */
   uint64_t remote_failures;  /* requests to it that failed, and answers of its that a check refused */
   uint64_t remote_uploads;   /* entries that were sent to it */
-  uint64_t fallbacks;        /* problems, on a device each, that the portable template serves because the device cannot
-                                run even one cluster of blocks of the library's choice */
+  uint64_t fallbacks; /* problems, on a device each, that plans without clusters serve because the device cannot run
+                         even one cluster of blocks of the library's choice */
 } mhcjit_counters;
 
 /* Errors: NULL_POINTER. */

@@ -117,15 +117,15 @@ class Operator {
 class Engine {
  public:
   // Touches neither CUDA nor NVRTC nor the cache folder until something is prepared. Cost: microseconds.
-  // Errors: INVALID_ARGUMENT (negative cpu_threads; no_compile or $MHCJIT_NO_COMPILE neither 0 nor 1; a template that
-  // does not exist), OUT_OF_MEMORY.
+  // Errors: INVALID_ARGUMENT (negative cpu_threads; no_compile or $MHCJIT_NO_COMPILE neither 0 nor 1; a plan of no
+  // family), OUT_OF_MEMORY.
   static Result<Engine> create(const mhcjit_engine_options& options = {}) {
     mhcjit_engine* handle = nullptr;
     if (auto status = Status::of_call(mhcjit_engine_create(&options, &handle)); !status.ok()) return status;
     return Engine(handle);
   }
 
-  // Generates, finds in the cache or compiles, and loads the operator: everything slow. The second call for a problem
+  // Generates, finds in the cache or compiles, and loads the kernels: everything slow. The second call for a problem
   // is a look-up. `stream` is the stream of the launches to come: a problem that is not ready while that stream is
   // being captured gives NOT_PREPARED, and the capture stays valid. All errors stand at mhcjit_prepare.
   Result<Operator> prepare(const mhcjit_problem& problem, mhcjit_device device, void* stream = nullptr) {

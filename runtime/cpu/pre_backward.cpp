@@ -103,8 +103,7 @@ void backward_of_tile(const Backward& backward, std::int64_t first, std::int64_t
 
 }  // namespace
 
-std::size_t workspace_bytes(const codegen::Problem& problem, std::int64_t T) {
-  if (problem.op == codegen::Op::pre_forward) return 0;
+std::size_t pre_backward_workspace_bytes(const codegen::Problem& problem, std::int64_t T) {
   return static_cast<std::size_t>(T) * static_cast<std::size_t>(problem.rows()) * sizeof(float);
 }
 

@@ -4,7 +4,7 @@
 // for the outputs of a token, on T or on where the token stands. Returns when the outputs are written.
 //
 // Arguments are validated by the caller: required pointers are not null and aligned to their element, the workspace has
-// workspace_bytes() and is aligned to 16. Optional pointers may be null as mhcjit/mhcjit.h says. Beside the workspace
+// its bytes and is aligned to 16. Optional pointers may be null as mhcjit/mhcjit.h says. Beside the workspace
 // only fixed scratch on the stack of each thread is used, below 64 KiB: mhcjit/mhcjit.h says what a caller needs.
 //
 // `threads` is that of parallel_for() in support/threads.h: 1 runs everything on the caller's own, 0 on one a core.
@@ -18,8 +18,8 @@
 
 namespace mhcjit::runtime::cpu {
 
-// Forward needs none; backward keeps M floats a token, the gradient at the logits.
-std::size_t workspace_bytes(const codegen::Problem& problem, std::int64_t T);
+// M floats a token, the gradient at the logits; pre_forward needs none.
+std::size_t pre_backward_workspace_bytes(const codegen::Problem& problem, std::int64_t T);
 
 void pre_forward(const codegen::Problem& problem, const mhcjit_pre_forward_args& args, unsigned threads);
 

@@ -14,13 +14,13 @@ CacheKey key_of(std::initializer_list<std::pair<std::string_view, std::string_vi
 
 TEST(CacheKey, StartsWithItsSchemaAndReadsAsFieldValueLines) {
   EXPECT_EQ(key_of({{"architecture", "sm_90a"}, {"n", "4"}}).text(),
-            "6,1 schema=2\n12,6 architecture=sm_90a\n1,1 n=4\n");
+            "6,1 schema=3\n12,6 architecture=sm_90a\n1,1 n=4\n");
 }
 
 // The digest was computed by Python's hashlib from FORMAT.md's rule.
 TEST(CacheKey, DigestIsTheSha256OfTheTextForEver) {
   const CacheKey key = key_of({{"architecture", "sm_90a"}, {"source", "line one\nsource=line two\n"}, {"empty", ""}});
-  EXPECT_EQ(key.digest(), "d2a7a4dc2ea103be16796c583723352e06eedaaf75529f46c71d7be7c582fa63");
+  EXPECT_EQ(key.digest(), "98bdc33c0f58f440dedb611634a86c166eda2f143ce0fb072f85297323e72755");
   EXPECT_EQ(key.digest(), key.digest()) << "asking twice changes the answer";
 }
 

@@ -93,7 +93,7 @@ TEST(StoredEntry, RoundTrip) {
   ASSERT_TRUE(read->has_value());
   EXPECT_EQ((*read)->entry, one.entry);
   EXPECT_EQ((*read)->bytes.str(), test::read_file(folder / entry_name(one.key)));
-  EXPECT_EQ(find_field((*read)->fields, "schema"), "2");
+  EXPECT_EQ(find_field((*read)->fields, "schema"), "3");
   EXPECT_EQ(find_field((*read)->fields, "architecture"), "sm_90a");
 
   read = read_stored_entry(*open_folder_store(folder.path(), ""), std::string(64, '0'));
@@ -146,7 +146,7 @@ TEST(StoredEntry, LinksFoldersAndForeignFilesAreRefused) {
 TEST(KeyText, IsReadBackWhateverTheValuesHold) {
   std::mt19937_64 random(7);
   CacheKey key;
-  std::vector<KeyField> added = {{"schema", "2"}};
+  std::vector<KeyField> added = {{"schema", "3"}};
   for (int field = 0; field < 20; ++field) {
     added.push_back({random_bytes(random, random() % 9), random_bytes(random, random() % 300)});
     key.add(added.back().name, added.back().value);

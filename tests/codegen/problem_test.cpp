@@ -1,7 +1,8 @@
-// Problems and architectures: what is accepted, and what each refusal says.
+// Problems: what is accepted, and what each refusal says.
 #include "codegen/problem.h"
 
 #include <gtest/gtest.h>
+#include <llvm/ADT/StringRef.h>
 
 #include "support/error.h"
 
@@ -38,8 +39,9 @@ TEST(Problem, RefusesEachFieldByName) {
   problem.d = 16777217;
   EXPECT_EQ(refusal(problem), "D is 16777217, allowed: 1 to 16777216");
   problem = valid_problem();
-  problem.op = static_cast<mhcjit_op>(2);
-  EXPECT_EQ(refusal(problem), "op is 2, allowed: 0 (pre_forward) and 1 (pre_backward)");
+  problem.op = static_cast<mhcjit_op>(99);
+  EXPECT_TRUE(llvm::StringRef(refusal(problem)).starts_with("op is 99, allowed: 0 (pre_forward), 1 (pre_backward)"))
+      << refusal(problem);
   problem = valid_problem();
   problem.dtype = static_cast<mhcjit_dtype>(-1);
   EXPECT_EQ(refusal(problem), "dtype is -1, allowed: 0 (bf16), 1 (fp16) and 2 (fp32)");
@@ -49,28 +51,6 @@ TEST(Problem, RefusesEachFieldByName) {
   problem = valid_problem();
   problem.batch_invariant = -1;
   EXPECT_EQ(refusal(problem), "batch_invariant is -1, allowed: 0 and 1");
-}
-
-TEST(Architecture, ParsesAndPrints) {
-  for (const char* text : {"sm_80", "sm_89", "sm_90", "sm_90a", "sm_100a", "sm_100f", "sm_120a"}) {
-    auto architecture = parse_architecture(text);
-    ASSERT_TRUE(static_cast<bool>(architecture)) << text;
-    EXPECT_EQ(to_string(*architecture), text);
-  }
-  EXPECT_EQ(to_string(architecture_of_device(8, 6)), "sm_86");
-  EXPECT_EQ(to_string(architecture_of_device(9, 0)), "sm_90a");
-  EXPECT_EQ(to_string(architecture_of_device(12, 0)), "sm_120a");
-}
-
-TEST(Architecture, RefusesEverythingElse) {
-  for (const char* text :
-       {"", "sm_", "sm_75", "sm_9", "sm_90b", "sm_90aa", "sm_1000", "90", "compute_90", "sm_-90", "sm_9 0"}) {
-    auto architecture = parse_architecture(text);
-    ASSERT_FALSE(static_cast<bool>(architecture)) << text;
-    const Failure failure = take_failure(architecture.takeError());
-    EXPECT_EQ(failure.status, MHCJIT_ERROR_INVALID_ARGUMENT);
-    EXPECT_NE(failure.text.find(fmt::format("architecture is '{}'", text)), std::string::npos) << failure.text;
-  }
 }
 
 }  // namespace

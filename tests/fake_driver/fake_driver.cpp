@@ -8,9 +8,9 @@
 #include <cstring>
 #include <deque>
 #include <new>
+#include <sstream>
 #include <string_view>
 
-#include "templates/pre_args.cuh"
 #include "tests/fake_driver/fake_calls.h"
 
 // Its state and the names of the kernels that it handed out stay for ever, as a driver's do.
@@ -53,6 +53,7 @@ struct Library {
 };
 struct Kernel {
   std::string name;
+  std::vector<std::size_t> parameter_bytes;
 };
 
 // Like a driver, for ever; and where a leak detector sees that they are meant to stay. The caller holds the mutex.
@@ -151,6 +152,7 @@ CUresult device_get_attribute(int* value, CUdevice_attribute attribute, CUdevice
   switch (attribute) {
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *value = state().major; return CUDA_SUCCESS;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *value = state().minor; return CUDA_SUCCESS;
+    case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = state().multiprocessors; return CUDA_SUCCESS;
     case CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS: *value = state().pageable_memory_access; return CUDA_SUCCESS;
     case CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE: *value = 1 << 20; return CUDA_SUCCESS;
     default: return CUDA_ERROR_INVALID_VALUE;
@@ -191,8 +193,14 @@ CUresult library_unload(CUlibrary) {
 
 CUresult library_get_kernel(CUkernel* kernel, CUlibrary library, const char* name) {
   FAKE_ENTER(cuLibraryGetKernel, initialised);
-  if (reinterpret_cast<Library*>(library)->bytes.find(name) == std::string::npos) return CUDA_ERROR_NOT_FOUND;
-  *kernel = reinterpret_cast<CUkernel>(keep<Kernel>({name}));
+  const std::string& bytes = reinterpret_cast<Library*>(library)->bytes;
+  const std::string wanted = name + std::string(1, '\0');
+  const std::size_t at = bytes.find(wanted);
+  if (at == std::string::npos) return CUDA_ERROR_NOT_FOUND;
+  Kernel found = {name, {}};
+  std::istringstream sizes(bytes.c_str() + at + wanted.size());
+  for (std::size_t size = 0; sizes >> size;) found.parameter_bytes.push_back(size);
+  *kernel = reinterpret_cast<CUkernel>(keep<Kernel>(std::move(found)));
   return CUDA_SUCCESS;
 }
 
@@ -255,23 +263,22 @@ CUresult tensor_map_encode_tiled(CUtensorMap* map, CUtensorMapDataType type, cuu
 
 CUresult launch_kernel(const CUlaunchConfig* config, CUfunction function, void** parameters, void**) {
   FAKE_ENTER(cuLaunchKernelEx, initialised | context);
-  const std::string& name = reinterpret_cast<Kernel*>(function)->name;
-  const std::size_t bytes =
-      name.find("pre_forward") != std::string::npos ? sizeof(PreForwardArgs) : sizeof(PreBackwardArgs);
-  if (!is_possible(*config, name)) return CUDA_ERROR_INVALID_VALUE;
-  const auto* argument = static_cast<const std::uint8_t*>(parameters[0]);
-  CUtensorMap map = {};
-  if (name.find("one_pass") != std::string::npos) std::memcpy(&map, parameters[1], sizeof map);
-  state().launch_list.push_back({name,
+  const Kernel& kernel = *reinterpret_cast<Kernel*>(function);
+  if (!is_possible(*config, kernel.name)) return CUDA_ERROR_INVALID_VALUE;
+  std::vector<std::vector<std::uint8_t>> copies;
+  for (const std::size_t bytes : kernel.parameter_bytes) {
+    const auto* parameter = static_cast<const std::uint8_t*>(parameters[copies.size()]);
+    copies.emplace_back(parameter, parameter + bytes);
+  }
+  state().launch_list.push_back({kernel.name,
                                  {config->gridDimX, config->gridDimY, config->gridDimZ},
                                  {config->blockDimX, config->blockDimY, config->blockDimZ},
                                  config->sharedMemBytes,
                                  config->hStream,
                                  current_device,
-                                 {argument, argument + bytes},
+                                 std::move(copies),
                                  cluster_size_of(*config),
-                                 overlaps_previous(*config),
-                                 map});
+                                 overlaps_previous(*config)});
   return CUDA_SUCCESS;
 }
 
@@ -390,6 +397,7 @@ void Driver::reset() {
   device_count = 2;
   major = 9;
   minor = 0;
+  multiprocessors = 132;
   pageable_memory_access = false;
   version = 13000;
   clusters_at_once = 7;

@@ -1,7 +1,7 @@
 // A CUDA driver made of host memory: it records what it is asked and fails when told to. It runs no kernel.
 //
 // It keeps the rules that callers get wrong: contexts belong to threads, a call that is unsafe during a capture breaks
-// the capture, a forked child has no driver, a cubin has the kernels that its bytes name, memory belongs to a device.
+// the capture, a forked child has no driver, a cubin has the kernel that its bytes name, memory belongs to a device.
 //
 // The library is opened like a real driver; its state is reached through fake_driver().
 #pragma once
@@ -23,11 +23,10 @@ struct Launch {
   std::uint32_t block[3];
   std::uint32_t dynamic_smem_bytes;
   void* stream;
-  int device;                          // of the context that was current
-  std::vector<std::uint8_t> argument;  // the kernel's argument struct
-  unsigned cluster_size;               // 0 without the attribute
-  bool overlaps_previous;              // programmatic stream serialization
-  CUtensorMap tensor_map;              // of a kernel that takes one
+  int device;                                         // of the context that was current
+  std::vector<std::vector<std::uint8_t>> parameters;  // each as many bytes as the cubin says
+  unsigned cluster_size;                              // 0 without the attribute
+  bool overlaps_previous;                             // programmatic stream serialization
 };
 
 // What a tensor map was encoded from, which is what the fake one holds.
@@ -87,6 +86,7 @@ class Driver {
   int device_count = 2;
   int major = 9;
   int minor = 0;
+  int multiprocessors = 132;
   bool pageable_memory_access = false;
   int version = 13000;
   int clusters_at_once = 7;

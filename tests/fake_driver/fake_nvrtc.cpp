@@ -2,7 +2,6 @@
 
 #include <elf.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -25,26 +24,41 @@ struct Program {
 
 Program* from_handle(nvrtcProgram handle) { return reinterpret_cast<Program*>(handle); }
 
-// The names that follow "__global__ ... __launch_bounds__(...)" in an emitted unit.
-std::vector<std::string> kernels_in(std::string_view source) {
-  std::vector<std::string> kernels;
-  for (std::size_t at = source.find("__global__"); at != source.npos; at = source.find("__global__", at + 1)) {
-    const std::size_t begin = source.find("\nmhcjit_", at) + 1;
-    kernels.emplace_back(source.substr(begin, source.find('(', begin) - begin));
+struct Kernel {
+  std::string name;
+  std::vector<std::size_t> parameter_bytes;
+};
+
+// The number behind `text`; 0 where the source has no such text.
+std::size_t number_behind(std::string_view source, const std::string& text) {
+  const std::size_t at = source.find(text);
+  return at == source.npos ? 0 : std::strtoul(source.data() + at + text.size(), nullptr, 10);
+}
+
+// Of a struct, as an emitted unit asserts it.
+std::size_t bytes_of_type(std::string_view source, const std::string& type) {
+  return type == "device::TensorMap" ? 128 : number_behind(source, "static_assert(sizeof(" + type + ") == ");
+}
+
+// "NAME(const __grid_constant__ TYPE parameter, ...)", behind the "__global__ ... __launch_bounds__(...)" of a unit.
+Kernel kernel_in(std::string_view source) {
+  constexpr std::string_view qualifiers = "const __grid_constant__ ";
+  const std::size_t begin = source.find("\nmhcjit_", source.find("__global__")) + 1;
+  const std::size_t list = source.find('(', begin), end = source.find(')', begin);
+  Kernel kernel = {std::string(source.substr(begin, list - begin)), {}};
+  for (std::size_t at = source.find(qualifiers, list); at < end; at = source.find(qualifiers, at)) {
+    at += qualifiers.size();
+    const std::string type(source.substr(at, source.find(' ', at) - at));
+    kernel.parameter_bytes.push_back(bytes_of_type(source, type));
   }
-  return kernels;
+  return kernel;
 }
 
-bool begins_operator(const std::vector<std::string>& kernels) {
-  return std::any_of(kernels.begin(), kernels.end(), [](const std::string& kernel) {
-    return kernel == "mhcjit_pre_forward_pack_phi" || kernel == "mhcjit_pre_forward_one_pass" ||
-           kernel == "mhcjit_pre_backward_coefficients";
-  });
-}
-
-std::string cubin_for(int sm, const std::vector<std::string>& kernels) {
-  std::string names;
-  for (const std::string& kernel : kernels) names += kernel + '\0';
+// Holds "NAME<zero>BYTES BYTES ...<zero>".
+std::string cubin_for(int sm, const Kernel& kernel) {
+  std::string names = kernel.name + '\0';
+  for (const std::size_t bytes : kernel.parameter_bytes) names += std::to_string(bytes) + ' ';
+  names += '\0';
   Elf64_Ehdr header = {};
   std::memcpy(header.e_ident, ELFMAG, SELFMAG);
   header.e_ident[EI_CLASS] = ELFCLASS64;
@@ -95,8 +109,12 @@ nvrtcResult nvrtcDestroyProgram(nvrtcProgram* program) {
 nvrtcResult nvrtcCompileProgram(nvrtcProgram handle, int count, const char* const* options) {
   Program& program = *from_handle(handle);
   fake::Compiler& compiler = *fake_compiler();
-  const std::vector<std::string> kernels = kernels_in(program.source);
-  if (begins_operator(kernels)) ++compiler.compiles;
+  const Kernel kernel = kernel_in(program.source);
+  ++compiler.compiles;
+  {
+    const std::lock_guard lock(compiler.mutex);
+    compiler.compiled.push_back(kernel.name);
+  }
   const int at_once = ++compiler.units_at_once;
   for (int most = compiler.most_units_at_once; most < at_once;)
     if (compiler.most_units_at_once.compare_exchange_weak(most, at_once)) break;
@@ -110,10 +128,9 @@ nvrtcResult nvrtcCompileProgram(nvrtcProgram handle, int count, const char* cons
   for (int i = 0; i < count; ++i)
     if (const std::string_view option = options[i]; option.starts_with("--gpu-architecture=sm_"))
       sm = std::atoi(option.substr(22).data());
-  program.cubin = cubin_for(sm, kernels);
-  for (const std::string& kernel : kernels)
-    program.log += "ptxas info    : Compiling entry function '" + kernel +
-                   "' for 'sm_90a'\nptxas info    : Used 40 registers, used 1 barriers, 1024 bytes smem\n";
+  program.cubin = cubin_for(sm, kernel);
+  program.log = "ptxas info    : Compiling entry function '" + kernel.name +
+                "' for 'sm_90a'\nptxas info    : Used 40 registers, used 1 barriers, 1024 bytes smem\n";
   return NVRTC_SUCCESS;
 }
 

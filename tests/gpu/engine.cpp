@@ -4,10 +4,10 @@
 
 namespace mhcjit::gpu {
 
-EnginePtr make_engine(const char* kernel_template) {
+EnginePtr make_engine(const char* plan) {
   mhcjit_engine_options options = {};
   options.cache_dir = std::getenv("MHCJIT_CACHE_DIR") != nullptr ? nullptr : "";
-  options.kernel_template = kernel_template;
+  options.plan = plan;
   mhcjit_engine* made = nullptr;
   require(mhcjit_engine_create(&options, &made), "mhcjit_engine_create");
   return EnginePtr(made);

@@ -13,8 +13,8 @@ struct DestroyEngine {
 };
 using EnginePtr = std::unique_ptr<mhcjit_engine, DestroyEngine>;
 
-// Its cache is $MHCJIT_CACHE_DIR, or memory alone when that is not set. `kernel_template` as in mhcjit_engine_options.
-EnginePtr make_engine(const char* kernel_template);
+// Its cache is $MHCJIT_CACHE_DIR, or memory alone when that is not set. `plan` as in mhcjit_engine_options.
+EnginePtr make_engine(const char* plan);
 
 // That of this process.
 mhcjit_engine* engine();

@@ -66,7 +66,7 @@ TEST_P(Overlap, AChainOfCallsGivesTheBitsOfCallsOneAfterTheOther) {
   }
 }
 
-// The kernel for few tokens, the one-pass kernel, and the portable kernels.
+// The kernel for few tokens, the one-pass kernel, two passes, and x in fp32.
 INSTANTIATE_TEST_SUITE_P(
     , Overlap,
     ::testing::Values(Case{{{5, 1, 2048, true}, MHCJIT_BF16, 51}}, Case{{{3000, 1, 2048, false}, MHCJIT_BF16, 52}},

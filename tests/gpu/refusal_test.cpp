@@ -55,7 +55,7 @@ TEST_F(Refusal, MisalignedPointer) {
 }
 
 TEST_F(Refusal, SmallWorkspace) {
-  // Not every template of forward needs one; that of odd D does.
+  // Not every plan of forward needs one; those of odd D do.
   Case odd = item;
   odd.random.shape.D = 1281;
   ForwardCall forward(gpu(), odd, prepare(problem_of(odd, MHCJIT_PRE_FORWARD)), oracle::random_inputs(odd.random));

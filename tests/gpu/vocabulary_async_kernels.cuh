@@ -1,6 +1,6 @@
-// Kernels for device_async.cuh, as vocabulary_kernels.cuh has them for the rest. The text follows that file's in one
+// Kernels for device/async.cuh, as vocabulary_kernels.cuh has them for the rest. The text follows that file's in one
 // unit.
-#include <device_async.cuh>
+#include <device/async.cuh>
 
 struct AsyncVocabularyArgs {
   VocabularyArgs pointers;

@@ -1,4 +1,4 @@
-// The one source of this program that is compiled against the simulator's device.cuh.
+// The one source of this program that is compiled against the simulator's device/device.cuh.
 // clang-format off: the other files count on the first.
 #include "vocabulary_kernels.cuh"
 #include "vocabulary_async_kernels.cuh"

@@ -1,6 +1,6 @@
 // One kernel for each function of the device vocabulary. The same text is compiled for the device, where the vocabulary
-// is templates/device.cuh and device_matrix.cuh, and for the host, where it is the simulator's.
-#include <device_matrix.cuh>
+// is templates/device/device.cuh and device/matrix.cuh, and for the host, where it is the simulator's.
+#include <device/matrix.cuh>
 
 // Each kernel takes what it needs of this. Floats travel as their bits.
 struct VocabularyArgs {
@@ -121,7 +121,7 @@ MHCJIT_VOCABULARY_KERNEL(position) {
   mine[4] = static_cast<unsigned int>(device::grid_size_y());
 }
 
-// ---- device_matrix.cuh ----------------------------------------------------------------------------------------------
+// ---- device/matrix.cuh ----------------------------------------------------------------------------------------------
 
 MHCJIT_ELEMENTWISE_KERNEL(pack_bf16, device::pack<device::bf16>(as_float(args.a[i]), as_float(args.b[i])))
 MHCJIT_ELEMENTWISE_KERNEL(pack_fp16, device::pack<device::fp16>(as_float(args.a[i]), as_float(args.b[i])))

@@ -25,7 +25,7 @@ double exponential_ulp(double x) { return 2.0 + std::abs(1.173 * x); }
 double reciprocal_ulp(double) { return 1.0; }
 // 2^-22.9 of a value just below a power of two.
 double reciprocal_square_root_ulp(double) { return 2.2; }
-// Of the sum of the terms' magnitudes; device_matrix.cuh of the simulator says why.
+// Of the sum of the terms' magnitudes; device/matrix.cuh of the simulator says why.
 constexpr double multiply_add_bound = 0x1p-19;
 
 Operands of(Words a, Words b = {}, Words c = {}) {

@@ -1,7 +1,7 @@
-// Kernels for device_wgmma.cuh, as vocabulary_kernels.cuh has them for the rest. The text follows that file's in one
+// Kernels for device/wgmma.cuh, as vocabulary_kernels.cuh has them for the rest. The text follows that file's in one
 // unit.
-#include <device_async.cuh>
-#include <device_wgmma.cuh>
+#include <device/async.cuh>
+#include <device/wgmma.cuh>
 
 namespace {
 

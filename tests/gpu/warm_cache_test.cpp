@@ -72,12 +72,12 @@ class WarmCache : public GpuTest {
 TEST_F(WarmCache, TheSecondProcessCompilesNothing) {
   const Outcome cold = prepare_in_another_process(folder_);
   ASSERT_EQ(cold.exit_code, 0);
-  EXPECT_EQ(cold.misses, 2);
+  EXPECT_GT(cold.misses, 2) << "kernels of two operators";
   EXPECT_EQ(cold.disk_hits, 0);
   const Outcome warm = prepare_in_another_process(folder_);
   ASSERT_EQ(warm.exit_code, 0);
   EXPECT_EQ(warm.misses, 0);
-  EXPECT_EQ(warm.disk_hits, 2);
+  EXPECT_EQ(warm.disk_hits, cold.misses);
   RecordProperty("cold seconds", fmt::format("{:.4f}", cold.seconds));
   RecordProperty("warm seconds", fmt::format("{:.4f}", warm.seconds));
 }

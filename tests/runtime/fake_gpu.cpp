@@ -3,10 +3,13 @@
 #include <dlfcn.h>
 
 #include <cstring>
+#include <mutex>
 #include <random>
 #include <stdexcept>
 
+#include "codegen/emit.h"
 #include "oracle/tensors.h"
+#include "runtime/builder.h"
 
 namespace mhcjit::test {
 namespace {
@@ -84,6 +87,7 @@ void FakeGpuTest::SetUp() {
   driver().reset();
   driver().set_current_device(0);
   compiler().compiles = 0;
+  compiler().take_compiled();
   compiler().most_units_at_once = 0;
   compiler().result = NVRTC_SUCCESS;
   compiler().duration = std::chrono::milliseconds(0);
@@ -97,15 +101,17 @@ mhcjit_engine_options FakeGpuTest::options() {
   options.driver_path = driver_path.c_str();
   options.nvrtc_path = nvrtc_path.empty() ? nullptr : nvrtc_path.c_str();
   options.log = [](mhcjit_log_level, const char* line, void* user) {
+    static std::mutex mutex;  // kernels are compiled by several threads
+    const std::lock_guard lock(mutex);
     static_cast<std::vector<std::string>*>(user)->push_back(line);
   };
   options.log_user = &warnings;
   return options;
 }
 
-EnginePtr FakeGpuTest::make_engine(const char* kernel_template) {
+EnginePtr FakeGpuTest::make_engine(const char* plan) {
   mhcjit_engine_options chosen = options();
-  if (kernel_template != nullptr) chosen.kernel_template = kernel_template;
+  if (plan != nullptr) chosen.plan = plan;
   mhcjit_engine* engine = nullptr;
   EXPECT_EQ(mhcjit_engine_create(&chosen, &engine), MHCJIT_SUCCESS) << mhcjit_last_error();
   return EnginePtr(engine);
@@ -122,6 +128,34 @@ std::size_t FakeGpuTest::workspace_bytes(const mhcjit_operator* op, std::int64_t
   std::size_t bytes = 0;
   EXPECT_EQ(mhcjit_workspace_bytes(op, T, &bytes), MHCJIT_SUCCESS) << mhcjit_last_error();
   return bytes;
+}
+
+mhcjit_counters FakeGpuTest::counters(const EnginePtr& engine) {
+  mhcjit_counters counters = {};
+  EXPECT_EQ(mhcjit_engine_counters(engine.get(), &counters), MHCJIT_SUCCESS) << mhcjit_last_error();
+  return counters;
+}
+
+std::vector<codegen::Bucket> FakeGpuTest::buckets_of(const mhcjit_problem& problem, const std::string& plan) {
+  const codegen::Problem asked = llvm::cantFail(codegen::from_public(problem, {9, 0, 'a'}));
+  return llvm::cantFail(runtime::buckets_of({asked, plan}));
+}
+
+std::vector<std::string> FakeGpuTest::kernels_of(const mhcjit_problem& problem, const std::string& plan) {
+  std::vector<std::string> entries;
+  std::set<std::string> units;
+  for (const codegen::Bucket& bucket : buckets_of(problem, plan))
+    for (const codegen::Kernel& kernel : bucket.plan->kernels())
+      if (units.insert(codegen::emit(bucket.plan->problem(), kernel)).second) entries.push_back(kernel.entry());
+  return entries;
+}
+
+std::set<std::string> FakeGpuTest::units_of(const mhcjit_problem& problem, const std::string& plan) {
+  std::set<std::string> units;
+  for (const codegen::Bucket& bucket : buckets_of(problem, plan))
+    for (const codegen::Kernel& kernel : bucket.plan->kernels())
+      units.insert(codegen::emit(bucket.plan->problem(), kernel));
+  return units;
 }
 
 void FakeGpuTest::expect_failure(mhcjit_status got, mhcjit_status status, const std::vector<std::string>& parts) {

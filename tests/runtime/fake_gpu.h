@@ -4,11 +4,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "codegen/choose.h"
 #include "mhcjit/memory.h"
 #include "mhcjit/mhcjit.h"
 #include "tests/fake_driver/fake_driver.h"
@@ -63,17 +65,30 @@ class FakeGpuTest : public ::testing::Test {
   void SetUp() override;
 
   mhcjit_engine_options options();
-  // `kernel_template` NULL: the library chooses.
-  EnginePtr make_engine(const char* kernel_template = nullptr);
+  // `plan` NULL: the library chooses.
+  EnginePtr make_engine(const char* plan = nullptr);
   // Prepared on the GPU; fails the test when that does not succeed.
   const mhcjit_operator* prepare(const EnginePtr& engine, const mhcjit_problem& problem);
   static std::size_t workspace_bytes(const mhcjit_operator* op, std::int64_t T);
+  static mhcjit_counters counters(const EnginePtr& engine);
+
+  // What the library prepares for the problem on the fake device.
+  static std::vector<codegen::Bucket> buckets_of(const mhcjit_problem& problem, const std::string& plan = "");
+  // The entries of the kernels, each once however many buckets share it; and their sources, which tell apart kernels of
+  // several problems too.
+  static std::vector<std::string> kernels_of(const mhcjit_problem& problem, const std::string& plan = "");
+  static std::set<std::string> units_of(const mhcjit_problem& problem, const std::string& plan = "");
+  static int kernel_count(const mhcjit_problem& problem, const std::string& plan = "") {
+    return static_cast<int>(kernels_of(problem, plan).size());
+  }
 
   // The last call failed with `status`, and its text has each of `parts`.
   static void expect_failure(mhcjit_status got, mhcjit_status status, const std::vector<std::string>& parts);
 
   static constexpr mhcjit_problem forward_problem = {MHCJIT_PRE_FORWARD, 4, 256, MHCJIT_BF16, 1, 0};
   static constexpr mhcjit_problem backward_problem = {MHCJIT_PRE_BACKWARD, 4, 256, MHCJIT_BF16, 1, 0};
+  // Three kernels of forward, with a workspace between them.
+  static constexpr char plan_without_clusters[] = "two_pass cluster_size=0";
 
   TemporaryFolder folder;
   std::string cache_dir = folder / "cache";

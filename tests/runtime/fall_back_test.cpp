@@ -1,17 +1,18 @@
 // A device that cannot run even one cluster, like a MIG slice: what the library would choose for whole devices gives
-// way to the portable template, once, with a warning, from the cache like any other kernel.
+// way to the cheapest plan without clusters, once, with a warning, from the cache like any other kernel.
+#include <cmath>
 #include <thread>
 
-#include "codegen/heuristic.h"
-#include "codegen/workspace.h"
 #include "tests/runtime/fake_gpu.h"
 
 namespace mhcjit::test {
 namespace {
 
 // Of forward_problem, each loaded by a call of its own.
-constexpr int chosen_kernels = 2;
-constexpr int portable_kernels = 3;
+constexpr int chosen_kernels = 3;
+constexpr int other_kernels = 3;
+
+const std::string without_clusters(codegen::without_clusters);
 
 class FallBackTest : public FakeGpuTest {
  protected:
@@ -32,30 +33,31 @@ class FallBackTest : public FakeGpuTest {
     EXPECT_EQ(mhcjit_compile(engine.get(), &forward_problem, "sm_90a", nullptr), MHCJIT_SUCCESS) << mhcjit_last_error();
   }
 
-  static mhcjit_counters counters(const EnginePtr& engine) {
-    mhcjit_counters counters = {};
-    EXPECT_EQ(mhcjit_engine_counters(engine.get(), &counters), MHCJIT_SUCCESS);
-    return counters;
+  static const codegen::Device& device() { return codegen::device_of({9, 0, 'a'}); }
+
+  static double least_cost_without_clusters(const codegen::Problem& problem, std::int64_t T) {
+    double least = HUGE_VAL;
+    for (const auto& [family, candidate] : codegen::candidates(problem, device()))
+      if (candidate.legal() && !candidate.plan->uses_clusters())
+        least = std::min(least, candidate.plan->cost_us(T, device()));
+    return least;
   }
 
-  static codegen::KernelSpec spec(const mhcjit_problem& problem,
-                                  std::optional<codegen::KernelTemplate> wanted = std::nullopt) {
-    return llvm::cantFail(codegen::choose_spec(llvm::cantFail(codegen::from_public(problem, {9, 0, 'a'})), wanted));
-  }
-
-  // Whatever T is, the launches are those of the portable template alone.
-  static void expect_portable(const mhcjit_operator* op, const mhcjit_problem& problem) {
-    const codegen::KernelSpec portable = spec(problem, codegen::KernelTemplate::portable);
-    for (const std::int64_t T : {std::int64_t{1}, spec(problem).few_max_tokens + 1}) {
-      EXPECT_EQ(workspace_bytes(op, T), codegen::workspace_bytes(portable, T));
+  // Whatever T is, the launches are those of the cheapest plans without clusters alone.
+  static void expect_without_clusters(const mhcjit_operator* op, const mhcjit_problem& problem) {
+    const std::vector<codegen::Bucket> without = buckets_of(problem, without_clusters);
+    for (const std::int64_t T : {std::int64_t{1}, buckets_of(problem).front().max_tokens + 1}) {
+      const codegen::Plan& plan = *codegen::bucket_of(without, T).plan;
+      EXPECT_FALSE(plan.uses_clusters());
+      EXPECT_LE(plan.cost_us(T, device()), 1.1 * least_cost_without_clusters(plan.problem(), T));
+      EXPECT_EQ(workspace_bytes(op, T), plan.workspace_bytes(T));
       const ForwardCall call(problem, T, workspace_bytes(op, T));
       const std::size_t before = driver().launches().size();
       ASSERT_EQ(mhcjit_pre_forward(op, &call.args, nullptr), MHCJIT_SUCCESS) << mhcjit_last_error();
       const std::vector<fake::Launch> launches = driver().launches();
-      const std::vector<codegen::StagePlan> plans = codegen::stages(portable);
-      ASSERT_EQ(launches.size() - before, plans.size());
-      for (std::size_t i = 0; i < plans.size(); ++i) {
-        EXPECT_EQ(launches[before + i].kernel, plans[i].entry());
+      ASSERT_EQ(launches.size() - before, plan.kernels().size());
+      for (std::size_t i = 0; i < plan.kernels().size(); ++i) {
+        EXPECT_EQ(launches[before + i].kernel, plan.kernels()[i].entry());
         EXPECT_EQ(launches[before + i].cluster_size, 0u);
       }
     }
@@ -68,13 +70,15 @@ class FallBackTest : public FakeGpuTest {
   }
 };
 
-TEST_F(FallBackTest, ThePortableTemplateServes) {
-  ASSERT_EQ(spec(forward_problem).kernel_template, codegen::KernelTemplate::one_pass);
+TEST_F(FallBackTest, APlanWithoutClustersServes) {
+  ASSERT_TRUE(
+      llvm::all_of(buckets_of(forward_problem), [](const auto& bucket) { return bucket.plan->uses_clusters(); }));
+  ASSERT_EQ(kernel_count(forward_problem), chosen_kernels);
+  ASSERT_EQ(kernel_count(forward_problem, without_clusters), other_kernels);
   const EnginePtr engine = make_engine();
   const mhcjit_operator* op = prepare(engine, forward_problem);
-  expect_portable(op, forward_problem);
-  expect_warning(
-      {"pre_forward n=4 D=256 bf16 gamma sm_90a", "portable template", "pre_forward_one_pass", "cluster of"});
+  expect_without_clusters(op, forward_problem);
+  expect_warning({"pre_forward n=4 D=256 bf16 gamma sm_90a", "plans without clusters serve it", "cluster of"});
   EXPECT_EQ(counters(engine).fallbacks, 1u);
 
   const int loads = driver().calls("cuLibraryLoadData");
@@ -90,7 +94,7 @@ TEST_F(FallBackTest, AWholeDeviceRunsWhatWasChosen) {
   driver().clusters_at_once = 1;
   driver().set_current_device(1);
   const mhcjit_operator* op = prepare(engine, forward_problem);
-  const ForwardCall call(forward_problem, spec(forward_problem).few_max_tokens + 1, 0);
+  const ForwardCall call(forward_problem, buckets_of(forward_problem).rbegin()[1].max_tokens + 1, 0);
   ASSERT_EQ(mhcjit_pre_forward(op, &call.args, nullptr), MHCJIT_SUCCESS) << mhcjit_last_error();
   EXPECT_EQ(driver().launches().back().kernel, "mhcjit_pre_forward_one_pass");
   EXPECT_EQ(counters(engine).fallbacks, 1u);
@@ -99,51 +103,51 @@ TEST_F(FallBackTest, AWholeDeviceRunsWhatWasChosen) {
 TEST_F(FallBackTest, AnErrorForTheClusterSizeIsNoClusterToo) {
   driver().clusters_at_once = 7;
   driver().fail("cuOccupancyMaxActiveClusters", CUDA_ERROR_INVALID_CLUSTER_SIZE);
-  expect_portable(prepare(make_engine(), forward_problem), forward_problem);
+  expect_without_clusters(prepare(make_engine(), forward_problem), forward_problem);
   expect_warning({"cluster of"});
 }
 
 // Eight streams are too many for one pass.
 TEST_F(FallBackTest, TwoPassesGiveWayToo) {
   const mhcjit_problem wide = {MHCJIT_PRE_FORWARD, 8, 2048, MHCJIT_BF16, 0, 0};
-  ASSERT_EQ(spec(wide).kernel_template, codegen::KernelTemplate::two_pass);
-  ASSERT_GT(spec(wide).few_max_tokens, 0);
+  ASSERT_EQ(buckets_of(wide).back().plan->family(), "two_pass");
+  ASSERT_TRUE(buckets_of(wide).back().plan->uses_clusters());
   for (const char* wanted : {"", "one_pass"}) {  // which does not fit: the library chooses
     warnings.clear();
-    expect_portable(prepare(make_engine(wanted), wide), wide);
-    expect_warning({"pre_forward n=8 D=2048", "pre_forward_project_wgmma", "cluster of 8"});
+    expect_without_clusters(prepare(make_engine(wanted), wide), wide);
+    expect_warning({"pre_forward n=8 D=2048", "pre_forward_few_tokens", "cluster of 16"});
   }
 }
 
 TEST_F(FallBackTest, WhatHasNoClustersStays) {
   mhcjit_problem large = forward_problem;
   large.n = 16;
-  ASSERT_EQ(spec(large).kernel_template, codegen::KernelTemplate::portable);
+  ASSERT_FALSE(buckets_of(large).front().plan->uses_clusters());
   const EnginePtr engine = make_engine();
   prepare(engine, large);
   prepare(engine, backward_problem);
-  prepare(make_engine("portable"), forward_problem);
+  prepare(make_engine(plan_without_clusters), forward_problem);
   EXPECT_EQ(warnings, std::vector<std::string>{});
   EXPECT_EQ(counters(engine).fallbacks, 0u);
 }
 
-TEST_F(FallBackTest, BothEntriesAreFoundInTheCache) {
+TEST_F(FallBackTest, TheKernelsOfBothAreFoundInTheCache) {
   prepare(make_engine(), forward_problem);
-  EXPECT_EQ(compiler().compiles, 2);
+  EXPECT_EQ(compiler().compiles, chosen_kernels + other_kernels);
   const EnginePtr engine = strict_engine();
-  expect_portable(prepare(engine, forward_problem), forward_problem);
-  EXPECT_EQ(counters(engine).disk_hits, 2u);
-  EXPECT_EQ(compiler().compiles, 2);
+  expect_without_clusters(prepare(engine, forward_problem), forward_problem);
+  EXPECT_EQ(counters(engine).disk_hits, static_cast<std::uint64_t>(chosen_kernels + other_kernels));
+  EXPECT_EQ(compiler().compiles, chosen_kernels + other_kernels);
 }
 
-TEST_F(FallBackTest, APortableEntryThatTheDriverRefusesIsCompiledAnew) {
+TEST_F(FallBackTest, AKernelOfTheOtherPlanThatTheDriverRefusesIsCompiledAnew) {
   prepare(make_engine(), forward_problem);
+  compiler().take_compiled();
   driver().fail("cuLibraryLoadData", CUDA_ERROR_INVALID_IMAGE, chosen_kernels + 1);
-  expect_portable(prepare(make_engine(), forward_problem), forward_problem);
-  EXPECT_EQ(compiler().compiles, 3);
-  EXPECT_EQ(driver().calls("cuLibraryLoadData"),
-            chosen_kernels + portable_kernels + chosen_kernels + 1 + portable_kernels)
-      << "the other template was compiled anew";
+  expect_without_clusters(prepare(make_engine(), forward_problem), forward_problem);
+  EXPECT_EQ(compiler().take_compiled(), std::vector<std::string>{"mhcjit_pre_forward_pack_phi"})
+      << "what was not refused was compiled anew";
+  EXPECT_EQ(driver().calls("cuLibraryLoadData"), 2 * (chosen_kernels + other_kernels) + 1);
 }
 
 TEST_F(FallBackTest, WhereCompilingIsForbiddenTheErrorNamesTheWarmUp) {
@@ -152,13 +156,13 @@ TEST_F(FallBackTest, WhereCompilingIsForbiddenTheErrorNamesTheWarmUp) {
   for (int attempt = 0; attempt < 2; ++attempt) {
     const mhcjit_operator* op = nullptr;
     expect_failure(mhcjit_prepare(engine.get(), &forward_problem, MHCJIT_DEVICE_GPU, nullptr, &op),
-                   MHCJIT_ERROR_NOT_IN_CACHE, {" MHCJIT_TEMPLATE=portable mhcjit warmup --n 4 "});
+                   MHCJIT_ERROR_NOT_IN_CACHE, {" MHCJIT_PLAN='clusters=0' mhcjit warmup --n 4 "});
   }
   expect_warning({"pre_forward n=4 D=256"});
   EXPECT_EQ(driver().calls("cuLibraryLoadData"), chosen_kernels) << "what the device cannot run was tried again";
 
-  compile(make_engine("portable"));
-  expect_portable(prepare(engine, forward_problem), forward_problem);
+  compile(make_engine(without_clusters.c_str()));
+  expect_without_clusters(prepare(engine, forward_problem), forward_problem);
   EXPECT_EQ(warnings.size(), 1u);
 }
 
@@ -174,8 +178,8 @@ TEST_F(FallBackTest, AmongThreadsItHappensOnce) {
     });
   for (std::thread& thread : threads) thread.join();
   for (const mhcjit_operator* op : ops) EXPECT_EQ(op, ops[0]);
-  EXPECT_EQ(compiler().compiles, 2);
-  EXPECT_EQ(driver().calls("cuLibraryLoadData"), chosen_kernels + portable_kernels);
+  EXPECT_EQ(compiler().compiles, chosen_kernels + other_kernels);
+  EXPECT_EQ(driver().calls("cuLibraryLoadData"), chosen_kernels + other_kernels);
   EXPECT_EQ(warnings.size(), 1u);
 }
 

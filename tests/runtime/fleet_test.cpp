@@ -1,5 +1,5 @@
-// Sixteen ranks prepare the same operator with an empty cache folder, with the real compiler: one of them compiles, and
-// the others load what it published.
+// Sixteen ranks prepare the same operator with an empty cache folder, with the real compiler: one of them compiles each
+// kernel, and the others load what it published.
 #include <array>
 
 #include <pthread.h>
@@ -43,11 +43,11 @@ class FleetTest : public FakeGpuTest {
   void be_rank(int rank) {
     const EnginePtr engine = make_engine();
     ::pthread_barrier_wait(&fleet->start);
-    const mhcjit_problem problem = {MHCJIT_PRE_FORWARD, 1, 8, MHCJIT_FP32, 0, 0};
     fleet->ready[rank] = prepare(engine, problem) != nullptr && warnings.empty();
     mhcjit_engine_counters(engine.get(), &fleet->counters[rank]);
   }
 
+  static constexpr mhcjit_problem problem = {MHCJIT_PRE_FORWARD, 1, 8, MHCJIT_FP32, 0, 0};
   Fleet* fleet = nullptr;
 };
 
@@ -73,8 +73,10 @@ TEST_F(FleetTest, SixteenColdProcessesCompileOnce) {
     hits += fleet->counters[rank].disk_hits;
     timeouts += fleet->counters[rank].lock_timeouts;
   }
-  EXPECT_EQ(compiles, 1u);
-  EXPECT_EQ(hits, ranks - 1u);
+  const std::uint64_t kernels = kernels_of(problem).size();
+  EXPECT_GT(kernels, 1u);
+  EXPECT_EQ(compiles, kernels);
+  EXPECT_EQ(hits, kernels * (ranks - 1u));
   EXPECT_EQ(timeouts, 0u);
 }
 

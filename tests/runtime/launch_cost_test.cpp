@@ -1,9 +1,11 @@
 // What a launch costs beside its kernels: which questions it asks the driver, when it asks them again, and that it
 // allocates nothing.
+#include <cstring>
 #include <thread>
 
-#include "codegen/heuristic.h"
+#include "codegen/operators.h"
 #include "oracle/tensors.h"
+#include "runtime/builder.h"
 #include "runtime/gpu_operator.h"
 #include "tests/runtime/allocations.h"
 #include "tests/runtime/fake_gpu.h"
@@ -28,7 +30,7 @@ class LaunchCostTest : public FakeGpuTest {
   void SetUp() override {
     FakeGpuTest::SetUp();
     driver().add_allocation(memory, sizeof memory, 0, /*managed=*/false);
-    engine = make_engine("portable");
+    engine = make_engine(plan_without_clusters);
     op = prepare(engine, problem);
     int number = 0;
     oracle::visit_tensors({1, problem.n, problem.d, true}, args,
@@ -131,38 +133,50 @@ runtime::DriverApi silent_driver() {
   return driver;
 }
 
+// A pointer of 16 bytes' alignment to each tensor and the workspace; nothing runs.
+std::vector<std::byte> arguments_of(const codegen::Operator& op, std::int64_t T, std::size_t workspace_bytes) {
+  alignas(16) static char memory[16];
+  std::vector<std::byte> args(op.arguments.bytes);
+  const auto put = [&](std::size_t offset, const auto& value) {
+    std::memcpy(args.data() + offset, &value, sizeof value);
+  };
+  const void* const anywhere = memory;
+  for (const codegen::Tensor& tensor : op.tensors) put(tensor.offset, anywhere);
+  put(op.arguments.tokens, T);
+  put(op.arguments.workspace, anywhere);
+  put(op.arguments.workspace_bytes, workspace_bytes);
+  return args;
+}
+
 TEST_F(LaunchCostTest, AllocatesNothing) {
   const runtime::DriverApi silent = silent_driver();
-  for (const mhcjit_problem& asked : {forward_problem, backward_problem}) {
-    const codegen::KernelSpec spec =
-        llvm::cantFail(codegen::choose_spec(llvm::cantFail(codegen::from_public(asked, {9, 0, 'a'}))));
-    std::vector<runtime::LoadedKernel> kernels;
-    for (const codegen::StagePlan& plan : codegen::stages(spec))
-      kernels.push_back({.stage = plan.stage,
-                         .kernel = nullptr,
-                         .dynamic_smem_bytes = 0,
-                         .threads_per_block = 32,
-                         .box = plan.box,
-                         .min_tokens = plan.min_tokens,
-                         .max_tokens = plan.max_tokens});
-    const runtime::GpuOperator op(silent, {0, spec.problem.architecture, false}, spec, kernels);
-    for (const std::int64_t T : {1, 4096}) {
-      const std::size_t workspace = llvm::cantFail(op.workspace_bytes(T));
-      const ForwardCall forward(forward_problem, 1, 1);
-      BackwardCall backward(backward_problem, 1, 1);
-      mhcjit_pre_forward_args forward_args = forward.args;
-      forward_args.T = backward.args.T = T;
-      forward_args.workspace_bytes = backward.args.workspace_bytes = workspace;
-      // The first time the thread meets the tensors, and the second.
-      for (int call = 0; call < 2; ++call) {
-        const int before = allocations();
-        auto error = asked.op == MHCJIT_PRE_FORWARD ? op.pre_forward(forward_args, nullptr)
-                                                    : op.pre_backward(backward.args, nullptr);
-        EXPECT_EQ(allocations(), before) << op.name() << ", T = " << T;
-        EXPECT_FALSE(static_cast<bool>(error)) << take_failure(std::move(error)).text;
+  const codegen::Architecture architecture = {9, 0, 'a'};
+  for (const codegen::Operator* asked : codegen::operators())
+    for (const char* wanted : {"", "two_pass", "two_pass cluster_size=0"}) {
+      const codegen::Problem problem = {asked, 4, 256, codegen::DType::bf16, true, false, architecture};
+      std::vector<runtime::LoadedBucket> buckets;
+      for (const codegen::Bucket& bucket : llvm::cantFail(runtime::buckets_of({problem, wanted}))) {
+        buckets.push_back({bucket.max_tokens, bucket.plan, {}});
+        for (const codegen::Kernel& kernel : bucket.plan->kernels()) {
+          runtime::LoadedKernel& loaded = buckets.back().kernels.emplace_back(runtime::LoadedKernel{.kernel = kernel});
+          for (const codegen::TensorMap& map : kernel.maps)
+            loaded.map_tensors.push_back(
+                static_cast<std::size_t>(asked->find_tensor(map.tensor) - asked->tensors.data()));
+        }
+      }
+      const runtime::GpuOperator op(silent, {0, architecture, codegen::device_of(architecture), false}, problem,
+                                    buckets);
+      for (const std::int64_t T : {1, 300, 4096}) {
+        const std::vector<std::byte> args = arguments_of(*asked, T, llvm::cantFail(op.workspace_bytes(T)));
+        // The first time the thread meets the tensors, and the second.
+        for (int call = 0; call < 2; ++call) {
+          const int before = allocations();
+          auto error = op.run(asked->id, args.data(), nullptr);
+          EXPECT_EQ(allocations(), before) << op.name() << " " << wanted << ", T = " << T;
+          EXPECT_FALSE(static_cast<bool>(error)) << take_failure(std::move(error)).text;
+        }
       }
     }
-  }
 }
 
 }  // namespace

@@ -1,46 +1,55 @@
-// What reaches the driver: for each stage the grid, block, shared memory, stream and arguments that codegen planned,
-// and which stages a call needs. Nothing else may reach it: no allocation, no synchronisation.
+// What reaches the driver: for each kernel the grid, block, shared memory, stream and parameters that codegen planned,
+// and which kernels a call needs. Nothing else may reach it: no allocation, no synchronisation.
+#include <algorithm>
 #include <cstring>
 
-#include "codegen/few_tokens.h"
-#include "codegen/heuristic.h"
-#include "codegen/workspace.h"
-#include "templates/pre_args.cuh"
+#include "codegen/operators.h"
+#include "runtime/gpu_operator.h"
+#include "templates/pre_backward/args.cuh"
+#include "templates/pre_backward/portable_work.cuh"
+#include "templates/pre_forward/args.cuh"
+#include "templates/pre_forward/two_pass_work.cuh"
 #include "tests/runtime/fake_gpu.h"
 
 namespace mhcjit::test {
 namespace {
 
-codegen::KernelSpec spec_of(const mhcjit_problem& problem) {
-  auto asked = codegen::from_public(problem, {9, 0, 'a'});
-  EXPECT_TRUE(static_cast<bool>(asked));
-  auto spec = codegen::choose_spec(*asked, codegen::KernelTemplate::portable);
-  EXPECT_TRUE(static_cast<bool>(spec));
-  return *spec;
+const codegen::Device& device() { return codegen::device_of({9, 0, 'a'}); }
+
+template <typename Parameter>
+Parameter parameter_of(const fake::Launch& launch, std::size_t number) {
+  Parameter parameter = {};
+  if (number < launch.parameters.size() && launch.parameters[number].size() == sizeof parameter)
+    std::memcpy(static_cast<void*>(&parameter), launch.parameters[number].data(), sizeof parameter);
+  else
+    ADD_FAILURE() << launch.kernel << " has no parameter " << number << " of " << sizeof parameter << " bytes";
+  return parameter;
 }
 
-void expect_planned(const fake::Launch& launch, const codegen::KernelSpec& spec, const codegen::StagePlan& plan,
-                    std::int64_t T, void* stream) {
-  const codegen::Grid grid = codegen::grid_of(spec, plan.stage, T);
-  EXPECT_EQ(launch.kernel, plan.entry());
-  EXPECT_EQ(launch.grid[0], grid.x) << plan.name;
-  EXPECT_EQ(launch.grid[1], grid.y) << plan.name;
-  EXPECT_EQ(launch.grid[2], 1u) << plan.name;
-  EXPECT_EQ(launch.block[0], static_cast<unsigned>(plan.threads_per_block)) << plan.name;
-  EXPECT_EQ(launch.block[1], 1u) << plan.name;
-  EXPECT_EQ(launch.block[2], 1u) << plan.name;
-  EXPECT_EQ(launch.dynamic_smem_bytes, static_cast<unsigned>(plan.dynamic_smem_bytes)) << plan.name;
-  EXPECT_EQ(launch.stream, stream) << plan.name;
-  EXPECT_EQ(launch.overlaps_previous, plan.overlaps_previous) << plan.name;
-  EXPECT_EQ(driver().reserved_smem(plan.entry()), plan.dynamic_smem_bytes) << plan.name;
+fake::TensorMapContent map_of(const fake::Launch& launch, std::size_t number) {
+  const auto map = parameter_of<CUtensorMap>(launch, number);
+  fake::TensorMapContent content;
+  std::memcpy(&content, &map, sizeof content);
+  return content;
 }
 
-template <typename Args>
-Args argument_of(const fake::Launch& launch) {
-  Args args;
-  EXPECT_EQ(launch.argument.size(), sizeof args);
-  std::memcpy(&args, launch.argument.data(), sizeof args);
-  return args;
+// But for a persistent kernel's grid, which the device limits.
+void expect_planned(const fake::Launch& launch, const codegen::Plan& plan, std::size_t number, std::int64_t T,
+                    void* stream) {
+  const codegen::Kernel& kernel = plan.kernels()[number];
+  const codegen::Grid grid = plan.grid(number, T, device());
+  EXPECT_EQ(launch.kernel, kernel.entry());
+  EXPECT_EQ(launch.grid[0], grid.x) << kernel.name;
+  EXPECT_EQ(launch.grid[1], grid.y) << kernel.name;
+  EXPECT_EQ(launch.grid[2], 1u) << kernel.name;
+  EXPECT_EQ(launch.cluster_size, grid.cluster_size) << kernel.name;
+  EXPECT_EQ(launch.block[0], static_cast<unsigned>(kernel.threads_per_block)) << kernel.name;
+  EXPECT_EQ(launch.block[1], 1u) << kernel.name;
+  EXPECT_EQ(launch.block[2], 1u) << kernel.name;
+  EXPECT_EQ(launch.dynamic_smem_bytes, static_cast<unsigned>(kernel.dynamic_smem_bytes)) << kernel.name;
+  EXPECT_EQ(launch.stream, stream) << kernel.name;
+  EXPECT_EQ(launch.overlaps_previous, kernel.overlaps_previous) << kernel.name;
+  EXPECT_EQ(driver().reserved_smem(kernel.entry()), kernel.dynamic_smem_bytes) << kernel.name;
 }
 
 std::vector<std::string> launched_kernels() {
@@ -55,39 +64,69 @@ class LaunchTest : public FakeGpuTest {
   void* const stream = reinterpret_cast<void*>(std::uintptr_t{0x5770});
 };
 
-// What the library chooses has a kernel of its own for few tokens.
-TEST_F(LaunchTest, TheNumberOfTokensChoosesTheKernel) {
-  const EnginePtr engine = make_engine();
-  const mhcjit_operator* op = prepare(engine, forward_problem);
-  const codegen::KernelSpec spec =
-      llvm::cantFail(codegen::choose_spec(llvm::cantFail(codegen::from_public(forward_problem, {9, 0, 'a'}))));
-  ASSERT_GT(spec.few_max_tokens, 7);
-  for (const std::int64_t T : {std::int64_t{1}, std::int64_t{7}, spec.few_max_tokens, spec.few_max_tokens + 1}) {
-    const ForwardCall call(forward_problem, T, workspace_bytes(op, T));
-    ASSERT_EQ(mhcjit_pre_forward(op, &call.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
-    const fake::Launch launch = driver().launches().back();
-    const bool few = T <= spec.few_max_tokens;
-    EXPECT_EQ(launch.kernel, few ? "mhcjit_pre_forward_few_tokens" : "mhcjit_pre_forward_one_pass") << T;
-    EXPECT_EQ(launch.cluster_size, static_cast<unsigned>(few ? spec.few_cluster_size : spec.cluster_size)) << T;
-    EXPECT_EQ(launch.block[0], static_cast<unsigned>(few ? codegen::few_tokens_threads(spec) : spec.threads_per_block));
+// On both sides of each bucket's end.
+TEST_F(LaunchTest, TheNumberOfTokensChoosesTheKernels) {
+  // Few tokens and one pass; one kernel in two sizes of clusters; one plan for all.
+  for (const mhcjit_problem& problem : {forward_problem, mhcjit_problem{MHCJIT_PRE_FORWARD, 8, 2048, MHCJIT_BF16, 0, 0},
+                                        mhcjit_problem{MHCJIT_PRE_FORWARD, 16, 256, MHCJIT_BF16, 1, 0}}) {
+    const EnginePtr engine = make_engine();
+    const mhcjit_operator* op = prepare(engine, problem);
+    const std::vector<codegen::Bucket> buckets = buckets_of(problem);
+    std::int64_t first = 1;
+    for (const codegen::Bucket& bucket : buckets) {
+      for (const std::int64_t T : {first, std::min<std::int64_t>(bucket.max_tokens, first + 16384)}) {
+        SCOPED_TRACE(testing::Message() << to_string(*bucket.plan) << ", T = " << T);
+        // Nothing runs, so the tensors may be of one token.
+        ForwardCall call(problem, 1, workspace_bytes(op, T));
+        call.args.T = T;
+        const std::size_t before = driver().launches().size();
+        ASSERT_EQ(mhcjit_pre_forward(op, &call.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
+        const auto launches = driver().launches();
+        ASSERT_EQ(launches.size() - before, bucket.plan->kernels().size());
+        for (std::size_t i = 0; i < bucket.plan->kernels().size(); ++i) {
+          const fake::Launch& launch = launches[before + i];
+          EXPECT_EQ(launch.kernel, bucket.plan->kernels()[i].entry());
+          EXPECT_EQ(launch.cluster_size, bucket.plan->grid(i, T, device()).cluster_size);
+          EXPECT_EQ(launch.block[0], static_cast<unsigned>(bucket.plan->kernels()[i].threads_per_block));
+        }
+      }
+      first = bucket.max_tokens + 1;
+    }
   }
-  EXPECT_EQ(driver().launches().size(), 4u);
 }
 
-TEST_F(LaunchTest, ForwardLaunchesEveryStageAsPlanned) {
-  const EnginePtr engine = make_engine("portable");
+TEST_F(LaunchTest, ThoseProblemsHaveSeveralBucketsThatShareAKernelOrDoNot) {
+  EXPECT_GT(buckets_of(forward_problem).size(), 1u);
+  EXPECT_EQ(buckets_of({MHCJIT_PRE_FORWARD, 16, 256, MHCJIT_BF16, 1, 0}).size(), 1u);
+  const mhcjit_problem wide = {MHCJIT_PRE_FORWARD, 8, 2048, MHCJIT_BF16, 0, 0};
+  std::size_t launched = 0;
+  for (const codegen::Bucket& bucket : buckets_of(wide)) launched += bucket.plan->kernels().size();
+  EXPECT_GT(launched, kernels_of(wide).size());
+}
+
+// What a kernel is launched with: the operator's tensors, then the family's work where it has some, then maps.
+TEST_F(LaunchTest, ForwardLaunchesEveryKernelAsPlanned) {
+  const EnginePtr engine = make_engine(plan_without_clusters);
   const mhcjit_operator* op = prepare(engine, forward_problem);
-  const codegen::KernelSpec spec = spec_of(forward_problem);
-  const auto plans = codegen::stages(spec);
+  const codegen::PlanPtr kept = buckets_of(forward_problem, plan_without_clusters).front().plan;
+  const codegen::Plan& plan = *kept;
+  ASSERT_EQ(plan.kernels().size(), 3u);
   for (const std::int64_t T : {1, 7, 137}) {
     const ForwardCall call(forward_problem, T, workspace_bytes(op, T));
     const std::size_t before = driver().launches().size();
     ASSERT_EQ(mhcjit_pre_forward(op, &call.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
     const auto launches = driver().launches();
-    ASSERT_EQ(launches.size(), before + plans.size());
-    for (std::size_t i = 0; i < plans.size(); ++i) {
-      expect_planned(launches[before + i], spec, plans[i], T, stream);
-      const auto args = argument_of<PreForwardArgs>(launches[before + i]);
+    ASSERT_EQ(launches.size(), before + plan.kernels().size());
+    TwoPassWork planned = {};
+    plan.fill_work(T, call.args.workspace, &planned);
+    // The region that comes first, and one that bf16 does not need.
+    EXPECT_EQ(planned.partial_sums, call.args.workspace);
+    EXPECT_GT(reinterpret_cast<const char*>(planned.packed_phi), static_cast<const char*>(call.args.workspace));
+    for (std::size_t i = 0; i < plan.kernels().size(); ++i) {
+      const fake::Launch& launch = launches[before + i];
+      expect_planned(launch, plan, i, T, stream);
+      ASSERT_EQ(launch.parameters.size(), 2 + plan.kernels()[i].maps.size());
+      const auto args = parameter_of<PreForwardArgs>(launch, 0);
       EXPECT_EQ(args.x, call.args.x);
       EXPECT_EQ(args.phi, call.args.phi);
       EXPECT_EQ(args.alpha, call.args.alpha);
@@ -99,22 +138,24 @@ TEST_F(LaunchTest, ForwardLaunchesEveryStageAsPlanned) {
       EXPECT_EQ(args.inv_rms, call.args.inv_rms);
       EXPECT_EQ(args.h_mix, call.args.h_mix);
       EXPECT_EQ(args.h_pre, call.args.h_pre);
-      const auto workspace = codegen::pre_forward_workspace(spec, T);
-      EXPECT_EQ(args.partial_sums, call.args.workspace);
-      EXPECT_EQ(reinterpret_cast<const char*>(args.packed_phi),
-                static_cast<const char*>(call.args.workspace) + workspace.packed_phi);
       EXPECT_EQ(args.tokens, T);
       EXPECT_EQ(args.norm_eps, call.args.norm_eps);
       EXPECT_EQ(args.hc_eps, call.args.hc_eps);
       EXPECT_EQ(args.post_mult, call.args.post_mult);
+      const auto work = parameter_of<TwoPassWork>(launch, 1);
+      EXPECT_EQ(work.partial_sums, planned.partial_sums);
+      EXPECT_EQ(work.packed_phi, planned.packed_phi);
+      EXPECT_EQ(work.phi_factors, planned.phi_factors);
+      for (std::size_t map = 0; map < plan.kernels()[i].maps.size(); ++map)
+        EXPECT_EQ(map_of(launch, 2 + map).base, call.args.x);
     }
   }
 }
 
 // Only the first kernel follows what was enqueued before the call.
 TEST_F(LaunchTest, ACallOverlapsThePreviousKernelWhenItIsAskedTo) {
-  for (const char* kernel_template : {"", "portable"}) {
-    const EnginePtr engine = make_engine(kernel_template);
+  for (const char* plan : {"", plan_without_clusters}) {
+    const EnginePtr engine = make_engine(plan);
     const mhcjit_operator* op = prepare(engine, forward_problem);
     for (const std::int64_t T : {3, 5000}) {
       ForwardCall call(forward_problem, T, workspace_bytes(op, T));
@@ -122,30 +163,31 @@ TEST_F(LaunchTest, ACallOverlapsThePreviousKernelWhenItIsAskedTo) {
         call.args.overlap_previous = overlap;
         const std::size_t before = driver().launches().size();
         ASSERT_EQ(mhcjit_pre_forward(op, &call.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
-        EXPECT_EQ(driver().launches()[before].overlaps_previous, overlap == 1) << kernel_template << " " << T;
+        EXPECT_EQ(driver().launches()[before].overlaps_previous, overlap == 1) << plan << " " << T;
       }
     }
   }
 }
 
-TEST_F(LaunchTest, BackwardLaunchesEveryStageAsPlanned) {
+TEST_F(LaunchTest, BackwardLaunchesEveryKernelAsPlanned) {
   const EnginePtr engine = make_engine();
   const mhcjit_operator* op = prepare(engine, backward_problem);
-  const codegen::KernelSpec spec = spec_of(backward_problem);
-  const auto plans = codegen::stages(spec);
+  const codegen::PlanPtr kept = buckets_of(backward_problem).front().plan;
+  const codegen::Plan& plan = *kept;
   const std::int64_t T = 137;
   BackwardCall call(backward_problem, T, workspace_bytes(op, T));
   call.args.accumulate_dx = 1;
   ASSERT_EQ(mhcjit_pre_backward(op, &call.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
   const auto launches = driver().launches();
-  ASSERT_EQ(launches.size(), plans.size());
-  const auto workspace = codegen::pre_backward_workspace(spec, T);
-  const auto region = [&](std::size_t offset) {
-    return reinterpret_cast<const float*>(static_cast<const char*>(call.args.workspace) + offset);
-  };
-  for (std::size_t i = 0; i < plans.size(); ++i) {
-    expect_planned(launches[i], spec, plans[i], T, stream);
-    const auto args = argument_of<PreBackwardArgs>(launches[i]);
+  ASSERT_EQ(launches.size(), plan.kernels().size());
+  PortableBackwardWork planned = {};
+  plan.fill_work(T, call.args.workspace, &planned);
+  EXPECT_EQ(planned.dh_mix, call.args.workspace);
+  EXPECT_GE(planned.token_splits * planned.tokens_per_split, T);
+  for (std::size_t i = 0; i < plan.kernels().size(); ++i) {
+    expect_planned(launches[i], plan, i, T, stream);
+    ASSERT_EQ(launches[i].parameters.size(), 2u);
+    const auto args = parameter_of<PreBackwardArgs>(launches[i], 0);
     EXPECT_EQ(args.x, call.args.x);
     EXPECT_EQ(args.phi, call.args.phi);
     EXPECT_EQ(args.alpha, call.args.alpha);
@@ -162,18 +204,19 @@ TEST_F(LaunchTest, BackwardLaunchesEveryStageAsPlanned) {
     EXPECT_EQ(args.dgamma, call.args.dgamma);
     EXPECT_EQ(args.dalpha, call.args.dalpha);
     EXPECT_EQ(args.dbias, call.args.dbias);
-    EXPECT_EQ(args.dh_mix, region(workspace.dh_mix));
-    EXPECT_EQ(args.x_coefficient, region(workspace.x_coefficient));
-    EXPECT_EQ(args.bias_partials, region(workspace.bias_partials));
-    EXPECT_EQ(args.phi_partials, region(workspace.phi_partials));
     EXPECT_EQ(args.tokens, T);
-    EXPECT_EQ(args.tokens_per_split, codegen::tokens_per_split(spec, T));
-    EXPECT_EQ(args.token_splits, codegen::token_splits(spec, T));
-    EXPECT_EQ(args.bias_slots, codegen::bias_slots(spec, T));
     EXPECT_EQ(args.hc_eps, call.args.hc_eps);
     EXPECT_EQ(args.post_mult, call.args.post_mult);
     EXPECT_EQ(args.accumulate_dx, 1);
     EXPECT_EQ(args.accumulate_parameters, 0);
+    const auto work = parameter_of<PortableBackwardWork>(launches[i], 1);
+    EXPECT_EQ(work.dh_mix, planned.dh_mix);
+    EXPECT_EQ(work.x_coefficient, planned.x_coefficient);
+    EXPECT_EQ(work.bias_partials, planned.bias_partials);
+    EXPECT_EQ(work.phi_partials, planned.phi_partials);
+    EXPECT_EQ(work.tokens_per_split, planned.tokens_per_split);
+    EXPECT_EQ(work.token_splits, planned.token_splits);
+    EXPECT_EQ(work.bias_slots, planned.bias_slots);
   }
 }
 
@@ -204,6 +247,44 @@ TEST_F(LaunchTest, BackwardLaunchesOnlyWhatIsWanted) {
     ASSERT_EQ(mhcjit_pre_backward(op, &call.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
     EXPECT_EQ(launched_kernels(), wanted.kernels);
   }
+}
+
+// The room that a launch has for what kernels are launched with.
+TEST_F(LaunchTest, WhatKernelsAreLaunchedWithHasRoom) {
+  for (const codegen::Operator* op : codegen::operators()) {
+    EXPECT_LE(op->arguments.kernel_bytes, codegen::max_kernel_argument_bytes) << op->name;
+    EXPECT_LE(op->tensors.size(), 32u) << op->name << ": wanted outputs are bits";
+    for (const codegen::DType dtype : {codegen::DType::bf16, codegen::DType::fp16, codegen::DType::fp32})
+      for (const auto& [family, candidate] :
+           codegen::candidates({op, 4, 256, dtype, true, false, {9, 0, 'a'}}, device())) {
+        if (!candidate.legal()) continue;
+        for (const codegen::Kernel& kernel : candidate.plan->kernels()) {
+          EXPECT_LE(kernel.work_bytes, codegen::max_work_bytes) << kernel.name;
+          EXPECT_EQ(kernel.work_bytes == 0, kernel.work.empty()) << kernel.name;
+          EXPECT_LE(kernel.maps.size(), codegen::max_tensor_maps) << kernel.name;
+        }
+      }
+  }
+}
+
+// A plan for more tokens may need less than that for fewer; who allocates for the most calls with fewer too.
+TEST_F(LaunchTest, TheWorkspaceGrowsWithTAcrossBuckets) {
+  const codegen::Problem problem = llvm::cantFail(codegen::from_public(forward_problem, {9, 0, 'a'}));
+  const codegen::PlanPtr with = buckets_of(forward_problem, plan_without_clusters).front().plan;
+  const codegen::PlanPtr without = buckets_of(forward_problem, "one_pass").front().plan;
+  ASSERT_GT(with->workspace_bytes(100), 0u);
+  ASSERT_EQ(without->workspace_bytes(101), 0u);
+  const runtime::DriverApi unused;
+  const runtime::GpuOperator op(unused, {}, problem, {{100, with, {}}, {codegen::max_tokens, without, {}}});
+  std::size_t before = 0;
+  for (const std::int64_t T :
+       {std::int64_t{0}, std::int64_t{1}, std::int64_t{100}, std::int64_t{101}, codegen::max_tokens}) {
+    const std::size_t bytes = llvm::cantFail(op.workspace_bytes(T));
+    EXPECT_GE(bytes, before) << T;
+    before = bytes;
+  }
+  EXPECT_EQ(llvm::cantFail(op.workspace_bytes(0)), 0u);
+  EXPECT_EQ(before, with->workspace_bytes(100));
 }
 
 TEST_F(LaunchTest, NoTokensLaunchNothingAndNeedNoTensors) {

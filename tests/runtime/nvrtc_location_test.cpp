@@ -338,13 +338,15 @@ TEST_F(NvrtcLocationTest, EachOfSeveralCompilersKernelsServeAMachineWithoutNvrtc
   ASSERT_TRUE(static_cast<bool>(problem));
   auto built = builder.build({*problem});
   ASSERT_TRUE(static_cast<bool>(built)) << llvm::toString(built.takeError());
-  std::set<std::string> refused = {built->compiled->digest};
-  auto other = builder.build_anew({*problem}, refused);
+  const codegen::Kernel& kernel = built->compiled->kernels.front();
+  const BuiltKernelPtr first_built = built->compiled->built.front();
+  std::set<std::string> refused = {first_built->digest};
+  auto other = builder.build_anew({*problem}, kernel, refused);
   ASSERT_TRUE(static_cast<bool>(other)) << llvm::toString(other.takeError());
   EXPECT_TRUE((*other)->from_disk);
-  EXPECT_NE((*other)->compiler, built->compiled->compiler);
+  EXPECT_NE((*other)->compiler, first_built->compiler);
   refused.insert((*other)->digest);
-  auto none = builder.build_anew({*problem}, refused);
+  auto none = builder.build_anew({*problem}, kernel, refused);
   ASSERT_FALSE(static_cast<bool>(none));
   EXPECT_EQ(take_failure(none.takeError()).status, MHCJIT_ERROR_NO_NVRTC);
 }

@@ -4,6 +4,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
+
 #include <gtest/gtest.h>
 
 #include "cache/cubin_check.h"
@@ -11,6 +13,7 @@
 #include "runtime/compiler.h"
 #include "runtime/ptxas_log.h"
 #include "support/error.h"
+#include "support/threads.h"
 #include "tests/tools/temporary_folder.h"
 
 namespace mhcjit::runtime {
@@ -69,22 +72,21 @@ extern "C" __global__ void __launch_bounds__(1024, 2) second(float* p, int n) {
 )";
 
 TEST_P(NvrtcTest, CompilesAndReportsWhatEachKernelUses) {
-  auto outputs = compiler.compile(request(two_kernels));
-  ASSERT_TRUE(static_cast<bool>(outputs)) << take_failure(outputs.takeError()).text;
-  const CompileOutput& output = outputs->front();
-  EXPECT_FALSE(static_cast<bool>(cache::check_cubin(output.cubin, "sm_90a")));
-  const auto kernels = parse_ptxas_log(output.log);
-  ASSERT_EQ(kernels.size(), 2u) << output.log;
+  auto output = compiler.compile(request(two_kernels));
+  ASSERT_TRUE(static_cast<bool>(output)) << take_failure(output.takeError()).text;
+  EXPECT_FALSE(static_cast<bool>(cache::check_cubin(output->cubin, "sm_90a")));
+  const auto kernels = parse_ptxas_log(output->log);
+  ASSERT_EQ(kernels.size(), 2u) << output->log;
   for (const cache::KernelResources& kernel : kernels) {
-    EXPECT_GT(kernel.registers, 0) << output.log;
+    EXPECT_GT(kernel.registers, 0) << output->log;
     if (kernel.name == "first") {
       EXPECT_GE(kernel.static_smem_bytes, 800);
       EXPECT_EQ(kernel.spill_store_bytes, 0);
     } else {
       EXPECT_EQ(kernel.name, "second");
       EXPECT_EQ(kernel.registers, 32) << "2 blocks of 1024 threads leave 32";
-      EXPECT_GT(kernel.spill_store_bytes, 0) << output.log;
-      EXPECT_GT(kernel.spill_load_bytes, 0) << output.log;
+      EXPECT_GT(kernel.spill_store_bytes, 0) << output->log;
+      EXPECT_GT(kernel.spill_load_bytes, 0) << output->log;
     }
   }
 }
@@ -94,25 +96,17 @@ TEST_P(NvrtcTest, TheSameSourceGivesTheSameBytes) {
   const auto source = [](int factor) {
     return fmt::format("extern \"C\" __global__ void kernel(float* p) {{ p[threadIdx.x] *= {}.0f; }}\n", factor);
   };
-  std::vector<CompileRequest> requests;
-  for (const int factor : {3, 5, 3, 5}) requests.push_back(request(source(factor), "sm_80"));
-  auto outputs = compiler.compile(requests);
-  ASSERT_TRUE(static_cast<bool>(outputs)) << take_failure(outputs.takeError()).text;
-  ASSERT_EQ(outputs->size(), 4u);
-  EXPECT_EQ((*outputs)[0].cubin, (*outputs)[2].cubin);
-  EXPECT_EQ((*outputs)[1].cubin, (*outputs)[3].cubin);
-  EXPECT_NE((*outputs)[0].cubin, (*outputs)[1].cubin);
-}
-
-TEST_P(NvrtcTest, OfSeveralRefusedSourcesTheFirstIsReported) {
-  std::vector<CompileRequest> requests = {request(two_kernels)};
-  for (const char* name : {"undeclared_one", "undeclared_two"})
-    requests.push_back(request(fmt::format("extern \"C\" __global__ void kernel() {{ {} = 1; }}\n", name)));
-  auto outputs = compiler.compile(requests);
-  ASSERT_FALSE(static_cast<bool>(outputs));
-  const std::string text = take_failure(outputs.takeError()).text;
-  EXPECT_NE(text.find("undeclared_one"), std::string::npos) << text;
-  EXPECT_EQ(text.find("undeclared_two"), std::string::npos) << text;
+  std::array<std::string, 4> cubins;
+  parallel_for(cubins.size(), 0, [&](std::int64_t i) {
+    auto output = compiler.compile(request(source(i % 2 == 0 ? 3 : 5), "sm_80"));
+    if (output)
+      cubins[i] = output->cubin;
+    else
+      ADD_FAILURE() << take_failure(output.takeError()).text;
+  });
+  EXPECT_EQ(cubins[0], cubins[2]);
+  EXPECT_EQ(cubins[1], cubins[3]);
+  EXPECT_NE(cubins[0], cubins[1]);
 }
 
 TEST_P(NvrtcTest, ARefusedSourceIsKeptAndTheLogTravels) {

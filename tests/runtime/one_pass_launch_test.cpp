@@ -3,32 +3,22 @@
 #include <cstring>
 #include <thread>
 
-#include "codegen/heuristic.h"
 #include "tests/runtime/fake_gpu.h"
 
 namespace mhcjit::test {
 namespace {
 
-using codegen::KernelTemplate;
-
 class OnePassLaunchTest : public FakeGpuTest {
  protected:
-  EnginePtr make_engine(const char* kernel_template = "one_pass") {
-    mhcjit_engine_options chosen = options();
-    chosen.kernel_template = kernel_template;
-    mhcjit_engine* engine = nullptr;
-    EXPECT_EQ(mhcjit_engine_create(&chosen, &engine), MHCJIT_SUCCESS) << mhcjit_last_error();
-    return EnginePtr(engine);
-  }
-
-  static codegen::KernelSpec spec() {
-    auto problem = codegen::from_public(forward_problem, {9, 0, 'a'});
-    return llvm::cantFail(codegen::choose_spec(llvm::cantFail(std::move(problem)), KernelTemplate::one_pass));
-  }
+  EnginePtr make_engine(const char* plan = "one_pass") { return FakeGpuTest::make_engine(plan); }
 
   static fake::TensorMapContent content_of(const fake::Launch& launch) {
-    fake::TensorMapContent content;
-    std::memcpy(&content, &launch.tensor_map, sizeof content);
+    fake::TensorMapContent content = {};
+    // Behind the arguments, since one pass has no work of its own.
+    if (launch.parameters.size() == 2 && launch.parameters[1].size() == sizeof(CUtensorMap))
+      std::memcpy(&content, launch.parameters[1].data(), sizeof content);
+    else
+      ADD_FAILURE() << launch.kernel << " has " << launch.parameters.size() << " parameters";
     return content;
   }
 
@@ -40,17 +30,21 @@ TEST_F(OnePassLaunchTest, LaunchesClustersWithAMapOfX) {
   driver().clusters_at_once = 3;
   const EnginePtr engine = make_engine();
   const mhcjit_operator* op = prepare(engine, forward_problem);
-  const codegen::KernelSpec chosen = spec();
+  const codegen::PlanPtr kept = buckets_of(forward_problem, "one_pass").back().plan;
+  const codegen::Plan& plan = *kept;
+  const codegen::Kernel& planned = plan.kernels().front();
+  const std::int64_t cluster_size = plan.parameter("cluster_size").value();
+  const std::int64_t tokens_per_tile = plan.parameter("tokens_per_tile").value();
   EXPECT_EQ(workspace_bytes(op, 1000), 0u);
   for (const std::int64_t T : {1, 17, 1000}) {
     const ForwardCall call(forward_problem, T, 0);
     ASSERT_EQ(mhcjit_pre_forward(op, &call.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
     const fake::Launch launch = driver().launches().back();
     EXPECT_EQ(launch.kernel, kernel);
-    EXPECT_EQ(launch.cluster_size, static_cast<unsigned>(chosen.cluster_size));
-    const std::int64_t tiles = (T + chosen.tokens_per_tile - 1) / chosen.tokens_per_tile;
-    EXPECT_EQ(launch.grid[0], static_cast<unsigned>(std::min<std::int64_t>(tiles, 3) * chosen.cluster_size));
-    EXPECT_EQ(launch.block[0], static_cast<unsigned>(chosen.threads_per_block));
+    EXPECT_EQ(launch.cluster_size, static_cast<unsigned>(cluster_size));
+    const std::int64_t tiles = (T + tokens_per_tile - 1) / tokens_per_tile;
+    EXPECT_EQ(launch.grid[0], static_cast<unsigned>(std::min<std::int64_t>(tiles, 3) * cluster_size));
+    EXPECT_EQ(launch.block[0], static_cast<unsigned>(planned.threads_per_block));
     EXPECT_EQ(launch.stream, stream);
 
     const fake::TensorMapContent map = content_of(launch);
@@ -61,7 +55,7 @@ TEST_F(OnePassLaunchTest, LaunchesClustersWithAMapOfX) {
     EXPECT_EQ(map.strides[0], 4u * 256 * 2);
     EXPECT_EQ(map.strides[1], 256u * 2);
     EXPECT_EQ(map.box[0], 64u);
-    EXPECT_EQ(map.box[1], static_cast<std::uint32_t>(chosen.tokens_per_tile));
+    EXPECT_EQ(map.box[1], static_cast<std::uint32_t>(tokens_per_tile));
     EXPECT_EQ(map.box[2], 4u);
     EXPECT_EQ(map.type, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16);
     EXPECT_EQ(map.swizzle, CU_TENSOR_MAP_SWIZZLE_128B);
@@ -141,10 +135,10 @@ TEST_F(OnePassLaunchTest, RefusesADeviceThatRunsNoCluster) {
   const EnginePtr engine = make_engine();
   const mhcjit_operator* op = nullptr;
   expect_failure(mhcjit_prepare(engine.get(), &forward_problem, MHCJIT_DEVICE_GPU, stream, &op),
-                 MHCJIT_ERROR_LOAD_FAILED, {"cluster", "portable template"});
+                 MHCJIT_ERROR_LOAD_FAILED, {"cluster", "plan without clusters"});
   // No fault of the cubin, which is in the cache now.
   expect_failure(mhcjit_prepare(make_engine().get(), &forward_problem, MHCJIT_DEVICE_GPU, stream, &op),
-                 MHCJIT_ERROR_LOAD_FAILED, {"cluster", "portable template"});
+                 MHCJIT_ERROR_LOAD_FAILED, {"cluster", "plan without clusters"});
   EXPECT_EQ(compiler().compiles, 1);
   expect_failure(mhcjit_prepare(make_engine("few_tokens").get(), &forward_problem, MHCJIT_DEVICE_GPU, stream, &op),
                  MHCJIT_ERROR_LOAD_FAILED, {"few_tokens", "cluster"});
@@ -169,12 +163,15 @@ TEST_F(OnePassLaunchTest, WhereItDoesNotFitTheLibraryChooses) {
   prepare(engine, backward_problem);
 }
 
-TEST_F(OnePassLaunchTest, RefusesATemplateThatDoesNotExist) {
+TEST_F(OnePassLaunchTest, RefusesAPlanThatDoesNotExist) {
   mhcjit_engine_options wrong = options();
-  wrong.kernel_template = "three_pass";
   mhcjit_engine* engine = nullptr;
+  wrong.plan = "three_pass";
   expect_failure(mhcjit_engine_create(&wrong, &engine), MHCJIT_ERROR_INVALID_ARGUMENT,
-                 {"kernel_template", "three_pass", "portable, two_pass, one_pass, few_tokens"});
+                 {"plan or MHCJIT_PLAN", "three_pass", "few_tokens, one_pass, portable, two_pass"});
+  wrong.plan = "one_pass cluster_size";
+  expect_failure(mhcjit_engine_create(&wrong, &engine), MHCJIT_ERROR_INVALID_ARGUMENT,
+                 {"plan is 'one_pass cluster_size'", "'two_pass cluster_size=0'"});
   EXPECT_EQ(engine, nullptr);
 }
 

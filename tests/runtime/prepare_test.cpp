@@ -1,5 +1,6 @@
-// Preparing: compiled once and loaded once however often and from wherever it is asked for; a kernel that the driver
-// refuses is compiled anew, once; nothing disturbs a capture; an unusable cache folder costs a warning and no launch.
+// Preparing: each kernel is compiled once and loaded once however often and from wherever it is asked for; one that the
+// driver refuses is compiled anew, once; nothing disturbs a capture; an unusable cache folder costs a warning and no
+// launch.
 #include <algorithm>
 #include <barrier>
 #include <thread>
@@ -9,18 +10,16 @@
 namespace mhcjit::test {
 namespace {
 
-// Each is loaded by a call of its own.
-constexpr int forward_kernels = 2;
+// Each is compiled, kept and loaded by itself.
+constexpr int forward_kernels = 3;
 constexpr int backward_kernels = 5;
 
-class PrepareTest : public FakeGpuTest {
- protected:
-  static mhcjit_counters counters(const EnginePtr& engine) {
-    mhcjit_counters counters = {};
-    EXPECT_EQ(mhcjit_engine_counters(engine.get(), &counters), MHCJIT_SUCCESS);
-    return counters;
-  }
-};
+using PrepareTest = FakeGpuTest;
+
+TEST_F(PrepareTest, TheseProblemsHaveSeveralKernels) {
+  EXPECT_EQ(kernel_count(forward_problem), forward_kernels);
+  EXPECT_EQ(kernel_count(backward_problem), backward_kernels);
+}
 
 TEST_F(PrepareTest, CreatingAnEngineTouchesNothing) {
   driver_path = nvrtc_path = "/nonexistent/library.so";
@@ -35,11 +34,11 @@ TEST_F(PrepareTest, TheSecondCallIsALookUp) {
   driver().reset();
   driver().set_current_device(0);
   EXPECT_EQ(prepare(engine, forward_problem), op);
-  EXPECT_EQ(compiler().compiles, 1);
+  EXPECT_EQ(compiler().compiles, forward_kernels);
   ASSERT_EQ(driver().call_counts.size(), 1u) << "only the current device is asked for";
   EXPECT_EQ(driver().calls("cuCtxGetDevice"), 1);
   EXPECT_EQ(counters(engine).memory_hits, 1u);
-  EXPECT_EQ(counters(engine).misses, 1u);
+  EXPECT_EQ(counters(engine).misses, std::uint64_t{forward_kernels});
   EXPECT_GT(counters(engine).load_us, 0.0);
   EXPECT_GT(counters(engine).compile_ms, 0.0);
 }
@@ -48,7 +47,7 @@ TEST_F(PrepareTest, TheKernelsOfAnOperatorAreCompiledAtTheSameTime) {
   const EnginePtr engine = make_engine();
   compiler().duration = std::chrono::milliseconds(100);
   prepare(engine, backward_problem);
-  EXPECT_EQ(compiler().compiles, 1);
+  EXPECT_EQ(compiler().compiles, backward_kernels);
   EXPECT_EQ(compiler().most_units_at_once,
             std::min(backward_kernels, static_cast<int>(std::thread::hardware_concurrency())));
 }
@@ -67,7 +66,7 @@ TEST_F(PrepareTest, ManyThreadsCompileAndLoadOnce) {
       ops[i] = prepare(engine, backward_problem);
     });
   for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(compiler().compiles, 1);
+  EXPECT_EQ(compiler().compiles, backward_kernels);
   EXPECT_EQ(driver().calls("cuLibraryLoadData"), backward_kernels);
   for (const mhcjit_operator* op : ops) EXPECT_EQ(op, ops[0]);
 }
@@ -96,10 +95,10 @@ TEST_F(PrepareTest, TwoEnginesShareTheCacheFolder) {
   prepare(first, forward_problem);
   const EnginePtr second = make_engine();
   prepare(second, forward_problem);
-  EXPECT_EQ(compiler().compiles, 1);
-  EXPECT_EQ(counters(first).misses, 1u);
+  EXPECT_EQ(compiler().compiles, forward_kernels);
+  EXPECT_EQ(counters(first).misses, std::uint64_t{forward_kernels});
   EXPECT_EQ(counters(second).misses, 0u);
-  EXPECT_EQ(counters(second).disk_hits, 1u);
+  EXPECT_EQ(counters(second).disk_hits, std::uint64_t{forward_kernels});
   EXPECT_EQ(driver().calls("cuLibraryLoadData"), 2 * forward_kernels);
 }
 
@@ -117,7 +116,7 @@ TEST_F(PrepareTest, EachDeviceIsLoadedAndNoneIsCompiledTwice) {
   driver().set_current_device(1);
   const mhcjit_operator* on_second = prepare(engine, forward_problem);
   EXPECT_NE(on_first, on_second);
-  EXPECT_EQ(compiler().compiles, 1);
+  EXPECT_EQ(compiler().compiles, forward_kernels);
   EXPECT_EQ(driver().calls("cuLibraryLoadData"), 2 * forward_kernels);
   const ForwardCall call(forward_problem, 3, workspace_bytes(on_second, 3));
   EXPECT_EQ(mhcjit_pre_forward(on_second, &call.args, nullptr), MHCJIT_SUCCESS) << mhcjit_last_error();
@@ -141,8 +140,8 @@ TEST_F(PrepareTest, WarmUpWithoutADriverIsFoundByPrepare) {
   driver_path = FAKE_DRIVER;
   const EnginePtr engine = make_engine();
   prepare(engine, forward_problem);
-  EXPECT_EQ(compiler().compiles, 1);
-  EXPECT_EQ(counters(engine).disk_hits, 1u);
+  EXPECT_EQ(compiler().compiles, forward_kernels);
+  EXPECT_EQ(counters(engine).disk_hits, std::uint64_t{forward_kernels});
 }
 
 TEST_F(PrepareTest, WithoutACacheFolderMemoryServes) {
@@ -154,7 +153,7 @@ TEST_F(PrepareTest, WithoutACacheFolderMemoryServes) {
     EXPECT_EQ(result.cache_hit, i);
   }
   prepare(engine, forward_problem);
-  EXPECT_EQ(compiler().compiles, 1);
+  EXPECT_EQ(compiler().compiles, forward_kernels);
 }
 
 TEST_F(PrepareTest, ACacheFolderThatCannotBeUsedIsAWarning) {
@@ -162,7 +161,7 @@ TEST_F(PrepareTest, ACacheFolderThatCannotBeUsedIsAWarning) {
   const EnginePtr engine = make_engine();
   EXPECT_NE(prepare(engine, forward_problem), nullptr);
   EXPECT_NE(prepare(engine, backward_problem), nullptr);
-  EXPECT_EQ(counters(engine).publish_failures, 2u);
+  EXPECT_EQ(counters(engine).publish_failures, std::uint64_t{forward_kernels + backward_kernels});
   EXPECT_EQ(warnings.size(), 1u) << "each kind is said once";
 }
 
@@ -172,24 +171,41 @@ TEST_F(PrepareTest, SuccessLogsNothing) {
   EXPECT_TRUE(warnings.empty()) << warnings[0];
 }
 
+// The last of the kernels is refused; the others stay.
 TEST_F(PrepareTest, ARefusedCachedKernelIsCompiledAnewOnce) {
   prepare(make_engine(), forward_problem);
+  const std::vector<std::string> kernels = kernels_of(forward_problem);
   for (const char* function : {"cuLibraryLoadData", "cuLibraryGetKernel"}) {
-    compiler().compiles = 0;
+    compiler().take_compiled();
     warnings.clear();
     driver().fail(function,
-                  function == std::string("cuLibraryLoadData") ? CUDA_ERROR_INVALID_IMAGE : CUDA_ERROR_NOT_FOUND);
+                  function == std::string("cuLibraryLoadData") ? CUDA_ERROR_INVALID_IMAGE : CUDA_ERROR_NOT_FOUND,
+                  forward_kernels);
     const EnginePtr engine = make_engine();
     EXPECT_NE(prepare(engine, forward_problem), nullptr);
-    EXPECT_EQ(compiler().compiles, 1);
+    EXPECT_EQ(compiler().take_compiled(), std::vector<std::string>{kernels.back()});
     EXPECT_EQ(counters(engine).corrupt_entries, 1u);
+    EXPECT_EQ(counters(engine).disk_hits, std::uint64_t{forward_kernels});
     ASSERT_FALSE(warnings.empty());
     EXPECT_NE(warnings[0].find("compiled anew"), std::string::npos) << warnings[0];
 
     // What replaced it is a hit for the next.
     EXPECT_NE(prepare(make_engine(), forward_problem), nullptr);
-    EXPECT_EQ(compiler().compiles, 1);
+    EXPECT_EQ(compiler().take_compiled(), std::vector<std::string>{});
   }
+}
+
+// The driver of each device refuses it: one compile serves both.
+TEST_F(PrepareTest, ACachedKernelThatTwoDevicesRefuseIsCompiledAnewOnce) {
+  prepare(make_engine("one_pass"), forward_problem);
+  compiler().take_compiled();
+  const EnginePtr engine = make_engine("one_pass");
+  for (const int device : {0, 1}) {
+    driver().set_current_device(device);
+    driver().fail("cuLibraryLoadData", CUDA_ERROR_INVALID_IMAGE);
+    EXPECT_NE(prepare(engine, forward_problem), nullptr);
+  }
+  EXPECT_EQ(compiler().take_compiled(), std::vector<std::string>{"mhcjit_pre_forward_one_pass"});
 }
 
 TEST_F(PrepareTest, AKernelRefusedTwiceIsAnErrorWithBothVersions) {
@@ -199,7 +215,7 @@ TEST_F(PrepareTest, AKernelRefusedTwiceIsAnErrorWithBothVersions) {
   const mhcjit_operator* op = nullptr;
   expect_failure(mhcjit_prepare(engine.get(), &forward_problem, MHCJIT_DEVICE_GPU, nullptr, &op),
                  MHCJIT_ERROR_LOAD_FAILED, {"CUDA driver 13.0", "NVRTC 13.0", "CUDA_ERROR_INVALID_IMAGE"});
-  EXPECT_EQ(compiler().compiles, 2);
+  EXPECT_EQ(compiler().compiles, forward_kernels + 1);
 }
 
 TEST_F(PrepareTest, PreparingDoesNotBreakACaptureElsewhere) {
@@ -241,13 +257,13 @@ TEST_F(PrepareTest, TemplatesMayComeFromAFolder) {
   expect_failure(mhcjit_compile(engine.get(), &forward_problem, "sm_90a", nullptr), MHCJIT_ERROR_IO,
                  {"template_dir", missing});
 
-  std::filesystem::create_directory(missing);
-  write_file(missing + "/device.cuh", "// edited");
+  std::filesystem::create_directories(missing + "/pre_forward");
+  write_file(missing + "/pre_forward/args.cuh", "// edited");
   mhcjit_compile_result edited = {}, edited_again = {}, embedded = {};
   ASSERT_EQ(mhcjit_compile(engine.get(), &forward_problem, "sm_90a", &edited), MHCJIT_SUCCESS) << mhcjit_last_error();
   ASSERT_EQ(mhcjit_compile(make_engine().get(), &forward_problem, "sm_90a", &embedded), MHCJIT_SUCCESS);
   EXPECT_STRNE(edited.digest, embedded.digest) << "other templates are another key";
-  write_file(missing + "/device.cuh", "// edited again");
+  write_file(missing + "/pre_forward/args.cuh", "// edited again");
   ASSERT_EQ(mhcjit_engine_create(&chosen, &made), MHCJIT_SUCCESS);
   ASSERT_EQ(mhcjit_compile(EnginePtr(made).get(), &forward_problem, "sm_90a", &edited_again), MHCJIT_SUCCESS);
   EXPECT_STRNE(edited.digest, edited_again.digest);

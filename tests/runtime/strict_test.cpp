@@ -11,6 +11,8 @@ namespace {
 
 class StrictTest : public FakeGpuTest {
  protected:
+  const int kernels = kernel_count(forward_problem);
+
   void TearDown() override {
     ::unsetenv("MHCJIT_NO_COMPILE");
     ::unsetenv("MHCJIT_CACHE_RO");
@@ -32,12 +34,6 @@ class StrictTest : public FakeGpuTest {
   static mhcjit_status compile(const EnginePtr& engine, const mhcjit_problem& problem) {
     return mhcjit_compile(engine.get(), &problem, "sm_90a", nullptr);
   }
-
-  static mhcjit_counters counters(const EnginePtr& engine) {
-    mhcjit_counters counters = {};
-    EXPECT_EQ(mhcjit_engine_counters(engine.get(), &counters), MHCJIT_SUCCESS);
-    return counters;
-  }
 };
 
 TEST_F(StrictTest, AMissNamesTheProblemAndTheWarmUp) {
@@ -56,9 +52,9 @@ TEST_F(StrictTest, AMissNamesTheProblemAndTheWarmUp) {
                  {"mhcjit warmup --n 4 --d 256 --dtype bf16 --gamma --batch-invariant --arch sm_90a"});
   mhcjit_engine_options chosen = options();
   chosen.no_compile = 1;
-  chosen.kernel_template = "portable";
+  chosen.plan = plan_without_clusters;
   expect_failure(compile(create(chosen), forward_problem), MHCJIT_ERROR_NOT_IN_CACHE,
-                 {" MHCJIT_TEMPLATE=portable mhcjit warmup --n 4 "});
+                 {" MHCJIT_PLAN='two_pass cluster_size=0' mhcjit warmup --n 4 "});
   const mhcjit_operator* op = nullptr;
   expect_failure(mhcjit_prepare(engine.get(), &forward_problem, MHCJIT_DEVICE_GPU, nullptr, &op),
                  MHCJIT_ERROR_NOT_IN_CACHE, {"warmup"});
@@ -71,8 +67,21 @@ TEST_F(StrictTest, WhatWasWarmedIsFound) {
   const EnginePtr engine = strict_engine();
   EXPECT_NE(prepare(engine, forward_problem), nullptr);
   EXPECT_EQ(counters(engine).misses, 0u);
-  EXPECT_EQ(counters(engine).disk_hits, 1u);
-  EXPECT_EQ(compiler().compiles, 1);
+  EXPECT_EQ(counters(engine).disk_hits, static_cast<std::uint64_t>(kernels));
+  EXPECT_EQ(compiler().compiles, kernels);
+}
+
+// An entry that is missing is named as its problem, and nothing is compiled in its place.
+TEST_F(StrictTest, OneKernelThatIsMissingIsAMiss) {
+  ASSERT_EQ(compile(make_engine(), forward_problem), MHCJIT_SUCCESS) << mhcjit_last_error();
+  for (const auto& entry : std::filesystem::directory_iterator(cache_dir))
+    if (entry.path().extension() == ".mhcjit") {
+      std::filesystem::remove(entry);
+      break;
+    }
+  expect_failure(compile(strict_engine(), forward_problem), MHCJIT_ERROR_NOT_IN_CACHE,
+                 {"pre_forward n=4 D=256 bf16 gamma sm_90a is in no cache folder", "mhcjit warmup --n 4"});
+  EXPECT_EQ(compiler().compiles, kernels);
 }
 
 TEST_F(StrictTest, TheCompilerIsNeverOpened) {
@@ -112,15 +121,15 @@ TEST_F(StrictTest, WhatWasWarmedIntoAnImageIsFoundAndCopied) {
     }
     const EnginePtr engine = strict_engine(by_variable ? nullptr : list.c_str());
     EXPECT_NE(prepare(engine, forward_problem), nullptr);
-    EXPECT_EQ(counters(engine).disk_hits, 1u);
-    EXPECT_EQ(counters(engine).read_only_hits, 1u);
-    EXPECT_EQ(counters(engine).promotions, 1u);
+    EXPECT_EQ(counters(engine).disk_hits, static_cast<std::uint64_t>(kernels));
+    EXPECT_EQ(counters(engine).read_only_hits, static_cast<std::uint64_t>(kernels));
+    EXPECT_EQ(counters(engine).promotions, static_cast<std::uint64_t>(kernels));
     // The option's "" overrides the variable.
     EXPECT_EQ(compile(strict_engine(""), forward_problem), MHCJIT_SUCCESS) << mhcjit_last_error();
     std::filesystem::remove_all(own);
     expect_failure(compile(strict_engine(""), forward_problem), MHCJIT_ERROR_NOT_IN_CACHE, {});
   }
-  EXPECT_EQ(compiler().compiles, 1);
+  EXPECT_EQ(compiler().compiles, kernels);
 }
 
 TEST_F(StrictTest, TheVariableForbidsToo) {
@@ -146,7 +155,7 @@ TEST_F(StrictTest, ACachedKernelThatTheDriverRefusesIsNotCompiledAnew) {
   const mhcjit_operator* op = nullptr;
   expect_failure(mhcjit_prepare(strict_engine().get(), &forward_problem, MHCJIT_DEVICE_GPU, nullptr, &op),
                  MHCJIT_ERROR_LOAD_FAILED, {"refused the cached kernel", "no_compile", "CUDA_ERROR_INVALID_IMAGE"});
-  EXPECT_EQ(compiler().compiles, 1);
+  EXPECT_EQ(compiler().compiles, kernels);
 }
 
 }  // namespace

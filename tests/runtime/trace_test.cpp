@@ -1,6 +1,8 @@
 // Each event on a kernel's way is one line with the same fields in the same order: what a scripted sequence of calls
 // says, with nothing missing and nothing twice. Without the level, none of it is said.
 #include <algorithm>
+#include <map>
+#include <mutex>
 #include <regex>
 
 #include "tests/runtime/fake_gpu.h"
@@ -14,10 +16,15 @@ struct Event {
 
 class TraceTest : public FakeGpuTest {
  protected:
-  EnginePtr traced(mhcjit_log_level level = MHCJIT_LOG_TRACE, const std::string& read_only = "", bool strict = false) {
+  // With the plan of one kernel where not asked otherwise, whose events have one order.
+  EnginePtr traced(mhcjit_log_level level = MHCJIT_LOG_TRACE, const std::string& read_only = "", bool strict = false,
+                   const char* plan = "one_pass") {
     mhcjit_engine_options chosen = options();
+    chosen.plan = plan;
     chosen.log_level = level;
     chosen.log = [](mhcjit_log_level level, const char* line, void* user) {
+      static std::mutex mutex;  // kernels are compiled by several threads
+      const std::lock_guard lock(mutex);
       if (level == MHCJIT_LOG_TRACE) static_cast<std::vector<std::string>*>(user)->emplace_back(line);
     };
     chosen.log_user = &lines;
@@ -83,6 +90,32 @@ TEST_F(TraceTest, AColdPrepareThenEachKindOfHit) {
   EXPECT_EQ(steps(warm), (Steps{"lookup/-", "hit/disk", "load/-"}));
   EXPECT_EQ(warm[1].digest, cold[0].digest);
   EXPECT_NE(warm[1].ms, "-");
+}
+
+// Each kernel has lines of its own.
+TEST_F(TraceTest, SeveralKernelsOfAProblem) {
+  const EnginePtr engine = traced(MHCJIT_LOG_TRACE, "", /*strict=*/false, "");
+  prepare(engine, backward_problem);
+  std::map<std::string, Steps> of_kernel;
+  for (const Event& event : events()) of_kernel[event.digest].push_back(event.event + "/" + event.tier);
+  EXPECT_EQ(of_kernel.size(), kernels_of(backward_problem).size() + 1);
+  int loads = 0;
+  for (const auto& [digest, steps] : of_kernel) {
+    if (steps == Steps{"load/-"}) {  // of all together
+      ++loads;
+      continue;
+    }
+    EXPECT_EQ(steps, (Steps{"lookup/-", "miss/-", "compile/-", "publish/disk"})) << digest;
+  }
+  EXPECT_EQ(loads, 1);
+
+  // A problem that shares all but two of them.
+  mhcjit_problem plain = backward_problem;
+  plain.has_gamma = 0;
+  prepare(engine, plain);
+  const Steps shared = steps(events());
+  EXPECT_EQ(std::ranges::count(shared, "hit/memory"), 3);
+  EXPECT_EQ(std::ranges::count(shared, "compile/-"), 2);
 }
 
 TEST_F(TraceTest, AnImagesKernelIsPromoted) {

@@ -92,8 +92,12 @@ TEST(TwoCopies, ShareAProcessAndACacheFolder) {
   first_digests = use(first, folder / "cache", first_counters);
   other.join();
   EXPECT_EQ(first_digests, second_digests);
+  std::uint64_t entries = 0;
+  for (const auto& file : std::filesystem::directory_iterator(folder / "cache"))
+    entries += file.path().extension() == ".mhcjit" ? 1 : 0;
+  EXPECT_GT(entries, static_cast<std::uint64_t>(shape_count)) << "one of each kernel";
   for (const mhcjit_counters& counters : {first_counters, second_counters}) {
-    EXPECT_EQ(counters.misses + counters.disk_hits, static_cast<std::uint64_t>(shape_count));
+    EXPECT_EQ(counters.misses + counters.disk_hits, entries);
     EXPECT_EQ(counters.corrupt_entries, 0u);
     EXPECT_EQ(counters.publish_failures, 0u);
   }

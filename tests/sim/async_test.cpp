@@ -60,12 +60,12 @@ TEST(SharedMemory, ReportsAnAccessOutside) {
   for (const int offset : {-16, 1024, 1012}) {
     const std::string fault =
         run(example(32, 1024), [&] { device::load_shared_4(device::shared_base() + static_cast<unsigned>(offset)); });
-    EXPECT_TRUE(contains(fault, "thread ") && contains(fault, "load at async_test.cpp:")) << fault;
+    EXPECT_TRUE(contains(fault, "thread ") && contains(fault, "load at sim/async_test.cpp:")) << fault;
     EXPECT_TRUE(contains(fault, offset % 16 == 0 ? "are outside the block's 1024 bytes" : "not aligned to 16 bytes"))
         << fault;
   }
   const std::string fault = run(example(32, 1024), [] { device::store_shared(16, 1.0f); });
-  EXPECT_TRUE(contains(fault, "store at async_test.cpp:")) << fault;
+  EXPECT_TRUE(contains(fault, "store at sim/async_test.cpp:")) << fault;
 }
 
 // ---- Barriers -------------------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ TEST(Barrier, ReportsMisuse) {
     const std::string fault = fault_of(body);
     EXPECT_TRUE(contains(fault, part)) << fault;
     EXPECT_TRUE(contains(fault, "example block (0, 0): thread 0: ")) << fault;
-    EXPECT_TRUE(contains(fault, "async_test.cpp:")) << fault;
+    EXPECT_TRUE(contains(fault, "sim/async_test.cpp:")) << fault;
   };
   expect_fault([] { device::barrier_arrive(barrier(5)); }, "byte 40 of shared memory holds no barrier");
   expect_fault([] { device::barrier_wait(barrier(5), 0); }, "byte 40 of shared memory holds no barrier");
@@ -154,7 +154,7 @@ TEST(Barrier, ReportsAWaitThatNothingEnds) {
     if (device::thread_index() == 32) device::barrier_arrive_expect(barrier(1), 48);
     device::barrier_wait(barrier(1), 0);
   });
-  EXPECT_TRUE(contains(fault, "example block (0, 0): dead lock: thread 32 waits at async_test.cpp:")) << fault;
+  EXPECT_TRUE(contains(fault, "example block (0, 0): dead lock: thread 32 waits at sim/async_test.cpp:")) << fault;
   EXPECT_TRUE(contains(fault,
                        "for parity 0 of the barrier at byte 8, whose phase 0 lacks 1 arrivals and 48 bytes "
                        "(as 31 others), thread 0 has finished (as 31 others)"))
@@ -184,7 +184,7 @@ TEST(CopyBytes, ReportsMisuse) {
   const float* from = source.values.data();
   const auto expect_fault = [](const std::function<void()>& body, std::string_view part) {
     const std::string fault = fault_of(body);
-    EXPECT_TRUE(contains(fault, part) && contains(fault, "thread 0: copy_bytes at async_test.cpp:")) << fault;
+    EXPECT_TRUE(contains(fault, part) && contains(fault, "thread 0: copy_bytes at sim/async_test.cpp:")) << fault;
   };
   expect_fault([&] { device::copy_bytes(tile(0), from, 8, barrier(0)); }, "not a multiple of 16");
   expect_fault([&] { device::copy_bytes(tile(0), from, 0, barrier(0)); }, "not a multiple of 16");
@@ -212,7 +212,7 @@ TEST(CopyBytes, ReportsBytesThatComeAfterTheBlocksEnd) {
          }
          device::warp_barrier();
        }))
-    EXPECT_TRUE(fault.empty() || contains(fault, "copy_bytes at async_test.cpp:")) << fault;
+    EXPECT_TRUE(fault.empty() || contains(fault, "copy_bytes at sim/async_test.cpp:")) << fault;
 }
 
 // ---- A pipeline with one error --------------------------------------------------------------------------------------
@@ -284,8 +284,8 @@ TEST(Pipeline, FailsWithoutTheWaitForSpace) {
 
 TEST(Pipeline, LocksWithoutTheArrival) {
   for (const std::string& text : faults_of({.arrives_on_empty = false})) {
-    EXPECT_TRUE(contains(text, "dead lock: thread 0 waits at async_test.cpp:")) << text;
-    EXPECT_TRUE(contains(text, "thread 64 waits at async_test.cpp:")) << text;
+    EXPECT_TRUE(contains(text, "dead lock: thread 0 waits at sim/async_test.cpp:")) << text;
+    EXPECT_TRUE(contains(text, "thread 64 waits at sim/async_test.cpp:")) << text;
     EXPECT_TRUE(contains(text, "for parity 0 of the barrier at byte 16, whose phase 0 lacks 64 arrivals")) << text;
   }
 }

@@ -82,9 +82,9 @@ TEST(ClusterBarrier, ReportsImbalance) {
     device::cluster_arrive();
     device::cluster_arrive();
   });
-  EXPECT_TRUE(contains(twice, "second cluster_arrive at cluster_test.cpp:")) << twice;
+  EXPECT_TRUE(contains(twice, "second cluster_arrive at sim/cluster_test.cpp:")) << twice;
   const std::string without = run(example(32, 0, 2), [] { device::cluster_wait(); });
-  EXPECT_TRUE(contains(without, "cluster_wait at cluster_test.cpp:")) << without;
+  EXPECT_TRUE(contains(without, "cluster_wait at sim/cluster_test.cpp:")) << without;
   EXPECT_TRUE(contains(without, "without a cluster_arrive before it")) << without;
   const std::string unfinished = run(example(32, 0, 2), [] { device::cluster_arrive(); });
   EXPECT_TRUE(contains(unfinished, "ended between cluster_arrive and cluster_wait")) << unfinished;
@@ -94,7 +94,8 @@ TEST(ClusterBarrier, ReportsABlockThatDoesNotCome) {
   const std::string fault = run(example(32, 0, 2), [] {
     if (device::cluster_rank() == 0) meet();
   });
-  EXPECT_TRUE(contains(fault, "dead lock: block (0, 0) thread 0 waits for the cluster at cluster_test.cpp:")) << fault;
+  EXPECT_TRUE(contains(fault, "dead lock: block (0, 0) thread 0 waits for the cluster at sim/cluster_test.cpp:"))
+      << fault;
   EXPECT_TRUE(contains(fault, "block (1, 0) thread 0 has finished (as 31 others)")) << fault;
 }
 
@@ -102,7 +103,7 @@ TEST(ClusterBarrier, ReportsALaneThatDoesNotCome) {
   const std::string fault = run(example(32, 0, 2), [] {
     if (device::thread_index() != 4 || device::cluster_rank() == 0) meet();
   });
-  EXPECT_TRUE(contains(fault, "waits at the cluster_arrive cluster_test.cpp:")) << fault;
+  EXPECT_TRUE(contains(fault, "waits at the cluster_arrive sim/cluster_test.cpp:")) << fault;
 }
 
 // Each block reads what all have written.
@@ -250,7 +251,7 @@ TEST(Send, ReportsAddressesThatAreNone) {
       init_barriers_of_cluster(1, 1);
       if (device::thread_index() == 0) body();
     });
-    EXPECT_TRUE(contains(fault, part) && contains(fault, "cluster_test.cpp:")) << fault;
+    EXPECT_TRUE(contains(fault, part) && contains(fault, "sim/cluster_test.cpp:")) << fault;
   };
   const device::Vector<float, 4> value = {};
   expect_fault([] { device::in_block(device::shared_base(), 2); }, "rank 2 in a cluster of 2 blocks");

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <device_async.cuh>
+#include <device/async.cuh>
 
 namespace mhcjit::sim {
 

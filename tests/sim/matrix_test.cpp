@@ -31,7 +31,7 @@ Product random_product(unsigned seed) {
 
 unsigned pair(std::uint16_t low, std::uint16_t high) { return low | unsigned{high} << 16; }
 
-// As device_matrix.cuh says, with nothing taken from the simulator.
+// As device/matrix.cuh says, with nothing taken from the simulator.
 template <class Element>
 std::array<float, std::size_t{rows} * columns> multiply_on_warp(const Product& product) {
   std::array<float, std::size_t{rows} * columns> result;
@@ -110,7 +110,8 @@ TEST(LoadMatrices, ReportsARowThatIsNotAligned) {
     device::load_matrices(device::shared_base() + 16 * static_cast<unsigned>(device::thread_index()) +
                           (device::thread_index() == 9 ? 8 : 0));
   });
-  EXPECT_TRUE(contains(fault, "load_matrices at matrix_test.cpp:") && contains(fault, "aligned to 16 bytes")) << fault;
+  EXPECT_TRUE(contains(fault, "load_matrices at sim/matrix_test.cpp:") && contains(fault, "aligned to 16 bytes"))
+      << fault;
 }
 
 TEST(Warp, ShuffleGivesTheLanesValue) {
@@ -126,7 +127,7 @@ TEST(Warp, ShuffleGivesTheLanesValue) {
 
 TEST(Warp, ShuffleReportsALaneThatIsNone) {
   const std::string fault = run(example(32), [] { device::shuffle(1.0f, device::thread_index() == 3 ? 32 : 0); });
-  EXPECT_TRUE(contains(fault, "thread 3: shuffle matrix_test.cpp:") && contains(fault, "from lane 32")) << fault;
+  EXPECT_TRUE(contains(fault, "thread 3: shuffle sim/matrix_test.cpp:") && contains(fault, "from lane 32")) << fault;
 }
 
 TEST(Warp, ReportsOperationsThatALaneDoesNotReach) {
@@ -134,7 +135,7 @@ TEST(Warp, ReportsOperationsThatALaneDoesNotReach) {
     const std::string fault = run(example(32, 512), [&] {
       if (device::thread_index() != 7) body();
     });
-    EXPECT_TRUE(contains(fault, "dead lock: thread 0 waits at the " + std::string(operation) + " matrix_test.cpp:"))
+    EXPECT_TRUE(contains(fault, "dead lock: thread 0 waits at the " + std::string(operation) + " sim/matrix_test.cpp:"))
         << fault;
     EXPECT_TRUE(contains(fault, "(as 30 others), thread 7 has finished")) << fault;
   };
@@ -156,7 +157,7 @@ TEST(Warp, ReportsLanesAtDifferentPlaces) {
     else
       device::warp_barrier();
   });
-  EXPECT_TRUE(contains(fault, "waits at the warp_barrier matrix_test.cpp:") && contains(fault, " while thread "))
+  EXPECT_TRUE(contains(fault, "waits at the warp_barrier sim/matrix_test.cpp:") && contains(fault, " while thread "))
       << fault;
 }
 

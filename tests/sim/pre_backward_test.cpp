@@ -1,12 +1,15 @@
 // The generated backward kernels compute what the float64 oracle computes from the same saved values, write nothing
 // else, and give the same bits in every order of threads and blocks.
+#include <algorithm>
 #include <cmath>
 
 #include <fmt/format.h>
 
+#include "changed_plan.h"
+#include "codegen/divide_up.h"
 #include "oracle/storage.h"
-#include "oracle/tensors.h"
 #include "problem_test.h"
+#include "templates/pre_backward/portable_work.cuh"
 
 namespace mhcjit::sim {
 namespace {
@@ -27,7 +30,7 @@ Case make_case(const oracle::RandomOptions& options) {
   return made;
 }
 
-class PreBackward : public ProblemTest<codegen::Op::pre_backward> {
+class PreBackward : public ProblemTest<&codegen::pre_backward> {
  protected:
   Outcome run(const Case& given, const RunOptions& options = {}) {
     return run_backward(op(), given.options.shape.T, given.inputs, given.forward, given.gradients, options);
@@ -73,10 +76,46 @@ TEST_P(PreBackward, MatchesTheOracleForEveryPostMult) {
 
 // A launch is limited in how many blocks and ranges it uses: with many tokens each steps through several. The limits
 // are not compiled in, so lower ones show it with few tokens.
+class FewBlocks final : public ChangedPlan {
+ public:
+  using ChangedPlan::ChangedPlan;
+
+  codegen::Grid grid(std::size_t kernel, std::int64_t tokens, const codegen::Device& device) const override {
+    const codegen::Grid usual = ChangedPlan::grid(kernel, tokens, device);
+    const std::string& name = kernels_[kernel].name;
+    if (name == "pre_backward_coefficients") return {std::min(usual.x, coefficients_blocks)};
+    if (name == "pre_backward_dx") return {usual.x, std::min(usual.y, dx_token_blocks)};
+    if (name == "pre_backward_phi_partials")
+      return {usual.x, token_splits(tokens) * static_cast<std::uint32_t>(constant(kernel, "row_blocks"))};
+    return usual;
+  }
+
+  void fill_work(std::int64_t tokens, void* workspace, void* work) const override {
+    ChangedPlan::fill_work(tokens, workspace, work);
+    const auto tokens_per_block = constant(0, "threads_per_block") / constant(0, "threads_per_token");
+    auto& changed = *static_cast<PortableBackwardWork*>(work);
+    changed.tokens_per_split = tokens_per_split(tokens);
+    changed.token_splits = static_cast<int>(token_splits(tokens));
+    changed.bias_slots = std::min(changed.bias_slots, static_cast<int>(coefficients_blocks * tokens_per_block));
+  }
+
+ private:
+  static constexpr std::uint32_t coefficients_blocks = 2;
+  static constexpr std::uint32_t dx_token_blocks = 2;
+  static constexpr std::int64_t most_token_splits = 3;
+
+  static std::int64_t tokens_per_split(std::int64_t tokens) { return codegen::divide_up(tokens, most_token_splits); }
+  static std::uint32_t token_splits(std::int64_t tokens) {
+    return static_cast<std::uint32_t>(codegen::divide_up(tokens, tokens_per_split(tokens)));
+  }
+
+  std::int64_t constant(std::size_t kernel, std::string_view name) const {
+    return std::get<std::int64_t>(std::ranges::find(kernels_[kernel].constants, name, &codegen::Constant::name)->value);
+  }
+};
+
 TEST_P(PreBackward, MatchesTheOracleWhenBlocksStepThroughTokens) {
-  op().spec.max_dx_token_blocks = 2;
-  op().spec.max_bias_slots = 2 * op().spec.tokens_per_group_block();
-  op().spec.max_token_splits = 3;
+  op().plan = std::make_shared<FewBlocks>(op().plan);
   expect_matches_oracle(make_case(random(70)));
 }
 
@@ -115,7 +154,7 @@ TEST_P(PreBackward, AddsToWhatItAccumulatesInto) {
     const double size = std::sqrt(square / static_cast<double>(reference.size()));
     oracle::RandomOptions random_options = {{1, 1, static_cast<std::int64_t>(reference.size()), false}, MHCJIT_FP32};
     random_options.seed = seed++;
-    const mhcjit_dtype dtype = oracle::dtype_of(name, public_dtype(problem()));
+    const mhcjit_dtype dtype = dtype_of(problem(), name);
     std::vector<double> previous = oracle::random_inputs(random_options).x;
     for (double& value : previous) value = oracle::round_to(value * size, dtype);
     options.previous[name] = oracle::to_storage(previous, dtype);
@@ -131,8 +170,9 @@ TEST_P(PreBackward, AddsToWhatItAccumulatesInto) {
   for (const bool dx : {false, true}) {
     for (const bool parameters : {false, true}) {
       SCOPED_TRACE(fmt::format("dx {}, parameters {}", dx, parameters));
-      options.accumulate_dx = dx;
-      options.accumulate_parameters = parameters;
+      options.flags.clear();
+      if (dx) options.flags.insert("accumulate_dx");
+      if (parameters) options.flags.insert("accumulate_parameters");
       oracle::Backward expected = parameters ? sum : alone;
       expected.dx = dx ? sum.dx : alone.dx;
       expect_all_right(given, run(given, options), expected);
@@ -193,7 +233,7 @@ TEST_P(PreBackward, GarbageInOneRowChangesNoOtherOfDx) {
     SCOPED_TRACE(to_string(garbage));
     Case given = clean;
     for (std::vector<double>* tensor : {&given.inputs.x, &given.gradients.dh_in})
-      oracle::put_garbage(garbage, tokens, public_dtype(problem()), *tensor);
+      oracle::put_garbage(garbage, tokens, x_dtype(), *tensor);
     for (std::vector<double>* tensor : {&given.forward.inv_rms, &given.forward.h_mix, &given.forward.h_pre,
                                         &given.forward.h_post, &given.gradients.dh_post, &given.gradients.dh_res})
       oracle::put_garbage(garbage, tokens, MHCJIT_FP32, *tensor);
@@ -201,7 +241,7 @@ TEST_P(PreBackward, GarbageInOneRowChangesNoOtherOfDx) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(, PreBackward, ::testing::ValuesIn(problem_names(codegen::Op::pre_backward)), problem_name);
+INSTANTIATE_TEST_SUITE_P(, PreBackward, ::testing::ValuesIn(problem_names(codegen::pre_backward)), problem_name);
 
 }  // namespace
 }  // namespace mhcjit::sim

@@ -5,11 +5,12 @@
 #include <fmt/format.h>
 
 #include "problem_test.h"
+#include "problems.h"
 
 namespace mhcjit::sim {
 namespace {
 
-class PreForward : public ProblemTest<codegen::Op::pre_forward> {
+class PreForward : public ProblemTest<&codegen::pre_forward> {
  protected:
   void expect_matches_oracle(const oracle::RandomOptions& options, std::uint64_t seed = 1) {
     expect_matches_oracle(std::vector{options}, seed);
@@ -77,7 +78,9 @@ TEST_P(PreForward, LeavesOutWhatIsNotWanted) {
   const oracle::Inputs inputs = oracle::random_inputs(random(13));
   Tensors expected = run_forward(op(), 13, inputs).outputs;
   RunOptions options;
-  for (const std::string name : {"inv_rms", "h_mix", "h_pre"}) {
+  for (const codegen::Tensor& tensor : codegen::pre_forward.tensors) {
+    if (tensor.role != codegen::Role::optional_output) continue;
+    const std::string name(tensor.name);
     expected.erase(name);
     options.unwanted.insert(name);
     const Outcome outcome = run_forward(op(), 13, inputs, options);
@@ -109,7 +112,7 @@ TEST_P(PreForward, GarbageInOneRowChangesNoOther) {
   for (const oracle::Garbage garbage : oracle::all_garbage) {
     SCOPED_TRACE(to_string(garbage));
     oracle::Inputs inputs = clean;
-    oracle::put_garbage(garbage, tokens, public_dtype(problem()), inputs.x);
+    oracle::put_garbage(garbage, tokens, x_dtype(), inputs.x);
     expect_others_unchanged(expected, run_forward(op(), tokens, inputs), tokens);
   }
 }
@@ -118,23 +121,22 @@ TEST_P(PreForward, GarbageInOneRowChangesNoOther) {
 class PreForwardPipeline : public PreForward {};
 
 TEST_P(PreForwardPipeline, MatchesTheOracleBeyondItsEnd) {
-  const codegen::KernelSpec& spec = op().spec;
-  const std::int64_t tokens =
-      (std::int64_t{clusters_at_once} * (2 * spec.pipeline_stages + 1) + 1) * spec.tokens_per_tile + 3;
+  const auto stages = std::get<std::int64_t>(find_stages(op().plan->kernels().front())->value);
+  const std::int64_t clusters = op().device.clusters_at_once[*op().plan->parameter("cluster_size")];
+  const std::int64_t tokens = (clusters * (2 * stages + 1) + 1) * *op().plan->parameter("tokens_per_tile") + 3;
   for (const std::uint64_t seed : {1, 2}) expect_matches_oracle(random(tokens), seed);
 }
 
 std::vector<std::string_view> pipelined_problem_names() {
-  std::vector<std::string_view> names = problem_names(codegen::Op::pre_forward);
+  std::vector<std::string_view> names = problem_names(codegen::pre_forward);
   std::erase_if(names, [](std::string_view name) {
-    const codegen::KernelSpec spec = find_operator(name, codegen::Op::pre_forward).spec;
-    return spec.kernel_template != codegen::KernelTemplate::one_pass;
+    return find_operator(name, codegen::pre_forward).plan->family() != "one_pass";
   });
   return names;
 }
 
 INSTANTIATE_TEST_SUITE_P(, PreForwardPipeline, ::testing::ValuesIn(pipelined_problem_names()), problem_name);
-INSTANTIATE_TEST_SUITE_P(, PreForward, ::testing::ValuesIn(problem_names(codegen::Op::pre_forward)), problem_name);
+INSTANTIATE_TEST_SUITE_P(, PreForward, ::testing::ValuesIn(problem_names(codegen::pre_forward)), problem_name);
 
 }  // namespace
 }  // namespace mhcjit::sim

@@ -15,10 +15,10 @@
 
 namespace mhcjit::sim {
 
-inline std::vector<std::string_view> problem_names(codegen::Op op) {
+inline std::vector<std::string_view> problem_names(const codegen::Operator& op) {
   std::vector<std::string_view> names;
   for (const Unit* unit : units())
-    if (unit->op == codegen::to_string(op)) names.push_back(unit->problem);
+    if (unit->op == op.name) names.push_back(unit->problem);
   return names;
 }
 
@@ -54,24 +54,25 @@ inline oracle::Inputs token_of(oracle::Inputs inputs, std::int64_t token, std::i
   return inputs;
 }
 
-template <codegen::Op operation>
+template <const codegen::Operator* operation>
 class ProblemTest : public ::testing::TestWithParam<std::string_view> {
  protected:
   Operator& op() { return op_; }
-  const codegen::Problem& problem() const { return op_.spec.problem; }
+  const codegen::Problem& problem() const { return op_.problem(); }
+  mhcjit_dtype x_dtype() const { return public_dtype(problem().dtype); }
 
   oracle::RandomOptions random(std::int64_t tokens, double x_std = 1.0,
                                std::array<double, 3> alpha = oracle::initial_alpha) const {
-    return {shape_of(problem(), tokens), public_dtype(problem()), static_cast<std::uint64_t>(tokens), x_std, alpha};
+    return {shape_of(problem(), tokens), x_dtype(), static_cast<std::uint64_t>(tokens), x_std, alpha};
   }
 
   void expect_right(const oracle::Reference& reference, const std::vector<double>& values) const {
-    const oracle::Comparison comparison = oracle::compare(reference, values, public_dtype(problem()));
+    const oracle::Comparison comparison = oracle::compare(reference, values, x_dtype());
     EXPECT_TRUE(comparison.ok()) << reference.name << ": " << to_string(comparison);
   }
 
  private:
-  Operator op_ = find_operator(GetParam(), operation);
+  Operator op_ = find_operator(GetParam(), *operation);
 };
 
 }  // namespace mhcjit::sim

@@ -1,147 +1,135 @@
 #include "problems.h"
 
+#include <algorithm>
+#include <map>
+
+#include <fmt/format.h>
 #include <llvm/ADT/SmallVector.h>
+#include <llvm/ADT/StringExtras.h>
 #include <llvm/ADT/StringRef.h>
 
-#include "codegen/candidates.h"
-#include "codegen/heuristic.h"
+#include "changed_plan.h"
+#include "codegen/choose.h"
+#include "codegen/operators.h"
 #include "support/error.h"
 
 namespace mhcjit::sim {
 namespace {
 
+// The numbers of a name, each behind a letter.
+using Numbers = std::map<char, int>;
+
+struct Name {
+  codegen::Problem problem;
+  Numbers plan;
+};
+
 llvm::Error bad_name(std::string_view name) {
-  return make_error(
-      MHCJIT_ERROR_INVALID_ARGUMENT,
-      "problem is '{}', allowed: nN_dD_DTYPE[_gamma][_cC_tT[_pP_gG][_sS]|_wW_rR[_cC[_xX]]|_gR[_cC[_xX]][_sS]|_fC_kK]",
-      name);
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
+                    "problem is '{}', allowed: "
+                    "nN_dD_DTYPE[_gamma][_cC_tT[_pP_gG]|_fF_kK|_wW_rR[_cC[_xX]]|_gR[_cC[_xX]]][_sS]",
+                    name);
 }
 
-llvm::Expected<codegen::KernelSpec> one_pass_spec(codegen::Problem problem, int cluster_size, int tokens_per_tile,
-                                                  int panel_columns, int row_groups) {
-  problem.architecture = {9, 0, 'a'};
-  for (const codegen::Candidate& candidate : candidates(problem, codegen::KernelTemplate::one_pass))
-    if (candidate.legal() && candidate.spec.cluster_size == cluster_size &&
-        candidate.spec.tokens_per_tile == tokens_per_tile && candidate.spec.panel_columns == panel_columns &&
-        candidate.spec.row_groups == row_groups)
-      return candidate.spec;
-  return make_error(
-      MHCJIT_ERROR_INVALID_ARGUMENT,
-      "{}: no one-pass spec with clusters of {}, tiles of {} tokens, panels of {} columns and {} row groups",
-      to_string(problem), cluster_size, tokens_per_tile, panel_columns, row_groups);
+bool take_number(llvm::StringRef part, llvm::StringRef letter, auto& number) {
+  return part.consume_front(letter) && !part.getAsInteger(10, number);
 }
 
-// A block of many tokens takes as long to simulate however few there are.
-llvm::Expected<codegen::KernelSpec> portable_spec(const codegen::Problem& problem) {
-  const codegen::KernelSpec* fewest = nullptr;
-  const std::vector<codegen::Candidate> all = candidates(problem);
-  for (const codegen::Candidate& candidate : all)
-    if (candidate.legal() && (fewest == nullptr || candidate.spec.tokens_per_warp < fewest->tokens_per_warp))
-      fewest = &candidate.spec;
-  return *fewest;
+llvm::Expected<Name> parse_name(std::string_view text, const codegen::Operator& op) {
+  Name name;
+  codegen::Problem& problem = name.problem;
+  problem.op = &op;
+  problem.batch_invariant = true;  // one plan
+
+  const llvm::SmallVector<llvm::StringRef> split = llvm::to_vector(llvm::split(llvm::StringRef(text), '_'));
+  llvm::ArrayRef<llvm::StringRef> parts = split;
+  if (parts.size() < 3 || !take_number(parts[0], "n", problem.n) || !take_number(parts[1], "d", problem.d))
+    return bad_name(text);
+  auto dtype = codegen::parse_dtype(parts[2]);
+  if (!dtype) return dtype.takeError();
+  problem.dtype = *dtype;
+  parts = parts.drop_front(3);
+  problem.has_gamma = !parts.empty() && parts.front() == "gamma";
+  if (problem.has_gamma) parts = parts.drop_front();
+  for (const llvm::StringRef part : parts) {
+    int number = 0;
+    if (part.empty() || !take_number(part, part.take_front(), number) ||
+        !name.plan.emplace(part.front(), number).second)
+      return bad_name(text);
+  }
+  // Clusters and products of warp groups are of one architecture alone.
+  const bool needs_sm_90a = std::ranges::any_of(name.plan, [](const auto& number) {
+    return std::string_view("cfg").find(number.first) != std::string_view::npos;
+  });
+  problem.architecture = needs_sm_90a ? codegen::Architecture{9, 0, 'a'} : codegen::Architecture{8, 0, 0};
+  if (auto error = codegen::check(problem)) return error;
+  return name;
 }
 
-// Of clusters of that many blocks, or of none; where they are wide, for every T.
-llvm::Expected<codegen::KernelSpec> projection_spec(codegen::Problem problem, bool uses_wgmma, int tokens_per_warp,
-                                                    int row_blocks, int cluster_size, int wide_cluster_size) {
-  if (uses_wgmma || cluster_size != 0) problem.architecture = {9, 0, 'a'};
-  const auto kernel_template =
-      cluster_size != 0 ? codegen::KernelTemplate::two_pass : codegen::KernelTemplate::portable;
-  for (const codegen::Candidate& candidate : candidates(problem, kernel_template))
-    if (candidate.legal() && (candidate.spec.uses_wgmma != 0) == uses_wgmma &&
-        candidate.spec.tokens_per_warp == tokens_per_warp && candidate.spec.row_blocks == row_blocks &&
-        candidate.spec.cluster_size == cluster_size) {
-      codegen::KernelSpec spec = candidate.spec;
-      spec.wide_cluster_size = wide_cluster_size;
-      spec.wide_max_tokens = wide_cluster_size != 0 ? codegen::max_tokens : 0;
-      return spec;
+// What choose() calls wanted; "" for the library's choice.
+std::string wanted_plan(const codegen::Problem& problem, Numbers& numbers) {
+  const auto has = [&](char letter) { return numbers.contains(letter); };
+  const auto take = [&](char letter, int otherwise = 0) {
+    const auto number = numbers.extract(letter);
+    return number ? number.mapped() : otherwise;
+  };
+  const auto clusters = [&] {
+    const int compiled = take('c');
+    return fmt::format("compiled_cluster_size={} cluster_size={}", compiled, take('x', compiled));
+  };
+  if (has('f')) return fmt::format("few_tokens cluster_size={} chunks_per_warp={}", take('f'), take('k'));
+  if (has('t'))
+    return fmt::format("one_pass cluster_size={} tokens_per_tile={} panel_columns={} row_groups={}", take('c'),
+                       take('t'), take('p', 128 / codegen::bytes_of(problem.dtype)), take('g', 1));
+  if (has('w'))
+    return fmt::format("two_pass uses_wgmma=0 tokens_per_warp={} row_blocks={} {}", take('w'), take('r'), clusters());
+  if (has('g')) return fmt::format("two_pass uses_wgmma=1 row_blocks={} {}", take('g'), clusters());
+  // A block of many tokens takes as long to simulate however few there are.
+  if (problem.op == &codegen::pre_forward) return "two_pass cluster_size=0 tokens_per_warp=16";
+  return "";
+}
+
+llvm::Expected<codegen::PlanPtr> find_plan(const codegen::Problem& problem, const std::string& wanted) {
+  if (wanted.empty()) {
+    auto buckets = codegen::choose(problem);
+    if (!buckets) return buckets.takeError();
+    return buckets->front().plan;
+  }
+  for (const auto& [family, candidate] : codegen::candidates(problem, codegen::device_of(problem.architecture)))
+    if (candidate.legal() && codegen::is_wanted(*candidate.plan, wanted)) return candidate.plan;
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no legal plan is {}", to_string(problem), wanted);
+}
+
+class OtherStages final : public ChangedPlan {
+ public:
+  OtherStages(codegen::PlanPtr plan, int stages) : ChangedPlan(std::move(plan)) {
+    for (codegen::Kernel& kernel : kernels_) {
+      const codegen::Constant* constant = find_stages(kernel);
+      if (constant == nullptr) continue;
+      kernel.constants[constant - kernel.constants.data()].value = std::int64_t{stages};
+      kernel.dynamic_smem_bytes = smem_bytes_of_template;
     }
-  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
-                    "{}: no {} spec{} with {} tokens a warp, {} blocks of rows and clusters of {}", to_string(problem),
-                    codegen::to_string(kernel_template), uses_wgmma ? " of warp groups" : "", tokens_per_warp,
-                    row_blocks, cluster_size);
-}
-
-llvm::Expected<codegen::KernelSpec> few_tokens_spec(codegen::Problem problem, int cluster_size, int chunks_per_warp) {
-  problem.architecture = {9, 0, 'a'};
-  for (const codegen::Candidate& candidate : candidates(problem, codegen::KernelTemplate::few_tokens))
-    if (candidate.legal() && candidate.spec.few_cluster_size == cluster_size &&
-        candidate.spec.few_chunks_per_warp == chunks_per_warp)
-      return candidate.spec;
-  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
-                    "{}: no spec for few tokens with clusters of {} and {} chunks a warp", to_string(problem),
-                    cluster_size, chunks_per_warp);
-}
+  }
+};
 
 }  // namespace
 
-llvm::Expected<codegen::KernelSpec> parse_spec(std::string_view name, codegen::Op op) {
-  codegen::Problem problem;
-  problem.op = op;
-  problem.architecture = {8, 0, 0};
-  problem.batch_invariant = true;
+const codegen::Constant* find_stages(const codegen::Kernel& kernel) {
+  const auto found = std::ranges::find_if(kernel.constants, [](const codegen::Constant& constant) {
+    return constant.name == "pipeline_stages" || constant.name == "stages";
+  });
+  return found == kernel.constants.end() ? nullptr : &*found;
+}
 
-  llvm::SmallVector<llvm::StringRef> split;
-  llvm::StringRef(name).split(split, '_');
-  llvm::ArrayRef<llvm::StringRef> parts = split;
-  const auto take_number = [&](llvm::StringRef letter, auto& number) {
-    if (parts.empty()) return false;
-    llvm::StringRef part = parts.front();
-    if (!part.consume_front(letter) || part.getAsInteger(10, number)) return false;
-    parts = parts.drop_front();
-    return true;
-  };
-  if (!take_number("n", problem.n) || !take_number("d", problem.d) || parts.empty()) return bad_name(name);
-  auto dtype = codegen::parse_dtype(std::string_view(parts.front()));
-  if (!dtype) return dtype.takeError();
-  problem.dtype = *dtype;
-  parts = parts.drop_front();
-  problem.has_gamma = !parts.empty() && parts.front() == "gamma";
-  if (problem.has_gamma) parts = parts.drop_front();
-  if (auto error = codegen::check(problem)) return error;
-  if (parts.empty() && op == codegen::Op::pre_forward) return portable_spec(problem);
-  if (parts.empty()) return codegen::choose_spec(problem, codegen::KernelTemplate::portable);
-
-  int tokens_per_warp = 0;
-  int row_blocks = 0;
-  int cluster_size = 0;
-  int wide_cluster_size = 0;
-  const auto take_clusters = [&] {
-    if (take_number("c", cluster_size)) take_number("x", wide_cluster_size);
-  };
-  if (take_number("w", tokens_per_warp)) {
-    if (!take_number("r", row_blocks)) return bad_name(name);
-    take_clusters();
-    if (!parts.empty()) return bad_name(name);
-    return projection_spec(problem, /*uses_wgmma=*/false, tokens_per_warp, row_blocks, cluster_size, wide_cluster_size);
-  }
-  if (take_number("g", row_blocks)) {
-    take_clusters();
-    constexpr int tokens_of_wgmma = 16;
-    llvm::Expected<codegen::KernelSpec> spec =
-        projection_spec(problem, /*uses_wgmma=*/true, tokens_of_wgmma, row_blocks, cluster_size, wide_cluster_size);
-    if (!spec || parts.empty()) return spec;
-    if (!take_number("s", spec->pipeline_stages) || !parts.empty()) return bad_name(name);
-    return spec;
-  }
-  int chunks_per_warp = 0;
-  if (take_number("f", cluster_size)) {
-    if (!take_number("k", chunks_per_warp)) return bad_name(name);
-    llvm::Expected<codegen::KernelSpec> spec = few_tokens_spec(problem, cluster_size, chunks_per_warp);
-    if (!spec || parts.empty()) return spec;
-    if (!take_number("s", spec->few_stages) || !parts.empty()) return bad_name(name);
-    return spec;
-  }
-  int tokens_per_tile = 0;
-  if (!take_number("c", cluster_size) || !take_number("t", tokens_per_tile)) return bad_name(name);
-  int panel_columns = 128 / codegen::bytes_of(problem.dtype);
-  int row_groups = 1;
-  if (take_number("p", panel_columns) && !take_number("g", row_groups)) return bad_name(name);
-  llvm::Expected<codegen::KernelSpec> spec =
-      one_pass_spec(problem, cluster_size, tokens_per_tile, panel_columns, row_groups);
-  if (!spec || parts.empty()) return spec;
-  if (!take_number("s", spec->pipeline_stages) || !parts.empty()) return bad_name(name);
-  return spec;
+llvm::Expected<codegen::PlanPtr> parse_plan(std::string_view text, const codegen::Operator& op) {
+  auto name = parse_name(text, op);
+  if (!name) return name.takeError();
+  const auto stages = name->plan.extract('s');
+  const std::string wanted = wanted_plan(name->problem, name->plan);
+  if (!name->plan.empty()) return bad_name(text);
+  auto plan = find_plan(name->problem, wanted);
+  if (!plan || !stages) return plan;
+  return std::make_shared<OtherStages>(std::move(*plan), stages.mapped());
 }
 
 }  // namespace mhcjit::sim

@@ -1,19 +1,31 @@
-// Names of the problems whose kernels are built for the host: "n4_d127_bf16_gamma", with the portable template, and
-// "n4_d512_bf16_gamma_c4_t8", with the one-pass template in clusters of 4 and tiles of 8 tokens; "..._s2" after it asks
-// for 2 stages in place of as many as fit, so that few tokens use each again; "n4_d128_bf16_f4_k1", with the template
-// for few tokens in clusters of 4 with one chunk of columns a warp, and stages likewise.
+// Names of the problems whose kernels are built for the host: nN_dD_DTYPE[_gamma], then letters with numbers that say
+// which plan. Without any: of pre_forward the one of two passes without clusters that has the fewest tokens a warp, of
+// every other operator the library's choice.
+//
+//   cC_tT[_pP_gG]      one_pass in clusters of C and tiles of T tokens; panels of P columns, G row groups
+//   fF_kK              few_tokens in clusters of F, K chunks of columns a warp
+//   wW_rR[_cC[_xX]]    two_pass, W tokens a warp and R blocks of rows; in clusters of C, launched as clusters of X
+//   gR[_cC[_xX]]       the same where warp groups multiply
+//
+// "_sS" after these asks for S stages in place of as many as fit, so that few tokens use each again.
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 
 #include <llvm/Support/Error.h>
 
-#include "codegen/kernel_spec.h"
+#include "codegen/plan.h"
 
 namespace mhcjit::sim {
 
-// Portable: of pre_backward the spec that would be compiled, of pre_forward the legal candidate with the fewest tokens
-// a warp. One-pass: of the legal candidates the one with the fewest warps. Errors: INVALID_ARGUMENT.
-llvm::Expected<codegen::KernelSpec> parse_spec(std::string_view name, codegen::Op op);
+// In Kernel::dynamic_smem_bytes: as much as the template says, since it has fewer stages than it was planned with.
+inline constexpr int smem_bytes_of_template = -1;
+
+// Of several legal candidates the first. Errors: INVALID_ARGUMENT.
+llvm::Expected<codegen::PlanPtr> parse_plan(std::string_view name, const codegen::Operator& op);
+
+// The constant that says how many stages a kernel's ring has; null where it has none.
+const codegen::Constant* find_stages(const codegen::Kernel& kernel);
 
 }  // namespace mhcjit::sim

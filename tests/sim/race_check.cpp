@@ -1,5 +1,5 @@
-// race_check PROBLEM TOKENS [PROBLEM TOKENS...] [--delete FILE:LINE...]: runs forward on that many tokens, and backward
-// where this program has its kernels, with a thread for each CUDA thread, and lists where the kernels met, arrived or
+// race_check PROBLEM TOKENS [PROBLEM TOKENS...] [--delete FILE:LINE...]: runs every operator that this program has of
+// the problem on that many tokens, with a thread for each CUDA thread, and lists where the kernels met, arrived or
 // waited, a line each.
 // Built with ThreadSanitizer, which ends the process with exit code 66 when it sees a race. Exit code 67: a fault or a
 // dead lock; 1: the results are wrong; 2: usage. With --delete the kernels run as if nothing stood at those places, and
@@ -24,10 +24,10 @@ using namespace mhcjit;
 
 bool is_right(const sim::Operator& op, const sim::Outcome& outcome, const std::vector<oracle::Reference>& references) {
   bool right = true;
-  const codegen::Problem& problem = op.spec.problem;
+  const codegen::Problem& problem = op.problem();
   for (const oracle::Reference& reference : references) {
     const oracle::Comparison comparison =
-        oracle::compare(reference, sim::values_of(outcome, reference.name, problem), sim::public_dtype(problem));
+        oracle::compare(reference, sim::values_of(outcome, reference.name, problem), sim::public_dtype(problem.dtype));
     if (comparison.ok()) continue;
     fmt::print(stderr, "{}: {}\n", reference.name, to_string(comparison));
     right = false;
@@ -56,16 +56,21 @@ bool run_backward(const sim::Operator& op, const oracle::RandomOptions& options)
   return outcome.fault.empty() && is_right(op, outcome, oracle::outputs_of(options.shape, backward));
 }
 
+struct Check {
+  const codegen::Operator* op;
+  bool (*run)(const sim::Operator&, const oracle::RandomOptions&);
+};
+constexpr Check checks[] = {{&codegen::pre_forward, run_forward}, {&codegen::pre_backward, run_backward}};
+
 bool run_all(std::string_view problem, std::int64_t tokens) {
   bool right = true;
   for (const sim::Unit* unit : sim::units()) {
     if (unit->problem != problem) continue;
-    const bool is_forward = unit->op == codegen::to_string(codegen::Op::pre_forward);
-    const sim::Operator op =
-        sim::find_operator(problem, is_forward ? codegen::Op::pre_forward : codegen::Op::pre_backward);
-    const oracle::RandomOptions options = {.shape = sim::shape_of(op.spec.problem, tokens),
-                                           .dtype = sim::public_dtype(op.spec.problem)};
-    right = (is_forward ? run_forward(op, options) : run_backward(op, options)) && right;
+    const Check& check = *std::ranges::find(checks, unit->op, [](const Check& one) { return one.op->name; });
+    const sim::Operator op = sim::find_operator(problem, *check.op);
+    const oracle::RandomOptions options = {.shape = sim::shape_of(op.problem(), tokens),
+                                           .dtype = sim::public_dtype(op.problem().dtype)};
+    right = check.run(op, options) && right;
   }
   return right;
 }

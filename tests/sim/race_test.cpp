@@ -15,12 +15,15 @@
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "tests/sim/place.h"
 #include "tests/sim/race_process.h"
 
 namespace {
 
+using mhcjit::sim::folder_and_name;
 using mhcjit::test::Finished;
 using mhcjit::test::race_exit_code;
 
@@ -28,7 +31,7 @@ constexpr int fault_exit_code = 67;  // of threads.h
 
 // Where threads of a kernel meet, arrive or wait.
 struct Place {
-  std::string name;      // "sums.cuh:47"
+  std::string name;      // "common/sums.cuh:47"
   std::string function;  // of the kernel
   std::string call;      // "barrier_wait(full(stage), parity);", up to the end of its line
 
@@ -82,7 +85,7 @@ std::vector<Place> places_in(const std::vector<std::filesystem::path>& kernels) 
       ++number;
       if (std::regex_search(line, match, functions)) function = match[1];
       if (std::regex_search(line, match, calls))
-        places.push_back({file.filename().string() + ":" + std::to_string(number), function, match[1]});
+        places.push_back({fmt::format("{}:{}", folder_and_name(file.native()), number), function, match[1]});
     }
   }
   return places;
@@ -95,17 +98,17 @@ std::set<std::string> names_of(const std::vector<Place>& places) {
 }
 
 const std::filesystem::path templates = MHCJIT_TEMPLATES;
-constexpr const char* one_pass = "pre_forward_one_pass.cuh";
-constexpr const char* few_tokens = "pre_forward_few_tokens.cuh";
-constexpr const char* project_wgmma = "pre_forward_project_wgmma.cuh";
+constexpr const char* one_pass = "pre_forward/one_pass.cuh";
+constexpr const char* few_tokens = "pre_forward/few_tokens.cuh";
+constexpr const char* project_wgmma = "pre_forward/project_wgmma.cuh";
 
-// The templates, less those of other kernels than the portable ones.
+// The templates, less the device vocabulary and those of other kernels than the portable ones.
 std::vector<std::filesystem::path> portable_kernels() {
+  const std::set<std::string> others = {one_pass, few_tokens, project_wgmma};
   std::vector<std::filesystem::path> files;
-  for (const auto& file : std::filesystem::directory_iterator(templates)) {
-    const std::string name = file.path().filename().string();
-    if (file.path().extension() == ".cuh" && name != one_pass && name != few_tokens && name != project_wgmma &&
-        !name.starts_with("device"))
+  for (const auto& file : std::filesystem::recursive_directory_iterator(templates)) {
+    const std::string name = file.path().lexically_relative(templates);
+    if (file.path().extension() == ".cuh" && !others.contains(name) && !name.starts_with("device/"))
       files.push_back(file.path());
   }
   return files;
@@ -152,19 +155,20 @@ const std::vector<Unseen> unseen_in_project_wgmma = {
 
 std::vector<Program> programs() {
   // Those that multiply also as clusters.
-  return {{"portable",
-           MHCJIT_RACE_CHECK,
-           {"n1_d264_fp16_gamma", "3", "n1_d100_bf16_w16_r1_c2", "13"},
-           portable_kernels(),
-           {end_of_applying}},
-          few_tokens_program(),
-          {"project_wgmma",
-           MHCJIT_RACE_CHECK,
-           {"n1_d264_bf16_gamma_g1_s2", "3", "n4_d120_bf16_gamma_g1_c2_s2", "13"},
-           {templates / project_wgmma, templates / "pre_forward_apply.cuh", templates / "apply_in_cluster.cuh"},
-           unseen_in_project_wgmma},
-          one_pass_program(),
-          {"ring", MHCJIT_RING_RACE_CHECK, {}, {MHCJIT_RING_KERNEL}}};
+  return {
+      {"portable",
+       MHCJIT_RACE_CHECK,
+       {"n1_d264_fp16_gamma", "3", "n1_d100_bf16_w16_r1_c2", "13"},
+       portable_kernels(),
+       {end_of_applying}},
+      few_tokens_program(),
+      {"project_wgmma",
+       MHCJIT_RACE_CHECK,
+       {"n1_d264_bf16_gamma_g1_s2", "3", "n4_d120_bf16_gamma_g1_c2_s2", "13"},
+       {templates / project_wgmma, templates / "pre_forward/apply.cuh", templates / "pre_forward/apply_in_cluster.cuh"},
+       unseen_in_project_wgmma},
+      one_pass_program(),
+      {"ring", MHCJIT_RING_RACE_CHECK, {}, {MHCJIT_RING_KERNEL}}};
 }
 
 // What to delete, each by itself.

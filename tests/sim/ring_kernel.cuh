@@ -4,7 +4,7 @@
 // out[row] = sum over columns of x[row, column] * factor[column]. Each block has 64 of the columns.
 #pragma once
 
-#include <device_async.cuh>
+#include <device/async.cuh>
 
 namespace ring {
 

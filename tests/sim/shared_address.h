@@ -1,4 +1,4 @@
-// Shared memory by address: 32 bits, as in device_matrix.cuh. An address is no offset, so that one that was never
+// Shared memory by address: 32 bits, as in device/matrix.cuh. An address is no offset, so that one that was never
 // derived from the base is caught; the base is aligned to 1024 bytes and to no more. Each access is checked.
 #pragma once
 

@@ -68,14 +68,14 @@ std::span<const std::uint32_t> warp_exchange(const char* operation, std::span<co
                                              const Place& where);
 void warp_barrier(const Place& where);
 
-// A barrier's offset in the block's shared memory is its name; device_async.cuh has checked it and the other operands.
+// A barrier's offset in the block's shared memory is its name; device/async.cuh has checked it and the other operands.
 void barrier_init(std::uint32_t barrier, int arrivals, const Place& where);
 void barrier_init_fence(const Place& where);
 void barrier_step(std::uint32_t barrier, const BarrierStep& step, const Place& where);
 enum class Scope { block, cluster };
 void barrier_wait(std::uint32_t barrier, int parity, Scope scope, const Place& where);
 
-// What both implementations refuse; device_async.cuh asks.
+// What both implementations refuse; device/async.cuh asks.
 void check_arrivals(int arrivals, const Place& where);
 void check_parity(int parity, const Place& where);
 
@@ -83,13 +83,13 @@ void check_parity(int parity, const Place& where);
 struct Transfer;
 void start(const Transfer& transfer);
 
-// Copies that the thread waits for itself; device_matrix.cuh has checked the operands. Zeros where `from` is nullptr.
+// Copies that the thread waits for itself; device/matrix.cuh has checked the operands. Zeros where `from` is nullptr.
 void copy_async(std::byte* to, const void* from, std::uint32_t bytes);
 void copy_commit();
 // For all groups but the `pending` youngest.
 void copy_wait(int pending, const Place& where);
 
-// Products of a warp group, which the thread waits for itself; device_wgmma.cuh has checked the operands.
+// Products of a warp group, which the thread waits for itself; device/wgmma.cuh has checked the operands.
 void products_ask(std::function<void()> step);
 void products_commit();
 // For all batches but the `pending` youngest.

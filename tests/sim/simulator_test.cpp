@@ -82,7 +82,7 @@ TEST(Simulator, ReportsABarrierThatAThreadDoesNotReach) {
   const std::string fault = run(two_warps, [] {
     if (device::thread_index() != 37) device::block_barrier();
   });
-  EXPECT_TRUE(contains(fault, "example block (0, 0): dead lock: thread 0 waits at the barrier simulator_test.cpp:"))
+  EXPECT_TRUE(contains(fault, "example block (0, 0): dead lock: thread 0 waits at the barrier sim/simulator_test.cpp:"))
       << fault;
   EXPECT_TRUE(contains(fault, "thread 37 has finished")) << fault;
 }
@@ -94,14 +94,14 @@ TEST(Simulator, ReportsTwoBarriersThatThreadsMeetAt) {
     else
       device::block_barrier();
   });
-  EXPECT_TRUE(contains(fault, "waits at the barrier simulator_test.cpp:")) << fault;
+  EXPECT_TRUE(contains(fault, "waits at the barrier sim/simulator_test.cpp:")) << fault;
 }
 
 TEST(Simulator, ReportsAShuffleThatALaneDoesNotReach) {
   const std::string fault = run(two_warps, [] {
     if (device::thread_index() != 40) device::shuffle_xor(1.0f, 1);
   });
-  EXPECT_TRUE(contains(fault, "thread 32 waits at the shuffle simulator_test.cpp:")) << fault;
+  EXPECT_TRUE(contains(fault, "thread 32 waits at the shuffle sim/simulator_test.cpp:")) << fault;
   EXPECT_TRUE(contains(fault, "thread 40 has finished")) << fault;
 }
 

@@ -117,7 +117,7 @@ TEST(CopyBox, ReportsMisuse) {
       device::copy_box(device::shared_base() + to, used, column, 0, 0, device::shared_base());
     });
   };
-  EXPECT_TRUE(contains(fault_at(map, 1024 + 128), "copy_box at tensor_map_test.cpp:")) << fault_at(map, 1024 + 128);
+  EXPECT_TRUE(contains(fault_at(map, 1024 + 128), "copy_box at sim/tensor_map_test.cpp:")) << fault_at(map, 1024 + 128);
   EXPECT_TRUE(contains(fault_at(map, 1024 + 128), "not aligned to 1024 bytes"));
   const device::TensorMap narrow = Tensor({64, 8, 1}, {32, 8, 1}, 64).map();
   EXPECT_TRUE(contains(fault_at(narrow, 1024 + 256), "not aligned to 512 bytes"));

@@ -9,7 +9,7 @@ namespace mhcjit::sim {
 // Of a process in which a launch came upon a fault or a dead lock: its threads could not be freed.
 inline constexpr int fault_exit_code = 67;
 
-// "sums.cuh:47": where launches have so far met, arrived or waited in this process.
+// "common/sums.cuh:47": where launches have so far met, arrived or waited in this process.
 std::set<std::string> barriers_reached();
 
 // From now on threads pass this place, too, as if nothing stood there in the kernel.

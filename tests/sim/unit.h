@@ -1,15 +1,18 @@
 // The emitted units that this program was built with. Free of the library's headers: each unit includes it.
 #pragma once
 
+#include <cstddef>
 #include <span>
 #include <string_view>
 
 namespace mhcjit::sim {
 
 struct Entry {
-  std::string_view name;  // "mhcjit_pre_forward_project"
-  // As one thread; `args` is the operator's argument struct, `tensor_map` is read by kernels that take one.
-  void (*call)(const void* args, const void* tensor_map);
+  std::string_view name;     // "mhcjit_pre_forward_project"
+  std::size_t shared_bytes;  // of a block
+  // As one thread. The parameters are what cuLaunchKernelEx takes: the operator's arguments, the family's work, tensor
+  // maps.
+  void (*call)(const void* const* parameters);
 };
 
 struct Unit {

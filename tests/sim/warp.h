@@ -19,7 +19,7 @@ struct Fragments {
   std::array<std::array<std::uint32_t, 8>, 2> columns;  // of the second: columns 2q and 2q + 1
 };
 
-// Every lane gives its words of both matrices, in the layout that device_matrix.cuh documents.
+// Every lane gives its words of both matrices, in the layout that device/matrix.cuh documents.
 Fragments exchange_fragments(const std::array<std::uint32_t, 4>& a, std::uint32_t b0, std::uint32_t b1,
                              const Place& where);
 

@@ -1,6 +1,11 @@
 // `mhcjit bench` on a driver that runs no kernel: what it prints, writes and returns. Every result is wrong there, so
 // every measured shape is a failure that must be told.
+#include <set>
+#include <vector>
+
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
+#include <llvm/ADT/StringExtras.h>
 
 #include "tests/tools/cli.h"
 
@@ -56,7 +61,9 @@ TEST_F(CliBench, JsonHasTheMachineAndEachShape) {
   EXPECT_EQ(row.getInteger("D"), 64);
   EXPECT_EQ(row.getInteger("T"), 16);
   EXPECT_EQ(row.getBoolean("gamma"), true);
-  EXPECT_NE(row.getString("spec")->find("pre_forward n=2 D=64 bf16 gamma sm_90a: "), llvm::StringRef::npos);
+  const llvm::StringRef family = row.getString("family").value_or("");
+  EXPECT_FALSE(family.empty());
+  EXPECT_TRUE(row.getString("plan").value_or("").starts_with((family + " ").str()));
   for (const char* timing : {"brief", "stream", "graph", "stream_warm", "graph_warm"}) {
     const llvm::json::Object* times = row.getObject(timing);
     ASSERT_NE(times, nullptr) << timing;
@@ -84,26 +91,73 @@ TEST_F(CliBench, CandidatesAreMeasuredBesideTheirEstimate) {
   EXPECT_EQ(report.getArray("operators"), nullptr);
   const llvm::json::Array* rows = report.getArray("candidates");
   ASSERT_NE(rows, nullptr);
-  ASSERT_EQ(rows->size(), 2u) << "one token of D = 512 has a kernel of its own";
+  ASSERT_EQ(rows->size(), 3u);
   const llvm::json::Array& candidates = *(*rows)[0].getAsObject()->getArray("candidates");
   ASSERT_GT(candidates.size(), 1u);
   int chosen = 0;
   for (const llvm::json::Value& each : candidates) {
     const llvm::json::Object& candidate = *each.getAsObject();
     chosen += candidate.getBoolean("is_chosen").value_or(false) ? 1 : 0;
-    EXPECT_GT(candidate.getNumber("estimated_cost").value_or(0), 0);
+    EXPECT_GT(candidate.getNumber("estimated_us").value_or(0), 0);
     EXPECT_GT(candidate.getNumber("median_us").value_or(0), 0);
     EXPECT_EQ(candidate.getBoolean("within_bounds"), false);
-    const std::string spec = candidate.getString("spec")->str();
-    EXPECT_NE(result.err.find(": " + spec + "\n"), std::string::npos) << "launched unannounced: " << spec;
+    const std::string plan = candidate.getString("plan").value_or("").str();
+    EXPECT_NE(result.err.find(": " + plan + "\n"), std::string::npos) << "launched unannounced: " << plan;
   }
   EXPECT_EQ(chosen, 1);
   const auto is_one_pass = [](const llvm::json::Value& candidate) {
-    return candidate.getAsObject()->getString("spec")->contains(": one_pass ");
+    return candidate.getAsObject()->getString("family") == "one_pass";
   };
   EXPECT_TRUE(llvm::any_of(candidates, is_one_pass));
   EXPECT_FALSE(llvm::all_of(candidates, is_one_pass));
-  EXPECT_FALSE(llvm::any_of(*(*rows)[1].getAsObject()->getArray("candidates"), is_one_pass)) << "D is 511";
+  EXPECT_FALSE(llvm::any_of(*(*rows)[2].getAsObject()->getArray("candidates"), is_one_pass)) << "D is 511";
+}
+
+// The lines of a TSV that are not comments, as their fields.
+std::vector<std::vector<std::string>> fields_of(const std::string& tsv) {
+  std::vector<std::vector<std::string>> lines;
+  for (const llvm::StringRef line : llvm::split(llvm::StringRef(tsv).rtrim(), '\n')) {
+    if (line.starts_with("#")) continue;
+    std::vector<std::string>& fields = lines.emplace_back();
+    for (const llvm::StringRef field : llvm::split(line, '\t')) fields.push_back(field.str());
+  }
+  return lines;
+}
+
+TEST_F(CliBench, CandidatesAreALineEachOfATsv) {
+  write_file(cli.file("shapes.json"), R"({"n": 4, "d": 512, "t": [1, 1100], "dtype": "fp16", "gamma": true})");
+  const CliResult result =
+      cli("bench --op pre_forward --candidates --shapes shapes.json --commit abc --results candidates.tsv");
+  EXPECT_EQ(result.exit_code, 1) << "results that are wrong were accepted";
+  EXPECT_EQ(read_file(cli.file("candidates.tsv")), result.out);
+  EXPECT_TRUE(result.out.starts_with("# device: Fake GPU 0\n# architecture: sm_90a\n")) << result.out;
+  EXPECT_NE(result.out.find("\n# commit: abc\n"), std::string::npos);
+  const std::vector<std::vector<std::string>> lines = fields_of(result.out);
+  ASSERT_GT(lines.size(), 100u);
+  EXPECT_EQ(fmt::format("{}", fmt::join(lines.front(), " ")),
+            "op n D T dtype gamma family plan median_us p10_us p90_us floor_us right");
+  std::set<std::string> families;
+  for (std::size_t i = 1; i < lines.size(); ++i) {
+    const std::vector<std::string>& line = lines[i];
+    ASSERT_EQ(line.size(), lines.front().size());
+    EXPECT_EQ((std::vector<std::string>{line.begin(), line.begin() + 3}),
+              (std::vector<std::string>{"pre_forward", "4", "512"}));
+    EXPECT_TRUE(line[3] == "1" || line[3] == "1100") << line[3];
+    EXPECT_EQ(line[4], "fp16");
+    EXPECT_EQ(line[5], "1");
+    families.insert(line[6]);
+    EXPECT_NE(line[7].find("cluster_size="), std::string::npos) << line[7];
+    for (std::size_t time = 8; time < 12; ++time) EXPECT_GT(std::stod(line[time]), 0.0);
+    EXPECT_EQ(line[12], "0");
+  }
+  EXPECT_EQ(families, (std::set<std::string>{"few_tokens", "one_pass", "two_pass"}));
+}
+
+TEST_F(CliBench, CandidatesHaveNoHostsPart) {
+  const CliResult result = cli("bench --op pre_forward --candidates --host");
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_NE(result.err.find("--host is given with --candidates, allowed: one of the two"), std::string::npos)
+      << result.err;
 }
 
 TEST_F(CliBench, TheHostsPartStandsAloneOrBesideAnOperator) {

@@ -7,6 +7,7 @@
 #include <csignal>
 
 #include <gtest/gtest.h>
+#include <llvm/ADT/STLExtras.h>
 
 #include "tests/tools/cli.h"
 
@@ -20,12 +21,14 @@ std::string all_files_in(const std::string& folder) {
   return text;
 }
 
-// What emit prints, a kernel each: a unit begins with a comment that names the problem, behind an empty line.
+// What emit prints, a kernel each: a unit begins with its includes, behind an empty line.
 std::vector<std::string> units_in(const std::string& text) {
   std::vector<std::string> units;
-  for (std::size_t begin = 0, end = 0; begin < text.size(); begin = end + 1) {
-    end = std::min(text.find("\n// pre_", begin + 1), text.size());
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t next = text.find("\n\n#include <pre_", begin);
+    const std::size_t end = next == text.npos ? text.size() : next + 1;
     units.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
   }
   return units;
 }
@@ -106,32 +109,35 @@ TEST(CliWarmup, CompilesWhatEmitPrints) {
       ASSERT_GT(unit.size(), 200u);
       EXPECT_NE(entries.find(unit), std::string::npos) << "no entry's key has this source of " << op << ":\n" << unit;
     }
+    // Of another problem only the kernels that both have.
     const CliResult gamma = cli("emit --op " + op + " --n 3 --d 40 --dtype fp16 --arch sm_90a --gamma");
-    for (const std::string& unit : units_in(gamma.out))
-      EXPECT_EQ(entries.find(unit), std::string::npos) << "--gamma changes nothing in " << op;
+    const std::vector<std::string> gamma_units = units_in(gamma.out);
+    EXPECT_NE(gamma_units, units) << "--gamma changes nothing in " << op;
+    for (const std::string& unit : gamma_units)
+      EXPECT_EQ(entries.find(unit) != std::string::npos, llvm::is_contained(units, unit)) << unit;
   }
 }
 
-TEST(CliWarmup, TheTemplateOfTheEnvironmentIsEmittedToo) {
+TEST(CliWarmup, ThePlanOfTheEnvironmentIsEmittedToo) {
   Cli cli;
   const std::string forward = "emit --op pre_forward --n 4 --d 1024 --arch sm_90a";
-  const std::string chosen = cli(forward).out, portable = cli(forward + " --template portable").out,
-                    one_pass = cli(forward + " --template one_pass").out;
+  const std::string chosen = cli(forward).out, two_pass = cli(forward + " --plan two_pass").out,
+                    one_pass = cli(forward + " --plan one_pass").out;
   const std::string backward = cli("emit --op pre_backward --n 4 --d 1024 --arch sm_90a").out;
-  ASSERT_NE(chosen, portable) << "the library chooses the portable template, too";
-  cli.environment["MHCJIT_TEMPLATE"] = "portable";
-  EXPECT_EQ(cli(forward).out, portable);
-  EXPECT_EQ(cli(forward + " --template one_pass").out, one_pass) << "the option stands in place of the variable";
+  ASSERT_NE(chosen, two_pass) << "the library chooses two passes, too";
+  cli.environment["MHCJIT_PLAN"] = "two_pass";
+  EXPECT_EQ(cli(forward).out, two_pass);
+  EXPECT_EQ(cli(forward + " --plan one_pass").out, one_pass) << "the option stands in place of the variable";
   ASSERT_EQ(cli("warmup --n 4 --d 1024 --arch sm_90a").exit_code, 0);
   const std::string entries = all_files_in(cli.cache());
-  for (const std::string& unit : units_in(portable)) EXPECT_NE(entries.find(unit), std::string::npos) << unit;
+  for (const std::string& unit : units_in(two_pass)) EXPECT_NE(entries.find(unit), std::string::npos) << unit;
 
-  cli.environment["MHCJIT_TEMPLATE"] = "one_pass";
+  cli.environment["MHCJIT_PLAN"] = "one_pass";
   EXPECT_EQ(cli("emit --op pre_backward --n 4 --d 1024 --arch sm_90a").out, backward) << "it does not fit";
-  cli.environment["MHCJIT_TEMPLATE"] = "fast";
+  cli.environment["MHCJIT_PLAN"] = "fast";
   const CliResult wrong = cli(forward);
   EXPECT_EQ(wrong.exit_code, 2);
-  EXPECT_NE(wrong.err.find("kernel_template or MHCJIT_TEMPLATE: "), std::string::npos) << wrong.err;
+  EXPECT_NE(wrong.err.find("plan or MHCJIT_PLAN: "), std::string::npos) << wrong.err;
 }
 
 // A file where the folder should be: no user can write there, not even root.

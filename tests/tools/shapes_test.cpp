@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include "codegen/operators.h"
 #include "support/error.h"
 #include "tests/tools/temporary_folder.h"
 
@@ -17,7 +18,6 @@ namespace mhcjit::tools {
 namespace {
 
 using codegen::DType;
-using codegen::Op;
 using codegen::Problem;
 
 std::vector<Problem> parse(const std::string& text) {
@@ -30,12 +30,20 @@ std::vector<Problem> parse(const std::string& text) {
   return {};
 }
 
+std::vector<Problem> problems_of_every_operator(Problem problem) {
+  std::vector<Problem> problems;
+  for (const codegen::Operator* op : codegen::operators()) {
+    problem.op = op;
+    problems.push_back(problem);
+  }
+  return problems;
+}
+
 TEST(Shapes, EveryFieldReachesTheProblem) {
   EXPECT_EQ(parse(R"({"n":3,"d":5129,"dtype":"fp16","gamma":true,"batch_invariant":true,"ops":["pre_backward"]})"),
-            (std::vector<Problem>{{Op::pre_backward, 3, 5129, DType::fp16, true, true, {}}}));
+            (std::vector<Problem>{{&codegen::pre_backward, 3, 5129, DType::fp16, true, true, {}}}));
   EXPECT_EQ(parse(R"({"n":1,"d":1,"dtype":"fp32"})"),
-            (std::vector<Problem>{{Op::pre_forward, 1, 1, DType::fp32, false, false, {}},
-                                  {Op::pre_backward, 1, 1, DType::fp32, false, false, {}}}));
+            problems_of_every_operator({nullptr, 1, 1, DType::fp32, false, false, {}}));
 }
 
 TEST(Shapes, ListsAreEveryCombination) {
@@ -43,9 +51,9 @@ TEST(Shapes, ListsAreEveryCombination) {
   for (const int n : {2, 4})
     for (const int d : {8, 16, 24})
       for (const DType dtype : {DType::bf16, DType::fp32})
-        for (const Op op : {Op::pre_forward, Op::pre_backward}) expected.insert({op, n, d, dtype, false, false, {}});
+        for (const codegen::Operator* op : codegen::operators()) expected.insert({op, n, d, dtype, false, false, {}});
   const auto problems = parse(R"({"n":[2,4],"d":[8,16,24],"dtype":["bf16","fp32"]})");
-  EXPECT_EQ(problems.size(), 24u);
+  EXPECT_EQ(problems.size(), 12 * codegen::operators().size());
   EXPECT_EQ(std::set<Problem>(problems.begin(), problems.end()), expected);
 }
 
@@ -72,7 +80,7 @@ TEST(Shapes, ManyRandomShapesGiveEachProblemOnce) {
     const unsigned dtype = random() % 3;
     const bool gamma = random() % 2 != 0;
     text += fmt::format("{{\"n\":{},\"d\":{},\"dtype\":\"{}\",\"gamma\":{}}}\n", n, d, dtypes[dtype], gamma);
-    for (const Op op : {Op::pre_forward, Op::pre_backward})
+    for (const codegen::Operator* op : codegen::operators())
       expected.insert({op, n, d, static_cast<DType>(dtype), gamma, false, {}});
   }
   const auto problems = parse(text);
@@ -87,8 +95,8 @@ TEST(Shapes, NumbersOfTokensArePassedOver) {
 }
 
 TEST(SizedShapes, AreEveryProblemWithEveryNumberOfTokens) {
-  const Problem narrow = {Op::pre_forward, 4, 8, DType::bf16, false, false, {}};
-  const Problem wide = {Op::pre_forward, 4, 16, DType::bf16, false, false, {}};
+  const Problem narrow = {&codegen::pre_forward, 4, 8, DType::bf16, false, false, {}};
+  const Problem wide = {&codegen::pre_forward, 4, 16, DType::bf16, false, false, {}};
   auto sized = parse_sized_shapes("shapes.json", R"([{"n":4,"d":[8,16],"t":[64,1],"dtype":"bf16","ops":"pre_forward"},
                                                      {"n":4,"d":8,"t":[1,2],"dtype":"bf16","ops":"pre_forward"}])");
   ASSERT_TRUE(static_cast<bool>(sized)) << llvm::toString(sized.takeError());
@@ -102,14 +110,19 @@ TEST(SizedShapes, WithoutTokensAreRefused) {
             "shapes.json: line 1: t is missing, allowed: an integer of 1 to 2147483647, or a list of them");
 }
 
-TEST(SizedShapes, TheDefaultIsAFileOfBothOperators) {
+TEST(SizedShapes, TheDefaultHasManyAndFewTokensOfEveryOperatorAndNothingTwice) {
   auto sized = parse_sized_shapes("default", default_bench_shapes);
   ASSERT_TRUE(static_cast<bool>(sized)) << llvm::toString(sized.takeError());
-  const auto of = [&](Op op) {
-    return std::count_if(sized->begin(), sized->end(), [&](const SizedProblem& each) { return each.problem.op == op; });
-  };
-  EXPECT_EQ(of(Op::pre_forward), 30);
-  EXPECT_EQ(of(Op::pre_backward), 7);
+  for (const codegen::Operator* op : codegen::operators()) {
+    const auto has = [&](auto&& is_meant) {
+      return llvm::any_of(*sized,
+                          [&](const SizedProblem& each) { return each.problem.op == op && is_meant(each.tokens); });
+    };
+    EXPECT_TRUE(has([](std::int64_t tokens) { return tokens >= 8192; })) << op->name;
+    EXPECT_TRUE(has([](std::int64_t tokens) { return tokens <= 64; })) << op->name;
+  }
+  for (auto each = sized->begin(); each != sized->end(); ++each)
+    EXPECT_EQ(std::count(sized->begin(), sized->end(), *each), 1) << to_string(each->problem) << " T=" << each->tokens;
 }
 
 struct Wrong {
@@ -174,8 +187,8 @@ INSTANTIATE_TEST_SUITE_P(
               "shapes.json: line 1: gamma is 1, allowed: true, false"},
         Wrong{"invariant_null", R"({"n":4,"d":8,"dtype":"bf16","batch_invariant":null})",
               "shapes.json: line 1: batch_invariant is null, allowed: true, false"},
-        Wrong{"op_name", R"({"n":4,"d":8,"dtype":"bf16","ops":["pre_forward","post"]})",
-              "shapes.json: line 1: ops is 'post', allowed: pre_forward, pre_backward, or a list of them"},
+        Wrong{"op_name", R"({"n":4,"d":8,"dtype":"bf16","ops":["pre_forward","sideways"]})",
+              "shapes.json: line 1: ops is 'sideways', allowed: pre_forward, pre_backward, or a list of them"},
         Wrong{"misspelt", R"({"n":4,"d":8,"dtype":"bf16","gama":true})",
               "shapes.json: line 1: 'gama' is no field of a shape, allowed: n, d, t, dtype, gamma, batch_invariant, "
               "ops"},

@@ -143,11 +143,11 @@ INSTANTIATE_TEST_SUITE_P(DTypes, CpuBits, testing::Values(MHCJIT_BF16, MHCJIT_FP
 
 TEST(CpuWorkspace, GrowsWithTBeyond32Bits) {
   const CpuCase c(odd_options(MHCJIT_BF16));
-  const codegen::Problem backward = c.problem(codegen::Op::pre_backward);
-  EXPECT_EQ(workspace_bytes(backward, 0), 0u);
-  EXPECT_EQ(workspace_bytes(backward, codegen::max_tokens),
-            static_cast<std::size_t>(codegen::max_tokens) * workspace_bytes(backward, 1));
-  EXPECT_GT(workspace_bytes(backward, codegen::max_tokens), std::size_t{1} << 32);
+  const codegen::Problem backward = c.problem(codegen::pre_backward);
+  EXPECT_EQ(pre_backward_workspace_bytes(backward, 0), 0u);
+  EXPECT_EQ(pre_backward_workspace_bytes(backward, codegen::max_tokens),
+            static_cast<std::size_t>(codegen::max_tokens) * pre_backward_workspace_bytes(backward, 1));
+  EXPECT_GT(pre_backward_workspace_bytes(backward, codegen::max_tokens), std::size_t{1} << 32);
 }
 
 }  // namespace

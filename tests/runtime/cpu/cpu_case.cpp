@@ -2,6 +2,7 @@
 
 #include "oracle/storage.h"
 #include "oracle/tensors.h"
+#include "runtime/cpu/operators.h"
 
 namespace mhcjit::runtime::cpu {
 namespace {
@@ -12,10 +13,10 @@ std::vector<double> slice(const std::vector<double>& values, std::int64_t first,
 
 }  // namespace
 
-codegen::Problem CpuCase::problem(codegen::Op op) const {
+codegen::Problem CpuCase::problem(const codegen::Operator& op) const {
   constexpr codegen::DType dtypes[] = {codegen::DType::bf16, codegen::DType::fp16, codegen::DType::fp32};
   codegen::Problem result;
-  result.op = op;
+  result.op = &op;
   result.n = options.shape.n;
   result.d = options.shape.D;
   result.dtype = dtypes[options.dtype];
@@ -59,22 +60,21 @@ Tensors fill(Args& args, const CpuCase& c, const oracle::Values& values, Outputs
 }  // namespace
 
 Tensors run_forward(const CpuCase& c, unsigned threads, const std::set<std::string>& unwanted) {
-  const codegen::Problem problem = c.problem(codegen::Op::pre_forward);
+  const codegen::Problem problem = c.problem(codegen::pre_forward);
   Outputs outputs(unwanted);
   mhcjit_pre_forward_args args = {};
   args.T = c.options.shape.T;
   args.norm_eps = static_cast<float>(c.inputs.norm_eps);
   args.hc_eps = static_cast<float>(c.inputs.hc_eps);
   args.post_mult = static_cast<float>(c.inputs.post_mult);
-  args.workspace_bytes = workspace_bytes(problem, args.T);
+  args.workspace_bytes = find_implementation(*problem.op)->workspace_bytes(problem, args.T);
   const Tensors inputs = fill(args, c, oracle::values_of(c.inputs), outputs, {});
   pre_forward(problem, args, threads);
   return outputs.take();
 }
 
-Tensors run_backward(const CpuCase& c, const Tensors& saved, unsigned threads,
-                     const BackwardOptions& options) {
-  const codegen::Problem problem = c.problem(codegen::Op::pre_backward);
+Tensors run_backward(const CpuCase& c, const Tensors& saved, unsigned threads, const BackwardOptions& options) {
+  const codegen::Problem problem = c.problem(codegen::pre_backward);
   Outputs outputs(options.unwanted);
   mhcjit_pre_backward_args args = {};
   args.T = c.options.shape.T;
@@ -82,7 +82,7 @@ Tensors run_backward(const CpuCase& c, const Tensors& saved, unsigned threads,
   args.post_mult = static_cast<float>(c.inputs.post_mult);
   args.accumulate_dx = options.accumulate_dx ? 1 : 0;
   args.accumulate_parameters = options.accumulate_parameters ? 1 : 0;
-  args.workspace_bytes = workspace_bytes(problem, args.T);
+  args.workspace_bytes = find_implementation(*problem.op)->workspace_bytes(problem, args.T);
   const oracle::Forward forward = {.h_in = {},
                                    .h_post = values_of(c, saved, "h_post"),
                                    .h_res = {},
@@ -110,7 +110,7 @@ void expect_right(const CpuCase& c, const Tensors& tensors, const Reference& ref
   for (const oracle::Reference& output : oracle::outputs_of(c.options.shape, reference)) {
     const oracle::Comparison comparison =
         oracle::compare(output, values_of(c, tensors, std::string(output.name)), c.options.dtype);
-    EXPECT_TRUE(comparison.ok()) << output.name << " of " << codegen::to_string(c.problem(codegen::Op::pre_backward))
+    EXPECT_TRUE(comparison.ok()) << output.name << " of " << codegen::to_string(c.problem(codegen::pre_backward))
                                  << " T=" << c.options.shape.T << " x_std=" << c.options.x_std
                                  << " alpha[0]=" << c.options.alpha[0] << ": " << to_string(comparison);
   }

@@ -11,7 +11,7 @@
 
 #include <gtest/gtest.h>
 
-#include "codegen/problem.h"
+#include "codegen/operators.h"
 #include "oracle/outputs.h"
 #include "oracle/pre.h"
 #include "oracle/random_inputs.h"
@@ -58,7 +58,7 @@ struct CpuCase {
   oracle::Inputs inputs;
   oracle::OutputGradients gradients;  // an emptied one is passed as a null pointer
 
-  codegen::Problem problem(codegen::Op op) const;
+  codegen::Problem problem(const codegen::Operator& op) const;
   // Tokens [first, first + count) alone.
   CpuCase tokens(std::int64_t first, std::int64_t count) const;
 };

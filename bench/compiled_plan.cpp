@@ -1,0 +1,63 @@
+#include "bench/compiled_plan.h"
+
+#include <llvm/ADT/STLExtras.h>
+
+#include "runtime/compiler.h"
+#include "runtime/kernel_unit.h"
+#include "runtime/template_set.h"
+#include "support/error.h"
+#include "support/threads.h"
+
+namespace mhcjit::bench {
+namespace {
+
+llvm::Expected<std::vector<cache::CompiledKernel>> compile(runtime::Compiler& compiler, const codegen::Plan& plan) {
+  auto templates = runtime::load_templates("");
+  if (!templates) return templates.takeError();
+  auto identities = compiler.identities();
+  if (!identities) return identities.takeError();
+  std::vector<cache::CompiledKernel> kernels;
+  for (const codegen::Kernel& kernel : plan.kernels()) {
+    auto output = compiler.compile(runtime::compile_request(plan.problem(), kernel, **templates, identities->front()));
+    if (!output) return output.takeError();
+    kernels.push_back(runtime::compiled_kernel(kernel, std::move(*output)));
+  }
+  return kernels;
+}
+
+}  // namespace
+
+std::vector<CompiledPlan> compile_plans(std::span<const codegen::PlanPtr> plans, unsigned jobs) {
+  runtime::Compiler compiler("", {});
+  std::vector<CompiledPlan> compiled(plans.size());
+  parallel_for(static_cast<std::int64_t>(plans.size()), jobs, [&](std::int64_t i) {
+    const auto at = static_cast<std::size_t>(i);
+    compiled[at].plan = plans[at];
+    auto kernels = compile(compiler, *plans[at]);
+    if (kernels)
+      compiled[at].kernels = std::move(*kernels);
+    else
+      compiled[at].failure = take_failure(kernels.takeError()).text;
+  });
+  return compiled;
+}
+
+llvm::Expected<LoadedPlan> load_plan(const CompiledPlan& compiled) {
+  auto driver = runtime::DriverApi::load("");
+  if (!driver) return driver.takeError();
+  if (auto error = (*driver)->initialise()) return error;
+  auto ordinal = runtime::current_device(**driver);
+  if (!ordinal) return ordinal.takeError();
+  auto device = runtime::inspect_device(**driver, *ordinal);
+  if (!device) return device.takeError();
+  LoadedPlan loaded = {**driver, *device, {codegen::max_tokens, compiled.plan, {}}};
+  for (const auto& [kernel, cubin] : llvm::zip_equal(compiled.plan->kernels(), compiled.kernels)) {
+    auto one = runtime::load_kernel(**driver, *ordinal, *compiled.plan->problem().op, kernel, cubin);
+    if (!one) return one.takeError();
+    if (auto error = runtime::check_runnable(*one)) return error;
+    loaded.bucket.kernels.push_back(std::move(*one));
+  }
+  return loaded;
+}
+
+}  // namespace mhcjit::bench

@@ -1,0 +1,241 @@
+#include "codegen/choose.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <set>
+
+#include <llvm/ADT/StringExtras.h>
+#include <llvm/ADT/StringRef.h>
+
+#include "codegen/emit.h"
+#include "codegen/operators.h"
+#include "support/error.h"
+
+namespace mhcjit::codegen {
+namespace {
+
+// From here on T has the plan that is best for it: a usual step of training or prefill.
+constexpr std::int64_t many_tokens = 8192;
+// What plans for fewer are weighed by: the product of their times.
+constexpr std::array<std::int64_t, 6> few_tokens = {1, 4, 16, 64, 256, 1024};
+
+// A family and parameters that a plan must have.
+struct Wanted {
+  std::string_view family;  // "": any
+  std::vector<std::pair<std::string_view, std::int64_t>> parameters;
+  bool without_clusters = false;
+
+  bool allows(const Plan& plan) const {
+    if (without_clusters && plan.uses_clusters()) return false;
+    if (family.empty()) return true;
+    return plan.family() == family && std::ranges::all_of(parameters, [&](const auto& parameter) {
+             return plan.parameter(parameter.first) == parameter.second;
+           });
+  }
+};
+
+llvm::Expected<Wanted> parse_wanted(std::string_view text) {
+  Wanted wanted;
+  for (const llvm::StringRef word : llvm::split(llvm::StringRef(text), ' ')) {
+    if (word.empty()) continue;
+    if (word == llvm::StringRef(without_clusters)) {
+      wanted.without_clusters = true;
+      continue;
+    }
+    if (wanted.family.empty()) {
+      wanted.family = word;
+      continue;
+    }
+    const auto [name, number] = word.split('=');
+    std::int64_t value = 0;
+    if (name.empty() || number.getAsInteger(10, value))
+      return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
+                        "plan is '{}', allowed: a family and parameters of it, such as 'two_pass cluster_size=0', and "
+                        "{}",
+                        text, without_clusters);
+    wanted.parameters.emplace_back(name, value);
+  }
+  return wanted;
+}
+
+double cost(const PlanPtr& plan, std::int64_t tokens, const Device& device) { return plan->cost_us(tokens, device); }
+
+// Plans that share out the numbers of tokens, the one for many first.
+class Choice {
+ public:
+  Choice(const Device& device, const Problem& problem, PlanPtr many) : device_(device), problem_(problem) {
+    add(std::move(many));
+  }
+
+  void add(PlanPtr plan) {
+    for (const Kernel& kernel : plan->kernels()) kernels_.insert(emit(problem_, kernel));
+    plans_.push_back(std::move(plan));
+  }
+
+  const PlanPtr& best(std::int64_t tokens) const {
+    if (tokens >= many_tokens) return plans_.front();
+    return *std::ranges::min_element(plans_, {}, [&](const PlanPtr& plan) { return cost(plan, tokens, device_); });
+  }
+
+  // The logarithm of the product of the times.
+  double score() const {
+    double sum = std::log(cost(plans_.front(), many_tokens, device_));
+    for (const std::int64_t tokens : few_tokens) sum += std::log(cost(best(tokens), tokens, device_));
+    return sum;
+  }
+
+  // By how much score() would fall.
+  double gain(const PlanPtr& plan) const {
+    double sum = 0.0;
+    for (const std::int64_t tokens : few_tokens)
+      sum += std::max(0.0, std::log(cost(best(tokens), tokens, device_) / cost(plan, tokens, device_)));
+    return sum;
+  }
+
+  std::size_t kernels() const { return kernels_.size(); }
+  std::size_t new_kernels(const Plan& plan) const {
+    std::set<std::string> more;
+    for (const Kernel& kernel : plan.kernels())
+      if (std::string text = emit(problem_, kernel); !kernels_.contains(text)) more.insert(std::move(text));
+    return more.size();
+  }
+
+  std::vector<Bucket> buckets() const {
+    std::vector<Bucket> list;
+    for (std::int64_t first = 1; first <= max_tokens;) {
+      const std::int64_t last = last_like(first);
+      list.push_back({last, best(first)});
+      first = last + 1;
+    }
+    return list;
+  }
+
+ private:
+  // The last T of the range from `first` on that has one plan. Costs are steps and slopes, so that ranges are looked
+  // for at points that lie half as far apart as they are large.
+  std::int64_t last_like(std::int64_t first) const {
+    const PlanPtr& plan = best(first);
+    std::int64_t known = first;
+    while (known < many_tokens) {
+      const std::int64_t next = std::min(many_tokens, known + std::max<std::int64_t>(1, known / 2));
+      if (best(next) != plan) return last_before(plan, known, next);
+      known = next;
+    }
+    return max_tokens;
+  }
+
+  // Between a T that has the plan and one that has another.
+  std::int64_t last_before(const PlanPtr& plan, std::int64_t known, std::int64_t other) const {
+    while (other - known > 1) {
+      const std::int64_t middle = known + (other - known) / 2;
+      (best(middle) == plan ? known : other) = middle;
+    }
+    return known;
+  }
+
+  const Device& device_;
+  const Problem& problem_;
+  std::vector<PlanPtr> plans_;
+  std::set<std::string> kernels_;
+};
+
+// What gains the most at few tokens, again and again, while there are kernels left.
+void add_few(Choice& choice, const std::vector<PlanPtr>& plans, std::size_t max_kernels) {
+  // Of the product of six times: a kernel more to compile and to keep has to be worth it.
+  constexpr double worth_a_kernel = 0.3;
+  constexpr double worth_a_bucket = 0.05;
+  for (;;) {
+    std::vector<std::pair<double, const PlanPtr*>> gains;
+    for (const PlanPtr& plan : plans)
+      if (const double gain = choice.gain(plan); gain > worth_a_bucket) gains.emplace_back(gain, &plan);
+    std::ranges::stable_sort(gains, std::greater<>(), [](const auto& one) { return one.first; });
+    const auto added = std::ranges::find_if(gains, [&](const auto& one) {
+      const std::size_t more = choice.new_kernels(**one.second);
+      return choice.kernels() + more <= max_kernels && (more == 0 || one.first > worth_a_kernel);
+    });
+    if (added == gains.end()) return;
+    choice.add(*added->second);
+  }
+}
+
+// The plan that is best for many tokens, of each number of kernels one: the fewer it has, the more are left for few
+// tokens, whose gain is larger than what many may lose.
+std::vector<PlanPtr> plans_for_many(const std::vector<PlanPtr>& plans, const Device& device) {
+  constexpr double may_lose = 1.10;
+  std::vector<PlanPtr> best;  // by number of kernels
+  double least = HUGE_VAL;
+  for (const PlanPtr& plan : plans) {
+    const double time = cost(plan, many_tokens, device);
+    least = std::min(least, time);
+    const std::size_t kernels = plan->kernels().size();
+    if (best.size() <= kernels) best.resize(kernels + 1);
+    if (!best[kernels] || time < cost(best[kernels], many_tokens, device)) best[kernels] = plan;
+  }
+  std::erase_if(best, [&](const PlanPtr& plan) { return !plan || cost(plan, many_tokens, device) > may_lose * least; });
+  return best;
+}
+
+}  // namespace
+
+std::vector<NamedCandidate> candidates(const Problem& problem, const Device& device) {
+  std::vector<NamedCandidate> list;
+  for (const Family* family : problem.op->families)
+    for (Candidate& candidate : family->candidates(problem, device))
+      list.push_back({family->name, std::move(candidate)});
+  return list;
+}
+
+llvm::Expected<std::vector<Bucket>> choose(const Problem& problem, const Device& device, const ChooseOptions& options) {
+  if (auto error = check(problem)) return error;
+  auto wanted = parse_wanted(options.wanted);
+  if (!wanted) return wanted.takeError();
+  std::vector<PlanPtr> plans;
+  std::string reason = "the operator has no such family";
+  for (auto& [family, candidate] : candidates(problem, wanted->without_clusters ? device.without_clusters() : device)) {
+    if (candidate.legal()) {
+      if (wanted->allows(*candidate.plan)) plans.push_back(std::move(candidate.plan));
+    } else if (wanted->family.empty() || family == wanted->family) {
+      reason = candidate.rejected;
+    }
+  }
+  if (plans.empty())
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no plan {} fits: {}", to_string(problem), options.wanted,
+                      reason);
+
+  if (problem.batch_invariant) {
+    const PlanPtr& plan =
+        *std::ranges::min_element(plans, {}, [&](const PlanPtr& one) { return cost(one, many_tokens, device); });
+    return std::vector<Bucket>{{max_tokens, plan}};
+  }
+  std::vector<Choice> choices;
+  for (const PlanPtr& many : plans_for_many(plans, device)) {
+    choices.emplace_back(device, problem, many);
+    add_few(choices.back(), plans, options.max_kernels);
+  }
+  return std::ranges::min_element(choices, {}, &Choice::score)->buckets();
+}
+
+llvm::Expected<std::vector<Bucket>> choose(const Problem& problem, const ChooseOptions& options) {
+  return choose(problem, device_of(problem.architecture), options);
+}
+
+bool is_wanted(const Plan& plan, std::string_view text) {
+  auto wanted = parse_wanted(text);
+  if (wanted) return wanted->allows(plan);
+  llvm::consumeError(wanted.takeError());
+  return false;
+}
+
+llvm::Error check_wanted(std::string_view text) {
+  auto wanted = parse_wanted(text);
+  if (!wanted) return wanted.takeError();
+  std::set<std::string_view> names;
+  for (const Operator* op : operators())
+    for (const Family* family : op->families) names.insert(family->name);
+  if (wanted->family.empty() || names.contains(wanted->family)) return llvm::Error::success();
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "family is '{}', allowed: {}", wanted->family,
+                    fmt::join(names, ", "));
+}
+
+}  // namespace mhcjit::codegen

@@ -1,0 +1,140 @@
+// Device vocabulary, on the host: the names of templates/device/matrix.cuh. The meaning of each stands there.
+//
+// Conformance: all agree with a device bit for bit, except the payload of a NaN, and multiply_add: it rounds the exact
+// sum once, where a device aligns the 17 terms and drops what stands below. The two differ by no more than 2^-19 of the
+// sum of the terms' magnitudes.
+#pragma once
+
+#include <device/device.cuh>
+
+#include <array>
+#include <bit>
+#include <cstring>
+
+#include "shared_address.h"
+
+namespace device {
+
+using SharedAddress = u32;
+
+inline SharedAddress shared_base() { return mhcjit::sim::shared_base; }
+
+// ---- Loads and stores -----------------------------------------------------------------------------------------------
+
+template <class T>
+T load_checked(SharedAddress address, const Place& where) {
+  T value;
+  std::memcpy(&value, mhcjit::sim::shared_memory("load", address, sizeof(T), sizeof(T), where), sizeof(T));
+  return value;
+}
+template <class T>
+void store_checked(SharedAddress address, const T& value, const Place& where) {
+  std::memcpy(mhcjit::sim::shared_memory("store", address, sizeof(T), sizeof(T), where), &value, sizeof(T));
+}
+
+inline float load_shared(SharedAddress address, const Place& where = Place::current()) {
+  return load_checked<float>(address, where);
+}
+inline Vector<float, 2> load_shared_2(SharedAddress address, const Place& where = Place::current()) {
+  return load_checked<Vector<float, 2>>(address, where);
+}
+inline Vector<float, 4> load_shared_4(SharedAddress address, const Place& where = Place::current()) {
+  return load_checked<Vector<float, 4>>(address, where);
+}
+template <int count>
+Vector<u32, count> load_shared_words(SharedAddress address, const Place& where = Place::current()) {
+  static_assert(count == 2 || count == 4);
+  return load_checked<Vector<u32, count>>(address, where);
+}
+inline void store_shared(SharedAddress address, float value, const Place& where = Place::current()) {
+  store_checked(address, value, where);
+}
+inline void store_shared_4(SharedAddress address, const Vector<float, 4>& value,
+                           const Place& where = Place::current()) {
+  store_checked(address, value, where);
+}
+inline void store_shared(SharedAddress address, u32 value, const Place& where = Place::current()) {
+  store_checked(address, value, where);
+}
+
+inline void store_shared_words(SharedAddress address, const Vector<u32, 4>& value,
+                               const Place& where = Place::current()) {
+  store_checked(address, value, where);
+}
+
+inline void store_words(void* address, const Vector<u32, 4>& value) { store(static_cast<u32*>(address), value); }
+
+// ---- Copies that a thread waits for itself
+// ---------------------------------------------------------------------------
+
+template <int bytes>
+void copy_async_or_zeros(SharedAddress to, const void* from, bool exists, const Place& where = Place::current()) {
+  static_assert(bytes == 4 || bytes == 8 || bytes == 16);
+  if (exists) check_alignment(from, bytes);
+  mhcjit::sim::copy_async(mhcjit::sim::shared_memory("copy_async", to, bytes, bytes, where), exists ? from : nullptr,
+                          bytes);
+}
+template <int bytes>
+void copy_async(SharedAddress to, const void* from, const Place& where = Place::current()) {
+  copy_async_or_zeros<bytes>(to, from, true, where);
+}
+inline void copy_commit() { mhcjit::sim::copy_commit(); }
+template <int pending>
+void copy_wait(const Place& where = Place::current()) {
+  mhcjit::sim::copy_wait(pending, where);
+}
+
+// ---- Pairs of 16-bit elements ---------------------------------------------------------------------------------------
+
+template <class Element>
+u32 pack(float low, float high) {
+  return u32{from_float<Element>(low).bits} | u32{from_float<Element>(high).bits} << 16;
+}
+template <class Element>
+float low_half(u32 pair) {
+  return to_float(Element{static_cast<u16>(pair & 0xffffu)});
+}
+template <class Element>
+float high_half(u32 pair) {
+  return to_float(Element{static_cast<u16>(pair >> 16)});
+}
+
+// ---- Tensor cores ---------------------------------------------------------------------------------------------------
+
+inline Vector<u32, 4> load_matrices(SharedAddress row, const Place& where = Place::current()) {
+  return std::bit_cast<Vector<u32, 4>>(mhcjit::sim::load_matrices(row, where));
+}
+
+// Each product of two floats is exact in double.
+template <class Element>
+float sum_of_products(double sum, const std::array<u32, 8>& row, const std::array<u32, 8>& column) {
+  for (int word = 0; word < 8; ++word) {
+    sum += static_cast<double>(low_half<Element>(row[word])) * static_cast<double>(low_half<Element>(column[word]));
+    sum += static_cast<double>(high_half<Element>(row[word])) * static_cast<double>(high_half<Element>(column[word]));
+  }
+  return static_cast<float>(sum);
+}
+
+template <class Element>
+void multiply_add(float (&sums)[4], const Vector<u32, 4>& a, u32 b0, u32 b1, const Place& where = Place::current()) {
+  const mhcjit::sim::Fragments fragments =
+      mhcjit::sim::exchange_fragments(std::bit_cast<std::array<std::uint32_t, 4>>(a), b0, b1, where);
+  for (int row = 0; row < 2; ++row) {
+    for (int column = 0; column < 2; ++column) {
+      float& sum = sums[2 * row + column];
+      sum = sum_of_products<Element>(sum, fragments.rows[row], fragments.columns[column]);
+    }
+  }
+}
+
+// ---- A warp together ------------------------------------------------------------------------------------------------
+
+inline int lane_index() { return thread_index() % warp_size; }
+
+inline void warp_barrier(const Place& where = Place::current()) { mhcjit::sim::warp_barrier(where); }
+
+inline float shuffle(float value, int lane, const Place& where = Place::current()) {
+  return mhcjit::sim::shuffle(value, lane, where);
+}
+
+}  // namespace device
