@@ -108,7 +108,8 @@ void prepare_again(benchmark::State& state) {
   mhcjit_engine* engine = nullptr;
   mhcjit_engine_create(&options, &engine);
   const auto prepare = [&](int number) {
-    const mhcjit_problem problem = {MHCJIT_PRE_FORWARD, 4, 64 * (number + 1), MHCJIT_BF16, 1, 0};
+    const mhcjit_problem problem = {
+        .op = MHCJIT_PRE_FORWARD, .n = 4, .d = 64 * (number + 1), .dtype = MHCJIT_BF16, .has_gamma = 1};
     const mhcjit_operator* op = nullptr;
     if (mhcjit_prepare(engine, &problem, MHCJIT_DEVICE_CPU, nullptr, &op) != MHCJIT_SUCCESS)
       state.SkipWithError(mhcjit_last_error());

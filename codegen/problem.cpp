@@ -52,6 +52,10 @@ llvm::Expected<Problem> from_public(const mhcjit_problem& problem, const Archite
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "dtype is {}, allowed: 0 (bf16), 1 (fp16) and 2 (fp32)", dtype);
   if (auto error = flag("has_gamma", problem.has_gamma)) return error;
   if (auto error = flag("batch_invariant", problem.batch_invariant)) return error;
+  if (problem.reserved != 0)
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
+                      "reserved is {}, allowed: 0; start from MHCJIT_PROBLEM_INIT, or use a newer library",
+                      problem.reserved);
   const Problem asked = {*op,
                          problem.n,
                          problem.d,
@@ -61,6 +65,15 @@ llvm::Expected<Problem> from_public(const mhcjit_problem& problem, const Archite
                          architecture};
   if (auto error = check(asked)) return error;
   return asked;
+}
+
+mhcjit_problem to_public(const Problem& problem) {
+  return {.op = problem.op->id,
+          .n = problem.n,
+          .d = problem.d,
+          .dtype = static_cast<mhcjit_dtype>(problem.dtype),
+          .has_gamma = problem.has_gamma ? 1 : 0,
+          .batch_invariant = problem.batch_invariant ? 1 : 0};
 }
 
 }  // namespace mhcjit::codegen

@@ -52,4 +52,6 @@ llvm::Error check(const Problem& problem);
 // The public problem on an architecture, checked.
 llvm::Expected<Problem> from_public(const mhcjit_problem& problem, const Architecture& architecture);
 
+mhcjit_problem to_public(const Problem& problem);
+
 }  // namespace mhcjit::codegen

@@ -81,8 +81,10 @@ int main() {
   // Once for each shape: kernels are generated and compiled, or found in the cache.
   auto engine = mhcjit::Engine::create();
   require(engine.status());
-  const auto forward = value_of(engine->prepare({MHCJIT_PRE_FORWARD, n, D, MHCJIT_FP32, 0, 0}, device));
-  const auto backward = value_of(engine->prepare({MHCJIT_PRE_BACKWARD, n, D, MHCJIT_FP32, 0, 0}, device));
+  const auto forward =
+      value_of(engine->prepare({.op = MHCJIT_PRE_FORWARD, .n = n, .d = D, .dtype = MHCJIT_FP32}, device));
+  const auto backward =
+      value_of(engine->prepare({.op = MHCJIT_PRE_BACKWARD, .n = n, .d = D, .dtype = MHCJIT_FP32}, device));
   const std::size_t workspace_bytes =
       std::max(value_of(forward.workspace_bytes(T)), value_of(backward.workspace_bytes(T)));
   Tensor workspace(workspace_bytes / sizeof(float) + 1);
@@ -90,7 +92,7 @@ int main() {
   Tensor x(random_values(T * n * D, 2)), phi(random_values(M * n * D, 0.05F)), bias(random_values(M, 0.2F));
   Tensor alpha({1.1F, 0.9F, 1.05F}), h_in(T * D), h_post(T * n), h_res(T * n * n);
   Tensor inv_rms(T), h_mix(T * M), h_pre(T * n);  // saved for backward
-  mhcjit::PreForwardArgs to;
+  mhcjit_pre_forward_args to = {};
   to.x = x, to.phi = phi, to.alpha = alpha, to.bias = bias;
   to.T = T, to.norm_eps = to.hc_eps = 1e-6F;
   to.h_in = h_in, to.h_post = h_post, to.h_res = h_res, to.inv_rms = inv_rms, to.h_mix = h_mix, to.h_pre = h_pre;
@@ -99,7 +101,7 @@ int main() {
 
   Tensor dh_in(random_values(T * D, 1)), dh_post(random_values(T * n, 1)), dh_res(random_values(T * n * n, 1));
   Tensor dx(T * n * D), dphi(M * n * D), dalpha(3), dbias(M);
-  mhcjit::PreBackwardArgs back;
+  mhcjit_pre_backward_args back = {};
   back.x = x, back.phi = phi, back.alpha = alpha;
   back.inv_rms = inv_rms, back.h_mix = h_mix, back.h_pre = h_pre, back.h_post = h_post;
   back.dh_in = dh_in, back.dh_post = dh_post, back.dh_res = dh_res;

@@ -2,7 +2,7 @@
 //
 // Shapes are row-major, with M = n*n + 2n rows and n*D columns of phi: x [T, n, D], phi [M, n*D], alpha [3], bias [M],
 // gamma [n, D]; h_in [T, D], h_post [T, n], h_res [T, n, n], inv_rms [T], h_mix [T, M], h_pre [T, n]. The formulas
-// stand beside mhcjit_pre_forward_args and mhcjit_pre_backward_args in mhcjit/mhcjit.h.
+// stand in mhcjit/pre_forward.h and mhcjit/pre_backward.h.
 //
 // Work is shared among threads; the bits of a result do not depend on how many. Vectors must have the sizes above:
 // nothing is checked.

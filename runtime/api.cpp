@@ -1,10 +1,15 @@
-// The functions of mhcjit.h.
+// The functions of mhcjit.h, which every struct of a caller enters and leaves through sized_struct.h.
 #include <cstring>
+#include <vector>
 
+#include "codegen/operator.h"
 #include "mhcjit/mhcjit.h"
 #include "runtime/api_boundary.h"
+#include "runtime/argument_list.h"
 #include "runtime/engine.h"
+#include "runtime/sized_struct.h"
 #include "runtime/stopwatch.h"
+#include "support/error.h"
 
 using namespace mhcjit;
 using namespace mhcjit::runtime;
@@ -22,6 +27,10 @@ mhcjit_compile_result result_of(const Builder::Built& built, double milliseconds
   result.cubin_bytes = built.compiled->cubin_bytes();
   std::strncpy(result.digest, built.compiled->digest().c_str(), sizeof result.digest - 1);
   return result;
+}
+
+llvm::Expected<codegen::Problem> checked(const mhcjit_problem& problem, const codegen::Architecture& architecture) {
+  return with_filled(problem, [&](const mhcjit_problem& known) { return codegen::from_public(known, architecture); });
 }
 
 }  // namespace
@@ -61,7 +70,8 @@ mhcjit_status mhcjit_engine_create(const mhcjit_engine_options* options, mhcjit_
   return guarded([&]() -> llvm::Error {
     if (auto error = check_not_null(engine, "engine")) return error;
     *engine = nullptr;
-    auto settings = settings_from(options == nullptr ? mhcjit_engine_options{} : *options);
+    const mhcjit_engine_options defaults = {};
+    auto settings = with_filled(options == nullptr ? defaults : *options, settings_from);
     if (!settings) return settings.takeError();
     *engine = reinterpret_cast<mhcjit_engine*>(new Engine(*settings));
     return llvm::Error::success();
@@ -76,7 +86,8 @@ mhcjit_status mhcjit_prepare(mhcjit_engine* engine, const mhcjit_problem* proble
     if (auto error = check_not_null(engine, "engine")) return error;
     if (auto error = check_not_null(problem, "problem")) return error;
     if (auto error = check_not_null(op, "op")) return error;
-    auto prepared = from_handle(engine)->prepare(*problem, device, stream);
+    auto prepared = with_filled(
+        *problem, [&](const mhcjit_problem& known) { return from_handle(engine)->prepare(known, device, stream); });
     if (!prepared) return prepared.takeError();
     *op = reinterpret_cast<const mhcjit_operator*>(*prepared);
     return llvm::Error::success();
@@ -101,13 +112,15 @@ mhcjit_status mhcjit_compile(mhcjit_engine* engine, const mhcjit_problem* proble
     if (auto error = check_not_null(engine, "engine")) return error;
     if (auto error = check_not_null(problem, "problem")) return error;
     if (auto error = check_not_null(architecture, "architecture")) return error;
+    if (result != nullptr)
+      if (auto error = check_received(*result)) return error;
     auto parsed = codegen::parse_architecture(architecture);
     if (!parsed) return parsed.takeError();
-    auto asked = codegen::from_public(*problem, *parsed);
+    auto asked = checked(*problem, *parsed);
     if (!asked) return asked.takeError();
     auto built = from_handle(engine)->compile(*asked);
     if (!built) return built.takeError();
-    if (result != nullptr) *result = result_of(*built, watch.milliseconds());
+    if (result != nullptr) write_received(result_of(*built, watch.milliseconds()), *result);
     return llvm::Error::success();
   });
 }
@@ -116,7 +129,36 @@ mhcjit_status mhcjit_engine_counters(const mhcjit_engine* engine, mhcjit_counter
   return guarded([&]() -> llvm::Error {
     if (auto error = check_not_null(engine, "engine")) return error;
     if (auto error = check_not_null(counters, "counters")) return error;
-    *counters = from_handle(engine)->counters();
+    if (auto error = check_received(*counters)) return error;
+    write_received(from_handle(engine)->counters(), *counters);
+    return llvm::Error::success();
+  });
+}
+
+mhcjit_status mhcjit_operator_arguments(const mhcjit_problem* problem, size_t* count, size_t* struct_bytes) {
+  return guarded([&]() -> llvm::Error {
+    if (auto error = check_not_null(problem, "problem")) return error;
+    if (auto error = check_not_null(count, "count")) return error;
+    if (auto error = check_not_null(struct_bytes, "struct_bytes")) return error;
+    auto asked = checked(*problem, {});
+    if (!asked) return asked.takeError();
+    *count = argument_list(*asked).size();
+    *struct_bytes = asked->op->arguments.bytes;
+    return llvm::Error::success();
+  });
+}
+
+mhcjit_status mhcjit_operator_argument(const mhcjit_problem* problem, size_t index, mhcjit_argument* argument) {
+  return guarded([&]() -> llvm::Error {
+    if (auto error = check_not_null(problem, "problem")) return error;
+    if (auto error = check_not_null(argument, "argument")) return error;
+    if (auto error = check_received(*argument)) return error;
+    auto asked = checked(*problem, {});
+    if (!asked) return asked.takeError();
+    const std::vector<mhcjit_argument> list = argument_list(*asked);
+    if (index >= list.size())
+      return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "index is {}, allowed: 0 to {}", index, list.size() - 1);
+    write_received(list[index], *argument);
     return llvm::Error::success();
   });
 }
@@ -125,7 +167,9 @@ mhcjit_status mhcjit_pre_forward(const mhcjit_operator* op, const mhcjit_pre_for
   return guarded([&]() -> llvm::Error {
     if (auto error = check_not_null(op, "op")) return error;
     if (auto error = check_not_null(args, "args")) return error;
-    return from_handle(op)->run(MHCJIT_PRE_FORWARD, args, stream);
+    return with_filled(*args, [&](const mhcjit_pre_forward_args& known) {
+      return from_handle(op)->run(MHCJIT_PRE_FORWARD, &known, stream);
+    });
   });
 }
 
@@ -133,6 +177,8 @@ mhcjit_status mhcjit_pre_backward(const mhcjit_operator* op, const mhcjit_pre_ba
   return guarded([&]() -> llvm::Error {
     if (auto error = check_not_null(op, "op")) return error;
     if (auto error = check_not_null(args, "args")) return error;
-    return from_handle(op)->run(MHCJIT_PRE_BACKWARD, args, stream);
+    return with_filled(*args, [&](const mhcjit_pre_backward_args& known) {
+      return from_handle(op)->run(MHCJIT_PRE_BACKWARD, &known, stream);
+    });
   });
 }

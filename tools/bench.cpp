@@ -59,9 +59,10 @@ llvm::Error no_gpu(std::string_view reason) {
 void compile_all(const bench::Run& run, const std::vector<SizedProblem>& asked) {
   std::vector<mhcjit_problem> problems;
   for (const auto& [problem, tokens] : asked)
-    for (const codegen::Operator* needed : bench::needed_operators(problem))
-      problems.push_back({needed->id, problem.n, problem.d, static_cast<mhcjit_dtype>(problem.dtype),
-                          problem.has_gamma ? 1 : 0, problem.batch_invariant ? 1 : 0});
+    for (const codegen::Operator* needed : bench::needed_operators(problem)) {
+      mhcjit_problem& added = problems.emplace_back(codegen::to_public(problem));
+      added.op = needed->id;
+    }
   gpu::compile_all(run.engine, run.gpu, problems);
 }
 

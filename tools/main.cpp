@@ -140,8 +140,8 @@ int fail_without_memory(bool json) {
 
 bool json_wanted = false;
 
-// Ends the program where the memory runs out: LLVM's tables, and its JSON objects with them, do not survive an exception
-// from an allocation. What is on disk survives an end at any moment.
+// Ends the program where the memory runs out: LLVM's tables, and its JSON objects with them, do not survive an
+// exception from an allocation. What is on disk survives an end at any moment.
 void exit_without_memory() {
   static std::atomic_flag taken = ATOMIC_FLAG_INIT;
   while (taken.test_and_set()) std::this_thread::yield();

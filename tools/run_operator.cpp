@@ -26,7 +26,8 @@ class Session {
 
   const mhcjit_operator* prepare(mhcjit_op op) {
     if (failed()) return nullptr;
-    const mhcjit_problem problem = {op, inputs_.n, inputs_.d, inputs_.dtype, inputs_.has_gamma() ? 1 : 0, 0};
+    const mhcjit_problem problem = {
+        .op = op, .n = inputs_.n, .d = inputs_.d, .dtype = inputs_.dtype, .has_gamma = inputs_.has_gamma() ? 1 : 0};
     const mhcjit_operator* prepared = nullptr;
     check(mhcjit_prepare(engine_.get(), &problem, options_.placement ? MHCJIT_DEVICE_GPU : MHCJIT_DEVICE_CPU, nullptr,
                          &prepared));

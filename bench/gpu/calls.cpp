@@ -37,12 +37,12 @@ std::string to_string(const Case& item) {
 }
 
 mhcjit_problem problem_of(const Case& item, mhcjit_op op) {
-  return {op,
-          item.shape().n,
-          item.shape().D,
-          item.random.dtype,
-          item.shape().has_gamma ? 1 : 0,
-          item.batch_invariant ? 1 : 0};
+  return {.op = op,
+          .n = item.shape().n,
+          .d = item.shape().D,
+          .dtype = item.random.dtype,
+          .has_gamma = item.shape().has_gamma ? 1 : 0,
+          .batch_invariant = item.batch_invariant ? 1 : 0};
 }
 
 void Call::poison(unsigned char byte) const {

@@ -1,4 +1,4 @@
-// pre_backward: its tensors, as mhcjit/mhcjit.h describes them, and its families.
+// pre_backward: its tensors, as mhcjit/pre_backward.h describes them, and its families.
 #include <array>
 #include <cstddef>
 

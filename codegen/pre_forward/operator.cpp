@@ -1,4 +1,4 @@
-// pre_forward: its tensors, as mhcjit/mhcjit.h describes them, and its families.
+// pre_forward: its tensors, as mhcjit/pre_forward.h describes them, and its families.
 #include <array>
 #include <cstddef>
 

@@ -1,13 +1,14 @@
 // C++20 face of mhcjit.h: ownership, and outcomes as values. Header-only over the C ABI, so a program and the library
-// may come from different compilers. Formulas, shapes, alignment and the meaning of each status stand in mhcjit.h.
+// may come from different compilers. Formulas, shapes, alignment and the meaning of each status stand in mhcjit.h and
+// the headers that it names. Its structs, here as there, begin with their initialisers' values: `= {}`.
 //
 //     auto engine = mhcjit::Engine::create();
 //     if (!engine) return fail(engine.status().text());
-//     const mhcjit_problem problem = {MHCJIT_PRE_FORWARD, /*n=*/4, /*d=*/4096, MHCJIT_BF16, 0, 0};
+//     const mhcjit_problem problem = {.op = MHCJIT_PRE_FORWARD, .n = 4, .d = 4096, .dtype = MHCJIT_BF16};
 //     auto forward = engine->prepare(problem, MHCJIT_DEVICE_GPU);            // once per shape
 //     if (!forward) return fail(forward.status().text());
 //     auto bytes = forward->workspace_bytes(T);                              // once per T
-//     mhcjit::PreForwardArgs args;                                           // then its fields
+//     mhcjit_pre_forward_args args = {};                                     // then its fields
 //     if (auto status = forward->pre_forward(args, stream); !status.ok())    // every layer
 //       return fail(status.text());
 //
@@ -20,6 +21,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "mhcjit/mhcjit.h"
 
@@ -72,14 +74,6 @@ class [[nodiscard]] Result {
   std::optional<T> value_;
 };
 
-// Arguments of a call, which begin as zeros and null pointers but for post_mult, 2. mhcjit.h describes each field.
-struct PreForwardArgs : mhcjit_pre_forward_args {
-  PreForwardArgs() : mhcjit_pre_forward_args{} { post_mult = MHCJIT_DEFAULT_POST_MULT; }
-};
-struct PreBackwardArgs : mhcjit_pre_backward_args {
-  PreBackwardArgs() : mhcjit_pre_backward_args{} { post_mult = MHCJIT_DEFAULT_POST_MULT; }
-};
-
 // One prepared operator: a handle as cheap to copy as a pointer, valid while its engine lives, usable from any thread.
 class Operator {
  public:
@@ -117,8 +111,8 @@ class Operator {
 class Engine {
  public:
   // Touches neither CUDA nor NVRTC nor the cache folder until something is prepared. Cost: microseconds.
-  // Errors: INVALID_ARGUMENT (negative cpu_threads; no_compile or $MHCJIT_NO_COMPILE neither 0 nor 1; a plan of no
-  // family), OUT_OF_MEMORY.
+  // Errors: INVALID_ARGUMENT (struct_size; negative cpu_threads; no_compile or $MHCJIT_NO_COMPILE neither 0 nor 1; a
+  // plan of no family), OUT_OF_MEMORY.
   static Result<Engine> create(const mhcjit_engine_options& options = {}) {
     mhcjit_engine* handle = nullptr;
     if (auto status = Status::of_call(mhcjit_engine_create(&options, &handle)); !status.ok()) return status;
@@ -164,5 +158,18 @@ class Engine {
 
   std::unique_ptr<mhcjit_engine, Destroy> handle_;
 };
+
+// The argument struct of the problem's operator, member by member, for bindings; see arguments.h.
+// Errors: INVALID_ARGUMENT (problem), OUT_OF_MEMORY.
+inline Result<std::vector<mhcjit_argument>> operator_arguments(const mhcjit_problem& problem) {
+  std::size_t count = 0, struct_bytes = 0;
+  if (auto status = Status::of_call(mhcjit_operator_arguments(&problem, &count, &struct_bytes)); !status.ok())
+    return status;
+  std::vector<mhcjit_argument> arguments(count);
+  for (std::size_t i = 0; i < count; ++i)
+    if (auto status = Status::of_call(mhcjit_operator_argument(&problem, i, &arguments[i])); !status.ok())
+      return status;
+  return arguments;
+}
 
 }  // namespace mhcjit

@@ -4,8 +4,8 @@
 // for the outputs of a token, on T or on where the token stands. Returns when the outputs are written.
 //
 // Arguments are validated by the caller: required pointers are not null and aligned to their element, the workspace has
-// its bytes and is aligned to 16. Optional pointers may be null as mhcjit/mhcjit.h says. Beside the workspace
-// only fixed scratch on the stack of each thread is used, below 64 KiB: mhcjit/mhcjit.h says what a caller needs.
+// its bytes and is aligned to 16. Optional pointers may be null as their headers say. Beside the workspace
+// only fixed scratch on the stack of each thread is used, below 64 KiB: mhcjit/engine.h says what a caller needs.
 //
 // `threads` is that of parallel_for() in support/threads.h: 1 runs everything on the caller's own, 0 on one a core.
 #pragma once

@@ -55,7 +55,10 @@ void expect_covered(Members members, std::size_t bytes) {
 TEST(Operators, TablesCoverThePublicStruct) {
   for (const Operator* op : operators()) {
     SCOPED_TRACE(op->name);
-    Members members = {{op->arguments.tokens, 8}, {op->arguments.workspace, 8}, {op->arguments.workspace_bytes, 8}};
+    Members members = {{0, sizeof(std::size_t)},  // struct_size
+                       {op->arguments.tokens, 8},
+                       {op->arguments.workspace, 8},
+                       {op->arguments.workspace_bytes, 8}};
     for (const Tensor& tensor : op->tensors) members.emplace_back(tensor.offset, 8);
     for (const Scalar& scalar : op->scalars) members.emplace_back(scalar.offset, 4);
     expect_covered(members, op->arguments.bytes);

@@ -4,12 +4,15 @@
 #include <gtest/gtest.h>
 #include <llvm/ADT/StringRef.h>
 
+#include "codegen/operators.h"
 #include "support/error.h"
 
 namespace mhcjit::codegen {
 namespace {
 
-mhcjit_problem valid_problem() { return {MHCJIT_PRE_FORWARD, 4, 4096, MHCJIT_BF16, 1, 0}; }
+mhcjit_problem valid_problem() {
+  return {.op = MHCJIT_PRE_FORWARD, .n = 4, .d = 4096, .dtype = MHCJIT_BF16, .has_gamma = 1};
+}
 
 std::string refusal(const mhcjit_problem& problem) {
   auto made = from_public(problem, {9, 0, 'a'});
@@ -25,6 +28,15 @@ TEST(Problem, NamesItself) {
   EXPECT_EQ(to_string(*problem), "pre_forward n=4 D=4096 bf16 gamma sm_90a");
   EXPECT_EQ(problem->rows(), 24);
   EXPECT_EQ(problem->columns(), 16384);
+}
+
+TEST(Problem, IsTheSameAfterAWayThroughThePublicOne) {
+  for (const int flags : {0, 1, 2, 3}) {
+    const Problem problem = {&pre_backward, 3, 77, DType::fp16, (flags & 1) != 0, (flags & 2) != 0, {9, 0, 'a'}};
+    auto same = from_public(to_public(problem), problem.architecture);
+    ASSERT_TRUE(static_cast<bool>(same));
+    EXPECT_EQ(*same, problem);
+  }
 }
 
 TEST(Problem, RefusesEachFieldByName) {
@@ -51,6 +63,9 @@ TEST(Problem, RefusesEachFieldByName) {
   problem = valid_problem();
   problem.batch_invariant = -1;
   EXPECT_EQ(refusal(problem), "batch_invariant is -1, allowed: 0 and 1");
+  problem = valid_problem();
+  problem.reserved = 1;
+  EXPECT_TRUE(llvm::StringRef(refusal(problem)).starts_with("reserved is 1, allowed: 0")) << refusal(problem);
 }
 
 }  // namespace

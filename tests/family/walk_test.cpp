@@ -89,7 +89,8 @@ class FamilyOnDevice : public FakeGpuTest {
   }
   void TearDown() override { ::unsetenv("MHCJIT_NVRTC"); }
 
-  static constexpr mhcjit_problem problem = {MHCJIT_PRE_FORWARD, 4, 40, MHCJIT_BF16, 1, 0};
+  static constexpr mhcjit_problem problem = {
+      .op = MHCJIT_PRE_FORWARD, .n = 4, .d = 40, .dtype = MHCJIT_BF16, .has_gamma = 1};
 };
 
 TEST_F(FamilyOnDevice, IsLoadedAndLaunched) {

@@ -64,7 +64,7 @@ TEST_F(Streams, GraphReplaysGiveTheSameBits) {
 TEST_F(Streams, PreparingDuringACaptureIsRefusedAndTheCaptureStaysValid) {
   const Layer layer(gpu(), first_case);
   // No other test prepares this width.
-  const mhcjit_problem unprepared = {MHCJIT_PRE_FORWARD, 4, 1111, MHCJIT_BF16, 0, 0};
+  const mhcjit_problem unprepared = {.op = MHCJIT_PRE_FORWARD, .n = 4, .d = 1111, .dtype = MHCJIT_BF16};
   const mhcjit_operator* op = nullptr;
   const Graph graph(gpu(), [&](CUstream stream) {
     EXPECT_EQ(mhcjit_prepare(engine(), &unprepared, MHCJIT_DEVICE_GPU, stream, &op), MHCJIT_ERROR_NOT_PREPARED);

@@ -21,7 +21,7 @@ int prepare_with(const char* folder) {
   mhcjit_engine* engine = nullptr;
   require(mhcjit_engine_create(&options, &engine), "mhcjit_engine_create");
   for (const mhcjit_op op : {MHCJIT_PRE_FORWARD, MHCJIT_PRE_BACKWARD}) {
-    const mhcjit_problem problem = {op, 4, 4096, MHCJIT_BF16, 1, 0};
+    const mhcjit_problem problem = {.op = op, .n = 4, .d = 4096, .dtype = MHCJIT_BF16, .has_gamma = 1};
     const mhcjit_operator* prepared = nullptr;
     require(mhcjit_prepare(engine, &problem, MHCJIT_DEVICE_GPU, nullptr, &prepared), "mhcjit_prepare");
   }

@@ -5,7 +5,8 @@ execute_process(COMMAND ${CMAKE_COMMAND} --install ${BUILD} --prefix ${FOLDER}/f
   COMMAND_ERROR_IS_FATAL ANY)
 file(RENAME ${FOLDER}/first ${PREFIX})
 
-foreach(file IN ITEMS bin/mhcjit include/mhcjit/mhcjit.h include/mhcjit/mhcjit.hpp include/mhcjit/memory.h
+file(GLOB headers RELATIVE ${SOURCE} ${SOURCE}/include/mhcjit/*)
+foreach(file IN ITEMS bin/mhcjit ${headers} include/mhcjit/mhcjit.h
     ${LIBDIR}/libmhcjit.so ${LIBDIR}/pkgconfig/mhcjit.pc ${LIBDIR}/cmake/mhcjit/mhcjitConfig.cmake)
   if(NOT EXISTS ${PREFIX}/${file})
     message(SEND_ERROR "${file} is not installed")
@@ -30,6 +31,13 @@ foreach(binary IN ITEMS bin/mhcjit ${LIBDIR}/libmhcjit.so)
     message(SEND_ERROR "${binary} looks for libraries in an absolute folder: ${path}")
   endif()
 endforeach()
+
+# A program of another minor version does not load it.
+string(REGEX MATCH "^[0-9]+\\.[0-9]+" minor_version ${VERSION})
+execute_process(COMMAND readelf -d ${PREFIX}/${LIBDIR}/libmhcjit.so OUTPUT_VARIABLE dynamic COMMAND_ERROR_IS_FATAL ANY)
+if(NOT dynamic MATCHES "\\(SONAME\\)[^\n]*\\[libmhcjit\\.so\\.${minor_version}\\]")
+  message(SEND_ERROR "the library's soname is not libmhcjit.so.${minor_version}")
+endif()
 
 execute_process(COMMAND ${CMAKE_COMMAND} -E env --unset=LD_LIBRARY_PATH ${PREFIX}/bin/mhcjit --version
   OUTPUT_VARIABLE version OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)

@@ -1,5 +1,5 @@
-// Every error that mhcjit.h documents, by its code and its text: what was wrong, what was given, what is allowed. After
-// each refused call nothing was launched and no tensor was written.
+// Every error that mhcjit/status.h documents, by its code and its text: what was wrong, what was given, what is
+// allowed. After each refused call nothing was launched and no tensor was written.
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -218,6 +218,13 @@ TEST_F(ErrorsTest, EveryHandleAndResultPointer) {
   expect_null(mhcjit_compile(engine.get(), &forward_problem, nullptr, nullptr), "architecture");
   expect_null(mhcjit_engine_counters(nullptr, &counters), "engine");
   expect_null(mhcjit_engine_counters(engine.get(), nullptr), "counters");
+  std::size_t count = 0;
+  mhcjit_argument argument;
+  expect_null(mhcjit_operator_arguments(nullptr, &count, &bytes), "problem");
+  expect_null(mhcjit_operator_arguments(&forward_problem, nullptr, &bytes), "count");
+  expect_null(mhcjit_operator_arguments(&forward_problem, &count, nullptr), "struct_bytes");
+  expect_null(mhcjit_operator_argument(nullptr, 0, &argument), "problem");
+  expect_null(mhcjit_operator_argument(&forward_problem, 0, nullptr), "argument");
   expect_null(mhcjit_pre_forward(nullptr, &call.args, nullptr), "op");
   expect_null(mhcjit_pre_forward(op, nullptr, nullptr), "args");
   expect_null(mhcjit_pre_backward(nullptr, nullptr, nullptr), "op");

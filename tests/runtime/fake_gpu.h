@@ -85,8 +85,10 @@ class FakeGpuTest : public ::testing::Test {
   // The last call failed with `status`, and its text has each of `parts`.
   static void expect_failure(mhcjit_status got, mhcjit_status status, const std::vector<std::string>& parts);
 
-  static constexpr mhcjit_problem forward_problem = {MHCJIT_PRE_FORWARD, 4, 256, MHCJIT_BF16, 1, 0};
-  static constexpr mhcjit_problem backward_problem = {MHCJIT_PRE_BACKWARD, 4, 256, MHCJIT_BF16, 1, 0};
+  static constexpr mhcjit_problem forward_problem = {
+      .op = MHCJIT_PRE_FORWARD, .n = 4, .d = 256, .dtype = MHCJIT_BF16, .has_gamma = 1};
+  static constexpr mhcjit_problem backward_problem = {
+      .op = MHCJIT_PRE_BACKWARD, .n = 4, .d = 256, .dtype = MHCJIT_BF16, .has_gamma = 1};
   // Three kernels of forward, with a workspace between them.
   static constexpr char plan_without_clusters[] = "two_pass cluster_size=0";
 

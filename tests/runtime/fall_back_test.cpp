@@ -109,7 +109,7 @@ TEST_F(FallBackTest, AnErrorForTheClusterSizeIsNoClusterToo) {
 
 // Eight streams are too many for one pass.
 TEST_F(FallBackTest, TwoPassesGiveWayToo) {
-  const mhcjit_problem wide = {MHCJIT_PRE_FORWARD, 8, 2048, MHCJIT_BF16, 0, 0};
+  const mhcjit_problem wide = {.op = MHCJIT_PRE_FORWARD, .n = 8, .d = 2048, .dtype = MHCJIT_BF16};
   ASSERT_EQ(buckets_of(wide).back().plan->family(), "two_pass");
   ASSERT_TRUE(buckets_of(wide).back().plan->uses_clusters());
   for (const char* wanted : {"", "one_pass"}) {  // which does not fit: the library chooses

@@ -47,7 +47,7 @@ class FleetTest : public FakeGpuTest {
     mhcjit_engine_counters(engine.get(), &fleet->counters[rank]);
   }
 
-  static constexpr mhcjit_problem problem = {MHCJIT_PRE_FORWARD, 1, 8, MHCJIT_FP32, 0, 0};
+  static constexpr mhcjit_problem problem = {.op = MHCJIT_PRE_FORWARD, .n = 1, .d = 8, .dtype = MHCJIT_FP32};
   Fleet* fleet = nullptr;
 };
 

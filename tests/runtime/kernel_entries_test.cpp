@@ -39,7 +39,7 @@ class KernelEntries : public FakeGpuTest {
     return "";
   }
 
-  static constexpr mhcjit_problem plain_backward = {MHCJIT_PRE_BACKWARD, 4, 256, MHCJIT_BF16, 0, 0};
+  static constexpr mhcjit_problem plain_backward = {.op = MHCJIT_PRE_BACKWARD, .n = 4, .d = 256, .dtype = MHCJIT_BF16};
 };
 
 TEST_F(KernelEntries, AColdPreparePublishesOneForEachKernel) {

@@ -57,7 +57,8 @@ class LaunchCostTest : public FakeGpuTest {
     return driver().calls("cuPointerGetAttributes") - before;
   }
 
-  static constexpr mhcjit_problem problem = {MHCJIT_PRE_FORWARD, 4, 8, MHCJIT_BF16, 1, 0};
+  static constexpr mhcjit_problem problem = {
+      .op = MHCJIT_PRE_FORWARD, .n = 4, .d = 8, .dtype = MHCJIT_BF16, .has_gamma = 1};
   EnginePtr engine;
   const mhcjit_operator* op = nullptr;
   mhcjit_pre_forward_args args = {};

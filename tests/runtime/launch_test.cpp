@@ -67,8 +67,9 @@ class LaunchTest : public FakeGpuTest {
 // On both sides of each bucket's end.
 TEST_F(LaunchTest, TheNumberOfTokensChoosesTheKernels) {
   // Few tokens and one pass; one kernel in two sizes of clusters; one plan for all.
-  for (const mhcjit_problem& problem : {forward_problem, mhcjit_problem{MHCJIT_PRE_FORWARD, 8, 2048, MHCJIT_BF16, 0, 0},
-                                        mhcjit_problem{MHCJIT_PRE_FORWARD, 16, 256, MHCJIT_BF16, 1, 0}}) {
+  for (const mhcjit_problem& problem :
+       {forward_problem, mhcjit_problem{.op = MHCJIT_PRE_FORWARD, .n = 8, .d = 2048, .dtype = MHCJIT_BF16},
+        mhcjit_problem{.op = MHCJIT_PRE_FORWARD, .n = 16, .d = 256, .dtype = MHCJIT_BF16, .has_gamma = 1}}) {
     const EnginePtr engine = make_engine();
     const mhcjit_operator* op = prepare(engine, problem);
     const std::vector<codegen::Bucket> buckets = buckets_of(problem);
@@ -97,8 +98,8 @@ TEST_F(LaunchTest, TheNumberOfTokensChoosesTheKernels) {
 
 TEST_F(LaunchTest, ThoseProblemsHaveSeveralBucketsThatShareAKernelOrDoNot) {
   EXPECT_GT(buckets_of(forward_problem).size(), 1u);
-  EXPECT_EQ(buckets_of({MHCJIT_PRE_FORWARD, 16, 256, MHCJIT_BF16, 1, 0}).size(), 1u);
-  const mhcjit_problem wide = {MHCJIT_PRE_FORWARD, 8, 2048, MHCJIT_BF16, 0, 0};
+  EXPECT_EQ(buckets_of({.op = MHCJIT_PRE_FORWARD, .n = 16, .d = 256, .dtype = MHCJIT_BF16, .has_gamma = 1}).size(), 1u);
+  const mhcjit_problem wide = {.op = MHCJIT_PRE_FORWARD, .n = 8, .d = 2048, .dtype = MHCJIT_BF16};
   std::size_t launched = 0;
   for (const codegen::Bucket& bucket : buckets_of(wide)) launched += bucket.plan->kernels().size();
   EXPECT_GT(launched, kernels_of(wide).size());

@@ -216,8 +216,8 @@ class CpuLimitsTest : public LimitsTest {
  protected:
   static constexpr int n = 2, d = 24, rows = n * n + 2 * n;
   static constexpr std::int64_t T = 2000;
-  static constexpr mhcjit_problem forward = {MHCJIT_PRE_FORWARD, n, d, MHCJIT_FP32, 0, 0};
-  static constexpr mhcjit_problem backward = {MHCJIT_PRE_BACKWARD, n, d, MHCJIT_FP32, 0, 0};
+  static constexpr mhcjit_problem forward = {.op = MHCJIT_PRE_FORWARD, .n = n, .d = d, .dtype = MHCJIT_FP32};
+  static constexpr mhcjit_problem backward = {.op = MHCJIT_PRE_BACKWARD, .n = n, .d = d, .dtype = MHCJIT_FP32};
 
   struct Results {
     std::vector<float> h_in = std::vector<float>(T * d), h_post = std::vector<float>(T * n),

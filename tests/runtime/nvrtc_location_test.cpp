@@ -52,7 +52,9 @@ class NvrtcLocationTest : public ::testing::Test {
     return false;
   }
 
-  static mhcjit_problem problem_of(std::int64_t d) { return {MHCJIT_PRE_FORWARD, 4, d, MHCJIT_BF16, 0, 0}; }
+  static mhcjit_problem problem_of(std::int64_t d) {
+    return {.op = MHCJIT_PRE_FORWARD, .n = 4, .d = d, .dtype = MHCJIT_BF16};
+  }
 
   // What mhcjit_compile() returns in a process of its own: what it loads would be found.
   static int compiled(const std::string& cache_dir, const std::string& read_only, const std::string& nvrtc_path,

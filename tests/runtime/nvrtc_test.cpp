@@ -138,7 +138,7 @@ TEST_P(NvrtcTest, AWarmCacheNeverOpensTheLibrary) {
     mhcjit_engine_options options = {};
     options.cache_dir = root.c_str();
     options.nvrtc_path = GetParam().path;
-    const mhcjit_problem problem = {MHCJIT_PRE_FORWARD, 2, 64, MHCJIT_FP32, 0, 0};
+    const mhcjit_problem problem = {.op = MHCJIT_PRE_FORWARD, .n = 2, .d = 64, .dtype = MHCJIT_FP32};
     mhcjit_engine* engine = nullptr;
     mhcjit_status status = mhcjit_engine_create(&options, &engine);
     if (status == MHCJIT_SUCCESS) status = mhcjit_compile(engine, &problem, "sm_80", &result);

@@ -147,14 +147,14 @@ TEST_F(OnePassLaunchTest, RefusesADeviceThatRunsNoCluster) {
 
 // 16 blocks are more than every device with clusters must run.
 TEST_F(OnePassLaunchTest, AllowsLargeClusters) {
-  const mhcjit_problem wide = {MHCJIT_PRE_FORWARD, 4, 4096, MHCJIT_BF16, 0, 0};
+  const mhcjit_problem wide = {.op = MHCJIT_PRE_FORWARD, .n = 4, .d = 4096, .dtype = MHCJIT_BF16};
   const EnginePtr engine = make_engine();
   prepare(engine, wide);
   EXPECT_TRUE(driver().allows_large_clusters(kernel));
 }
 
 TEST_F(OnePassLaunchTest, WhereItDoesNotFitTheLibraryChooses) {
-  const mhcjit_problem large = {MHCJIT_PRE_FORWARD, 16, 2048, MHCJIT_BF16, 0, 0};
+  const mhcjit_problem large = {.op = MHCJIT_PRE_FORWARD, .n = 16, .d = 2048, .dtype = MHCJIT_BF16};
   const EnginePtr engine = make_engine();
   const mhcjit_operator* op = prepare(engine, large);
   const ForwardCall call(large, 3, workspace_bytes(op, 3));

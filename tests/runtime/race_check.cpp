@@ -142,7 +142,11 @@ constexpr int problem_count = 6;
 // The third of each operator shares kernels with the second.
 mhcjit_problem problem_number(int number) {
   const mhcjit_op op = number % 2 == 0 ? MHCJIT_PRE_FORWARD : MHCJIT_PRE_BACKWARD;
-  return {op, number / 2 == 0 ? 1 : 2, 64, MHCJIT_BF16, 0, number / 2 == 2 ? 1 : 0};
+  return {.op = op,
+          .n = number / 2 == 0 ? 1 : 2,
+          .d = 64,
+          .dtype = MHCJIT_BF16,
+          .batch_invariant = number / 2 == 2 ? 1 : 0};
 }
 
 // Of all problems, for two architectures.

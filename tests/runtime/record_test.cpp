@@ -76,7 +76,8 @@ TEST_F(RecordTest, WarmUpReadsWhatWasRecorded) {
     for (const int n : {1, 16})
       for (const mhcjit_dtype dtype : {MHCJIT_BF16, MHCJIT_FP16, MHCJIT_FP32})
         for (const int flags : {0, 1, 2, 3}) {
-          const mhcjit_problem problem = {op, n, 7 + n, dtype, flags & 1, flags >> 1};
+          const mhcjit_problem problem = {
+              .op = op, .n = n, .d = 7 + n, .dtype = dtype, .has_gamma = flags & 1, .batch_invariant = flags >> 1};
           expect_failure(compile(engine, problem), MHCJIT_ERROR_NOT_IN_CACHE, {});
           llvm::Expected<codegen::Problem> same = codegen::from_public(problem, {});
           ASSERT_TRUE(static_cast<bool>(same));

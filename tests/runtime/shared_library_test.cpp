@@ -58,10 +58,11 @@ TEST(SharedLibrary, FailuresAreValuesInTheCppHeader) {
 
   auto engine = mhcjit::Engine::create();
   ASSERT_TRUE(engine) << engine.status().text();
-  const auto op = engine->prepare({MHCJIT_PRE_FORWARD, 17, 64, MHCJIT_FP32, 0, 0}, MHCJIT_DEVICE_CPU);
+  const auto op =
+      engine->prepare({.op = MHCJIT_PRE_FORWARD, .n = 17, .d = 64, .dtype = MHCJIT_FP32}, MHCJIT_DEVICE_CPU);
   ASSERT_FALSE(op);
   EXPECT_NE(op.status().text().find("n is 17"), std::string::npos) << op.status().text();
-  const auto compiled = engine->compile({MHCJIT_PRE_FORWARD, 4, 64, MHCJIT_FP32, 0, 0}, "sm_10");
+  const auto compiled = engine->compile({.op = MHCJIT_PRE_FORWARD, .n = 4, .d = 64, .dtype = MHCJIT_FP32}, "sm_10");
   ASSERT_FALSE(compiled);
   EXPECT_NE(compiled.status().text().find("architecture is 'sm_10'"), std::string::npos);
 }
@@ -85,14 +86,14 @@ TEST(SharedLibrary, RunsForwardOnTheCpuThroughTheCppHeader) {
   auto created = mhcjit::Engine::create();
   ASSERT_TRUE(created) << created.status().text();
   mhcjit::Engine engine = std::move(*created);
-  const auto op = engine.prepare({MHCJIT_PRE_FORWARD, n, d, MHCJIT_FP32, 0, 0}, MHCJIT_DEVICE_CPU);
+  const auto op = engine.prepare({.op = MHCJIT_PRE_FORWARD, .n = n, .d = d, .dtype = MHCJIT_FP32}, MHCJIT_DEVICE_CPU);
   ASSERT_TRUE(op) << op.status().text();
   const auto bytes = op->workspace_bytes(T);
   ASSERT_TRUE(bytes) << bytes.status().text();
   std::vector<std::max_align_t> workspace(*bytes / sizeof(std::max_align_t) + 1);
-  mhcjit::PreForwardArgs args;
+  mhcjit_pre_forward_args args = {};
   EXPECT_EQ(args.post_mult, 2.0f);
-  EXPECT_EQ(mhcjit::PreBackwardArgs().post_mult, 2.0f);
+  EXPECT_EQ(mhcjit_pre_backward_args{}.post_mult, 2.0f);
   args.x = x.data();
   args.phi = phi.data();
   args.alpha = alpha.data();

@@ -1,4 +1,4 @@
-// Half of the stacks that mhcjit/mhcjit.h asks of a calling thread: a host with many threads gives each little, and one
+// Half of the stacks that mhcjit/engine.h asks of a calling thread: a host with many threads gives each little, and one
 // that overflows ends the host.
 #include <pthread.h>
 #include <sys/wait.h>
@@ -64,8 +64,8 @@ class StackTest : public FakeGpuTest {
 // The largest n and D above a chunk of columns: all of the scratch is used.
 TEST_F(StackTest, OfTheCpuPath) {
   for (const mhcjit_dtype dtype : {MHCJIT_BF16, MHCJIT_FP32}) {
-    const mhcjit_problem forward = {MHCJIT_PRE_FORWARD, 16, 600, dtype, 1, 0};
-    const mhcjit_problem backward = {MHCJIT_PRE_BACKWARD, 16, 600, dtype, 1, 0};
+    const mhcjit_problem forward = {.op = MHCJIT_PRE_FORWARD, .n = 16, .d = 600, .dtype = dtype, .has_gamma = 1};
+    const mhcjit_problem backward = {.op = MHCJIT_PRE_BACKWARD, .n = 16, .d = 600, .dtype = dtype, .has_gamma = 1};
     EXPECT_EQ(on_a_stack_of(stack, [&] { run(forward, backward, MHCJIT_DEVICE_CPU); }), 0);
   }
 }
@@ -80,8 +80,9 @@ TEST_F(StackTest, OfTheRealCompilers) {
     if (::access(compiler, R_OK) != 0) GTEST_SKIP() << "scripts/install-deps has not installed " << compiler;
     nvrtc_path = compiler;
     cache_dir = folder / (compiler == std::string(TEST_NVRTC_13) ? "cache13" : "cache12");
-    for (mhcjit_problem problem : {mhcjit_problem{MHCJIT_PRE_FORWARD, 4, 4096, MHCJIT_BF16, 1, 0},
-                                   mhcjit_problem{MHCJIT_PRE_BACKWARD, 4, 4096, MHCJIT_BF16, 1, 0}}) {
+    for (mhcjit_problem problem :
+         {mhcjit_problem{.op = MHCJIT_PRE_FORWARD, .n = 4, .d = 4096, .dtype = MHCJIT_BF16, .has_gamma = 1},
+          mhcjit_problem{.op = MHCJIT_PRE_BACKWARD, .n = 4, .d = 4096, .dtype = MHCJIT_BF16, .has_gamma = 1}}) {
       EXPECT_EQ(
           on_a_stack_of(compile_stack,
                         [&] {

@@ -20,7 +20,9 @@ namespace {
 
 constexpr int shape_count = 12;
 
-mhcjit_problem shape(int number) { return {MHCJIT_PRE_FORWARD, 4, 64 * (number + 1), MHCJIT_BF16, 1, 0}; }
+mhcjit_problem shape(int number) {
+  return {.op = MHCJIT_PRE_FORWARD, .n = 4, .d = 64 * (number + 1), .dtype = MHCJIT_BF16, .has_gamma = 1};
+}
 
 struct Library {
   explicit Library(const std::string& path) : handle(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {

@@ -25,7 +25,12 @@ struct Shape {
   }
 
   mhcjit_problem problem(mhcjit_op op) const {
-    return {op, n, d, static_cast<mhcjit_dtype>(dtype), gamma ? 1 : 0, batch_invariant ? 1 : 0};
+    return {.op = op,
+            .n = n,
+            .d = d,
+            .dtype = static_cast<mhcjit_dtype>(dtype),
+            .has_gamma = gamma ? 1 : 0,
+            .batch_invariant = batch_invariant ? 1 : 0};
   }
 };
 

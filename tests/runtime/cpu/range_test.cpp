@@ -1,5 +1,6 @@
-// The ends of the range, as mhcjit/mhcjit.h says them: where the fp32 sum of a row's squares overflows inv_rms is 0,
-// and a row of zeros without norm_eps has an infinite one and NaN coefficients. Other rows are not touched by either.
+// The ends of the range, as mhcjit/pre_forward.h says them: where the fp32 sum of a row's squares overflows inv_rms is
+// 0, and a row of zeros without norm_eps has an infinite one and NaN coefficients. Other rows are not touched by
+// either.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
