@@ -9,7 +9,7 @@
 
 namespace mhcjit::bench {
 
-// Of each output the comparison that took the largest share of its bound.
+// The comparison of each output that took the largest share of its bound.
 using Errors = std::map<std::string, oracle::Comparison>;
 
 bool within_bounds(const Errors& errors);
@@ -35,8 +35,8 @@ class Sample {
   oracle::Backward backward_;
 };
 
-// Of set 0: what the calls so far have left there, then one more call each with x of standard deviation 0.05, 1 and 20
-// in the sampled tokens.
+// Compares set 0: what the calls so far have left there, then one more call each with x of standard deviation 0.05, 1
+// and 20 in the sampled tokens.
 Errors check_accuracy(const InputSets& sets);
 
 }  // namespace mhcjit::bench

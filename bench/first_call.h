@@ -22,8 +22,8 @@ struct FirstCalls {
   std::vector<FirstCall> warm;
 };
 
-// Of a pre_forward of one token, each in a process of its own. For a process that has not used CUDA yet: its children
-// could not. Errors: NO_DEVICE, IO (the temporary folder, the children), and those of mhcjit_prepare.
+// Times of a pre_forward of one token, each in a process of its own. For a process that has not used CUDA yet: its
+// children could not. Errors: NO_DEVICE, IO (the temporary folder, the children), and those of mhcjit_prepare.
 llvm::Expected<FirstCalls> bench_first_calls(const codegen::Problem& problem, int repeats);
 
 }  // namespace mhcjit::bench

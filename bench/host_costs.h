@@ -15,7 +15,7 @@ struct HostCosts {
   double load_us = 0.0;        // a cubin in memory to kernels in the current context
 };
 
-// Of a pre_forward of one token, for this device's architecture. Throws std::runtime_error with what failed.
+// Costs of a pre_forward of one token, for this device's architecture. Throws std::runtime_error with what failed.
 HostCosts bench_host_costs(const gpu::Gpu& gpu, mhcjit_engine* engine, codegen::Problem problem);
 
 }  // namespace mhcjit::bench

@@ -9,7 +9,7 @@
 namespace mhcjit::cache {
 namespace {
 
-// Of an entry, the total length is here.
+// An entry's total length is here.
 constexpr std::size_t total_length_offset = 16;
 constexpr std::size_t least_entry_bytes = 56;
 

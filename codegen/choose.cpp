@@ -142,7 +142,7 @@ class Choice {
 
 // What gains the most at few tokens, again and again, while there are kernels left.
 void add_few(Choice& choice, const std::vector<PlanPtr>& plans, std::size_t max_kernels) {
-  // Of the product of six times: a kernel more to compile and to keep has to be worth it.
+  // A share of the product of six times: a kernel more to compile and to keep has to be worth it.
   constexpr double worth_a_kernel = 0.3;
   constexpr double worth_a_bucket = 0.05;
   for (;;) {

@@ -71,7 +71,7 @@ struct Grid {
   bool operator==(const Grid&) const = default;
 };
 
-// Of a launch, in x.
+// The most blocks of a launch, in x.
 inline constexpr std::int64_t max_blocks = (std::int64_t{1} << 31) - 1;
 
 inline Grid grid_of_blocks(std::int64_t x, std::int64_t y = 1) {

@@ -36,7 +36,7 @@ std::vector<double> decode_all(const void* storage, std::int64_t count, Decode d
 
 float same(float value) { return value; }
 
-// Of the normal numbers of a type: 1 <= |number| / 2^exponent < 2, in steps of 2^-mantissa_bits.
+// The normal numbers of a type: 1 <= |number| / 2^exponent < 2, in steps of 2^-mantissa_bits.
 struct Format {
   int mantissa_bits;
   int least_exponent;

@@ -82,7 +82,7 @@ inline Values values_of(const OutputGradients& gradients) {
   return {{"dh_in", gradients.dh_in}, {"dh_post", gradients.dh_post}, {"dh_res", gradients.dh_res}};
 }
 
-// Of backward.
+// The values of backward.
 inline Values values_of(const Inputs& inputs, const Forward& saved, const OutputGradients& gradients) {
   Values values = values_of(inputs);
   values.merge(values_of(gradients));

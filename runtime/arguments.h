@@ -14,7 +14,7 @@
 
 namespace mhcjit::runtime {
 
-// Of one prepared problem: what would otherwise be worked out at each call.
+// What one prepared problem keeps: what would otherwise be worked out at each call.
 class ArgumentTable {
  public:
   explicit ArgumentTable(const codegen::Problem& problem);
@@ -42,7 +42,7 @@ class ArgumentTable {
   std::size_t workspace_bytes(const void* args) const;
   // Whether the call may begin before the kernel before it in the stream has ended.
   bool overlaps_previous(const void* args) const;
-  // Of a scalar that is a flag, by name; 0 where the operator has no such scalar.
+  // The value of a scalar that is a flag, by name; 0 where the operator has no such scalar.
   std::int32_t flag(const void* args, std::string_view name) const;
 
   // Success, or the first argument that is wrong: INVALID_ARGUMENT, NULL_POINTER, MISALIGNED_POINTER,

@@ -54,10 +54,10 @@ struct CompiledOperator {
   // Each once, however many buckets use it; the largest cluster is that of all of them.
   std::vector<codegen::Kernel> kernels;
   std::vector<BuiltKernelPtr> built;  // in the same order
-  // Of each bucket, the places in `kernels` of those of its plan.
+  // The places in `kernels` of each bucket's own.
   std::vector<std::vector<std::size_t>> bucket_kernels;
 
-  // Of the only kernel its own; of several, the SHA-256 over theirs, one line each.
+  // The only kernel's own; where there are several, the SHA-256 over theirs, one line each.
   std::string digest() const;
   std::size_t cubin_bytes() const;
 };
@@ -82,9 +82,9 @@ class Builder {
                                             const std::set<std::string>& refused);
 
   cache::TierCounters cache_counters() const { return cache_.counters(); }
-  // Of kernels.
+  // Counted in kernels.
   std::uint64_t compiles() const { return compiles_; }
-  // Of those, the ones that were not published, because another compiler made them than their keys name.
+  // Those of them that were not published, because another compiler made them than their keys name.
   std::uint64_t withheld() const { return withheld_; }
   double compile_milliseconds() const { return static_cast<double>(compile_nanoseconds_) * 1e-6; }
 

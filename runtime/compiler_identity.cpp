@@ -51,7 +51,7 @@ std::vector<CompilerIdentity> recorded_identities(const std::string& root) {
   std::vector<CompilerIdentity> identities;
   for (const std::string& line : cache::read_compiler_record(root))
     if (const auto identity = parse_identity(line)) identities.push_back(*identity);
-  // Of two builds of one version, the one that was added later.
+  // The one that was added later, where two are builds of one version.
   std::reverse(identities.begin(), identities.end());
   std::stable_sort(identities.begin(), identities.end(), [](const CompilerIdentity& a, const CompilerIdentity& b) {
     return std::pair(a.major, a.minor) > std::pair(b.major, b.minor);

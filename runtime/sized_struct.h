@@ -18,7 +18,7 @@ struct SizedStruct {
   std::size_t bytes;        // of this version
 };
 
-// Of each struct, as sized<T>.
+// What is known of each struct, as sized<T>.
 template <typename T>
 inline constexpr SizedStruct sized = {};
 

@@ -40,7 +40,7 @@ CUresult encode(const DriverApi& driver, const MapKey& key, CUtensorMap& map) {
   const cuuint32_t box[] = {static_cast<cuuint32_t>(key.box_columns), static_cast<cuuint32_t>(key.box_tokens),
                             static_cast<cuuint32_t>(key.box_streams)};
   const cuuint32_t steps[] = {1, 1, 1};
-  // Of as many bytes as a row of the box.
+  // As many bytes as a row of the box has.
   const CUtensorMapSwizzle swizzle =
       key.box_columns * codegen::bytes_of(key.dtype) == 128 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B;
   return driver.cuTensorMapEncodeTiled(&map, type_of(key.dtype), 3, const_cast<void*>(key.base), sizes, strides, box,

@@ -100,7 +100,7 @@ llvm::Expected<Report> measure(std::vector<SizedProblem> asked, const FirstCalls
 
   BenchReport report(results, *gpu, candidates ? ReportFormat::tsv : ReportFormat::table);
   if (auto error = report.begin(commit, quick)) return error;
-  // Of a candidate only as much as tells it from others.
+  // A candidate is timed only as long as tells it from others.
   bench::Run run = {*gpu, engine->get(), 0.0, candidates ? 0.02 : quick ? 0.05 : 0.2};
   if (!asked.empty())
     if (auto error = measure_shapes(run, asked, report)) return error;

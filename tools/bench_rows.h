@@ -22,7 +22,7 @@ std::string bench_heading();
 
 BenchRow measure_operator(const bench::Run& run, const SizedProblem& shape);
 
-// Of a shape that could not be measured.
+// The row of a shape that could not be measured.
 BenchRow failed_row(const SizedProblem& shape, const std::string& failure);
 
 // "pre_forward n=4 D=4096 bf16 sm_90a T=8192"

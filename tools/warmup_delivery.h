@@ -18,7 +18,7 @@ namespace mhcjit::tools {
 
 class WarmupDelivery {
  public:
-  // Of a cache folder, with what the environment says of keys and servers. Errors: those of settings_from() and
+  // For a cache folder, with what the environment says of keys and servers. Errors: those of settings_from() and
   // read_cache_settings().
   static llvm::Expected<std::unique_ptr<WarmupDelivery>> open(const std::string& folder);
 

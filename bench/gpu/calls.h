@@ -23,7 +23,7 @@ using Tensors = std::map<std::string, std::vector<std::byte>, std::less<>>;
 struct Case {
   oracle::RandomOptions random;
   bool batch_invariant = false;
-  // Of every tensor, where it is more than the interface asks for; an allocator gives 256.
+  // Alignment of every tensor, where it is more than the interface asks for; an allocator gives 256.
   std::size_t least_alignment = 1;
 
   const oracle::Shape& shape() const { return random.shape; }

@@ -87,7 +87,7 @@ int registers_at_launch(const Tiling& tiling) {
   return std::min(255, registers_per_multiprocessor / tiling.threads_per_block / 8 * 8);
 }
 
-// Of one row group.
+// Operands of one row group.
 int row_blocks_per_warp(const Tiling& tiling) { return row_blocks(tiling.problem) / tiling.row_groups; }
 // Operands of phi that a gemm warp multiplies with.
 int phi_operands(const Tiling& tiling) { return row_blocks_per_warp(tiling) * tiling.k_steps_per_warp; }
@@ -187,7 +187,7 @@ double ratio_to_floor(const Tiling& tiling, const Device& device) {
   constexpr double shared_bytes_per_clock = 128.0;
   const int multiprocessors = device.clusters_at_once[tiling.cluster_size] * tiling.cluster_size;
   const double memory = bytes * (1.0 + 1.0 / tiling.problem.n) * multiprocessors / device.bytes_per_clock;
-  // Of x in fp32 the low terms meet the operands with high terms of phi, and the squares are no product.
+  // The low terms of x in fp32 meet the operands with high terms of phi, and the squares are no product.
   const double operands = is_split(tiling.problem) ? tiles + std::ceil(tiles / 2.0) : tiles + 1.0 / tiling.row_groups;
   const double products = operands * groups * tiling.k_steps_per_warp *
                           static_cast<double>(divide_up(tiling.gemm_warps, 4)) * clocks_per_product;
@@ -213,7 +213,7 @@ double ratio_to_floor(const Tiling& tiling, const Device& device) {
   // before that of arithmetic.
   constexpr double reserve_of_stages = 0.2;
   constexpr double reserve_of_warps = 0.05;
-  // Of candidates that are alike so far the one with wide panels: a row of x is 128 bytes, not two of 64.
+  // The one with wide panels wins among candidates that are alike so far: a row of x is 128 bytes, not two of 64.
   const double narrow_panels = tiling.panel_columns < widest_panel(tiling.problem) ? 0.01 : 0.0;
   // Apply warps of few registers read few values of x at a time, as the template says it.
   const double few_values = tiling.apply_registers != 0 && tiling.apply_registers <= 64 ? 0.015 : 0.0;
@@ -275,7 +275,7 @@ std::string reject(Tiling& tiling, const Device& device) {
   const Problem& problem = tiling.problem;
   const int cluster_size = tiling.cluster_size;
   const int panel_columns = tiling.panel_columns;
-  // Of fewer rows, all their sums take less than reading x again.
+  // The sums of fewer rows take less than reading x again.
   constexpr int fewest_blocks_of_group = 3;
   // A step with each is written out.
   constexpr int most_operands = 128;

@@ -189,7 +189,7 @@ std::int64_t tiles_at_once(const Tiling& tiling, const Device& device) {
 double throughput_clocks(const Tiling& tiling, std::int64_t token_count, const Device& device) {
   // By bulk copies, or by copies of 16 bytes for each thread.
   const double l2_bytes_per_clock = tiling.uses_wgmma ? 4300.0 : 3100.0;
-  // Of a 16 x 16 operand with eight columns, on one tensor core of four.
+  // For a 16 x 16 operand with eight columns, on one tensor core of four.
   const double clocks_per_product = tiling.uses_wgmma ? 4.4 : 7.3;
   const double schedulers = 4.0 * device.multiprocessors;
   const Problem& problem = tiling.problem;

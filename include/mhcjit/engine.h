@@ -129,7 +129,7 @@ typedef struct mhcjit_operator mhcjit_operator;
  * Errors: INVALID_ARGUMENT, NULL_POINTER, NO_DEVICE, NO_NVRTC, COMPILATION_FAILED, NOT_PREPARED, LOAD_FAILED,
  * NOT_IN_CACHE, OUT_OF_MEMORY, FORKED, IO (template_dir). A cache folder that cannot be used is a warning to the log,
  * never an error.
- * Of the processes of one machine that share a cache folder and ask at the same time, one compiles; the others wait
+ * Where several processes of one machine share a cache folder and ask at the same time, one compiles; the others wait
  * for it, at most 30 s, and take what it published. */
 MHCJIT_API mhcjit_status mhcjit_prepare(mhcjit_engine* engine, const mhcjit_problem* problem, mhcjit_device device,
                                         void* stream, const mhcjit_operator** op);

@@ -14,7 +14,7 @@ struct OperandOf<float> {
   using Type = device::bf16;
 };
 
-// Of a pair of values, each term a pair of elements in a word.
+// The terms of a pair of values, each a pair of elements in a word.
 struct TwoTerms {
   device::u32 high;
   device::u32 low;
@@ -44,7 +44,7 @@ MHCJIT_DEVICE float power_of_two_scale(float largest, float& inverse) {
   return device::to_float(device::bf16{static_cast<device::u16>(limited << 7)});
 }
 
-// Of a power of two whose inverse is a normal number.
+// For a power of two whose inverse is a normal number.
 MHCJIT_DEVICE float inverse_power_of_two(float value) {
   const int exponent = device::from_float<device::bf16>(value).bits >> 7;
   return device::to_float(device::bf16{static_cast<device::u16>((254 - exponent) << 7)});

@@ -12,7 +12,7 @@
 template <class Spec>
 struct ApplyInCluster {
   using Partials = PartialSums<Spec>;
-  // Of the narrowest cluster, whose blocks have the most tokens.
+  // For the narrowest cluster, whose blocks have the most tokens.
   static constexpr int most_tokens = (Partials::tokens + Partials::fewest_blocks - 1) / Partials::fewest_blocks;
   // Other blocks' shared memory is far away.
   using TokenCoefficients = Coefficients<Spec, 4, 2>;

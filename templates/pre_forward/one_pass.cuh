@@ -329,7 +329,7 @@ MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp,
   take_phi(plan, column_group, row_group, lane, phi);
   device::cluster_wait();
 
-  // Of two row groups each begins with another group of tokens, whose squares it adds.
+  // Each of two row groups begins with another group of tokens, whose squares it adds.
   const int first_group = row_group;
   const int constant_group = Plan::has_constant_offsets ? column_group : 0;
   const int stepping_group = Plan::has_constant_offsets ? 0 : column_group;
@@ -482,7 +482,7 @@ MHCJIT_DEVICE void apply_tiles(const PreForwardOnePass<Spec>& plan, const PreFor
     device::barrier_wait(plan.full(ring.index), ring.parity);
     device::barrier_wait_cluster(plan.h_received(slot.index), slot.parity);
     if (thread == 0) plan.arm_h_received(slot.index);
-    // Of a wide slice not whole: the places of so many items would not stay in registers.
+    // Not the whole of a wide slice: the places of so many items would not stay in registers.
 #pragma unroll Plan::items_at_once
     for (int item = 0; item < Plan::tokens * chunks; item += threads) {
       // Eight lanes read all banks: as many rows of a panel as lie together.

@@ -33,10 +33,10 @@ struct PackedPhi {
   static constexpr int tile_bytes = tile_parts * 16;
   static constexpr int block_bytes = Spec::row_tiles * tile_bytes;
 
-  // Of a stream, where streams have chunks of their own; else of all of them together.
+  // Columns of a stream, where streams have chunks of their own; else of all of them together.
   static constexpr int row_columns = Spec::uses_wgmma ? Spec::d : Spec::columns;
   static constexpr int padded_row_columns = (row_columns + chunk_columns - 1) / chunk_columns * chunk_columns;
-  // Of all chunks.
+  // Columns of all chunks.
   static constexpr int padded_columns = Spec::columns / row_columns * padded_row_columns;
 
   static MHCJIT_DEVICE device::i64 first_word(int chunk, int tile) {

@@ -31,7 +31,7 @@ struct PreForwardProjectWgmma {
   using Phi = PackedPhi<Spec>;
   using Partials = PartialSums<Spec>;
   static constexpr int gemm_warps = Spec::threads_per_block / device::warp_size;
-  // Of a thread, together no more than a block of 384 threads begins with: 168 each.
+  // Registers of a thread, together no more than a block of 384 threads begins with: 168 each.
   static constexpr int gemm_registers = 240;
   static constexpr int producer_registers = 24;
   static constexpr int tokens = Partials::tokens;
@@ -128,7 +128,7 @@ MHCJIT_DEVICE void multiply_chunks(const PreForwardProjectWgmma<Spec>& plan, con
 
   // The row of x that this lane addresses for load_matrices, and which half of a step's columns.
   const device::SharedAddress lane_offset = (warp_token + lane % 16) * 128 + ((lane / 16) ^ (lane % 8)) * 16;
-  // Of fp16 each warp reads what the kernel before has left.
+  // In fp16 each warp reads what the kernel before has left.
   if constexpr (Spec::scales_phi) device::wait_for_previous_kernel();
   float totals[Spec::row_tiles][4] = {};
   float squares[2] = {};
@@ -182,7 +182,7 @@ MHCJIT_DEVICE void multiply_chunks(const PreForwardProjectWgmma<Spec>& plan, con
 
   device::let_next_kernel_begin();
   using Partials = typename Plan::Partials;
-  // Of the gemm warps alone: the producer comes to no barrier of the block.
+  // For the gemm warps alone: the producer comes to no barrier of the block.
   int parity = 0;
   const auto meet = [&] {
     device::warp_barrier();

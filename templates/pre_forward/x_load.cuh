@@ -14,7 +14,7 @@ struct XLoad {
 
   device::Vector<device::u32, 4> words;
 
-  // Of a group the token that stands in B's column, and of a step the first of the two columns that stand in row
+  // The token of a group that stands in B's column, and the first of a step's two columns that stand in row
   // 2 pair (k_half 0) or 2 pair + 8 (k_half 1).
   static MHCJIT_DEVICE int token_of(int column) { return column; }
   static MHCJIT_DEVICE int column_of(int pair, int k_half) { return k_half * 8 + pair * 2; }
@@ -51,7 +51,7 @@ struct XLoad {
   };
 };
 
-// Of fp32 a lane reads four columns of one token, makes two terms of them and adds their squares itself.
+// A lane of fp32 reads four columns of one token, makes two terms of them and adds their squares itself.
 template <int groups, int own_groups, int row_bytes>
 struct XLoad<float, groups, own_groups, row_bytes> {
   using Part = PartOf<float>;

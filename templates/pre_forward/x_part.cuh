@@ -1,6 +1,6 @@
 // Four consecutive columns of a token, as they stand in shared memory, as operands of the tensor cores.
 //
-// Of a step of 16 columns lane 4 g + q has columns 4q to 4q + 3 of token g of a group of eight: rows 2q, 2q + 1 of
+// Lane 4 g + q has four columns of a step of 16, 4q to 4q + 3, of token g of a group of eight: rows 2q, 2q + 1 of
 // operand B are the first two, rows 2q + 8, 2q + 9 the others. phi's columns have to be in the same order.
 #pragma once
 

@@ -85,7 +85,7 @@ struct XStream {
     }
   }
 
-  // Of a step, for a group of eight of the warp's tokens.
+  // For one step and a group of eight of the warp's tokens.
   MHCJIT_DEVICE typename Part::Type load(int stage, int step, int group) const {
     return Part::load(((read + stage * stage_bytes) ^ (step * step_bytes)) + group * 8 * token_bytes);
   }

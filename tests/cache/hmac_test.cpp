@@ -160,7 +160,7 @@ TEST_F(Tagged, NoByteOfTheFileMayChange) {
     return false;
   };
   ASSERT_TRUE(accepted(sound));
-  // Of the body every 97th byte: each costs a hash of all of it.
+  // Every 97th byte of the body: each costs a hash of all of it.
   for (std::size_t at = 0; at < sound.size(); at += at + 64 < sound.size() ? 97 : 1) {
     std::string bytes = sound;
     bytes[at] = static_cast<char>(bytes[at] ^ 1);

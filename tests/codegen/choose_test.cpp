@@ -36,7 +36,7 @@ class MadeUpPlan final : public Plan {
   const Costs costs_;
 };
 
-// Of the test that runs.
+// The costs of the test that runs.
 std::vector<Costs> made_up_costs;
 
 std::vector<Candidate> made_up_candidates(const Problem& problem, const Device&) {

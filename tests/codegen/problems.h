@@ -25,7 +25,7 @@ inline Problem forward_of(int n, std::int64_t d, DType dtype = DType::bf16, bool
   return {&pre_forward, n, d, dtype, has_gamma, false, architecture};
 }
 
-// Of every operator: each n and each width of a load on one architecture, and a few shapes on all of them.
+// Problems of every operator: each n and each width of a load on one architecture, and a few shapes on all of them.
 template <typename Visit>
 void for_many_problems(Visit&& visit) {
   for (const Operator* op : operators()) {

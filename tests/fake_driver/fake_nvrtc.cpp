@@ -35,7 +35,7 @@ std::size_t number_behind(std::string_view source, const std::string& text) {
   return at == source.npos ? 0 : std::strtoul(source.data() + at + text.size(), nullptr, 10);
 }
 
-// Of a struct, as an emitted unit asserts it.
+// The size of a struct, as an emitted unit asserts it.
 std::size_t bytes_of_type(std::string_view source, const std::string& type) {
   return type == "device::TensorMap" ? 128 : number_behind(source, "static_assert(sizeof(" + type + ") == ");
 }

@@ -93,7 +93,7 @@ TEST_F(Options, AddsToExistingGradients) {
   const ForwardCall forward = forward_call();
   ASSERT_EQ(forward.run(), MHCJIT_SUCCESS) << mhcjit_last_error();
   const BackwardCall backward = backward_call(forward, gradients, {true, true});
-  // Of the size of the gradients themselves, so that neither hides the other's error.
+  // As large as the gradients themselves, so that neither hides the other's error.
   oracle::Backward expected = oracle::pre_backward(item.shape(), inputs, reference, gradients);
   const auto start_from_half = [&](const char* tensor, std::vector<double>& values) {
     const mhcjit_dtype dtype = oracle::dtype_of(tensor, item.random.dtype);

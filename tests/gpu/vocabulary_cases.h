@@ -27,7 +27,7 @@ struct VocabularyCase {
 // Floats of normal distribution.
 Words random_normals(std::size_t count, std::uint32_t seed);
 
-// Of which every bit is defined, but for the payloads of NaN.
+// Words of which every bit is defined, but for the payloads of NaN.
 std::vector<VocabularyCase> matrix_cases();
 
 // Fragments of 32 warps. `kernel` is multiply_add_bf16 or multiply_add_fp16.

@@ -25,7 +25,7 @@ double exponential_ulp(double x) { return 2.0 + std::abs(1.173 * x); }
 double reciprocal_ulp(double) { return 1.0; }
 // 2^-22.9 of a value just below a power of two.
 double reciprocal_square_root_ulp(double) { return 2.2; }
-// Of the sum of the terms' magnitudes; device/matrix.cuh of the simulator says why.
+// Relative to the sum of the terms' magnitudes; device/matrix.cuh of the simulator says why.
 constexpr double multiply_add_bound = 0x1p-19;
 
 Operands of(Words a, Words b = {}, Words c = {}) {
@@ -117,7 +117,7 @@ class Vocabulary : public GpuTest {
     EXPECT_EQ(different, 0u) << kernel << ": of " << host.size();
   }
 
-  // Of products, over several seeds.
+  // Products, over several seeds.
   void expect_products_within_bound(const std::function<VocabularyCase(std::uint32_t seed)>& case_of) {
     double worst = 0.0;
     for (std::uint32_t seed = 0; seed < 8; ++seed) {

@@ -3,7 +3,7 @@
 
 namespace mhcjit::test {
 
-// Of the calling thread, since its start.
+// Allocations of the calling thread, since its start.
 int allocations();
 
 }  // namespace mhcjit::test

@@ -8,7 +8,7 @@
 namespace mhcjit::test {
 namespace {
 
-// Of forward_problem, each loaded by a call of its own.
+// Kernels of forward_problem, each loaded by a call of its own.
 constexpr int chosen_kernels = 3;
 constexpr int other_kernels = 3;
 

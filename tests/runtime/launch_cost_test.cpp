@@ -64,7 +64,7 @@ class LaunchCostTest : public FakeGpuTest {
   mhcjit_pre_forward_args args = {};
 };
 
-// Of x also its tensor map, once.
+// For x also its tensor map, once.
 TEST_F(LaunchCostTest, AsksTheDriverForTheDeviceAndAboutPointersAlone) {
   on_new_thread([&] {
     asked_in_launch();

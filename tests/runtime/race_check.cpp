@@ -149,7 +149,7 @@ mhcjit_problem problem_number(int number) {
           .batch_invariant = number / 2 == 2 ? 1 : 0};
 }
 
-// Of all problems, for two architectures.
+// Kernels of all problems, for two architectures.
 std::uint64_t kernel_count() {
   std::set<std::string> units;
   for (const char* architecture : {"sm_90a", "sm_80"})

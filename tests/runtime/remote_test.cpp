@@ -40,7 +40,7 @@ class EngineRemote : public FakeGpuTest {
     return EnginePtr(engine);
   }
 
-  // Of forward_problem, an entry each.
+  // Kernels of forward_problem, an entry each.
   const std::uint64_t kernels = kernels_of(forward_problem).size();
   const std::string key_file = folder / "key";
   std::map<std::string, std::string> kept;

@@ -69,7 +69,7 @@ class SizedStructTest : public FakeGpuTest {
     }
   }
 
-  // Of a struct that the caller fills; `call` succeeds with `good`.
+  // For a struct that the caller fills; `call` succeeds with `good`.
   template <typename T, typename Call>
   static void expect_filled(const T& good, const Call& call) {
     expect_sizes_refused(good, call);
@@ -82,7 +82,7 @@ class SizedStructTest : public FakeGpuTest {
                    {std::string(sized<T>.name) + ": byte " + std::to_string(sizeof(T) + 17) + " is 3, allowed: 0"});
   }
 
-  // Of a struct that the caller receives.
+  // For a struct that the caller receives.
   template <typename T, typename Call>
   static void expect_received(const Call& call) {
     expect_sizes_refused(T{}, call);

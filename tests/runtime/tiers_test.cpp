@@ -34,7 +34,7 @@ class EngineTiers : public FakeGpuTest {
     return result.cache_hit != 0;
   }
 
-  // Of forward_problem, an entry each.
+  // Kernels of forward_problem, an entry each.
   const int kernels = kernel_count(forward_problem);
   const std::string image = folder / "image";
   const std::string list = (folder / "absent") + "::" + image;

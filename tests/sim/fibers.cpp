@@ -259,7 +259,7 @@ class Cluster {
     return true;
   }
 
-  // Of work that a thread has asked for and can wait for itself.
+  // For work that a thread has asked for and can wait for itself.
   bool is_at_once() { return delay_ == Delay::early || (delay_ == Delay::even && order_.below(2) == 0); }
 
   bool is_turn_of_transfers(std::size_t ready) {

@@ -146,7 +146,7 @@ TEST_P(PreBackward, AddsToWhatItAccumulatesInto) {
   const Case given = make_case(random(13));
   oracle::Backward sum = reference_of(given);
   RunOptions options;
-  // Of the size of the gradient itself, so that neither term hides the other.
+  // As large as the gradient itself, so that neither term hides the other.
   std::uint64_t seed = 100;
   const auto add_previous = [&](const std::string& name, std::vector<double>& reference) {
     double square = 0.0;

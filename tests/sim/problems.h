@@ -22,7 +22,7 @@ namespace mhcjit::sim {
 // In Kernel::dynamic_smem_bytes: as much as the template says, since it has fewer stages than it was planned with.
 inline constexpr int smem_bytes_of_template = -1;
 
-// Of several legal candidates the first. Errors: INVALID_ARGUMENT.
+// The first of several legal candidates. Errors: INVALID_ARGUMENT.
 llvm::Expected<codegen::PlanPtr> parse_plan(std::string_view name, const codegen::Operator& op);
 
 // The constant that says how many stages a kernel's ring has; null where it has none.

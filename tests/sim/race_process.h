@@ -6,7 +6,7 @@
 
 namespace mhcjit::test {
 
-// Of a program in which ThreadSanitizer saw a race.
+// The exit code of a program in which ThreadSanitizer saw a race.
 inline constexpr int race_exit_code = 66;
 
 struct Finished {

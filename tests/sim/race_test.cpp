@@ -1,7 +1,7 @@
 // Missing barriers, waits and arrivals: ThreadSanitizer finds no race in the kernels; as soon as any of them is deleted
 // it finds one, or the kernel locks or breaks a barrier's rules.
 //
-// Of the one-pass kernel one of each kind is deleted, since all of them take minutes: those are deleted with
+// One of each kind is deleted from the one-pass kernel, since all of them take minutes: those are deleted with
 // `ctest -C nightly -L nightly`, by MHCJIT_RACE_DELETE=all.
 #include <algorithm>
 #include <cstdlib>

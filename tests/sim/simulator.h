@@ -101,7 +101,7 @@ const std::byte* cluster_memory(std::uint32_t rank, const Place& where);
 void cluster_arrive(const Place& where);
 void cluster_wait(const Place& where);
 
-// Of the warp that asks, which all of its warp group have to give alike.
+// For the warp that asks, which all of its warp group have to give alike.
 void set_registers(int count, const Place& where);
 
 // A thread's own fault, such as a misaligned access: ends the launch with this text.

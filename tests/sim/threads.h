@@ -6,7 +6,7 @@
 
 namespace mhcjit::sim {
 
-// Of a process in which a launch came upon a fault or a dead lock: its threads could not be freed.
+// The exit code of a process in which a launch came upon a fault or a dead lock: its threads could not be freed.
 inline constexpr int fault_exit_code = 67;
 
 // "common/sums.cuh:47": where launches have so far met, arrived or waited in this process.

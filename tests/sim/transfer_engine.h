@@ -47,7 +47,7 @@ class TransferEngine {
   std::atomic<bool> stops_ = false;
   std::atomic<std::size_t> performed_ = 0;
 
-  // Of the engine's thread alone.
+  // For the engine's thread alone.
   std::size_t collected_ = 0;
   std::vector<std::size_t> pending_;
   std::uint64_t last_progress_ = 0;

@@ -19,7 +19,7 @@ using cache::response;
 using cache::TestServer;
 
 const std::string warmup = "warmup --n 1 --d 8 --arch sm_80 --jobs 1";
-// Of its two problems: three kernels of forward, five of backward.
+// Its two problems have three kernels of forward, five of backward.
 constexpr std::size_t entry_count = 8;
 
 std::vector<std::string> files_ending(const std::string& folder, const std::string& suffix) {

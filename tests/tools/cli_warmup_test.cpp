@@ -109,7 +109,7 @@ TEST(CliWarmup, CompilesWhatEmitPrints) {
       ASSERT_GT(unit.size(), 200u);
       EXPECT_NE(entries.find(unit), std::string::npos) << "no entry's key has this source of " << op << ":\n" << unit;
     }
-    // Of another problem only the kernels that both have.
+    // Another problem finds only the kernels that both have.
     const CliResult gamma = cli("emit --op " + op + " --n 3 --d 40 --dtype fp16 --arch sm_90a --gamma");
     const std::vector<std::string> gamma_units = units_in(gamma.out);
     EXPECT_NE(gamma_units, units) << "--gamma changes nothing in " << op;
