@@ -92,6 +92,43 @@ MHCJIT_DEVICE void copy_bytes(SharedAddress to, const void* from, int bytes, Sha
 // whoever learns of it.
 MHCJIT_DEVICE void copy_fence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
+// ---- Copies from shared to global memory --------------------------------------------------------------------------
+//
+// They read what copy_fence has ordered before them. The thread that asks for them makes groups of them, and it alone
+// can wait for these.
+
+// A box of shared memory, laid out as the map's swizzle says, to the tensor, first element at (c0, c1, c2), with c0 at
+// a multiple of 16 bytes. What lies outside the tensor is not written.
+MHCJIT_DEVICE void store_box(const TensorMap& map, int c0, int c1, int c2, SharedAddress from) {
+  asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%1, %2, %3}], [%4];" ::"l"(&map),
+               "r"(c0), "r"(c1), "r"(c2), "r"(from)
+               : "memory");
+}
+
+// Adds the box to the tensor, each element in the map's type.
+MHCJIT_DEVICE void add_box(const TensorMap& map, int c0, int c1, int c2, SharedAddress from) {
+  asm volatile(
+      "cp.reduce.async.bulk.tensor.3d.global.shared::cta.add.tile.bulk_group [%0, {%1, %2, %3}], [%4];" ::"l"(&map),
+      "r"(c0), "r"(c1), "r"(c2), "r"(from)
+      : "memory");
+}
+
+// Makes a group of the stores that the thread has asked for since it made the last one.
+MHCJIT_DEVICE void store_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+
+// Waits until all of the thread's groups but the `pending` youngest have read their shared memory, which may be written
+// again then.
+template <int pending>
+MHCJIT_DEVICE void store_wait_read() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(pending) : "memory");
+}
+
+// Waits until they are written; the thread sees it.
+template <int pending>
+MHCJIT_DEVICE void store_wait() {
+  asm volatile("cp.async.bulk.wait_group %0;" ::"n"(pending) : "memory");
+}
+
 // ---- Clusters: blocks that run at the same time and reach each other's shared memory ------------------------------
 
 MHCJIT_DEVICE int cluster_rank() {

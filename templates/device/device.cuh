@@ -72,6 +72,11 @@ MHCJIT_DEVICE void store(T* address, const Vector<T, size>& value) {
   *reinterpret_cast<Vector<T, size>*>(address) = value;
 }
 
+// Asks for the line of 128 bytes at `address`, in global memory, to be brought into the L2 cache.
+MHCJIT_DEVICE void prefetch_to_l2(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(address)));
+}
+
 // ---- Where this thread is ------------------------------------------------------------------------------------------
 
 MHCJIT_DEVICE int thread_index() { return static_cast<int>(threadIdx.x); }
@@ -118,6 +123,11 @@ MHCJIT_DEVICE void wait_for_previous_kernel() {
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
+
+// ---- Bits ----------------------------------------------------------------------------------------------------------
+
+MHCJIT_DEVICE u32 float_bits(float value) { return __float_as_uint(value); }
+MHCJIT_DEVICE float float_of_bits(u32 bits) { return __uint_as_float(bits); }
 
 // ---- Arithmetic ----------------------------------------------------------------------------------------------------
 

@@ -64,7 +64,9 @@ MHCJIT_DEVICE void store_shared_4(SharedAddress address, const Vector<float, 4>&
 MHCJIT_DEVICE void store_shared(SharedAddress address, u32 value) {
   asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
 }
-
+MHCJIT_DEVICE void store_shared_words(SharedAddress address, const Vector<u32, 2>& value) {
+  asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(address), "r"(value[0]), "r"(value[1]) : "memory");
+}
 MHCJIT_DEVICE void store_shared_words(SharedAddress address, const Vector<u32, 4>& value) {
   asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(value[0]), "r"(value[1]), "r"(value[2]),
                "r"(value[3])
@@ -161,6 +163,23 @@ MHCJIT_DEVICE Vector<u32, 4> load_matrices(SharedAddress row) {
   return words;
 }
 
+// The same of the transposed matrices: lane l receives in word m rows 2 (l % 4) and 2 (l % 4) + 1 of column l / 4.
+MHCJIT_DEVICE Vector<u32, 4> load_matrices_transposed(SharedAddress row) {
+  Vector<u32, 4> words;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "r"(row)
+               : "memory");
+  return words;
+}
+
+// Writes what load_matrices_transposed reads. Compute capability 9.0 and newer.
+MHCJIT_DEVICE void store_matrices_transposed(SharedAddress row, const Vector<u32, 4>& words) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row), "r"(words[0]),
+               "r"(words[1]), "r"(words[2]), "r"(words[3])
+               : "memory");
+}
+
 // sums += A * B with A 16 x 16, B 16 x 8, sums 16 x 8 in fp32. With g = lane / 4 and q = lane % 4 a lane holds
 //   a[0], a[1], a[2], a[3]: columns 2q, 2q + 1 of rows g and g + 8, then columns 2q + 8, 2q + 9 of the same rows;
 //   b[0], b[1]: rows 2q, 2q + 1 and 2q + 8, 2q + 9 of column g;
@@ -180,6 +199,23 @@ MHCJIT_DEVICE void multiply_add<fp16>(float (&sums)[4], const Vector<u32, 4>& a,
       "{%0, %1, %2, %3};"
       : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// The same with A 16 x 8 and B 8 x 8: a0 and a1 are columns 2q, 2q + 1 of rows g and g + 8; b0 is rows 2q, 2q + 1 of
+// column g.
+template <class Element>
+MHCJIT_DEVICE void multiply_add(float (&sums)[4], u32 a0, u32 a1, u32 b0);
+template <>
+MHCJIT_DEVICE void multiply_add<bf16>(float (&sums)[4], u32 a0, u32 a1, u32 b0) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a0), "r"(a1), "r"(b0));
+}
+template <>
+MHCJIT_DEVICE void multiply_add<fp16>(float (&sums)[4], u32 a0, u32 a1, u32 b0) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a0), "r"(a1), "r"(b0));
 }
 
 // ---- A warp together ----------------------------------------------------------------------------------------------
