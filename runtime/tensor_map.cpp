@@ -52,6 +52,7 @@ CUresult encode(const DriverApi& driver, const MapKey& key, CUtensorMap& map) {
 
 llvm::Error fill_tensor_map(const DriverApi& driver, const codegen::Problem& problem, const codegen::TensorMap& map,
                             const void* base, std::int64_t T, CUtensorMap& filled) {
+  if (base == nullptr) return llvm::Error::success();
   constinit thread_local Recent<MapKey, CUtensorMap, kept_maps> maps;
   const MapKey key = {.base = base,
                       .T = T,

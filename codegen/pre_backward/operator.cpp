@@ -42,7 +42,7 @@ constexpr std::array<Scalar, 4> scalars = {{
     {"accumulate_parameters", ScalarKind::flag, AT(accumulate_parameters)},
 }};
 
-constexpr std::array<const Family*, 1> families = {&pre_backward_portable};
+constexpr std::array<const Family*, 2> families = {&pre_backward_one_pass, &pre_backward_portable};
 
 #undef AT
 

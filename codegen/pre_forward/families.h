@@ -1,8 +1,6 @@
 // The families of pre_forward, and what they share.
 #pragma once
 
-#include <string>
-
 #include "codegen/plan.h"
 
 namespace mhcjit::codegen {
@@ -13,9 +11,6 @@ extern const Family pre_forward_one_pass;
 extern const Family pre_forward_few_tokens;
 // x is read for the projection and once more for h_in: every problem on every architecture.
 extern const Family pre_forward_two_pass;
-
-// "" or why the device cannot run clusters.
-std::string clusters_unsupported(const Problem& problem, const Device& device);
 
 // The time that the bytes take which must move: x in, h_in out, phi once.
 double floor_clocks(const Problem& problem, std::int64_t tokens, const Device& device);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "codegen/clusters.h"
 #include "codegen/divide_up.h"
 #include "codegen/pre_forward/families.h"
 #include "support/error.h"

@@ -55,13 +55,6 @@ constinit const Operator pre_forward = {
     .families = families,
 };
 
-std::string clusters_unsupported(const Problem& problem, const Device& device) {
-  if (device.has_clusters()) return "";
-  const int major = problem.architecture.major;
-  if (major == 9 || major == 10) return "it needs clusters, which the device cannot run";
-  return fmt::format("it needs clusters: sm_90, sm_100 and sm_103, not {}", to_string(problem.architecture));
-}
-
 double floor_clocks(const Problem& problem, std::int64_t tokens, const Device& device) {
   const double columns = static_cast<double>(problem.columns());
   const double x_bytes = static_cast<double>(tokens) * columns * bytes_of(problem.dtype);

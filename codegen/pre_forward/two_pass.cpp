@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 
+#include "codegen/clusters.h"
 #include "codegen/divide_up.h"
 #include "codegen/pre_forward/families.h"
 #include "codegen/vectors.h"

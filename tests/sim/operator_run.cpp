@@ -169,9 +169,10 @@ std::string launch(const Operator& op, const runtime::ArgumentTable& table, cons
     for (std::size_t m = 0; m < kernel.maps.size(); ++m) {
       const codegen::TensorMap& map = kernel.maps[m];
       const void* base = tensor_of(table, map.tensor).pointer(args);
+      parameters.push_back(maps[m].bytes);
+      if (base == nullptr) continue;
       const std::string refused = encode(shape_of(op.problem(), map, base, tokens), maps[m].bytes);
       if (!refused.empty()) return fmt::format("{}: tensor map of {}: {}", kernel.name, map.tensor, refused);
-      parameters.push_back(maps[m].bytes);
     }
     const auto entry = std::ranges::find(op.unit->entries, kernel.entry(), &Entry::name);
     const codegen::Grid grid = grid_of(op, i, tokens);

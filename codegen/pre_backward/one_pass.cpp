@@ -1,0 +1,275 @@
+// pre_backward in one pass: which of its tilings are legal for a problem, and what they need. The kernels are
+// templates/pre_backward/one_pass.cuh and one_pass_finish.cuh.
+#include <algorithm>
+#include <array>
+
+#include "codegen/clusters.h"
+#include "codegen/divide_up.h"
+#include "codegen/pre_backward/families.h"
+#include "codegen/workspace.h"
+#include "support/error.h"
+#include "templates/pre_backward/one_pass_work.cuh"
+
+namespace mhcjit::codegen {
+namespace {
+
+constexpr std::string_view family_name = "one_pass";
+constexpr int tokens_per_tile = 16;
+constexpr int dot_warps = 4;
+constexpr int helper_warps = 4;  // producer, two of coefficients, scalars
+constexpr int coefficient_warps = 2;
+constexpr int widest_panel = 64;  // columns: 128 bytes
+constexpr int max_stages = 6;
+constexpr int finish_threads = 256;
+
+// How a block's warps share out its registers. Over all warps these are no more than the block is launched with:
+// raising them beyond would wait for ever.
+struct Roles {
+  int consumer_warps;
+  int consumer_registers;
+  int dot_registers;
+  int helper_registers;
+};
+
+constexpr std::array<Roles, 4> roles = {{
+    {8, 192, 56, 72},
+    {8, 176, 72, 88},
+    {8, 152, 88, 120},
+    {12, 128, 56, 72},
+}};
+
+struct Tiling {
+  Problem problem;
+  int cluster_size = 0;       // blocks that share a tile of tokens, each a slice of every stream's columns
+  int panel_columns = 0;      // of 128 bytes, or of 64
+  int panels_per_stream = 0;  // in a slice
+  Roles role = {};
+  int pipeline_stages = 0;    // tiles of x and dh_in that a block holds
+  int coefficient_slots = 0;  // tiles whose coefficients are made ahead
+  int scalar_slots = 0;
+  int max_clusters = 0;  // whose sums the workspace has room for
+};
+
+int row_blocks(const Problem& problem) { return static_cast<int>(divide_up(problem.rows(), 8)); }
+int slice_columns(const Tiling& tiling) { return tiling.panels_per_stream * tiling.panel_columns; }
+int warps_per_stream(const Tiling& tiling) { return tiling.role.consumer_warps / tiling.problem.n; }
+int steps(const Tiling& tiling) { return slice_columns(tiling) / 16 / warps_per_stream(tiling); }
+int block_tiles(const Tiling& tiling) { return tiling.role.consumer_warps * steps(tiling); }
+int threads_per_block(const Tiling& tiling) {
+  return (tiling.role.consumer_warps + dot_warps + helper_warps) * warp_size;
+}
+int logit_floats(const Problem& problem) { return row_blocks(problem) * 8 + 4; }
+std::int64_t phi_floats(const Tiling& tiling) {  // of a cluster
+  return std::int64_t{tiling.cluster_size} * block_tiles(tiling) * row_blocks(tiling.problem) * warp_size * 4;
+}
+std::int64_t tiles(std::int64_t tokens) { return divide_up(tokens, tokens_per_tile); }
+std::int64_t clusters(const Tiling& tiling, std::int64_t tokens) {
+  return std::min<std::int64_t>(tiles(tokens), tiling.max_clusters);
+}
+
+int smem_bytes(const Tiling& tiling) {
+  const Problem& problem = tiling.problem;
+  const int n = problem.n;
+  const int panel_bytes = tokens_per_tile * tiling.panel_columns * bytes_of(problem.dtype);
+  const int stage_bytes = tiling.panels_per_stream * (n + 1) * panel_bytes;
+  const int phi_bytes = block_tiles(tiling) * row_blocks(problem) * warp_size * 8;
+  const int mix_row_bytes = (row_blocks(problem) | 1) * 16;
+  const int coefficient_bytes = tokens_per_tile * (3 * mix_row_bytes + (2 + n) * 4);
+  const int scalar_bytes = tokens_per_tile * (problem.rows() + n * n + 3 * n + 1) * 4;
+  const int received_bytes = tokens_per_tile * tiling.cluster_size * static_cast<int>(divide_up(n, 4)) * 16;
+  const int barriers = 2 * (tiling.pipeline_stages + tiling.coefficient_slots + tiling.scalar_slots) + 4;
+  return tiling.pipeline_stages * stage_bytes + phi_bytes + tiling.coefficient_slots * coefficient_bytes +
+         tiling.scalar_slots * scalar_bytes + 2 * received_bytes + barriers * 8;
+}
+
+// Registers of a thread, as the assembler reports them beside the sums that it keeps.
+int consumer_registers_needed(const Tiling& tiling) {
+  const int blocks = row_blocks(tiling.problem);
+  const int sums = steps(tiling) * blocks * 4;
+  const int operands = blocks * (4 + 2) + blocks * 4;  // dh_mix in both forms; phi of this step and the next
+  return sums + operands + 54;
+}
+int dot_registers_needed(const Problem& problem) { return 30 + 6 * problem.n; }
+int helper_registers_needed(const Problem& problem) { return 30 + 7 * 2 * row_blocks(problem); }
+
+// The most stages; "" or why that does not fit.
+std::string fit(Tiling& tiling) {
+  constexpr int fewest_stages = 2;
+  const auto lacks = [&](int given, int needed, std::string_view warps) {
+    return fmt::format("{} registers of a {} warp, it needs {}", given, warps, needed);
+  };
+  const Roles& role = tiling.role;
+  if (const int needed = consumer_registers_needed(tiling); role.consumer_registers < needed)
+    return lacks(role.consumer_registers, needed, "consumer");
+  if (const int needed = dot_registers_needed(tiling.problem); role.dot_registers < needed)
+    return lacks(role.dot_registers, needed, "dot");
+  if (const int needed = helper_registers_needed(tiling.problem); role.helper_registers < needed)
+    return lacks(role.helper_registers, needed, "coefficient");
+  // Tiles in flight come before coefficients that wait.
+  for (tiling.pipeline_stages = max_stages; tiling.pipeline_stages >= fewest_stages; --tiling.pipeline_stages) {
+    for (const auto& [coefficient_slots, scalar_slots] : {std::pair{4, 2}, std::pair{2, 1}}) {
+      tiling.coefficient_slots = coefficient_slots;
+      tiling.scalar_slots = scalar_slots;
+      if (smem_bytes(tiling) <= max_opt_in_smem_bytes) return "";
+    }
+  }
+  tiling.pipeline_stages = fewest_stages;
+  return fmt::format("{} stages need {} bytes of shared memory, a block has {}", fewest_stages, smem_bytes(tiling),
+                     max_opt_in_smem_bytes);
+}
+
+// "" or why the tiling does not serve.
+std::string reject(Tiling& tiling, const Device& device) {
+  const Problem& problem = tiling.problem;
+  const std::int64_t slice = slice_columns(tiling);
+  if (problem.dtype == DType::fp32) return "tiles of x in fp32 are not transposed by the tensor cores' loads";
+  if (problem.d % 8 != 0) return fmt::format("D is {}, tensor maps need a multiple of 8", problem.d);
+  if (problem.architecture.suffix == 0)
+    return fmt::format("it needs clusters and registers that move between warps: sm_90a, sm_100a and sm_103a, not {}",
+                       to_string(problem.architecture));
+  if (auto reason = clusters_unsupported(problem, device); !reason.empty()) return reason;
+  if (tiling.panel_columns != widest_panel && slice % widest_panel == 0)
+    return fmt::format("{} panels of {} columns are whole wider ones", tiling.panels_per_stream, tiling.panel_columns);
+  if ((tiling.cluster_size - 1) * slice >= problem.d)
+    return fmt::format("{} blocks of {} columns leave the last without any", tiling.cluster_size, slice);
+  if (tiling.role.consumer_warps % problem.n != 0)
+    return fmt::format("{} consumer warps do not divide among {} streams", tiling.role.consumer_warps, problem.n);
+  const int warps = warps_per_stream(tiling);
+  const int tiles_per_panel = tiling.panel_columns / 16;
+  if (slice / 16 % warps != 0 || (warps % tiles_per_panel != 0 && tiles_per_panel % warps != 0))
+    return fmt::format("{} column tiles of a stream do not divide among {} warps", slice / 16, warps);
+  return fit(tiling);
+}
+
+class OnePass final : public Plan {
+ public:
+  OnePass(const Tiling& tiling, Parameters parameters)
+      : Plan(tiling.problem, family_name, std::move(parameters)), tiling_(tiling) {
+    const Problem& problem = tiling.problem;
+    Kernel main = {.name = "pre_backward_one_pass",
+                   .header = "pre_backward/one_pass.cuh",
+                   .plan = "PreBackwardOnePass",
+                   .work = "OnePassBackwardWork",
+                   .work_bytes = sizeof(OnePassBackwardWork),
+                   .constants = with_shape(problem, {{"has_gamma", problem.has_gamma},
+                                                     {"threads_per_block", threads_per_block(tiling)},
+                                                     {"cluster_size", tiling.cluster_size},
+                                                     {"pipeline_stages", tiling.pipeline_stages},
+                                                     {"coefficient_slots", tiling.coefficient_slots},
+                                                     {"scalar_slots", tiling.scalar_slots},
+                                                     {"panel_columns", tiling.panel_columns},
+                                                     {"panels_per_stream", tiling.panels_per_stream},
+                                                     {"consumer_warps", tiling.role.consumer_warps},
+                                                     {"consumer_registers", tiling.role.consumer_registers},
+                                                     {"dot_registers", tiling.role.dot_registers},
+                                                     {"helper_registers", tiling.role.helper_registers}}),
+                   .threads_per_block = threads_per_block(tiling),
+                   .dynamic_smem_bytes = smem_bytes(tiling),
+                   .maps = {{"x", tiling.panel_columns, tokens_per_tile, problem.n},
+                            {"dh_in", tiling.panel_columns, tokens_per_tile, 1, false},
+                            {"dx", tiling.panel_columns, tokens_per_tile, problem.n}},
+                   .max_cluster_size = tiling.cluster_size,
+                   .is_persistent = true};
+    Kernel finish = {.name = "pre_backward_one_pass_finish",
+                     .header = "pre_backward/one_pass_finish.cuh",
+                     .plan = "PreBackwardOnePassFinish",
+                     .work = "OnePassBackwardWork",
+                     .work_bytes = sizeof(OnePassBackwardWork),
+                     .constants = with_shape(problem, {{"has_gamma", problem.has_gamma},
+                                                       {"threads_per_block", finish_threads},
+                                                       {"cluster_size", tiling.cluster_size},
+                                                       {"slice", slice_columns(tiling)},
+                                                       {"block_tiles", block_tiles(tiling)},
+                                                       {"warps_per_stream", warps_per_stream(tiling)},
+                                                       {"steps", steps(tiling)}}),
+                     .threads_per_block = finish_threads,
+                     .overlaps_previous = true,
+                     .makes = {"dphi", "dgamma", "dalpha", "dbias"}};
+    kernels_ = {std::move(main), std::move(finish)};
+  }
+
+  Grid grid(std::size_t kernel, std::int64_t tokens, const Device&) const override {
+    if (kernel == 0) return grid_of_clusters(clusters(tiling_, tokens), tiling_.cluster_size);
+    const std::int64_t phi_blocks =
+        divide_up(std::int64_t{tiling_.cluster_size} * block_tiles(tiling_), finish_threads / warp_size);
+    return grid_of_blocks(phi_blocks + 1);
+  }
+
+  double cost_us(std::int64_t tokens, const Device& device) const override {
+    // The launch, phi, the first tile, the end of the last, the second kernel.
+    constexpr double fixed_us = 16.0;
+    const Problem& problem = tiling_.problem;
+    const double slice_bytes =
+        static_cast<double>(tokens_per_tile) * slice_columns(tiling_) * (2.0 * problem.n + 1.0) * bytes_of(problem.dtype);
+    const int at_once = device.clusters_at_once[tiling_.cluster_size];
+    const double memory = slice_bytes * at_once * tiling_.cluster_size / device.bytes_per_clock;
+    // Two warps of a scheduler share its tensor core; instructions beside the products take as long again.
+    constexpr double clocks_per_tile_and_block = 55.0;
+    constexpr double clocks_per_tile = 160.0;
+    const double math = steps(tiling_) * (tiling_.role.consumer_warps / 4) *
+                        (clocks_per_tile + clocks_per_tile_and_block * row_blocks(problem)) / 2.0;
+    constexpr double latency = 4500.0;
+    const double clocks = std::max({memory, math, latency / tiling_.pipeline_stages});
+    const double rounds = static_cast<double>(divide_up(tiles(tokens), at_once));
+    return fixed_us + device.microseconds(rounds * clocks);
+  }
+
+  std::size_t workspace_bytes(std::int64_t tokens) const override {
+    return tokens == 0 ? 0 : Regions(tiling_, tokens).total_bytes;
+  }
+  void fill_work(std::int64_t tokens, void* workspace, void* work) const override {
+    const Regions regions(tiling_, tokens);
+    *static_cast<OnePassBackwardWork*>(work) = {.phi_sums = region<float>(workspace, regions.phi_sums),
+                                                .logit_sums = region<float>(workspace, regions.logit_sums),
+                                                .clusters = region<int>(workspace, regions.clusters)};
+  }
+
+ private:
+  struct Regions {
+    std::size_t phi_sums;
+    std::size_t logit_sums;
+    std::size_t clusters;
+    std::size_t total_bytes;
+
+    Regions(const Tiling& tiling, std::int64_t tokens) {
+      Workspace workspace;
+      const std::int64_t count = codegen::clusters(tiling, tokens);
+      phi_sums = workspace.add(count * phi_floats(tiling));
+      logit_sums = workspace.add(count * coefficient_warps * logit_floats(tiling.problem));
+      clusters = workspace.add(1);
+      total_bytes = workspace.end();
+    }
+  };
+
+  const Tiling tiling_;
+};
+
+Candidate candidate(const Problem& problem, int cluster_size, int panel_columns, const Roles& role,
+                    const Device& device) {
+  Candidate result;
+  Tiling tiling = {.problem = problem, .cluster_size = cluster_size, .panel_columns = panel_columns, .role = role};
+  tiling.panels_per_stream = static_cast<int>(divide_up(divide_up(problem.d, panel_columns), cluster_size));
+  tiling.max_clusters = device.clusters_at_once[cluster_size];
+  result.rejected = reject(tiling, device);
+  result.parameters = {{"cluster_size", cluster_size},
+                       {"panel_columns", panel_columns},
+                       {"consumer_warps", role.consumer_warps},
+                       {"consumer_registers", role.consumer_registers}};
+  if (result.rejected.empty()) result.plan = std::make_shared<OnePass>(tiling, result.parameters);
+  return result;
+}
+
+std::vector<Candidate> candidates(const Problem& problem, const Device& device) {
+  std::vector<Candidate> list;
+  // No cluster of one: compute-sanitizer rejects st.async to the own block.
+  for (int cluster_size = max_cluster_size; cluster_size >= 2; --cluster_size)
+    for (const int panel_columns : {widest_panel, widest_panel / 2})
+      for (const Roles& role : roles) list.push_back(candidate(problem, cluster_size, panel_columns, role, device));
+  return list;
+}
+
+}  // namespace
+
+constinit const Family pre_backward_one_pass = {family_name, candidates};
+
+}  // namespace mhcjit::codegen
