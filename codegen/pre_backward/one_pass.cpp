@@ -16,7 +16,7 @@ namespace {
 constexpr std::string_view family_name = "one_pass";
 constexpr int tokens_per_tile = 16;
 constexpr int dot_warps = 4;
-constexpr int helper_warps = 4;  // producer, two of coefficients, scalars
+constexpr int helper_warps = 4;  // producer, two of coefficients, one that idles
 constexpr int coefficient_warps = 2;
 constexpr int widest_panel = 64;  // columns: 128 bytes
 constexpr int max_stages = 6;
@@ -46,7 +46,7 @@ struct Tiling {
   Roles role = {};
   int pipeline_stages = 0;    // tiles of x and dh_in that a block holds
   int coefficient_slots = 0;  // tiles whose coefficients are made ahead
-  int scalar_slots = 0;
+  int exchange_slots = 0;     // tiles whose sums of other blocks may be under way
   int max_clusters = 0;  // whose sums the workspace has room for
 };
 
@@ -75,11 +75,11 @@ int smem_bytes(const Tiling& tiling) {
   const int phi_bytes = block_tiles(tiling) * row_blocks(problem) * warp_size * 8;
   const int mix_row_bytes = (row_blocks(problem) | 1) * 16;
   const int coefficient_bytes = tokens_per_tile * (3 * mix_row_bytes + (2 + n) * 4);
-  const int scalar_bytes = tokens_per_tile * (problem.rows() + n * n + 3 * n + 1) * 4;
   const int received_bytes = tokens_per_tile * tiling.cluster_size * static_cast<int>(divide_up(n, 4)) * 16;
-  const int barriers = 2 * (tiling.pipeline_stages + tiling.coefficient_slots + tiling.scalar_slots) + 4;
+  const int barriers =
+      2 * (tiling.pipeline_stages + tiling.coefficient_slots) + tiling.exchange_slots * 3 / 2 + 1;
   return tiling.pipeline_stages * stage_bytes + phi_bytes + tiling.coefficient_slots * coefficient_bytes +
-         tiling.scalar_slots * scalar_bytes + 2 * received_bytes + barriers * 8;
+         tiling.exchange_slots * received_bytes + barriers * 8;
 }
 
 // Registers of a thread, as the assembler reports them beside the sums that it keeps.
@@ -107,9 +107,9 @@ std::string fit(Tiling& tiling) {
     return lacks(role.helper_registers, needed, "coefficient");
   // Tiles in flight come before coefficients that wait.
   for (tiling.pipeline_stages = max_stages; tiling.pipeline_stages >= fewest_stages; --tiling.pipeline_stages) {
-    for (const auto& [coefficient_slots, scalar_slots] : {std::pair{4, 2}, std::pair{2, 1}}) {
-      tiling.coefficient_slots = coefficient_slots;
-      tiling.scalar_slots = scalar_slots;
+    for (const int slots : {4, 2}) {
+      tiling.coefficient_slots = slots;
+      tiling.exchange_slots = slots;
       if (smem_bytes(tiling) <= max_opt_in_smem_bytes) return "";
     }
   }
@@ -156,7 +156,7 @@ class OnePass final : public Plan {
                                                      {"cluster_size", tiling.cluster_size},
                                                      {"pipeline_stages", tiling.pipeline_stages},
                                                      {"coefficient_slots", tiling.coefficient_slots},
-                                                     {"scalar_slots", tiling.scalar_slots},
+                                                     {"exchange_slots", tiling.exchange_slots},
                                                      {"panel_columns", tiling.panel_columns},
                                                      {"panels_per_stream", tiling.panels_per_stream},
                                                      {"consumer_warps", tiling.role.consumer_warps},

@@ -13,14 +13,13 @@
 // Block:  consumer_warps  dx and G of the block's columns; each warp has columns of one stream
 //         4 dot warps     partial sums of dh_pre, sent to every block of the cluster
 //         1 producer      copies x and dh_in into a ring of stages, and dx, which has taken x's place, out of it
-//         2 coefficient warps, each for eight tokens of the tile
-//         1 scalar warp   copies what forward saved, dh_post and dh_res
+//         2 coefficient warps, each for eight tokens of the tile; one warp beside them that idles
 // Shared: stages, each a tile of x and of dh_in as panels (of one stream, a row of 128 or 64 bytes for each token, in
-//         the swizzle of as many bytes) | phi * gamma as operands | coefficients: a ring | scalars: a ring | dh_pre
-//         received: two slots | barriers.
+//         the swizzle of as many bytes) | phi * gamma as operands | coefficients: a ring | dh_pre received: a ring
+//         | barriers.
 //
-// Two slots of received sums are enough: a block sends tile i once its coefficient warps have read tile i - 1, which
-// came from blocks whose coefficient warps had read tile i - 2.
+// The ring of received sums has twice as many slots as `lead`: a block sends tile i once its coefficient warps have
+// read tile i - lead, which came from blocks whose coefficient warps had read tile i - 2 * lead.
 #pragma once
 
 #include <common/ring_position.cuh>
@@ -43,8 +42,7 @@ struct PreBackwardOnePass {
   static constexpr int producer_warp = first_dot_warp + dot_warps;
   static constexpr int first_coefficient_warp = producer_warp + 1;
   static constexpr int coefficient_warps = 2;
-  static constexpr int scalar_warp = first_coefficient_warp + coefficient_warps;
-  static constexpr int threads = (scalar_warp + 1) * device::warp_size;
+  static constexpr int threads = (first_coefficient_warp + coefficient_warps + 1) * device::warp_size;
 
   static constexpr int element_bytes = static_cast<int>(sizeof(Element));
   static constexpr int panel_columns = Spec::panel_columns;
@@ -86,27 +84,18 @@ struct PreBackwardOnePass {
   static constexpr int h_offset = scale_offset + tokens * 4;
   static constexpr int coefficient_bytes = h_offset + n * tokens * 4;
 
-  // Scalars of a tile, as they stand in memory.
-  static constexpr int h_mix_offset = 0;
-  static constexpr int dh_res_offset = h_mix_offset + tokens * Spec::rows * 4;
-  static constexpr int dh_post_offset = dh_res_offset + tokens * n * n * 4;
-  static constexpr int h_pre_offset = dh_post_offset + tokens * n * 4;
-  static constexpr int h_post_offset = h_pre_offset + tokens * n * 4;
-  static constexpr int inv_rms_offset = h_post_offset + tokens * n * 4;
-  static constexpr int scalar_bytes = inv_rms_offset + tokens * 4;
-
   // dh_pre of a token from one block.
   static constexpr int dot_parts = (n + 3) / 4;
   static constexpr int dot_bytes = dot_parts * 16;
+  static constexpr int lead = Spec::exchange_slots / 2;
   static constexpr int received_bytes = tokens * Spec::cluster_size * dot_bytes;
 
   static constexpr int phi_offset = stages * stage_bytes;
   static constexpr int phi_warp_bytes = steps * row_blocks * device::warp_size * 8;
   static constexpr int coefficients_offset = phi_offset + Spec::consumer_warps * phi_warp_bytes;
-  static constexpr int scalars_offset = coefficients_offset + Spec::coefficient_slots * coefficient_bytes;
-  static constexpr int received_offset = scalars_offset + Spec::scalar_slots * scalar_bytes;
-  static constexpr int barriers_offset = received_offset + 2 * received_bytes;
-  static constexpr int barriers = 2 * stages + 2 * Spec::coefficient_slots + 2 * Spec::scalar_slots + 4;
+  static constexpr int received_offset = coefficients_offset + Spec::coefficient_slots * coefficient_bytes;
+  static constexpr int barriers_offset = received_offset + Spec::exchange_slots * received_bytes;
+  static constexpr int barriers = 2 * stages + 2 * Spec::coefficient_slots + Spec::exchange_slots + lead + 1;
   static constexpr int shared_floats = (barriers_offset + barriers * 8) / 4;
 
   static_assert(element_bytes == 2);
@@ -142,7 +131,6 @@ struct PreBackwardOnePass {
   MHCJIT_DEVICE device::SharedAddress coefficients(int slot) const {
     return base + coefficients_offset + slot * coefficient_bytes;
   }
-  MHCJIT_DEVICE device::SharedAddress scalars(int slot) const { return base + scalars_offset + slot * scalar_bytes; }
   MHCJIT_DEVICE device::SharedAddress received(int slot, int token, int source) const {
     return base + received_offset + slot * received_bytes + (token * Spec::cluster_size + source) * dot_bytes;
   }
@@ -154,14 +142,13 @@ struct PreBackwardOnePass {
   MHCJIT_DEVICE device::SharedAddress coefficients_empty(int slot) const {
     return barrier(2 * stages + Spec::coefficient_slots + slot);
   }
-  MHCJIT_DEVICE device::SharedAddress scalars_full(int slot) const {
+  MHCJIT_DEVICE device::SharedAddress dots_received(int slot) const {
     return barrier(2 * stages + 2 * Spec::coefficient_slots + slot);
   }
-  MHCJIT_DEVICE device::SharedAddress scalars_empty(int slot) const {
-    return barrier(2 * stages + 2 * Spec::coefficient_slots + Spec::scalar_slots + slot);
+  // One for each tile of `lead`, so that a wait is for the present or the previous phase.
+  MHCJIT_DEVICE device::SharedAddress dots_read(int i) const {
+    return barrier(2 * stages + 2 * Spec::coefficient_slots + Spec::exchange_slots + i % lead);
   }
-  MHCJIT_DEVICE device::SharedAddress dots_received(int slot) const { return barrier(barriers - 4 + slot); }
-  MHCJIT_DEVICE device::SharedAddress dots_read() const { return barrier(barriers - 2); }
   MHCJIT_DEVICE device::SharedAddress phi_loaded() const { return barrier(barriers - 1); }
 
   MHCJIT_DEVICE void arm_dots_received(int slot) const {
@@ -177,17 +164,11 @@ struct PreBackwardOnePass {
       device::barrier_init(coefficients_full(slot), coefficient_warps);
       device::barrier_init(coefficients_empty(slot), Spec::consumer_warps);
     }
-    for (int slot = 0; slot < Spec::scalar_slots; ++slot) {
-      device::barrier_init(scalars_full(slot), 1);
-      device::barrier_init(scalars_empty(slot), coefficient_warps);
-    }
-    device::barrier_init(dots_received(0), 1);
-    device::barrier_init(dots_received(1), 1);
-    device::barrier_init(dots_read(), coefficient_warps);
+    for (int slot = 0; slot < Spec::exchange_slots; ++slot) device::barrier_init(dots_received(slot), 1);
+    for (int i = 0; i < lead; ++i) device::barrier_init(dots_read(i), coefficient_warps);
     device::barrier_init(phi_loaded(), Spec::consumer_warps);
     device::barrier_init_fence();
-    arm_dots_received(0);
-    arm_dots_received(1);
+    for (int slot = 0; slot < Spec::exchange_slots; ++slot) arm_dots_received(slot);
   }
 };
 
@@ -447,6 +428,7 @@ MHCJIT_DEVICE void make_dots(const PreBackwardOnePass<Spec>& plan, int dot_warp,
   device::cluster_wait();
 
   RingPosition<Plan::stages> stage;
+  RingPosition<Spec::exchange_slots> slot;
 #pragma unroll 1
   for (int i = 0; i < plan.tiles; ++i) {
     device::barrier_wait(plan.full(stage.index), stage.parity);
@@ -480,18 +462,18 @@ MHCJIT_DEVICE void make_dots(const PreBackwardOnePass<Spec>& plan, int dot_warp,
         dots[stream] += device::shuffle_xor(dots[stream], bit == 2 && !is_wide ? 8 : 1 << bit);
     }
 
-    if (i > 0) device::barrier_wait(plan.dots_read(), (i - 1) & 1);
-    const int slot = i & 1;
+    if (i >= Plan::lead) device::barrier_wait(plan.dots_read(i), i / Plan::lead - 1 & 1);
 #pragma unroll
     for (int receiver = member; receiver < Spec::cluster_size; receiver += 8) {
 #pragma unroll
       for (int part = 0; part < Plan::dot_parts; ++part)
-        device::send(device::in_block(plan.received(slot, token, plan.rank) + part * 16, receiver),
+        device::send(device::in_block(plan.received(slot.index, token, plan.rank) + part * 16, receiver),
                      {dots[part * 4], dots[part * 4 + 1], dots[part * 4 + 2], dots[part * 4 + 3]},
-                     device::in_block(plan.dots_received(slot), receiver));
+                     device::in_block(plan.dots_received(slot.index), receiver));
     }
     device::warp_barrier();
     stage.advance();
+    slot.advance();
   }
 }
 
@@ -549,88 +531,154 @@ MHCJIT_DEVICE void copy_tiles(const PreBackwardOnePass<Spec>& plan, const PreBac
 
 // ---- Coefficients -------------------------------------------------------------------------------------------------
 
-// The gradient at a row's logit; of a row of pre the factor that dh_pre has in it.
+// What a coefficient lane reads of one token: four lanes share it, lane k has rows 2k and 2k + 1 of each block of eight.
 template <class Spec>
-MHCJIT_DEVICE float logit_gradient(device::SharedAddress scalars, const PreBackwardArgs& args, int token, int row) {
-  using Plan = PreBackwardOnePass<Spec>;
-  constexpr int n = Spec::n;
-  if (row < n) {
-    const float s = device::load_shared(scalars + Plan::h_pre_offset + (token * n + row) * 4) - args.hc_eps;
-    return s * (1.0f - s);
-  }
-  if (row < 2 * n) {
-    const int offset = (token * n + row - n) * 4;
-    const float h_post = device::load_shared(scalars + Plan::h_post_offset + offset);
-    const float dh_post = device::load_shared(scalars + Plan::dh_post_offset + offset);
-    return args.post_mult == 0.0f ? 0.0f : dh_post * h_post * (1.0f - h_post / args.post_mult);
-  }
-  if (Spec::rows % 8 != 0 && row >= Spec::rows) return 0.0f;
-  return device::load_shared(scalars + Plan::dh_res_offset + (token * n * n + row - 2 * n) * 4);
-}
+struct TokenScalars {
+  static constexpr int own_rows = (Spec::rows + 7) / 8 * 2;
+  static constexpr int own_streams = (Spec::n + 3) / 4;
+  static constexpr int gate_rows = (2 * Spec::n + 7) / 8 * 2;  // that may be of pre or post
 
-// Four lanes work on one token; lane k of them on rows 2k and 2k + 1 of each block of eight.
+  float h_mix[own_rows];
+  float gradient[own_rows];  // h_pre of a row of pre, dh_post or dh_res
+  float h_post[gate_rows];
+  float h_pre[own_streams];  // of streams k, k + 4, ...
+  float inv_rms;
+
+  static MHCJIT_DEVICE int row_of(int k, int i) { return i / 2 * 8 + k * 2 + i % 2; }
+
+  // Zeros of a token that does not exist: it then adds nothing to any sum.
+  MHCJIT_DEVICE void load(const PreBackwardArgs& args, device::i64 t, int k) {
+    constexpr int n = Spec::n;
+    const bool exists = t < args.tokens;
+#pragma unroll
+    for (int i = 0; i < own_rows; ++i) {
+      const int row = row_of(k, i);
+      const bool has_row = exists && (Spec::rows % 8 == 0 || row < Spec::rows);
+      h_mix[i] = has_row ? args.h_mix[t * Spec::rows + row] : 0.0f;
+      const float* from = args.dh_res;
+      device::i64 place = t * n * n + row - 2 * n;
+      if (row < n) {
+        from = args.h_pre;
+        place = t * n + row;
+      } else if (row < 2 * n) {
+        from = args.dh_post;
+        place = t * n + row - n;
+      }
+      gradient[i] = has_row && from != nullptr ? from[place] : 0.0f;
+      if (i < gate_rows) h_post[i] = exists && row >= n && row < 2 * n ? args.h_post[t * n + row - n] : 0.0f;
+    }
+#pragma unroll
+    for (int i = 0; i < own_streams; ++i)
+      h_pre[i] = exists && (n % 4 == 0 || i * 4 + k < n) ? args.h_pre[t * n + i * 4 + k] : 0.0f;
+    inv_rms = exists ? args.inv_rms[t] : 0.0f;
+  }
+
+  // Makes the gradients at the logits; of rows of pre the factor that dh_pre has in them.
+  MHCJIT_DEVICE void to_logits(const PreBackwardArgs& args, int k) {
+    constexpr int n = Spec::n;
+    const float post_inverse = 1.0f / args.post_mult;
+#pragma unroll
+    for (int i = 0; i < gate_rows; ++i) {
+      const int row = row_of(k, i);
+      const float s = gradient[i] - args.hc_eps;
+      const float of_post =
+          args.post_mult == 0.0f ? 0.0f : gradient[i] * h_post[i] * (1.0f - h_post[i] * post_inverse);
+      if (row < n)
+        gradient[i] = s * (1.0f - s);
+      else if (row < 2 * n)
+        gradient[i] = of_post;
+    }
+  }
+};
+
+// Brings what TokenScalars will read into the L2 cache, some tiles ahead. The coefficient lanes of the cluster share it
+// out: a lane has the same 32 bytes of each tile.
+template <class Spec>
+struct ScalarPrefetch {
+  using Plan = PreBackwardOnePass<Spec>;
+  static constexpr int ahead = 3;  // beyond the tile that is read a tile early
+  static constexpr int unit_floats = 8;
+
+  const float* from = nullptr;
+  int stride = 0;  // floats from tile to tile
+
+  MHCJIT_DEVICE ScalarPrefetch(const Plan& plan, const PreBackwardArgs& args, int thread) {
+    int unit = thread * Spec::cluster_size + plan.rank;
+    const auto take = [&](const float* tensor, int floats) {
+      const int units = Plan::tokens * floats / unit_floats;
+      if (tensor != nullptr && unit >= 0 && unit < units) {
+        from = tensor + plan.first_token(ahead) * floats + unit * unit_floats;
+        stride = plan.clusters * Plan::tokens * floats;
+      }
+      unit -= units;
+    };
+    take(args.h_mix, Spec::rows);
+    take(args.dh_res, Spec::n * Spec::n);
+    take(args.dh_post, Spec::n);
+    take(args.h_pre, Spec::n);
+    take(args.h_post, Spec::n);
+    take(args.inv_rms, 1);
+  }
+
+  // At tile `i`.
+  MHCJIT_DEVICE void step(const Plan& plan, const PreBackwardArgs& args, int i) {
+    if (from == nullptr || plan.first_token(i + ahead) + Plan::tokens > args.tokens) return;
+    device::prefetch_to_l2(from);
+    from += stride;
+  }
+};
+
 template <class Spec>
 MHCJIT_DEVICE void make_coefficients(const PreBackwardOnePass<Spec>& plan, const PreBackwardArgs& args,
                                      const OnePassBackwardWork& work, int coefficient_warp, int lane) {
   using Plan = PreBackwardOnePass<Spec>;
+  using Scalars = TokenScalars<Spec>;
   constexpr int n = Spec::n;
-  constexpr int own_rows = Plan::row_blocks * 2;
+  constexpr int own_rows = Scalars::own_rows;
   const int token = coefficient_warp * 8 + lane / 4;
   const int k = lane % 4;
-  const auto row_of = [&](int i) { return i / 2 * 8 + k * 2 + i % 2; };
+  const auto row_of = [&](int i) { return Scalars::row_of(k, i); };
   const float alpha[3] = {args.alpha[0], args.alpha[1], args.alpha[2]};
   float gradient_sums[own_rows] = {};
   float alpha_sums[3] = {};
   device::cluster_wait();
+  device::wait_for_previous_kernel();
 
-  RingPosition<Spec::scalar_slots> scalar_slot;
+  ScalarPrefetch<Spec> prefetch(plan, args, coefficient_warp * device::warp_size + lane);
+  RingPosition<Spec::exchange_slots> received;
   RingPosition<Spec::coefficient_slots> slot;
+  Scalars next;
+  next.load(args, plan.first_token(0) + token, k);
 #pragma unroll 1
   for (int i = 0; i < plan.tiles; ++i) {
-    const device::SharedAddress scalars = plan.scalars(scalar_slot.index);
-    device::barrier_wait(plan.scalars_full(scalar_slot.index), scalar_slot.parity);
-    float gradient[own_rows];
-    float h_mix[own_rows];
-    float h_pre[Plan::dot_parts];  // of streams k, k + 4, ...
-#pragma unroll
-    for (int r = 0; r < own_rows; ++r) {
-      const int row = row_of(r);
-      gradient[r] = logit_gradient<Spec>(scalars, args, token, row);
-      h_mix[r] = Spec::rows % 8 == 0 || row < Spec::rows
-                     ? device::load_shared(scalars + Plan::h_mix_offset + (token * Spec::rows + row) * 4)
-                     : 0.0f;
-    }
-#pragma unroll
-    for (int part = 0; part < Plan::dot_parts; ++part)
-      if (n % 4 == 0 || part * 4 + k < n)
-        h_pre[part] = device::load_shared(scalars + Plan::h_pre_offset + (token * n + part * 4 + k) * 4);
-    const float inv_rms = device::load_shared(scalars + Plan::inv_rms_offset + token * 4);
-    device::copy_fence();
-    device::warp_barrier();
-    if (lane == 0) device::barrier_arrive(plan.scalars_empty(scalar_slot.index));
+    // A tile ahead: under load the answer takes most of a tile's time.
+    Scalars scalars = next;
+    scalars.to_logits(args, k);
+    if (i + 1 < plan.tiles) next.load(args, plan.first_token(i + 1) + token, k);
+    prefetch.step(plan, args, i);
 
-    const int received_slot = i & 1;
-    device::barrier_wait_cluster(plan.dots_received(received_slot), i >> 1 & 1);
-    if (coefficient_warp == 0 && lane == 0) plan.arm_dots_received(received_slot);
+    device::barrier_wait_cluster(plan.dots_received(received.index), received.parity);
+    if (coefficient_warp == 0 && lane == 0) plan.arm_dots_received(received.index);
     float dh_pre[Plan::dot_parts * 4] = {};
 #pragma unroll
     for (int first = 0; first < Spec::cluster_size; first += 4) {
       if (first + 4 > Spec::cluster_size && first + k >= Spec::cluster_size) break;
 #pragma unroll
       for (int part = 0; part < Plan::dot_parts; ++part) {
-        const auto four = device::load_shared_4(plan.received(received_slot, token, first + k) + part * 16);
+        const auto four = device::load_shared_4(plan.received(received.index, token, first + k) + part * 16);
 #pragma unroll
         for (int e = 0; e < 4; ++e) dh_pre[part * 4 + e] += four[e];
       }
     }
     device::warp_barrier();
-    if (lane == 0) device::barrier_arrive(plan.dots_read());
+    if (lane == 0) device::barrier_arrive(plan.dots_read(i));
 #pragma unroll
     for (int stream = 0; stream < n; ++stream) {
       dh_pre[stream] += device::shuffle_xor(dh_pre[stream], 1);
       dh_pre[stream] += device::shuffle_xor(dh_pre[stream], 2);
     }
 
+    const float inv_rms = scalars.inv_rms;
     float mix[own_rows];
     float largest = 0.0f;
     float dinv = 0.0f;
@@ -640,11 +688,12 @@ MHCJIT_DEVICE void make_coefficients(const PreBackwardOnePass<Spec>& plan, const
       // Selected, not indexed: a run-time index would move dh_pre out of registers.
 #pragma unroll
       for (int stream = 0; stream < n; ++stream)
-        if (row == stream) gradient[r] *= dh_pre[stream];
-      const float du = (row < n ? alpha[0] : row < 2 * n ? alpha[1] : alpha[2]) * gradient[r];
-      const float product = gradient[r] * h_mix[r] * inv_rms;
-      dinv = device::fma(du, h_mix[r], dinv);
-      gradient_sums[r] += gradient[r];
+        if (row == stream) scalars.gradient[r] *= dh_pre[stream];
+      const float gradient = scalars.gradient[r];
+      const float du = (row < n ? alpha[0] : row < 2 * n ? alpha[1] : alpha[2]) * gradient;
+      const float product = gradient * scalars.h_mix[r] * inv_rms;
+      dinv = device::fma(du, scalars.h_mix[r], dinv);
+      gradient_sums[r] += gradient;
       if (row < n)
         alpha_sums[0] += product;
       else if (row < 2 * n)
@@ -681,10 +730,11 @@ MHCJIT_DEVICE void make_coefficients(const PreBackwardOnePass<Spec>& plan, const
 #pragma unroll
     for (int part = 0; part < Plan::dot_parts; ++part)
       if (n % 4 == 0 || part * 4 + k < n)
-        device::store_shared(coefficients + Plan::h_offset + ((part * 4 + k) * Plan::tokens + token) * 4, h_pre[part]);
+        device::store_shared(coefficients + Plan::h_offset + ((part * 4 + k) * Plan::tokens + token) * 4,
+                             scalars.h_pre[part]);
     device::warp_barrier();
     if (lane == 0) device::barrier_arrive(plan.coefficients_full(slot.index));
-    scalar_slot.advance();
+    received.advance();
     slot.advance();
   }
 
@@ -707,95 +757,6 @@ MHCJIT_DEVICE void make_coefficients(const PreBackwardOnePass<Spec>& plan, const
   if (lane == 0) {
 #pragma unroll
     for (int kind = 0; kind < 3; ++kind) out[Plan::row_blocks * 8 + kind] = alpha_sums[kind];
-  }
-}
-
-// ---- Scalars ------------------------------------------------------------------------------------------------------
-
-// One tensor of the tile; null: zeros stand there already.
-struct ScalarCopy {
-  const float* from;
-  device::SharedAddress to;
-  int floats;  // of a token
-};
-
-template <class Spec>
-MHCJIT_DEVICE void copy_scalars(const PreBackwardOnePass<Spec>& plan, const PreBackwardArgs& args, int lane) {
-  using Plan = PreBackwardOnePass<Spec>;
-  constexpr int tensors = 6;
-  const auto of_slot = [&](int tensor, int slot) -> ScalarCopy {
-    const device::SharedAddress to = plan.scalars(slot);
-    switch (tensor) {
-      case 0: return {args.h_mix, to + Plan::h_mix_offset, Spec::rows};
-      case 1: return {args.dh_res, to + Plan::dh_res_offset, Spec::n * Spec::n};
-      case 2: return {args.dh_post, to + Plan::dh_post_offset, Spec::n};
-      case 3: return {args.h_pre, to + Plan::h_pre_offset, Spec::n};
-      case 4: return {args.h_post, to + Plan::h_post_offset, Spec::n};
-      default: return {args.inv_rms, to + Plan::inv_rms_offset, 1};
-    }
-  };
-  // The blocks of the cluster share out what they bring into the L2 cache for all: a copy from there is there in time.
-  const auto prefetch = [&](int i) {
-    if (i >= plan.tiles || plan.first_token(i) + Plan::tokens > args.tokens) return;
-    constexpr int unit_floats = 8;
-#pragma unroll
-    for (int tensor = 0; tensor < tensors; ++tensor) {
-      const ScalarCopy copy = of_slot(tensor, 0);
-      if (copy.from == nullptr) continue;
-      // Each tensor begins with another block.
-      for (int unit = lane * Spec::cluster_size + (plan.rank + tensor) % Spec::cluster_size;
-           unit < Plan::tokens * copy.floats / unit_floats; unit += Spec::cluster_size * device::warp_size)
-        device::prefetch_to_l2(copy.from + plan.first_token(i) * copy.floats + unit * unit_floats);
-    }
-  };
-  bool is_aligned = true;
-  int whole_bytes = 0;
-#pragma unroll
-  for (int tensor = 0; tensor < tensors; ++tensor) {
-    const ScalarCopy copy = of_slot(tensor, 0);
-    is_aligned = is_aligned && reinterpret_cast<unsigned long long>(copy.from) % 16 == 0;
-    if (copy.from != nullptr) {
-      whole_bytes += Plan::tokens * copy.floats * 4;
-      continue;
-    }
-    for (int slot = 0; slot < Spec::scalar_slots; ++slot)
-      for (int i = lane; i < Plan::tokens * copy.floats; i += device::warp_size)
-        device::store_shared(of_slot(tensor, slot).to + i * 4, 0.0f);
-  }
-  device::wait_for_previous_kernel();
-
-  constexpr int ahead = Spec::scalar_slots + 2;
-  for (int i = 1; i < ahead; ++i) prefetch(i);
-  RingPosition<Spec::scalar_slots> slot;
-#pragma unroll 1
-  for (int i = 0; i < plan.tiles; ++i) {
-    prefetch(i + ahead);
-    const device::SharedAddress full = plan.scalars_full(slot.index);
-    device::barrier_wait(plan.scalars_empty(slot.index), slot.parity ^ 1);
-    const device::i64 first = plan.first_token(i);
-    const device::i64 left = args.tokens - first;
-    if (is_aligned && left >= Plan::tokens) {
-      if (lane == 0) device::barrier_arrive_expect(full, whole_bytes);
-      device::warp_barrier();
-#pragma unroll
-      for (int tensor = 0; tensor < tensors; ++tensor) {
-        const ScalarCopy copy = of_slot(tensor, slot.index);
-        if (lane == tensor && copy.from != nullptr)
-          device::copy_bytes(copy.to, copy.from + first * copy.floats, Plan::tokens * copy.floats * 4, full);
-      }
-    } else {
-      // Tokens beyond the last have zeros everywhere, so that they add nothing.
-#pragma unroll
-      for (int tensor = 0; tensor < tensors; ++tensor) {
-        const ScalarCopy copy = of_slot(tensor, slot.index);
-        if (copy.from == nullptr) continue;
-        for (int e = lane; e < Plan::tokens * copy.floats; e += device::warp_size)
-          device::store_shared(copy.to + e * 4, e < left * copy.floats ? copy.from[first * copy.floats + e] : 0.0f);
-      }
-      device::warp_barrier();
-      if (lane == 0) device::barrier_arrive(full);
-    }
-    slot.advance();
   }
 }
 
@@ -842,12 +803,12 @@ MHCJIT_DEVICE void pre_backward_one_pass(const PreBackwardArgs& args, const OneP
       if (lane == 0) copy_tiles(plan, args, x, dh_in, dx);
       device::warp_barrier();
       device::cluster_wait();
-    } else if (warp == Plan::scalar_warp) {
-      if (plan.rank == 0 && plan.cluster == 0 && lane == 0) *work.clusters = plan.clusters;
-      copy_scalars(plan, args, lane);
-      device::cluster_wait();
-    } else {
+    } else if (warp < Plan::first_coefficient_warp + Plan::coefficient_warps) {
       make_coefficients(plan, args, work, warp - Plan::first_coefficient_warp, lane);
+    } else {
+      device::cluster_wait();
+      device::wait_for_previous_kernel();
+      if (plan.rank == 0 && plan.cluster == 0 && lane == 0) *work.clusters = plan.clusters;
     }
   }
 
