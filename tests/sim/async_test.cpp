@@ -46,6 +46,9 @@ TEST(SharedMemory, KeepsWhatIsStored) {
     device::store_shared_4(mine, {{1.0f, 3.0f, 4.0f, 2.0f}});
     device::store_shared(mine, t);
     device::store_shared(mine + 4, 5.0f);
+    device::store_shared_words(mine + 8,
+                               device::Vector<unsigned, 2>{{device::float_bits(-4.0f), device::float_bits(2.0f)}});
+    EXPECT_EQ(device::float_of_bits(device::load_shared_words<2>(mine + 8)[0]), -4.0f);
     EXPECT_EQ(device::load_shared_words<4>(mine)[0], t);
     EXPECT_EQ(device::load_shared(mine + 12), 2.0f);
     EXPECT_EQ(device::load_shared_2(mine + 8)[1], 2.0f);
@@ -297,6 +300,145 @@ TEST(Pipeline, LocksWhenTooManyBytesAreExpected) {
 
 TEST(Pipeline, FailsWhenTooFewBytesAreExpected) {
   for (const std::string& text : faults_of({.expected = 240})) EXPECT_NE(text, "");
+}
+
+// ---- Boxes on their way out ---------------------------------------------------------------------------------------
+
+// A warp writes tiles of 8 x 16 floats, two in turn, and one lane stores each to a tensor and reads what it has stored.
+struct Output {
+  bool meets_before_store = true;
+  bool waits_for_read = true;
+  bool waits_for_write = true;
+  bool adds = false;
+
+  static constexpr int tiles = 8;
+  using Tile = std::array<float, 128>;
+  struct alignas(16) Tensor {
+    std::array<Tile, tiles> tile = {};
+  };
+
+  static float value(int tile, int element) { return static_cast<float>(1000 * tile + element); }
+
+  std::string run(std::uint64_t seed) const {
+    Tensor tensor;
+    device::TensorMap map;
+    EXPECT_EQ(encode({.base = &tensor,
+                      .sizes = {16, 8 * tiles, 1},
+                      .strides = {64, sizeof(tensor)},
+                      .box = {16, 8, 1},
+                      .dtype = MHCJIT_FP32},
+                     map.opaque),
+              "");
+    Launch launch = example(32, 4096);
+    launch.seed = seed;
+    const std::string fault = sim::run(launch, [&] { run_in_warp(map, tensor); });
+    for (int tile = 0; tile < tiles && fault.empty(); ++tile)
+      for (int i = 0; i < 128; ++i)
+        if (tensor.tile[tile][i] != value(tile, i)) return "stored a wrong value";
+    return fault;
+  }
+
+  void run_in_warp(const device::TensorMap& map, const Tensor& tensor) const {
+    const int lane = device::thread_index();
+    for (int i = 0; i < tiles; ++i) {
+      if (lane == 0 && waits_for_read) device::store_wait_read<1>();
+      device::warp_barrier();
+      for (int element = lane; element < 128; element += 32)
+        device::store_shared(tile(i % 2) + 4 * static_cast<unsigned>(element), value(i, element));
+      device::copy_fence();
+      if (meets_before_store) device::warp_barrier();
+      if (lane == 0) {
+        (adds ? device::add_box : device::store_box)(map, 0, 8 * i, 0, tile(i % 2), Place::current());
+        device::store_commit();
+      }
+    }
+    if (lane != 0) return;
+    if (!waits_for_write) return device::store_wait_read<0>();
+    device::store_wait<0>();
+    for (int i = 0; i < tiles; ++i)
+      if (tensor.tile[i][127] != value(i, 127)) throw Fault("read a wrong value");
+  }
+};
+
+std::vector<std::string> faults_of(const Output& output) {
+  std::vector<std::string> texts;
+  for (std::uint64_t seed = 0; seed < 30; ++seed) texts.push_back(output.run(seed));
+  return texts;
+}
+
+TEST(StoreBox, IsRightUnderEverySeed) {
+  for (const std::string& text : faults_of(Output())) EXPECT_EQ(text, "");
+  for (const std::string& text : faults_of(Output{.adds = true})) EXPECT_EQ(text, "");
+  for (const std::string& text : faults_of(Output{.waits_for_write = false})) EXPECT_EQ(text, "");
+}
+
+TEST(StoreBox, StoresWrongValuesWhenSharedMemoryIsWrittenTooEarly) {
+  EXPECT_GE(count(faults_of(Output{.waits_for_read = false}), "wrong value"), 10);
+}
+
+TEST(StoreBox, StoresWrongValuesWithoutTheBarrierBefore) {
+  EXPECT_GE(count(faults_of(Output{.meets_before_store = false}), "wrong value"), 10);
+}
+
+// One lane stores a tile and ends.
+std::vector<std::string> faults_of_one_store(const std::function<void(const std::array<float, 128>&)>& end) {
+  alignas(16) std::array<float, 128> tensor = {};
+  device::TensorMap map;
+  EXPECT_EQ(
+      encode({.base = &tensor, .sizes = {16, 8, 1}, .strides = {64, 512}, .box = {16, 8, 1}, .dtype = MHCJIT_FP32},
+             map.opaque),
+      "");
+  return faults(example(32, 4096), [&] {
+    tensor = {};
+    device::store_shared_4(tile(0) + 16 * static_cast<unsigned>(device::thread_index()), {{1.0f, 1.0f, 1.0f, 1.0f}});
+    device::warp_barrier();
+    if (device::thread_index() != 0) return;
+    device::store_box(map, 0, 0, 0, tile(0));
+    end(tensor);
+  });
+}
+
+TEST(StoreBox, IsSeenOnlyAfterTheWaitUntilItIsWritten) {
+  const auto read = [](const std::array<float, 128>& tensor) {
+    if (tensor[5] != 1.0f) throw Fault("read a wrong value");
+  };
+  const std::vector<std::string> without = faults_of_one_store([&](const auto& tensor) {
+    device::store_commit();
+    device::store_wait_read<0>();
+    read(tensor);
+  });
+  EXPECT_GE(count(without, "read a wrong value"), 10);
+  const std::vector<std::string> with = faults_of_one_store([&](const auto& tensor) {
+    device::store_commit();
+    device::store_wait<0>();
+    read(tensor);
+  });
+  EXPECT_EQ(count(with, "read a wrong value"), 0);
+}
+
+TEST(StoreBox, ReportsAThreadThatEndsBeforeItIsRead) {
+  const std::string_view text = "thread 0: ended without waiting until all of its stores have read";
+  EXPECT_EQ(count(faults_of_one_store([](const auto&) {}), text), 30);
+  EXPECT_EQ(count(faults_of_one_store([](const auto&) { device::store_commit(); }), text), 30);
+  EXPECT_EQ(count(faults_of_one_store([](const auto&) {
+                    device::store_commit();
+                    device::store_wait_read<1>();
+                  }),
+                  text),
+            30);
+  EXPECT_EQ(count(faults_of_one_store([](const auto&) {
+                    device::store_commit();
+                    device::store_wait_read<0>();
+                  }),
+                  ":"),
+            0);
+}
+
+TEST(Prefetch, ReportsNoAddress) {
+  const float value = 0.0f;
+  EXPECT_TRUE(runs_clean(example(32), [&] { device::prefetch_to_l2(&value); }, 1));
+  const std::string fault = run(example(32), [] { device::prefetch_to_l2(nullptr); });
+  EXPECT_TRUE(contains(fault, "prefetch_to_l2 of no address")) << fault;
 }
 
 }  // namespace

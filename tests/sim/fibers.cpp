@@ -139,6 +139,22 @@ class Cluster {
   }
   OwnWork& copies() { return threads_[current_].copies; }
 
+  void start(const BoxStore& store) {
+    const auto pending = std::make_shared<PendingStore>(store);
+    stores_.push_back(pending);
+    threads_[current_].store_reads.ask([pending] { pending->read(); });
+    threads_[current_].store_writes.ask([pending] { pending->write(); });
+  }
+  void store_commit() {
+    threads_[current_].store_reads.commit();
+    threads_[current_].store_writes.commit();
+  }
+  void store_wait_read(std::size_t pending) { threads_[current_].store_reads.wait(pending); }
+  void store_wait(std::size_t pending) {
+    store_wait_read(pending);
+    threads_[current_].store_writes.wait(pending);
+  }
+
   OwnWork& products() { return threads_[current_].products; }
   void products_commit() {
     products().commit();
@@ -216,6 +232,7 @@ class Cluster {
         if (thread.has_arrived) throw Fault("ended between cluster_arrive and cluster_wait");
         if (thread.copies.is_left()) throw Fault("ended without waiting for all of its copies");
         if (thread.products.is_left()) throw Fault("ended without waiting for all of its products");
+        if (thread.store_reads.is_left()) throw Fault("ended without waiting until all of its stores have read");
       }
     } catch (const Fault& fault) {
       blame(current_, fault.what());
@@ -249,9 +266,13 @@ class Cluster {
   // Returns whether there was anything to do.
   bool step() {
     const std::size_t ready = ready_.size() + slow_ready_.size();
-    if (ready == 0 && transfers_.empty()) return false;
-    if (is_turn_of_transfers(ready)) {
-      perform(take(transfers_));
+    const std::size_t copies = transfers_.size() + stores_.size();
+    if (ready == 0 && copies == 0) return false;
+    if (is_turn_of_copies(ready, copies)) {
+      if (is_turn_of_stores())
+        advance_store();
+      else
+        perform(take(transfers_));
       return true;
     }
     const bool takes_slow = ready_.empty() || (!slow_ready_.empty() && order_.below(16) == 0);
@@ -262,14 +283,20 @@ class Cluster {
   // For work that a thread has asked for and can wait for itself.
   bool is_at_once() { return delay_ == Delay::early || (delay_ == Delay::even && order_.below(2) == 0); }
 
-  bool is_turn_of_transfers(std::size_t ready) {
-    if (transfers_.empty() || ready == 0) return ready == 0;
+  bool is_turn_of_copies(std::size_t ready, std::size_t copies) {
+    if (copies == 0 || ready == 0) return ready == 0;
     switch (delay_) {
       case Delay::early: return order_.below(2) == 0;
-      case Delay::even: return order_.below(ready + transfers_.size()) >= ready;
+      case Delay::even: return order_.below(ready + copies) >= ready;
       case Delay::late: return false;
     }
     return false;
+  }
+
+  // Late ones are the last thing that a cluster does.
+  bool is_turn_of_stores() {
+    if (transfers_.empty() || stores_.empty()) return transfers_.empty();
+    return delay_ != Delay::late && order_.below(2) == 0;
   }
 
   template <typename T>
@@ -349,6 +376,15 @@ class Cluster {
     }
   }
 
+  // Reads or writes one of those that nobody has waited for.
+  void advance_store() {
+    const std::shared_ptr<PendingStore> store = take(stores_);
+    if (store->is_written()) return;
+    if (store->is_read()) return store->write();
+    store->read();
+    stores_.push_back(store);
+  }
+
   // ---- Faults -------------------------------------------------------------------------------------------------------
 
   void blame(std::size_t thread, const std::string& text) {
@@ -378,6 +414,7 @@ class Cluster {
   std::vector<std::size_t> ready_;
   std::vector<std::size_t> slow_ready_;
   std::vector<PendingTransfer> transfers_;
+  std::vector<std::shared_ptr<PendingStore>> stores_;  // some of them already written
   std::size_t arrived_at_cluster_ = 0;
   std::uint32_t cluster_turn_ = 0;
   std::vector<std::size_t> cluster_waiters_;
@@ -427,6 +464,11 @@ void start(const Transfer& transfer) { running->start(transfer); }
 void copy_async(std::byte* to, const void* from, std::uint32_t bytes) { running->copy_async(to, from, bytes); }
 void copy_commit() { running->copies().commit(); }
 void copy_wait(int pending, const Place&) { running->copies().wait(static_cast<std::size_t>(pending)); }
+
+void start(const BoxStore& store) { running->start(store); }
+void store_commit() { running->store_commit(); }
+void store_wait_read(int pending, const Place&) { running->store_wait_read(static_cast<std::size_t>(pending)); }
+void store_wait(int pending, const Place&) { running->store_wait(static_cast<std::size_t>(pending)); }
 
 void products_ask(std::function<void()> step) { running->products().ask(std::move(step)); }
 void products_commit() { running->products_commit(); }

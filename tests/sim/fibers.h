@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -12,6 +13,7 @@
 
 #include "barrier_phase.h"
 
+#include "box_store.h"
 #include "own_work.h"
 #include "simulator.h"
 #include "tests/address_sanitizer.h"
@@ -60,6 +62,8 @@ struct Thread {
   Waiting waiting;
   OwnWork copies;
   OwnWork products;
+  OwnWork store_reads;
+  OwnWork store_writes;
   std::uint32_t exchanges = 0;        // of its warp, so far
   bool has_arrived = false;           // at the cluster's barrier, without having waited
   std::uint32_t arrived_in_turn = 0;  // of the cluster's barrier, then

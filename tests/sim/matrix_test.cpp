@@ -8,21 +8,23 @@
 namespace mhcjit::sim {
 namespace {
 
+using device::SharedAddress;
+
 constexpr int rows = 16;
 constexpr int columns = 8;
-constexpr int depth = 16;
 
+template <int depth>
 struct Product {
   std::array<std::uint16_t, std::size_t{rows} * depth> a;
   std::array<std::uint16_t, std::size_t{depth} * columns> b;
   std::array<float, std::size_t{rows} * columns> sums;
 };
 
-template <class Element>
-Product random_product(unsigned seed) {
+template <class Element, int depth>
+Product<depth> random_product(unsigned seed) {
   std::mt19937 engine(seed);
   std::normal_distribution<float> normal;
-  Product product;
+  Product<depth> product;
   for (std::uint16_t& element : product.a) element = device::from_float<Element>(normal(engine)).bits;
   for (std::uint16_t& element : product.b) element = device::from_float<Element>(normal(engine)).bits;
   for (float& sum : product.sums) sum = normal(engine);
@@ -32,8 +34,8 @@ Product random_product(unsigned seed) {
 unsigned pair(std::uint16_t low, std::uint16_t high) { return low | unsigned{high} << 16; }
 
 // As device/matrix.cuh says, with nothing taken from the simulator.
-template <class Element>
-std::array<float, std::size_t{rows} * columns> multiply_on_warp(const Product& product) {
+template <class Element, int depth>
+std::array<float, std::size_t{rows} * columns> multiply_on_warp(const Product<depth>& product) {
   std::array<float, std::size_t{rows} * columns> result;
   const std::string fault = run(example(32), [&] {
     const int g = device::thread_index() / 4;
@@ -44,17 +46,20 @@ std::array<float, std::size_t{rows} * columns> multiply_on_warp(const Product& p
     const auto b = [&](int row) { return pair(product.b[row * columns + g], product.b[(row + 1) * columns + g]); };
     float sums[4];
     for (int i = 0; i < 4; ++i) sums[i] = product.sums[(g + i / 2 * 8) * columns + 2 * q + i % 2];
-    device::multiply_add<Element>(sums, {{a(g, 2 * q), a(g + 8, 2 * q), a(g, 2 * q + 8), a(g + 8, 2 * q + 8)}},
-                                  b(2 * q), b(2 * q + 8));
+    if constexpr (depth == 8)
+      device::multiply_add<Element>(sums, a(g, 2 * q), a(g + 8, 2 * q), b(2 * q));
+    else
+      device::multiply_add<Element>(sums, {{a(g, 2 * q), a(g + 8, 2 * q), a(g, 2 * q + 8), a(g + 8, 2 * q + 8)}},
+                                    b(2 * q), b(2 * q + 8));
     for (int i = 0; i < 4; ++i) result[(g + i / 2 * 8) * columns + 2 * q + i % 2] = sums[i];
   });
   EXPECT_EQ(fault, "");
   return result;
 }
 
-template <class Element>
+template <class Element, int depth>
 void expect_right_product(unsigned seed) {
-  const Product product = random_product<Element>(seed);
+  const auto product = random_product<Element, depth>(seed);
   const auto result = multiply_on_warp<Element>(product);
   for (int row = 0; row < rows; ++row) {
     for (int column = 0; column < columns; ++column) {
@@ -69,15 +74,17 @@ void expect_right_product(unsigned seed) {
 
 TEST(MultiplyAdd, IsTheProductOfTheDocumentedLayout) {
   for (unsigned seed = 0; seed < 20; ++seed) {
-    expect_right_product<device::bf16>(seed);
-    expect_right_product<device::fp16>(seed);
+    expect_right_product<device::bf16, 8>(seed);
+    expect_right_product<device::fp16, 8>(seed);
+    expect_right_product<device::bf16, 16>(seed);
+    expect_right_product<device::fp16, 16>(seed);
   }
 }
 
 // An fp32 sum would lose the small terms one after another.
 TEST(MultiplyAdd, RoundsOnce) {
-  Product product = {};
-  for (int k = 0; k < depth; ++k) {
+  Product<16> product = {};
+  for (int k = 0; k < 16; ++k) {
     product.a[k] = device::from_float<device::bf16>(0x1p-25f).bits;
     product.b[k * columns] = device::from_float<device::bf16>(1.0f).bits;
   }
@@ -85,33 +92,57 @@ TEST(MultiplyAdd, RoundsOnce) {
   EXPECT_EQ(multiply_on_warp<device::bf16>(product)[0], 1.0f + 0x1p-21f);
 }
 
-TEST(LoadMatrices, GivesEachLaneItsElements) {
-  // Rows of 16 bytes in an order of their own: element = 100 * row + column.
-  const auto place = [](int row) { return device::shared_base() + static_cast<unsigned>(row * 7 % 32) * 16; };
-  Launch launch = example(64, 32 * 16);
-  EXPECT_TRUE(runs_clean(launch, [&] {
+// Rows of 16 bytes in an order of their own: element = 100 * row + column, of four matrices one below another.
+SharedAddress place_of_row(int row) { return device::shared_base() + static_cast<unsigned>(row * 7 % 32) * 16; }
+std::uint16_t element(int row, int column) { return static_cast<std::uint16_t>(100 * row + column); }
+unsigned pair_in_row(int row, int column) { return pair(element(row, column), element(row, column + 1)); }
+unsigned pair_in_column(int row, int column) { return pair(element(row, column), element(row + 1, column)); }
+
+void store_row(int row) {
+  for (const int column : {0, 2, 4, 6})
+    device::store_shared(place_of_row(row) + static_cast<unsigned>(column) * 2, pair_in_row(row, column));
+}
+
+TEST(Matrices, AreLoadedByElements) {
+  EXPECT_TRUE(runs_clean(example(64, 32 * 16), [&] {
     const int lane = device::thread_index() % 32;
-    const auto element = [](int row, int column) { return static_cast<std::uint16_t>(100 * row + column); };
-    if (device::thread_index() < 32)
-      for (const int column : {0, 2, 4, 6})
-        device::store_shared(place(lane) + static_cast<unsigned>(column) * 2,
-                             pair(element(lane, column), element(lane, column + 1)));
+    if (device::thread_index() < 32) store_row(lane);
     device::block_barrier();
-    const auto words = device::load_matrices(place(lane));
+    const auto words = device::load_matrices(place_of_row(lane));
+    const auto transposed = device::load_matrices_transposed(place_of_row(lane));
     for (int matrix = 0; matrix < 4; ++matrix) {
-      const int row = 8 * matrix + lane / 4;
-      EXPECT_EQ(words[matrix], pair(element(row, lane % 4 * 2), element(row, lane % 4 * 2 + 1)));
+      EXPECT_EQ(words[matrix], pair_in_row(8 * matrix + lane / 4, lane % 4 * 2));
+      EXPECT_EQ(transposed[matrix], pair_in_column(8 * matrix + lane % 4 * 2, lane / 4));
     }
   }));
 }
 
-TEST(LoadMatrices, ReportsARowThatIsNotAligned) {
-  const std::string fault = run(example(32, 1024), [] {
-    device::load_matrices(device::shared_base() + 16 * static_cast<unsigned>(device::thread_index()) +
-                          (device::thread_index() == 9 ? 8 : 0));
-  });
-  EXPECT_TRUE(contains(fault, "load_matrices at sim/matrix_test.cpp:") && contains(fault, "aligned to 16 bytes"))
-      << fault;
+TEST(Matrices, AreStoredTransposed) {
+  EXPECT_TRUE(runs_clean(example(32, 32 * 16), [&] {
+    const int lane = device::thread_index();
+    device::Vector<unsigned, 4> words;
+    for (int matrix = 0; matrix < 4; ++matrix) words[matrix] = pair_in_column(8 * matrix + lane % 4 * 2, lane / 4);
+    device::store_matrices_transposed(place_of_row(lane), words);
+    device::warp_barrier();
+    const int row = 31 - lane;
+    const auto stored = device::load_shared_words<4>(place_of_row(row));
+    for (int word = 0; word < 4; ++word) EXPECT_EQ(stored[word], pair_in_row(row, 2 * word));
+  }));
+}
+
+TEST(Matrices, ReportARowThatIsNotAligned) {
+  const auto expect_fault = [](const std::function<void(SharedAddress)>& body, std::string_view operation) {
+    const std::string fault = run(example(32, 1024), [&] {
+      body(device::shared_base() + 16 * static_cast<unsigned>(device::thread_index()) +
+           (device::thread_index() == 9 ? 8 : 0));
+    });
+    EXPECT_TRUE(contains(fault, std::string(operation) + " at sim/matrix_test.cpp:") &&
+                contains(fault, "aligned to 16 bytes"))
+        << fault;
+  };
+  expect_fault([](SharedAddress row) { device::load_matrices(row); }, "load_matrices");
+  expect_fault([](SharedAddress row) { device::load_matrices_transposed(row); }, "load_matrices_transposed");
+  expect_fault([](SharedAddress row) { device::store_matrices_transposed(row, {}); }, "store_matrices_transposed");
 }
 
 TEST(Warp, ShuffleGivesTheLanesValue) {
@@ -142,10 +173,18 @@ TEST(Warp, ReportsOperationsThatALaneDoesNotReach) {
   expect_dead_lock([] { device::shuffle(1.0f, 0); }, "shuffle");
   expect_dead_lock([] { device::warp_barrier(); }, "warp_barrier");
   expect_dead_lock([] { device::load_matrices(device::shared_base()); }, "load_matrices");
+  expect_dead_lock([] { device::load_matrices_transposed(device::shared_base()); }, "load_matrices_transposed");
+  expect_dead_lock([] { device::store_matrices_transposed(device::shared_base(), {}); }, "store_matrices_transposed");
   expect_dead_lock(
       [] {
         float sums[4] = {};
-        device::multiply_add<device::bf16>(sums, {}, 0, 0);
+        device::multiply_add<device::bf16>(sums, device::Vector<unsigned, 4>(), 0, 0);
+      },
+      "multiply_add");
+  expect_dead_lock(
+      [] {
+        float sums[4] = {};
+        device::multiply_add<device::fp16>(sums, 0, 0, 0);
       },
       "multiply_add");
 }

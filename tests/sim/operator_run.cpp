@@ -111,15 +111,15 @@ class Arguments {
 TensorShape shape_of(const codegen::Problem& problem, const codegen::TensorMap& map, const void* base,
                      std::int64_t tokens) {
   const auto streams = static_cast<std::uint64_t>(map.has_streams ? problem.n : 1);
-  const auto element_bytes =
-      static_cast<std::uint32_t>(codegen::bytes_of(map.has_x_dtype ? problem.dtype : codegen::DType::fp32));
+  const codegen::DType dtype = map.has_x_dtype ? problem.dtype : codegen::DType::fp32;
+  const auto element_bytes = static_cast<std::uint32_t>(codegen::bytes_of(dtype));
   const std::uint64_t row_bytes = static_cast<std::uint64_t>(problem.d) * element_bytes;
   return {.base = base,
           .sizes = {static_cast<std::uint64_t>(problem.d), static_cast<std::uint64_t>(tokens), streams},
           .strides = {streams * row_bytes, row_bytes},
           .box = {static_cast<std::uint32_t>(map.columns), static_cast<std::uint32_t>(map.tokens),
                   static_cast<std::uint32_t>(map.streams)},
-          .element_bytes = element_bytes,
+          .dtype = public_dtype(dtype),
           .swizzle_bytes = static_cast<std::uint32_t>(map.columns) * element_bytes};
 }
 

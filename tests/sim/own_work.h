@@ -1,5 +1,6 @@
-// What a thread asks for and waits for itself, as both simulators keep it: copies and products. Each step is done when
-// it is asked for or only when it is waited for. What a kernel does wrong between the two shows in one of them.
+// What a thread asks for and waits for itself, as both simulators keep it: copies, products and stores. Each step is
+// done when it is asked for or only when it is waited for. What a kernel does wrong between the two shows in one of
+// them.
 #pragma once
 
 #include <cstddef>

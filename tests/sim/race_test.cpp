@@ -73,7 +73,7 @@ std::set<std::string> lines_of(const std::string& text) {
 
 std::vector<Place> places_in(const std::vector<std::filesystem::path>& kernels) {
   static const std::regex calls(
-      R"(device::((block_barrier|warp_barrier|barrier_(arrive|arrive_expect|wait|wait_cluster)|cluster_(arrive|arrive_release|wait)|copy_wait<.*>|wgmma_wait(<.*>|_for))\(.*))");
+      R"(device::((block_barrier|warp_barrier|barrier_(arrive|arrive_expect|wait|wait_cluster)|cluster_(arrive|arrive_release|wait)|copy_wait<.*>|store_wait(_read)?<.*>|wgmma_wait(<.*>|_for))\(.*))");
   static const std::regex functions(R"(^\s*MHCJIT_DEVICE [^(]*\b(\w+)\()");
   std::vector<Place> places;
   for (const std::filesystem::path& file : kernels) {

@@ -1,7 +1,8 @@
 // A small kernel with all that a pipeline over a cluster needs, for the simulator's own tests: a producer of tiles, two
 // warps that read them, one that sends their sums to the block that owns the tile, one that finishes the tile there.
 //
-// out[row] = sum over columns of x[row, column] * factor[column]. Each block has 64 of the columns.
+// out[tile, row] = sum over columns of x[tile, row, column] * factor[column]; totals[block, row] = sum over the block's
+// tiles of out[tile, row]. Each block has 64 of the columns.
 #pragma once
 
 #include <device/async.cuh>
@@ -23,13 +24,16 @@ constexpr unsigned factors_at = tiles_at + stages * tile_bytes;         // of th
 constexpr unsigned partials_at = factors_at + columns * 4;              // a sum for each 8 elements of the tile
 constexpr unsigned exchange_at = partials_at + rows * columns / 8 * 4;  // sums of the rows, from each block
 constexpr unsigned credit_at = exchange_at + max_blocks * rows * 4;     // what comes with a credit, from each owner
-constexpr unsigned barriers_at = credit_at + max_blocks * 16;
+constexpr unsigned staged_at = credit_at + max_blocks * 16;             // sums of the rows of two tiles
+constexpr unsigned staged_bytes = 128;                                  // of a tile: to where a box is aligned
+constexpr unsigned barriers_at = staged_at + 2 * staged_bytes;
 constexpr unsigned shared_bytes = barriers_at + (2 * stages + 4 + max_blocks) * 8;
 
 struct Args {
-  device::TensorMap x;   // bf16, boxes of 64 columns and 8 rows
-  const float* factors;  // of all columns
-  float* out;
+  device::TensorMap x;       // bf16, boxes of 64 columns and 8 rows
+  device::TensorMap out;     // fp32, boxes of 8 rows
+  device::TensorMap totals;  // fp32, boxes of 8 rows
+  const float* factors;      // of all columns
   int tiles;
   int blocks;
 };
@@ -71,6 +75,7 @@ class Block {
   SharedAddress exchanged(int rank, int row) const {
     return base_ + exchange_at + 4 * static_cast<unsigned>(rank * rows + row);
   }
+  SharedAddress staged(int turn) const { return base_ + staged_at + staged_bytes * static_cast<unsigned>(turn % 2); }
 
   void init() const {
     if (device::thread_index() != 0) return;
@@ -144,19 +149,29 @@ class Block {
 
   void finish() const {
     for (int i = rank_; i < args_.tiles; i += args_.blocks) {
+      const int turn = i / args_.blocks;
       if (lane_ == 0) device::barrier_arrive_expect(exchange_full(), args_.blocks * rows * 4);
-      device::barrier_wait_cluster(exchange_full(), i / args_.blocks % 2);
+      device::barrier_wait_cluster(exchange_full(), turn % 2);
+      // Lane 0 has stored the sums that stood in this place; lane 1 has added those of the tile before.
+      if (lane_ == 0) device::store_wait_read<1>();
+      if (lane_ == 1) device::store_wait<0>();
+      device::warp_barrier();
       if (lane_ < rows) {
         float sum = 0.0f;
         for (int rank = 0; rank < args_.blocks; ++rank) sum += device::load_shared(exchanged(rank, lane_));
-        args_.out[i * rows + lane_] = sum;
+        device::store_shared(staged(turn) + 4 * static_cast<unsigned>(lane_), sum);
+        device::copy_fence();
       }
       device::warp_barrier();
+      if (lane_ == 0) device::store_box(args_.out, 0, i, 0, staged(turn));
+      if (lane_ == 1) device::add_box(args_.totals, 0, rank_, 0, staged(turn));
+      device::store_commit();
       // A block that sends again waits for the credit; nobody would wait for the last one.
       if (lane_ < args_.blocks && i + args_.blocks < args_.tiles)
         device::send(device::in_block(base_ + credit_at + 16 * static_cast<unsigned>(rank_), lane_), {},
                      device::in_block(credit(rank_), lane_));
     }
+    device::store_wait_read<0>();
   }
 
   const Args& args_;

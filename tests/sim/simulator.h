@@ -89,6 +89,15 @@ void copy_commit();
 // For all groups but the `pending` youngest.
 void copy_wait(int pending, const Place& where);
 
+// Boxes on their way out of shared memory, which the thread waits for itself; device/async.cuh has checked the
+// operands.
+struct BoxStore;
+void start(const BoxStore& store);
+void store_commit();
+// For all groups but the `pending` youngest: until they are read, and until they are written.
+void store_wait_read(int pending, const Place& where);
+void store_wait(int pending, const Place& where);
+
 // Products of a warp group, which the thread waits for itself; device/wgmma.cuh has checked the operands.
 void products_ask(std::function<void()> step);
 void products_commit();

@@ -30,6 +30,8 @@ struct ThisThread {
   std::array<std::array<std::uint32_t, std::size_t{warp_size} * max_exchange_words>, 2> words;  // of the last two
   OwnWork copies;
   OwnWork products;
+  OwnWork store_reads;
+  OwnWork store_writes;
   RandomOrder work_order{0};  // when copies and products are made
   bool has_arrived = false;   // at the cluster's barrier, without having waited
   int cluster_parity = 0;
@@ -91,6 +93,7 @@ void run_thread(const ThisThread& thread, const std::function<void()>& body) {
     if (this_thread.has_arrived) throw Fault("ended between cluster_arrive and cluster_wait");
     if (this_thread.copies.is_left()) throw Fault("ended without waiting for all of its copies");
     if (this_thread.products.is_left()) throw Fault("ended without waiting for all of its products");
+    if (this_thread.store_reads.is_left()) throw Fault("ended without waiting until all of its stores have read");
   } catch (const Fault& fault) {
     const Position& at = thread.position;
     end_with_fault(thread.cluster->launch,
@@ -251,6 +254,25 @@ void copy_async(std::byte* to, const void* from, std::uint32_t bytes) {
 void copy_commit() { this_thread.copies.commit(); }
 void copy_wait(int pending, const Place& where) {
   if (!is_deleted(where)) this_thread.copies.wait(static_cast<std::size_t>(pending));
+}
+
+void start(const BoxStore& store) {
+  TransferEngine& engine = *this_thread.engine;
+  TransferEngine::Request& request = engine.push(store);
+  this_thread.store_reads.ask([&] { engine.wait_for(request.read); });
+  this_thread.store_writes.ask([&] { engine.wait_for(request.write); });
+}
+void store_commit() {
+  this_thread.store_reads.commit();
+  this_thread.store_writes.commit();
+}
+void store_wait_read(int pending, const Place& where) {
+  if (!is_deleted(where)) this_thread.store_reads.wait(static_cast<std::size_t>(pending));
+}
+void store_wait(int pending, const Place& where) {
+  if (is_deleted(where)) return;
+  this_thread.store_reads.wait(static_cast<std::size_t>(pending));
+  this_thread.store_writes.wait(static_cast<std::size_t>(pending));
 }
 
 void products_ask(std::function<void()> step) { this_thread.products.ask(std::move(step)); }

@@ -18,14 +18,24 @@ TransferEngine::TransferEngine(ThreadCluster& cluster, std::uint64_t seed)
 
 TransferEngine::~TransferEngine() {
   stops_.store(true, std::memory_order_relaxed);
+  bell_.ring();
   thread_.join();
 }
 
-void TransferEngine::push(const Transfer& transfer) {
+TransferEngine::Request& TransferEngine::push(const std::variant<Transfer, BoxStore>& work) {
   const std::size_t index = asked_.fetch_add(1, std::memory_order_relaxed);
   if (index >= most_requests) throw Fault(fmt::format("more than {} copies in one cluster", most_requests));
-  requests_[index].transfer = transfer;
-  requests_[index].is_there.store(true, std::memory_order_release);
+  Request& request = requests_[index];
+  request.work = work;
+  request.is_there.store(true, std::memory_order_release);
+  return request;
+}
+
+void TransferEngine::wait_for(Step& step) {
+  step.is_wanted.store(true, std::memory_order_relaxed);
+  bell_.ring();
+  bell_.wait_until([&] { return step.is_done.load(std::memory_order_relaxed); });
+  static_cast<void>(step.is_done.load(std::memory_order_acquire));
 }
 
 void TransferEngine::run() {
@@ -55,14 +65,23 @@ void TransferEngine::collect() {
 
 void TransferEngine::begin_one() {
   std::swap(pending_[order_.below(pending_.size())], pending_.back());
+  Request& request = requests_[pending_.back()];
+  for (Step* step : {&request.read, &request.write}) step->is_late = order_.below(2) == 0;
   // Never joined: that would put the copy before all that the engine begins after it.
-  std::thread([this, &request = requests_[pending_.back()]] { perform(request); }).detach();
+  std::thread([this, &request] { perform(request); }).detach();
   pending_.pop_back();
 }
 
 void TransferEngine::perform(Request& request) {
   static_cast<void>(request.is_there.load(std::memory_order_acquire));
-  const Transfer& transfer = request.transfer;
+  if (const auto* transfer = std::get_if<Transfer>(&request.work))
+    perform(*transfer);
+  else
+    perform(std::get<BoxStore>(request.work), request);
+  performed_.fetch_add(1, std::memory_order_release);
+}
+
+void TransferEngine::perform(const Transfer& transfer) {
   ThreadBlock& target = cluster_.blocks[transfer.rank];
   try {
     if (target.finished.load(std::memory_order_relaxed) == cluster_.launch.threads_per_block)
@@ -76,7 +95,28 @@ void TransferEngine::perform(Request& request) {
     end_with_fault(cluster_.launch, fault.what());
   }
   cluster_.progress.fetch_add(1, std::memory_order_relaxed);
-  performed_.fetch_add(1, std::memory_order_release);
+}
+
+void TransferEngine::perform(const BoxStore& store, Request& request) {
+  PendingStore pending(store);
+  begin(request.read);
+  pending.read();
+  finish(request.read);
+  begin(request.write);
+  pending.write();
+  finish(request.write);
+}
+
+void TransferEngine::begin(const Step& step) {
+  if (step.is_late)
+    bell_.wait_until(
+        [&] { return step.is_wanted.load(std::memory_order_relaxed) || stops_.load(std::memory_order_relaxed); });
+}
+
+void TransferEngine::finish(Step& step) {
+  step.is_done.store(true, std::memory_order_release);
+  cluster_.progress.fetch_add(1, std::memory_order_relaxed);
+  bell_.ring();
 }
 
 void TransferEngine::look_for_dead_lock() {

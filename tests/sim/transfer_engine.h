@@ -1,15 +1,18 @@
-// Makes the copies of a cluster of real threads, in an order drawn from a seed, and sees dead locks.
+// Makes the copies and stores of a cluster of real threads, in an order drawn from a seed, and sees dead locks.
 //
-// Each copy is a thread of its own, which begins where the copy was asked for and tells its end to the barrier alone:
-// one copy does not order another.
+// Each copy is a thread of its own, which begins where the copy was asked for and tells its end to the barrier alone,
+// or to who waits for the store: one copy does not order another.
 #pragma once
 
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <thread>
+#include <variant>
 #include <vector>
 
+#include "bell.h"
+#include "box_store.h"
 #include "random_order.h"
 #include "thread_cluster.h"
 #include "transfer.h"
@@ -24,19 +27,32 @@ class TransferEngine {
   TransferEngine(const TransferEngine&) = delete;
   TransferEngine& operator=(const TransferEngine&) = delete;
 
-  // Called by any thread. Throws Fault when the cluster has asked for too many.
-  void push(const Transfer& transfer);
-
- private:
+  struct Step {
+    bool is_late = false;  // not before it is waited for
+    std::atomic<bool> is_wanted = false;
+    std::atomic<bool> is_done = false;
+  };
   struct Request {
-    Transfer transfer;
+    std::variant<Transfer, BoxStore> work;
     std::atomic<bool> is_there = false;
+    Step read;  // a store's
+    Step write;
   };
 
+  // Called by any thread. Throws Fault when the cluster has asked for too many.
+  Request& push(const std::variant<Transfer, BoxStore>& work);
+
+  void wait_for(Step& step);
+
+ private:
   void run();
   void collect();
   void begin_one();
   void perform(Request& request);
+  void perform(const Transfer& transfer);
+  void perform(const BoxStore& store, Request& request);
+  void begin(const Step& step);
+  void finish(Step& step);
   void look_for_dead_lock();
 
   ThreadCluster& cluster_;
@@ -46,6 +62,7 @@ class TransferEngine {
   std::atomic<std::size_t> asked_ = 0;
   std::atomic<bool> stops_ = false;
   std::atomic<std::size_t> performed_ = 0;
+  Bell bell_;  // when a step of a store is wanted or done, and at the end
 
   // For the engine's thread alone.
   std::size_t collected_ = 0;

@@ -14,13 +14,13 @@ namespace {
 
 std::size_t this_lane() { return static_cast<std::size_t>(position().thread) % warp_size; }
 
-using Rows = std::array<std::array<std::uint32_t, 8>, 2>;
-
-// Rows g and g + 8 of a 16 x 16 matrix whose words begin the `offered` that each lane offers.
-Rows rows_of_this_lane(std::span<const std::uint32_t> all, std::size_t offered) {
-  Rows rows;
+// Rows g and g + 8 of a matrix of 16 rows whose words begin the `offered` that each lane offers.
+template <std::size_t words>
+std::array<std::array<std::uint32_t, words>, 2> rows_of_this_lane(std::span<const std::uint32_t> all,
+                                                                  std::size_t offered) {
+  std::array<std::array<std::uint32_t, words>, 2> rows;
   for (std::size_t i = 0; i < 2; ++i)
-    for (std::size_t word = 0; word < 8; ++word)
+    for (std::size_t word = 0; word < words; ++word)
       rows[i][word] = all[(this_lane() / 4 * 4 + word % 4) * offered + i + word / 4 * 2];
   return rows;
 }
@@ -58,23 +58,53 @@ std::array<std::uint32_t, 4> load_matrices(std::uint32_t row, const Place& where
   return words;
 }
 
-Fragments exchange_fragments(const std::array<std::uint32_t, 4>& a, std::uint32_t b0, std::uint32_t b1,
-                             const Place& where) {
-  const std::array<std::uint32_t, 6> mine = {a[0], a[1], a[2], a[3], b0, b1};
+std::array<std::uint32_t, 4> load_matrices_transposed(std::uint32_t row, const Place& where) {
+  constexpr const char* operation = "load_matrices_transposed";
+  const std::array<std::uint32_t, 1> mine = {row};
+  const auto all = warp_exchange(operation, mine, where);
+  std::array<std::uint32_t, 4> words;
+  for (std::size_t matrix = 0; matrix < 4; ++matrix) {
+    std::array<std::uint16_t, 2> elements;
+    for (std::size_t i = 0; i < 2; ++i) {
+      const std::uint32_t address = all[8 * matrix + this_lane() % 4 * 2 + i];
+      std::memcpy(&elements[i], shared_memory(operation, address, 16, 16, where) + this_lane() / 4 * 2, 2);
+    }
+    words[matrix] = std::bit_cast<std::uint32_t>(elements);
+  }
+  return words;
+}
+
+// Each lane writes the row whose address it gives.
+void store_matrices_transposed(std::uint32_t row, const std::array<std::uint32_t, 4>& words, const Place& where) {
+  constexpr const char* operation = "store_matrices_transposed";
+  const auto all = warp_exchange(operation, words, where);
+  std::array<std::uint16_t, 8> elements;
+  for (std::size_t column = 0; column < 8; ++column) {
+    const std::size_t lane = column * 4 + this_lane() % 8 / 2;
+    const std::uint32_t pair = all[lane * words.size() + this_lane() / 8];
+    elements[column] = static_cast<std::uint16_t>(pair >> this_lane() % 2 * 16);
+  }
+  std::memcpy(shared_memory(operation, row, 16, 16, where), elements.data(), 16);
+}
+
+template <std::size_t K>
+Fragments<K> exchange_fragments(const std::array<std::uint32_t, K * 3 / 8>& mine, const Place& where) {
   const auto all = warp_exchange("multiply_add", mine, where);
   const std::size_t q = this_lane() % 4;
-  Fragments fragments;
-  fragments.rows = rows_of_this_lane(all, mine.size());
-  for (std::size_t word = 0; word < 8; ++word) {
-    const std::size_t half = word / 4;  // of the 16 rows of the second matrix
+  Fragments<K> fragments;
+  fragments.rows = rows_of_this_lane<K / 2>(all, mine.size());
+  for (std::size_t word = 0; word < K / 2; ++word) {
+    const std::size_t part = word / 4;  // eight rows of the second matrix
     for (std::size_t i = 0; i < 2; ++i)
-      fragments.columns[i][word] = all[(4 * (2 * q + i) + word % 4) * mine.size() + 4 + half];
+      fragments.columns[i][word] = all[(4 * (2 * q + i) + word % 4) * mine.size() + K / 4 + part];
   }
   return fragments;
 }
+template Fragments<8> exchange_fragments<8>(const std::array<std::uint32_t, 3>& mine, const Place& where);
+template Fragments<16> exchange_fragments<16>(const std::array<std::uint32_t, 6>& mine, const Place& where);
 
 std::array<std::array<std::uint32_t, 8>, 2> exchange_rows(const std::array<std::uint32_t, 4>& a, const Place& where) {
-  return rows_of_this_lane(warp_exchange("wgmma", a, where), a.size());
+  return rows_of_this_lane<8>(warp_exchange("wgmma", a, where), a.size());
 }
 
 }  // namespace mhcjit::sim

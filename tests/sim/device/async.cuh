@@ -7,6 +7,7 @@
 #include <device/device.cuh>
 #include <device/matrix.cuh>
 
+#include "box_store.h"
 #include "transfer.h"
 
 namespace device {
@@ -46,20 +47,25 @@ struct alignas(64) TensorMap {
 };
 static_assert(sizeof(TensorMap) == mhcjit::sim::tensor_map_bytes);
 
+// The offset of a box in shared memory, whose rows begin at column c0 of the tensor.
+inline u32 box_offset(const char* operation, const mhcjit::sim::TensorShape& shape, int c0, SharedAddress address,
+                      const Place& where) {
+  mhcjit::sim::check_multiple_of_16(operation, i64{c0} * shape.element_bytes(), where);
+  // The swizzle's pattern begins there.
+  const u32 alignment = shape.swizzle_bytes == 0 ? 128 : shape.swizzle_bytes * 8;
+  return mhcjit::sim::shared_offset(operation, address, shape.box_bytes(), alignment, where);
+}
+
 inline void copy_box(SharedAddress to, const TensorMap& map, int c0, int c1, int c2, SharedAddress barrier,
                      const Place& where = Place::current()) {
   const mhcjit::sim::TensorShape shape = mhcjit::sim::decode(map.opaque);
-  const u32 bytes = shape.box_bytes();
-  mhcjit::sim::check_multiple_of_16("copy_box", i64{c0} * shape.element_bytes, where);
-  // Where the swizzle's pattern begins.
-  const u32 alignment = shape.swizzle_bytes == 0 ? 128 : shape.swizzle_bytes * 8;
-  mhcjit::sim::start({.operation = "copy_box",
-                      .where = where,
-                      .rank = static_cast<u32>(mhcjit::sim::position().cluster_rank),
-                      .to = mhcjit::sim::shared_offset("copy_box", to, bytes, alignment, where),
-                      .barrier = barrier_offset("copy_box", barrier, where),
-                      .bytes = bytes,
-                      .source = mhcjit::sim::Transfer::Box{shape, {c0, c1, c2}}});
+  mhcjit::sim::start(mhcjit::sim::Transfer{.operation = "copy_box",
+                                           .where = where,
+                                           .rank = static_cast<u32>(mhcjit::sim::position().cluster_rank),
+                                           .to = box_offset("copy_box", shape, c0, to, where),
+                                           .barrier = barrier_offset("copy_box", barrier, where),
+                                           .bytes = shape.box_bytes(),
+                                           .source = mhcjit::sim::Transfer::Box{shape, {c0, c1, c2}}});
 }
 
 inline void copy_bytes(SharedAddress to, const void* from, int bytes, SharedAddress barrier,
@@ -67,17 +73,44 @@ inline void copy_bytes(SharedAddress to, const void* from, int bytes, SharedAddr
   if (bytes <= 0 || bytes % 16 != 0 || reinterpret_cast<std::uintptr_t>(from) % 16 != 0)
     throw mhcjit::sim::Fault("copy_bytes at " + mhcjit::sim::to_string(where) + ": the source or the count " +
                              std::to_string(bytes) + " is not a multiple of 16");
-  mhcjit::sim::start({.operation = "copy_bytes",
-                      .where = where,
-                      .rank = static_cast<u32>(mhcjit::sim::position().cluster_rank),
-                      .to = mhcjit::sim::shared_offset("copy_bytes", to, static_cast<u32>(bytes), 16, where),
-                      .barrier = barrier_offset("copy_bytes", barrier, where),
-                      .bytes = static_cast<u32>(bytes),
-                      .source = mhcjit::sim::Transfer::Bytes{from}});
+  mhcjit::sim::start(
+      mhcjit::sim::Transfer{.operation = "copy_bytes",
+                            .where = where,
+                            .rank = static_cast<u32>(mhcjit::sim::position().cluster_rank),
+                            .to = mhcjit::sim::shared_offset("copy_bytes", to, static_cast<u32>(bytes), 16, where),
+                            .barrier = barrier_offset("copy_bytes", barrier, where),
+                            .bytes = static_cast<u32>(bytes),
+                            .source = mhcjit::sim::Transfer::Bytes{from}});
 }
 
 // What it orders, the simulator never has out of order.
 inline void copy_fence() {}
+
+inline void start_store(const char* operation, const TensorMap& map, std::array<int, 3> first, SharedAddress from,
+                        bool adds, const Place& where) {
+  const mhcjit::sim::TensorShape shape = mhcjit::sim::decode(map.opaque);
+  const u32 offset = box_offset(operation, shape, first[0], from, where);
+  const auto* const shared = reinterpret_cast<const std::byte*>(mhcjit::sim::position().shared);
+  mhcjit::sim::start(
+      mhcjit::sim::BoxStore{.shape = shape, .first = first, .from = shared + offset, .address = from, .adds = adds});
+}
+inline void store_box(const TensorMap& map, int c0, int c1, int c2, SharedAddress from,
+                      const Place& where = Place::current()) {
+  start_store("store_box", map, {c0, c1, c2}, from, false, where);
+}
+inline void add_box(const TensorMap& map, int c0, int c1, int c2, SharedAddress from,
+                    const Place& where = Place::current()) {
+  start_store("add_box", map, {c0, c1, c2}, from, true, where);
+}
+inline void store_commit() { mhcjit::sim::store_commit(); }
+template <int pending>
+void store_wait_read(const Place& where = Place::current()) {
+  mhcjit::sim::store_wait_read(pending, where);
+}
+template <int pending>
+void store_wait(const Place& where = Place::current()) {
+  mhcjit::sim::store_wait(pending, where);
+}
 
 // ---- Clusters -------------------------------------------------------------------------------------------------------
 
@@ -112,13 +145,14 @@ inline void send(ClusterAddress to, const Vector<float, 4>& value, ClusterAddres
     throw mhcjit::sim::Fault("send at " + mhcjit::sim::to_string(where) +
                              ": the bytes and their barrier are in different blocks");
   // The blocks of a launch have the same shared memory.
-  mhcjit::sim::start({.operation = "send",
-                      .where = where,
-                      .rank = target.rank,
-                      .to = mhcjit::sim::shared_offset("send", target.address, 16, 16, where),
-                      .barrier = barrier_offset("send", counter.address, where),
-                      .bytes = 16,
-                      .source = mhcjit::sim::Transfer::Words{{value[0], value[1], value[2], value[3]}}});
+  mhcjit::sim::start(
+      mhcjit::sim::Transfer{.operation = "send",
+                            .where = where,
+                            .rank = target.rank,
+                            .to = mhcjit::sim::shared_offset("send", target.address, 16, 16, where),
+                            .barrier = barrier_offset("send", counter.address, where),
+                            .bytes = 16,
+                            .source = mhcjit::sim::Transfer::Words{{value[0], value[1], value[2], value[3]}}});
 }
 
 // ---- Registers ------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 // where a thread is or make threads meet work inside mhcjit::sim::run() only.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -81,6 +82,10 @@ void store(T* address, const Vector<T, size>& value) {
   std::memcpy(address, &value, sizeof(value));
 }
 
+inline void prefetch_to_l2(const void* address) {
+  if (address == nullptr) throw mhcjit::sim::Fault("prefetch_to_l2 of no address");
+}
+
 inline int thread_index() { return mhcjit::sim::position().thread; }
 inline i64 block_index_x() { return mhcjit::sim::position().block_x; }
 inline int block_index_y() { return static_cast<int>(mhcjit::sim::position().block_y); }
@@ -98,6 +103,9 @@ inline float* shared_floats() { return mhcjit::sim::position().shared; }
 // Kernels run one after the other here.
 inline void let_next_kernel_begin() {}
 inline void wait_for_previous_kernel() {}
+
+inline u32 float_bits(float value) { return std::bit_cast<u32>(value); }
+inline float float_of_bits(u32 bits) { return std::bit_cast<float>(bits); }
 
 inline i64 multiply_wide(u32 a, u32 b) { return static_cast<i64>(a) * static_cast<i64>(b); }
 inline u32 opaque(u32 value) { return value; }

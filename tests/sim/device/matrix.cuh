@@ -1,7 +1,7 @@
 // Device vocabulary, on the host: the names of templates/device/matrix.cuh. The meaning of each stands there.
 //
 // Conformance: all agree with a device bit for bit, except the payload of a NaN, and multiply_add: it rounds the exact
-// sum once, where a device aligns the 17 terms and drops what stands below. The two differ by no more than 2^-19 of the
+// sum once, where a device aligns the terms and drops what stands below. The two differ by no more than 2^-19 of the
 // sum of the terms' magnitudes.
 #pragma once
 
@@ -56,7 +56,10 @@ inline void store_shared_4(SharedAddress address, const Vector<float, 4>& value,
 inline void store_shared(SharedAddress address, u32 value, const Place& where = Place::current()) {
   store_checked(address, value, where);
 }
-
+inline void store_shared_words(SharedAddress address, const Vector<u32, 2>& value,
+                               const Place& where = Place::current()) {
+  store_checked(address, value, where);
+}
 inline void store_shared_words(SharedAddress address, const Vector<u32, 4>& value,
                                const Place& where = Place::current()) {
   store_checked(address, value, where);
@@ -104,27 +107,41 @@ float high_half(u32 pair) {
 inline Vector<u32, 4> load_matrices(SharedAddress row, const Place& where = Place::current()) {
   return std::bit_cast<Vector<u32, 4>>(mhcjit::sim::load_matrices(row, where));
 }
+inline Vector<u32, 4> load_matrices_transposed(SharedAddress row, const Place& where = Place::current()) {
+  return std::bit_cast<Vector<u32, 4>>(mhcjit::sim::load_matrices_transposed(row, where));
+}
+inline void store_matrices_transposed(SharedAddress row, const Vector<u32, 4>& words,
+                                      const Place& where = Place::current()) {
+  mhcjit::sim::store_matrices_transposed(row, std::bit_cast<std::array<std::uint32_t, 4>>(words), where);
+}
 
 // Each product of two floats is exact in double.
-template <class Element>
-float sum_of_products(double sum, const std::array<u32, 8>& row, const std::array<u32, 8>& column) {
-  for (int word = 0; word < 8; ++word) {
+template <class Element, std::size_t words>
+float sum_of_products(double sum, const std::array<u32, words>& row, const std::array<u32, words>& column) {
+  for (std::size_t word = 0; word < words; ++word) {
     sum += static_cast<double>(low_half<Element>(row[word])) * static_cast<double>(low_half<Element>(column[word]));
     sum += static_cast<double>(high_half<Element>(row[word])) * static_cast<double>(high_half<Element>(column[word]));
   }
   return static_cast<float>(sum);
 }
 
-template <class Element>
-void multiply_add(float (&sums)[4], const Vector<u32, 4>& a, u32 b0, u32 b1, const Place& where = Place::current()) {
-  const mhcjit::sim::Fragments fragments =
-      mhcjit::sim::exchange_fragments(std::bit_cast<std::array<std::uint32_t, 4>>(a), b0, b1, where);
+template <class Element, std::size_t K>
+void add_products(float (&sums)[4], const mhcjit::sim::Fragments<K>& fragments) {
   for (int row = 0; row < 2; ++row) {
     for (int column = 0; column < 2; ++column) {
       float& sum = sums[2 * row + column];
       sum = sum_of_products<Element>(sum, fragments.rows[row], fragments.columns[column]);
     }
   }
+}
+
+template <class Element>
+void multiply_add(float (&sums)[4], const Vector<u32, 4>& a, u32 b0, u32 b1, const Place& where = Place::current()) {
+  add_products<Element>(sums, mhcjit::sim::exchange_fragments<16>({a[0], a[1], a[2], a[3], b0, b1}, where));
+}
+template <class Element>
+void multiply_add(float (&sums)[4], u32 a0, u32 a1, u32 b0, const Place& where = Place::current()) {
+  add_products<Element>(sums, mhcjit::sim::exchange_fragments<8>({a0, a1, b0}, where));
 }
 
 // ---- A warp together ------------------------------------------------------------------------------------------------
