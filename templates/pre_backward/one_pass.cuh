@@ -462,7 +462,7 @@ MHCJIT_DEVICE void make_dots(const PreBackwardOnePass<Spec>& plan, int dot_warp,
         dots[stream] += device::shuffle_xor(dots[stream], bit == 2 && !is_wide ? 8 : 1 << bit);
     }
 
-    if (i >= Plan::lead) device::barrier_wait(plan.dots_read(i), i / Plan::lead - 1 & 1);
+    if (i >= Plan::lead) device::barrier_wait(plan.dots_read(i), (i / Plan::lead - 1) & 1);
 #pragma unroll
     for (int receiver = member; receiver < Spec::cluster_size; receiver += 8) {
 #pragma unroll
