@@ -16,7 +16,7 @@ namespace {
 constexpr std::string_view family_name = "one_pass";
 constexpr int tokens_per_tile = 16;
 constexpr int dot_warps = 4;
-constexpr int helper_warps = 4;  // producer, two of coefficients, one that idles
+constexpr int helper_warps = 4;  // producer, two of coefficients, scalars
 constexpr int coefficient_warps = 2;
 constexpr int widest_panel = 64;  // columns: 128 bytes
 constexpr int max_stages = 6;
@@ -46,8 +46,9 @@ struct Tiling {
   Roles role = {};
   int pipeline_stages = 0;    // tiles of x and dh_in that a block holds
   int coefficient_slots = 0;  // tiles whose coefficients are made ahead
+  int scalar_slots = 0;       // tiles whose scalars are copied ahead
   int exchange_slots = 0;     // tiles whose sums of other blocks may be under way
-  int max_clusters = 0;  // whose sums the workspace has room for
+  int max_clusters = 0;       // whose sums the workspace has room for
 };
 
 int row_blocks(const Problem& problem) { return static_cast<int>(divide_up(problem.rows(), 8)); }
@@ -75,11 +76,12 @@ int smem_bytes(const Tiling& tiling) {
   const int phi_bytes = block_tiles(tiling) * row_blocks(problem) * warp_size * 8;
   const int mix_row_bytes = (row_blocks(problem) | 1) * 16;
   const int coefficient_bytes = tokens_per_tile * (3 * mix_row_bytes + (2 + n) * 4);
+  const int scalar_bytes = tokens_per_tile * (problem.rows() + n * n + 3 * n + 1) * 4;
   const int received_bytes = tokens_per_tile * tiling.cluster_size * static_cast<int>(divide_up(n, 4)) * 16;
   const int barriers =
-      2 * (tiling.pipeline_stages + tiling.coefficient_slots) + tiling.exchange_slots * 3 / 2 + 1;
+      2 * (tiling.pipeline_stages + tiling.coefficient_slots + tiling.scalar_slots) + tiling.exchange_slots * 3 / 2 + 1;
   return tiling.pipeline_stages * stage_bytes + phi_bytes + tiling.coefficient_slots * coefficient_bytes +
-         tiling.exchange_slots * received_bytes + barriers * 8;
+         tiling.scalar_slots * scalar_bytes + tiling.exchange_slots * received_bytes + barriers * 8;
 }
 
 // Registers of a thread, as the assembler reports them beside the sums that it keeps.
@@ -107,9 +109,11 @@ std::string fit(Tiling& tiling) {
     return lacks(role.helper_registers, needed, "coefficient");
   // Tiles in flight come before coefficients that wait.
   for (tiling.pipeline_stages = max_stages; tiling.pipeline_stages >= fewest_stages; --tiling.pipeline_stages) {
-    for (const int slots : {4, 2}) {
-      tiling.coefficient_slots = slots;
-      tiling.exchange_slots = slots;
+    // Tiles ahead of coefficients, scalars and exchanged sums; the first are kept the longest.
+    for (const auto& [coefficients, scalars, exchange] : {std::array{4, 4, 4}, {2, 2, 4}, {2, 2, 2}, {1, 2, 2}}) {
+      tiling.coefficient_slots = coefficients;
+      tiling.scalar_slots = scalars;
+      tiling.exchange_slots = exchange;
       if (smem_bytes(tiling) <= max_opt_in_smem_bytes) return "";
     }
   }
@@ -156,6 +160,7 @@ class OnePass final : public Plan {
                                                      {"cluster_size", tiling.cluster_size},
                                                      {"pipeline_stages", tiling.pipeline_stages},
                                                      {"coefficient_slots", tiling.coefficient_slots},
+                                                     {"scalar_slots", tiling.scalar_slots},
                                                      {"exchange_slots", tiling.exchange_slots},
                                                      {"panel_columns", tiling.panel_columns},
                                                      {"panels_per_stream", tiling.panels_per_stream},
@@ -199,8 +204,8 @@ class OnePass final : public Plan {
     // The launch, phi, the first tile, the end of the last, the second kernel.
     constexpr double fixed_us = 16.0;
     const Problem& problem = tiling_.problem;
-    const double slice_bytes =
-        static_cast<double>(tokens_per_tile) * slice_columns(tiling_) * (2.0 * problem.n + 1.0) * bytes_of(problem.dtype);
+    const double slice_bytes = static_cast<double>(tokens_per_tile) * slice_columns(tiling_) * (2.0 * problem.n + 1.0) *
+                               bytes_of(problem.dtype);
     const int at_once = device.clusters_at_once[tiling_.cluster_size];
     const double memory = slice_bytes * at_once * tiling_.cluster_size / device.bytes_per_clock;
     // Two warps of a scheduler share its tensor core; instructions beside the products take as long again.

@@ -48,8 +48,8 @@ struct ColumnTile<device::fp16> : ColumnTile16<device::fp16> {
   MHCJIT_DEVICE void operands(device::Vector<device::u32, 4> (&terms_of)[2]) const {
 #pragma unroll
     for (int word = 0; word < 4; ++word) {
-      const TwoTerms pair =
-          two_terms<device::bf16>(device::low_half<device::fp16>(words[word]), device::high_half<device::fp16>(words[word]));
+      const TwoTerms pair = two_terms<device::bf16>(device::low_half<device::fp16>(words[word]),
+                                                    device::high_half<device::fp16>(words[word]));
       terms_of[0][word] = pair.high;
       terms_of[1][word] = pair.low;
     }

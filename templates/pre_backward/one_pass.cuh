@@ -13,10 +13,11 @@
 // Block:  consumer_warps  dx and G of the block's columns; each warp has columns of one stream
 //         4 dot warps     partial sums of dh_pre, sent to every block of the cluster
 //         1 producer      copies x and dh_in into a ring of stages, and dx, which has taken x's place, out of it
-//         2 coefficient warps, each for eight tokens of the tile; one warp beside them that idles
+//         2 coefficient warps, each for eight tokens of the tile
+//         1 scalar warp   copies what forward saved, dh_post and dh_res
 // Shared: stages, each a tile of x and of dh_in as panels (of one stream, a row of 128 or 64 bytes for each token, in
-//         the swizzle of as many bytes) | phi * gamma as operands | coefficients: a ring | dh_pre received: a ring
-//         | barriers.
+//         the swizzle of as many bytes) | phi * gamma as operands | coefficients: a ring | scalars: a ring | dh_pre
+//         received: a ring | barriers.
 //
 // The ring of received sums has twice as many slots as `lead`: a block sends tile i once its coefficient warps have
 // read tile i - lead, which came from blocks whose coefficient warps had read tile i - 2 * lead.
@@ -42,7 +43,8 @@ struct PreBackwardOnePass {
   static constexpr int producer_warp = first_dot_warp + dot_warps;
   static constexpr int first_coefficient_warp = producer_warp + 1;
   static constexpr int coefficient_warps = 2;
-  static constexpr int threads = (first_coefficient_warp + coefficient_warps + 1) * device::warp_size;
+  static constexpr int scalar_warp = first_coefficient_warp + coefficient_warps;
+  static constexpr int threads = (scalar_warp + 1) * device::warp_size;
 
   static constexpr int element_bytes = static_cast<int>(sizeof(Element));
   static constexpr int panel_columns = Spec::panel_columns;
@@ -71,7 +73,9 @@ struct PreBackwardOnePass {
   static constexpr int panels_per_step = warps_per_stream > tiles_per_panel ? warps_per_stream / tiles_per_panel : 1;
   static MHCJIT_DEVICE int stream_of(int warp) { return warp / warps_per_stream; }
   // First column of the warp's tile, in the slice.
-  static MHCJIT_DEVICE int column_of(int warp, int step) { return (step * warps_per_stream + warp % warps_per_stream) * 16; }
+  static MHCJIT_DEVICE int column_of(int warp, int step) {
+    return (step * warps_per_stream + warp % warps_per_stream) * 16;
+  }
   static constexpr int block_tiles = Spec::consumer_warps * steps;
 
   // Coefficients of a tile: rows of dh_mix, one of each token, as bf16's high terms, its low terms, and as fp16 times a
@@ -84,6 +88,15 @@ struct PreBackwardOnePass {
   static constexpr int h_offset = scale_offset + tokens * 4;
   static constexpr int coefficient_bytes = h_offset + n * tokens * 4;
 
+  // Scalars of a tile, as they stand in memory.
+  static constexpr int h_mix_offset = 0;
+  static constexpr int dh_res_offset = h_mix_offset + tokens * Spec::rows * 4;
+  static constexpr int dh_post_offset = dh_res_offset + tokens * n * n * 4;
+  static constexpr int h_pre_offset = dh_post_offset + tokens * n * 4;
+  static constexpr int h_post_offset = h_pre_offset + tokens * n * 4;
+  static constexpr int inv_rms_offset = h_post_offset + tokens * n * 4;
+  static constexpr int scalar_bytes = inv_rms_offset + tokens * 4;
+
   // dh_pre of a token from one block.
   static constexpr int dot_parts = (n + 3) / 4;
   static constexpr int dot_bytes = dot_parts * 16;
@@ -93,9 +106,11 @@ struct PreBackwardOnePass {
   static constexpr int phi_offset = stages * stage_bytes;
   static constexpr int phi_warp_bytes = steps * row_blocks * device::warp_size * 8;
   static constexpr int coefficients_offset = phi_offset + Spec::consumer_warps * phi_warp_bytes;
-  static constexpr int received_offset = coefficients_offset + Spec::coefficient_slots * coefficient_bytes;
+  static constexpr int scalars_offset = coefficients_offset + Spec::coefficient_slots * coefficient_bytes;
+  static constexpr int received_offset = scalars_offset + Spec::scalar_slots * scalar_bytes;
   static constexpr int barriers_offset = received_offset + Spec::exchange_slots * received_bytes;
-  static constexpr int barriers = 2 * stages + 2 * Spec::coefficient_slots + Spec::exchange_slots + lead + 1;
+  static constexpr int barriers =
+      2 * (stages + Spec::coefficient_slots + Spec::scalar_slots) + Spec::exchange_slots + lead + 1;
   static constexpr int shared_floats = (barriers_offset + barriers * 8) / 4;
 
   static_assert(element_bytes == 2);
@@ -131,6 +146,7 @@ struct PreBackwardOnePass {
   MHCJIT_DEVICE device::SharedAddress coefficients(int slot) const {
     return base + coefficients_offset + slot * coefficient_bytes;
   }
+  MHCJIT_DEVICE device::SharedAddress scalars(int slot) const { return base + scalars_offset + slot * scalar_bytes; }
   MHCJIT_DEVICE device::SharedAddress received(int slot, int token, int source) const {
     return base + received_offset + slot * received_bytes + (token * Spec::cluster_size + source) * dot_bytes;
   }
@@ -142,13 +158,17 @@ struct PreBackwardOnePass {
   MHCJIT_DEVICE device::SharedAddress coefficients_empty(int slot) const {
     return barrier(2 * stages + Spec::coefficient_slots + slot);
   }
+  MHCJIT_DEVICE device::SharedAddress scalars_full(int slot) const {
+    return barrier(2 * (stages + Spec::coefficient_slots) + slot);
+  }
+  MHCJIT_DEVICE device::SharedAddress scalars_empty(int slot) const {
+    return barrier(2 * (stages + Spec::coefficient_slots) + Spec::scalar_slots + slot);
+  }
   MHCJIT_DEVICE device::SharedAddress dots_received(int slot) const {
-    return barrier(2 * stages + 2 * Spec::coefficient_slots + slot);
+    return barrier(barriers - 1 - lead - Spec::exchange_slots + slot);
   }
   // One for each tile of `lead`, so that a wait is for the present or the previous phase.
-  MHCJIT_DEVICE device::SharedAddress dots_read(int i) const {
-    return barrier(2 * stages + 2 * Spec::coefficient_slots + Spec::exchange_slots + i % lead);
-  }
+  MHCJIT_DEVICE device::SharedAddress dots_read(int i) const { return barrier(barriers - 1 - lead + i % lead); }
   MHCJIT_DEVICE device::SharedAddress phi_loaded() const { return barrier(barriers - 1); }
 
   MHCJIT_DEVICE void arm_dots_received(int slot) const {
@@ -163,6 +183,10 @@ struct PreBackwardOnePass {
     for (int slot = 0; slot < Spec::coefficient_slots; ++slot) {
       device::barrier_init(coefficients_full(slot), coefficient_warps);
       device::barrier_init(coefficients_empty(slot), Spec::consumer_warps);
+    }
+    for (int slot = 0; slot < Spec::scalar_slots; ++slot) {
+      device::barrier_init(scalars_full(slot), 1);
+      device::barrier_init(scalars_empty(slot), coefficient_warps);
     }
     for (int slot = 0; slot < Spec::exchange_slots; ++slot) device::barrier_init(dots_received(slot), 1);
     for (int i = 0; i < lead; ++i) device::barrier_init(dots_read(i), coefficient_warps);
@@ -230,8 +254,8 @@ MHCJIT_DEVICE float pack_phi(const PreBackwardOnePass<Spec>& plan, const PreBack
       const float(&value)[4] = values[step][block];
       const device::Vector<device::u32, 2> words = {device::pack<device::fp16>(value[0] * scale, value[1] * scale),
                                                     device::pack<device::fp16>(value[2] * scale, value[3] * scale)};
-      device::store_shared_words(
-          plan.phi(warp) + ((step * Plan::row_blocks + block) * device::warp_size + lane) * 8, words);
+      device::store_shared_words(plan.phi(warp) + ((step * Plan::row_blocks + block) * device::warp_size + lane) * 8,
+                                 words);
     }
   }
   device::warp_barrier();
@@ -256,9 +280,9 @@ struct TokenFactors {
 
 // Turns a tile of x into dx, in place, and adds its share to G.
 template <class Spec>
-MHCJIT_DEVICE void consume_tile(const PreBackwardOnePass<Spec>& plan, device::SharedAddress stage,
-                                device::SharedAddress coefficients, int warp, float phi_inverse,
-                                float (&sums)[PreBackwardOnePass<Spec>::steps][PreBackwardOnePass<Spec>::row_blocks][4]) {
+MHCJIT_DEVICE void consume_tile(
+    const PreBackwardOnePass<Spec>& plan, device::SharedAddress stage, device::SharedAddress coefficients, int warp,
+    float phi_inverse, float (&sums)[PreBackwardOnePass<Spec>::steps][PreBackwardOnePass<Spec>::row_blocks][4]) {
   using Plan = PreBackwardOnePass<Spec>;
   using Tile = ColumnTile<typename Spec::Element>;
   constexpr int blocks = Plan::row_blocks;
@@ -340,10 +364,9 @@ MHCJIT_DEVICE void consume_tile(const PreBackwardOnePass<Spec>& plan, device::Sh
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         if (block + 1 < blocks)
-          device::multiply_add<device::fp16>(dx[half],
-                                             {phi_words[block][0], phi_words[block][1], phi_words[block + 1][0],
-                                              phi_words[block + 1][1]},
-                                             half_mix[half][block], half_mix[half][block + 1]);
+          device::multiply_add<device::fp16>(
+              dx[half], {phi_words[block][0], phi_words[block][1], phi_words[block + 1][0], phi_words[block + 1][1]},
+              half_mix[half][block], half_mix[half][block + 1]);
         else
           device::multiply_add<device::fp16>(dx[half], phi_words[block][0], phi_words[block][1], half_mix[half][block]);
       }
@@ -366,9 +389,9 @@ MHCJIT_DEVICE void consume_tile(const PreBackwardOnePass<Spec>& plan, device::Sh
     for (int half = 0; half < 2; ++half) {
 #pragma unroll
       for (int e = 0; e < 4; ++e)
-        dx[half][e] = device::fma(
-            dx[half][e], token.scale[half][e % 2],
-            device::fma(values.value(half, e), token.c[half][e % 2], gradient.value(half, e) * token.h_pre[half][e % 2]));
+        dx[half][e] = device::fma(dx[half][e], token.scale[half][e % 2],
+                                  device::fma(values.value(half, e), token.c[half][e % 2],
+                                              gradient.value(half, e) * token.h_pre[half][e % 2]));
     }
     Tile::store(x_at(step), dx);
   }
@@ -398,8 +421,8 @@ MHCJIT_DEVICE void consume_tiles(const PreBackwardOnePass<Spec>& plan, const Pre
   }
 
   if (args.dphi == nullptr && args.dgamma == nullptr) return;
-  const device::i64 first_tile = device::i64{plan.cluster * Spec::cluster_size + plan.rank} * Plan::block_tiles +
-                                 warp * Plan::steps;
+  const device::i64 first_tile =
+      device::i64{plan.cluster * Spec::cluster_size + plan.rank} * Plan::block_tiles + warp * Plan::steps;
 #pragma unroll
   for (int step = 0; step < Plan::steps; ++step) {
 #pragma unroll
@@ -531,100 +554,66 @@ MHCJIT_DEVICE void copy_tiles(const PreBackwardOnePass<Spec>& plan, const PreBac
 
 // ---- Coefficients -------------------------------------------------------------------------------------------------
 
-// What a coefficient lane reads of one token: four lanes share it, lane k has rows 2k and 2k + 1 of each block of eight.
+// What a coefficient lane knows of one token: four lanes share it, lane k has rows 2k and 2k + 1 of each block of
+// eight.
 template <class Spec>
 struct TokenScalars {
-  static constexpr int own_rows = (Spec::rows + 7) / 8 * 2;
-  static constexpr int own_streams = (Spec::n + 3) / 4;
-  static constexpr int gate_rows = (2 * Spec::n + 7) / 8 * 2;  // that may be of pre or post
+  using Plan = PreBackwardOnePass<Spec>;
+  static constexpr int n = Spec::n;
+  static constexpr int own_rows = Plan::row_blocks * 2;
+  static constexpr int own_streams = (n + 3) / 4;
+  static constexpr int gate_rows = (2 * n + 7) / 8 * 2;  // the first of own_rows, which may be of pre or post
 
   float h_mix[own_rows];
-  float gradient[own_rows];  // h_pre of a row of pre, dh_post or dh_res
-  float h_post[gate_rows];
+  float gradient[own_rows];  // at the logits; of rows of pre the factor that dh_pre has in it
   float h_pre[own_streams];  // of streams k, k + 4, ...
   float inv_rms;
 
   static MHCJIT_DEVICE int row_of(int k, int i) { return i / 2 * 8 + k * 2 + i % 2; }
 
-  // Zeros of a token that does not exist: it then adds nothing to any sum.
-  MHCJIT_DEVICE void load(const PreBackwardArgs& args, device::i64 t, int k) {
-    constexpr int n = Spec::n;
-    const bool exists = t < args.tokens;
+  static MHCJIT_DEVICE void load_pair(float (&pair)[2], device::SharedAddress address) {
+    if constexpr (n % 2 == 0) {
+      const auto values = device::load_shared_2(address);
+      pair[0] = values[0];
+      pair[1] = values[1];
+    } else {
+      pair[0] = device::load_shared(address);
+      pair[1] = device::load_shared(address + 4);
+    }
+  }
+
+  // Rows beyond the last get what stands behind them and become zero.
+  MHCJIT_DEVICE void load(device::SharedAddress scalars, float hc_eps, float post_inverse, int token, int k) {
 #pragma unroll
-    for (int i = 0; i < own_rows; ++i) {
-      const int row = row_of(k, i);
-      const bool has_row = exists && (Spec::rows % 8 == 0 || row < Spec::rows);
-      h_mix[i] = has_row ? args.h_mix[t * Spec::rows + row] : 0.0f;
-      const float* from = args.dh_res;
-      device::i64 place = t * n * n + row - 2 * n;
-      if (row < n) {
-        from = args.h_pre;
-        place = t * n + row;
-      } else if (row < 2 * n) {
-        from = args.dh_post;
-        place = t * n + row - n;
+    for (int i = 0; i < own_rows; i += 2) {
+      float mix[2];
+      float slope[2];
+      load_pair(mix, scalars + Plan::h_mix_offset + (token * Spec::rows + row_of(k, i)) * 4);
+      load_pair(slope, scalars + Plan::dh_res_offset + (token * n * n + row_of(k, i) - 2 * n) * 4);
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        const int row = row_of(k, i + e);
+        const bool exists = Spec::rows % 8 == 0 || row < Spec::rows;
+        h_mix[i + e] = exists ? mix[e] : 0.0f;
+        gradient[i + e] = exists ? slope[e] : 0.0f;
+        if (i >= gate_rows) continue;
+        const bool is_post = row >= n && row < 2 * n;
+        const int gate = (token * n + (row < n ? row : is_post ? row - n : 0)) * 4;
+        const float h = device::load_shared(scalars + (is_post ? Plan::h_post_offset : Plan::h_pre_offset) + gate);
+        const float of_post =
+            device::load_shared(scalars + Plan::dh_post_offset + gate) * h * (1.0f - h * post_inverse);
+        const float s = h - hc_eps;
+        if (row < n)
+          gradient[i + e] = s * (1.0f - s);
+        else if (is_post)
+          gradient[i + e] = post_inverse == 0.0f ? 0.0f : of_post;
       }
-      gradient[i] = has_row && from != nullptr ? from[place] : 0.0f;
-      if (i < gate_rows) h_post[i] = exists && row >= n && row < 2 * n ? args.h_post[t * n + row - n] : 0.0f;
     }
 #pragma unroll
     for (int i = 0; i < own_streams; ++i)
-      h_pre[i] = exists && (n % 4 == 0 || i * 4 + k < n) ? args.h_pre[t * n + i * 4 + k] : 0.0f;
-    inv_rms = exists ? args.inv_rms[t] : 0.0f;
-  }
-
-  // Makes the gradients at the logits; of rows of pre the factor that dh_pre has in them.
-  MHCJIT_DEVICE void to_logits(const PreBackwardArgs& args, int k) {
-    constexpr int n = Spec::n;
-    const float post_inverse = 1.0f / args.post_mult;
-#pragma unroll
-    for (int i = 0; i < gate_rows; ++i) {
-      const int row = row_of(k, i);
-      const float s = gradient[i] - args.hc_eps;
-      const float of_post =
-          args.post_mult == 0.0f ? 0.0f : gradient[i] * h_post[i] * (1.0f - h_post[i] * post_inverse);
-      if (row < n)
-        gradient[i] = s * (1.0f - s);
-      else if (row < 2 * n)
-        gradient[i] = of_post;
-    }
-  }
-};
-
-// Brings what TokenScalars will read into the L2 cache, some tiles ahead. The coefficient lanes of the cluster share it
-// out: a lane has the same 32 bytes of each tile.
-template <class Spec>
-struct ScalarPrefetch {
-  using Plan = PreBackwardOnePass<Spec>;
-  static constexpr int ahead = 3;  // beyond the tile that is read a tile early
-  static constexpr int unit_floats = 8;
-
-  const float* from = nullptr;
-  int stride = 0;  // floats from tile to tile
-
-  MHCJIT_DEVICE ScalarPrefetch(const Plan& plan, const PreBackwardArgs& args, int thread) {
-    int unit = thread * Spec::cluster_size + plan.rank;
-    const auto take = [&](const float* tensor, int floats) {
-      const int units = Plan::tokens * floats / unit_floats;
-      if (tensor != nullptr && unit >= 0 && unit < units) {
-        from = tensor + plan.first_token(ahead) * floats + unit * unit_floats;
-        stride = plan.clusters * Plan::tokens * floats;
-      }
-      unit -= units;
-    };
-    take(args.h_mix, Spec::rows);
-    take(args.dh_res, Spec::n * Spec::n);
-    take(args.dh_post, Spec::n);
-    take(args.h_pre, Spec::n);
-    take(args.h_post, Spec::n);
-    take(args.inv_rms, 1);
-  }
-
-  // At tile `i`.
-  MHCJIT_DEVICE void step(const Plan& plan, const PreBackwardArgs& args, int i) {
-    if (from == nullptr || plan.first_token(i + ahead) + Plan::tokens > args.tokens) return;
-    device::prefetch_to_l2(from);
-    from += stride;
+      if (n % 4 == 0 || i * 4 + k < n)
+        h_pre[i] = device::load_shared(scalars + Plan::h_pre_offset + (token * n + i * 4 + k) * 4);
+    inv_rms = device::load_shared(scalars + Plan::inv_rms_offset + token * 4);
   }
 };
 
@@ -641,21 +630,20 @@ MHCJIT_DEVICE void make_coefficients(const PreBackwardOnePass<Spec>& plan, const
   const float alpha[3] = {args.alpha[0], args.alpha[1], args.alpha[2]};
   float gradient_sums[own_rows] = {};
   float alpha_sums[3] = {};
+  const float post_inverse = args.post_mult == 0.0f ? 0.0f : 1.0f / args.post_mult;
   device::cluster_wait();
-  device::wait_for_previous_kernel();
 
-  ScalarPrefetch<Spec> prefetch(plan, args, coefficient_warp * device::warp_size + lane);
+  RingPosition<Spec::scalar_slots> scalar_slot;
   RingPosition<Spec::exchange_slots> received;
   RingPosition<Spec::coefficient_slots> slot;
-  Scalars next;
-  next.load(args, plan.first_token(0) + token, k);
 #pragma unroll 1
   for (int i = 0; i < plan.tiles; ++i) {
-    // A tile ahead: under load the answer takes most of a tile's time.
-    Scalars scalars = next;
-    scalars.to_logits(args, k);
-    if (i + 1 < plan.tiles) next.load(args, plan.first_token(i + 1) + token, k);
-    prefetch.step(plan, args, i);
+    device::barrier_wait(plan.scalars_full(scalar_slot.index), scalar_slot.parity);
+    Scalars scalars;
+    scalars.load(plan.scalars(scalar_slot.index), args.hc_eps, post_inverse, token, k);
+    device::copy_fence();
+    device::warp_barrier();
+    if (lane == 0) device::barrier_arrive(plan.scalars_empty(scalar_slot.index));
 
     device::barrier_wait_cluster(plan.dots_received(received.index), received.parity);
     if (coefficient_warp == 0 && lane == 0) plan.arm_dots_received(received.index);
@@ -712,7 +700,7 @@ MHCJIT_DEVICE void make_coefficients(const PreBackwardOnePass<Spec>& plan, const
     const float scale = power_of_two_scale(largest, inverse);
 
     const device::SharedAddress coefficients = plan.coefficients(slot.index);
-    device::barrier_wait(plan.coefficients_empty(slot.index), slot.parity ^ 1);
+    if (i >= Spec::coefficient_slots) device::barrier_wait(plan.coefficients_empty(slot.index), slot.parity ^ 1);
 #pragma unroll
     for (int block = 0; block < Plan::row_blocks; ++block) {
       const float first = mix[2 * block];
@@ -734,6 +722,7 @@ MHCJIT_DEVICE void make_coefficients(const PreBackwardOnePass<Spec>& plan, const
                              scalars.h_pre[part]);
     device::warp_barrier();
     if (lane == 0) device::barrier_arrive(plan.coefficients_full(slot.index));
+    scalar_slot.advance();
     received.advance();
     slot.advance();
   }
@@ -749,7 +738,8 @@ MHCJIT_DEVICE void make_coefficients(const PreBackwardOnePass<Spec>& plan, const
 #pragma unroll
     for (int kind = 0; kind < 3; ++kind) alpha_sums[kind] += device::shuffle_xor(alpha_sums[kind], mask);
   }
-  float* out = work.logit_sums + (plan.cluster * Plan::coefficient_warps + coefficient_warp) * (Plan::row_blocks * 8 + 4);
+  float* out =
+      work.logit_sums + (plan.cluster * Plan::coefficient_warps + coefficient_warp) * (Plan::row_blocks * 8 + 4);
   if (lane < 4) {
 #pragma unroll
     for (int r = 0; r < own_rows; ++r) out[row_of(r)] = gradient_sums[r];
@@ -757,6 +747,100 @@ MHCJIT_DEVICE void make_coefficients(const PreBackwardOnePass<Spec>& plan, const
   if (lane == 0) {
 #pragma unroll
     for (int kind = 0; kind < 3; ++kind) out[Plan::row_blocks * 8 + kind] = alpha_sums[kind];
+  }
+}
+
+// ---- Scalars ------------------------------------------------------------------------------------------------------
+
+// Calls visit(tensor, where it stands in a slot, floats of a token) for each.
+template <class Spec, class Visit>
+MHCJIT_DEVICE void visit_scalars(const PreBackwardArgs& args, const Visit& visit) {
+  using Plan = PreBackwardOnePass<Spec>;
+  visit(args.h_mix, Plan::h_mix_offset, Spec::rows);
+  visit(args.dh_res, Plan::dh_res_offset, Spec::n * Spec::n);
+  visit(args.dh_post, Plan::dh_post_offset, Spec::n);
+  visit(args.h_pre, Plan::h_pre_offset, Spec::n);
+  visit(args.h_post, Plan::h_post_offset, Spec::n);
+  visit(args.inv_rms, Plan::inv_rms_offset, 1);
+}
+
+// Brings scalars into the L2 cache, some tiles ahead. The scalar warps of the cluster share that out: a lane has the
+// same 32 bytes of each tile.
+template <class Spec>
+struct ScalarPrefetch {
+  using Plan = PreBackwardOnePass<Spec>;
+  static constexpr int ahead = Spec::scalar_slots + 2;
+  static constexpr int unit_floats = 8;
+
+  const float* from = nullptr;
+  int stride = 0;  // floats from tile to tile
+
+  MHCJIT_DEVICE ScalarPrefetch(const Plan& plan, const PreBackwardArgs& args, int lane) {
+    int unit = lane * Spec::cluster_size + plan.rank;
+    visit_scalars<Spec>(args, [&](const float* tensor, int, int floats) {
+      const int units = Plan::tokens * floats / unit_floats;
+      if (tensor != nullptr && unit >= 0 && unit < units) {
+        from = tensor + plan.first_token(ahead) * floats + unit * unit_floats;
+        stride = plan.clusters * Plan::tokens * floats;
+      }
+      unit -= units;
+    });
+  }
+
+  // At tile `i`.
+  MHCJIT_DEVICE void step(const Plan& plan, const PreBackwardArgs& args, int i) {
+    if (from == nullptr || plan.first_token(i + ahead) + Plan::tokens > args.tokens) return;
+    device::prefetch_to_l2(from);
+    from += stride;
+  }
+};
+
+template <class Spec>
+MHCJIT_DEVICE void copy_scalars(const PreBackwardOnePass<Spec>& plan, const PreBackwardArgs& args, int lane) {
+  using Plan = PreBackwardOnePass<Spec>;
+  bool is_aligned = true;
+  int whole_bytes = 0;
+  visit_scalars<Spec>(args, [&](const float* tensor, int offset, int floats) {
+    is_aligned = is_aligned && reinterpret_cast<unsigned long long>(tensor) % 16 == 0;
+    if (tensor != nullptr) {
+      whole_bytes += Plan::tokens * floats * 4;
+      return;
+    }
+    for (int slot = 0; slot < Spec::scalar_slots; ++slot)
+      for (int i = lane; i < Plan::tokens * floats; i += device::warp_size)
+        device::store_shared(plan.scalars(slot) + offset + i * 4, 0.0f);
+  });
+  device::wait_for_previous_kernel();
+
+  ScalarPrefetch<Spec> prefetch(plan, args, lane);
+  RingPosition<Spec::scalar_slots> slot;
+#pragma unroll 1
+  for (int i = 0; i < plan.tiles; ++i) {
+    const device::SharedAddress full = plan.scalars_full(slot.index);
+    if (i >= Spec::scalar_slots) device::barrier_wait(plan.scalars_empty(slot.index), slot.parity ^ 1);
+    const device::i64 first = plan.first_token(i);
+    const device::i64 left = args.tokens - first;
+    const device::SharedAddress to = plan.scalars(slot.index);
+    if (is_aligned && left >= Plan::tokens) {
+      if (lane == 0) {
+        device::barrier_arrive_expect(full, whole_bytes);
+        visit_scalars<Spec>(args, [&](const float* tensor, int offset, int floats) {
+          if (tensor != nullptr)
+            device::copy_bytes(to + offset, tensor + first * floats, Plan::tokens * floats * 4, full);
+        });
+      }
+    } else {
+      // Tokens beyond the last have zeros everywhere, so that they add nothing.
+      visit_scalars<Spec>(args, [&](const float* tensor, int offset, int floats) {
+        if (tensor == nullptr) return;
+        for (int e = lane; e < Plan::tokens * floats; e += device::warp_size)
+          device::store_shared(to + offset + e * 4, e < left * floats ? tensor[first * floats + e] : 0.0f);
+      });
+      device::warp_barrier();
+      if (lane == 0) device::barrier_arrive(full);
+    }
+    prefetch.step(plan, args, i);
+    slot.advance();
   }
 }
 
@@ -803,12 +887,12 @@ MHCJIT_DEVICE void pre_backward_one_pass(const PreBackwardArgs& args, const OneP
       if (lane == 0) copy_tiles(plan, args, x, dh_in, dx);
       device::warp_barrier();
       device::cluster_wait();
-    } else if (warp < Plan::first_coefficient_warp + Plan::coefficient_warps) {
-      make_coefficients(plan, args, work, warp - Plan::first_coefficient_warp, lane);
-    } else {
-      device::cluster_wait();
-      device::wait_for_previous_kernel();
+    } else if (warp == Plan::scalar_warp) {
+      copy_scalars(plan, args, lane);
       if (plan.rank == 0 && plan.cluster == 0 && lane == 0) *work.clusters = plan.clusters;
+      device::cluster_wait();
+    } else {
+      make_coefficients(plan, args, work, warp - Plan::first_coefficient_warp, lane);
     }
   }
 

@@ -4,7 +4,8 @@
 //     dbias and dalpha from the coefficient warps' sums
 //
 // Grid:   x = blocks of 8 column tiles, and one for dbias and dalpha.
-// Block:  a warp for each tile of 16 columns, laid out as one_pass.cuh has left it: with g = lane / 4 and q = lane % 4 a
+// Block:  a warp for each tile of 16 columns, laid out as one_pass.cuh has left it: with g = lane / 4 and q = lane % 4
+// a
 //         lane holds rows 8b + 2q and 8b + 2q + 1 of columns g, then of g + 8.
 // Shared: none.
 #pragma once
