@@ -14,6 +14,9 @@ using u32 = unsigned int;
 
 inline constexpr int warp_size = 32;
 
+MHCJIT_DEVICE u32 float_bits(float value) { return __float_as_uint(value); }
+MHCJIT_DEVICE float float_of_bits(u32 bits) { return __uint_as_float(bits); }
+
 // ---- Storage types of x, h_in, dh_in and dx: bits only, arithmetic is fp32 ----------------------------------------
 
 struct bf16 {
@@ -24,7 +27,7 @@ struct fp16 {
 };
 
 MHCJIT_DEVICE float to_float(float value) { return value; }
-MHCJIT_DEVICE float to_float(bf16 value) { return __uint_as_float(u32{value.bits} << 16); }
+MHCJIT_DEVICE float to_float(bf16 value) { return float_of_bits(u32{value.bits} << 16); }
 MHCJIT_DEVICE float to_float(fp16 value) {
   float result;
   asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
@@ -123,11 +126,6 @@ MHCJIT_DEVICE void wait_for_previous_kernel() {
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
-
-// ---- Bits ----------------------------------------------------------------------------------------------------------
-
-MHCJIT_DEVICE u32 float_bits(float value) { return __float_as_uint(value); }
-MHCJIT_DEVICE float float_of_bits(u32 bits) { return __uint_as_float(bits); }
 
 // ---- Arithmetic ----------------------------------------------------------------------------------------------------
 
