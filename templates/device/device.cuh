@@ -108,6 +108,41 @@ MHCJIT_DEVICE u32 opaque(u32 value) {
   return value;
 }
 
+// ---- Blocks that wait for one another -------------------------------------------------------------------------------
+//
+// They run at the same time if the kernel is launched so (codegen/plan.h, is_cooperative). What one hands to others
+// stands in 16 bytes, which are written and read in one access each: no other access is ordered by it.
+
+// `address` is aligned to 16 bytes, and nothing else writes there.
+MHCJIT_DEVICE Vector<u32, 4> load_relaxed(const u32* address) {
+  unsigned long long low, high;
+  asm volatile(
+      "{\n"
+      ".reg .b128 value;\n"
+      "ld.relaxed.gpu.global.b128 value, [%2];\n"
+      "mov.b128 {%0, %1}, value;\n"
+      "}"
+      : "=l"(low), "=l"(high)
+      : "l"(__cvta_generic_to_global(address))
+      : "memory");
+  return {{static_cast<u32>(low), static_cast<u32>(low >> 32), static_cast<u32>(high), static_cast<u32>(high >> 32)}};
+}
+MHCJIT_DEVICE void store_relaxed(u32* address, const Vector<u32, 4>& value) {
+  const unsigned long long low = value[0] | static_cast<unsigned long long>(value[1]) << 32;
+  const unsigned long long high = value[2] | static_cast<unsigned long long>(value[3]) << 32;
+  asm volatile(
+      "{\n"
+      ".reg .b128 value;\n"
+      "mov.b128 value, {%1, %2};\n"
+      "st.relaxed.gpu.global.b128 [%0], value;\n"
+      "}" ::"l"(__cvta_generic_to_global(address)),
+      "l"(low), "l"(high)
+      : "memory");
+}
+
+// Between two looks at what another block is to write. About as long as asked for.
+MHCJIT_DEVICE void sleep_nanoseconds(u32 count) { asm volatile("nanosleep.u32 %0;" ::"r"(count)); }
+
 // ---- Kernels behind one another in a stream ------------------------------------------------------------------------
 //
 // Where a kernel is launched to overlap the one before it (compute capability 9.0 and newer), it begins as soon as
