@@ -14,6 +14,9 @@ using u32 = unsigned int;
 
 inline constexpr int warp_size = 32;
 
+MHCJIT_DEVICE u32 float_bits(float value) { return __float_as_uint(value); }
+MHCJIT_DEVICE float float_of_bits(u32 bits) { return __uint_as_float(bits); }
+
 // ---- Storage types of x, h_in, dh_in and dx: bits only, arithmetic is fp32 ----------------------------------------
 
 struct bf16 {
@@ -24,7 +27,7 @@ struct fp16 {
 };
 
 MHCJIT_DEVICE float to_float(float value) { return value; }
-MHCJIT_DEVICE float to_float(bf16 value) { return __uint_as_float(u32{value.bits} << 16); }
+MHCJIT_DEVICE float to_float(bf16 value) { return float_of_bits(u32{value.bits} << 16); }
 MHCJIT_DEVICE float to_float(fp16 value) {
   float result;
   asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
@@ -105,6 +108,41 @@ MHCJIT_DEVICE u32 opaque(u32 value) {
   return value;
 }
 
+// ---- Blocks that wait for one another -------------------------------------------------------------------------------
+//
+// They run at the same time if the kernel is launched so (codegen/plan.h, is_cooperative). What one hands to others
+// stands in 16 bytes, which are written and read in one access each: no other access is ordered by it.
+
+// `address` is aligned to 16 bytes, and nothing else writes there.
+MHCJIT_DEVICE Vector<u32, 4> load_relaxed(const u32* address) {
+  unsigned long long low, high;
+  asm volatile(
+      "{\n"
+      ".reg .b128 value;\n"
+      "ld.relaxed.gpu.global.b128 value, [%2];\n"
+      "mov.b128 {%0, %1}, value;\n"
+      "}"
+      : "=l"(low), "=l"(high)
+      : "l"(__cvta_generic_to_global(address))
+      : "memory");
+  return {{static_cast<u32>(low), static_cast<u32>(low >> 32), static_cast<u32>(high), static_cast<u32>(high >> 32)}};
+}
+MHCJIT_DEVICE void store_relaxed(u32* address, const Vector<u32, 4>& value) {
+  const unsigned long long low = value[0] | static_cast<unsigned long long>(value[1]) << 32;
+  const unsigned long long high = value[2] | static_cast<unsigned long long>(value[3]) << 32;
+  asm volatile(
+      "{\n"
+      ".reg .b128 value;\n"
+      "mov.b128 value, {%1, %2};\n"
+      "st.relaxed.gpu.global.b128 [%0], value;\n"
+      "}" ::"l"(__cvta_generic_to_global(address)),
+      "l"(low), "l"(high)
+      : "memory");
+}
+
+// Between two looks at what another block is to write. About as long as asked for.
+MHCJIT_DEVICE void sleep_nanoseconds(u32 count) { asm volatile("nanosleep.u32 %0;" ::"r"(count)); }
+
 // ---- Kernels behind one another in a stream ------------------------------------------------------------------------
 //
 // Where a kernel is launched to overlap the one before it (compute capability 9.0 and newer), it begins as soon as
@@ -123,11 +161,6 @@ MHCJIT_DEVICE void wait_for_previous_kernel() {
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
-
-// ---- Bits ----------------------------------------------------------------------------------------------------------
-
-MHCJIT_DEVICE u32 float_bits(float value) { return __float_as_uint(value); }
-MHCJIT_DEVICE float float_of_bits(u32 bits) { return __uint_as_float(bits); }
 
 // ---- Arithmetic ----------------------------------------------------------------------------------------------------
 

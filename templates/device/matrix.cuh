@@ -143,11 +143,11 @@ MHCJIT_DEVICE float high_half(u32 pair) {
 }
 template <>
 MHCJIT_DEVICE float low_half<bf16>(u32 pair) {
-  return __uint_as_float(pair << 16);
+  return float_of_bits(pair << 16);
 }
 template <>
 MHCJIT_DEVICE float high_half<bf16>(u32 pair) {
-  return __uint_as_float(pair & 0xffff0000u);
+  return float_of_bits(pair & 0xffff0000u);
 }
 
 // ---- Tensor cores. Every lane of the warp takes part in each ------------------------------------------------------

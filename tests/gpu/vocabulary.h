@@ -8,6 +8,7 @@
 #include <string>
 
 #include "launch_shape.h"
+#include "mhcjit/mhcjit.h"
 
 namespace mhcjit::gpu {
 
@@ -28,12 +29,16 @@ struct AsyncVocabularyPointers {
   alignas(64) std::array<std::byte, 128> map = {};
 };
 
-// A tensor of 16-bit elements in three dimensions, the innermost first, of which boxes are copied.
+// A tensor in three dimensions, the innermost first, from or to which boxes are copied.
 struct BoxedTensor {
   std::array<std::uint64_t, 3> sizes = {};
   std::array<std::uint64_t, 2> strides = {};  // bytes
   std::array<std::uint32_t, 3> box = {};
   std::uint32_t swizzle_bytes = 0;  // 64 or 128; 0: none
+  mhcjit_dtype dtype = MHCJIT_BF16;
+
+  std::uint32_t element_bytes() const { return dtype == MHCJIT_FP32 ? 4 : 2; }
+  std::uint32_t box_bytes() const { return box[0] * box[1] * box[2] * element_bytes(); }
 };
 
 inline constexpr unsigned vocabulary_threads = 128;  // block_threads there

@@ -38,7 +38,7 @@ MHCJIT_ASYNC_VOCABULARY_KERNEL(barrier_arrive) {
   init_barriers(2, block_threads);
   const int thread = device::thread_index();
   const device::SharedAddress data = device::shared_base() + data_offset;
-  float value = as_float(args.pointers.a[thread_of_grid()]);
+  float value = device::float_of_bits(args.pointers.a[thread_of_grid()]);
   for (int round = 0; round < 64; ++round) {
     device::barrier_wait(barrier_at(1), (round + 1) % 2);
     device::store_shared(data + 4 * static_cast<unsigned int>(thread), value);
@@ -47,7 +47,7 @@ MHCJIT_ASYNC_VOCABULARY_KERNEL(barrier_arrive) {
     value = device::load_shared(data + 4 * static_cast<unsigned int>((thread * 37 + round) % block_threads));
     device::barrier_arrive(barrier_at(1));
   }
-  args.pointers.result[thread_of_grid()] = as_bits(value);
+  args.pointers.result[thread_of_grid()] = device::float_bits(value);
 }
 
 // Two stages that one thread fills and all empty: 16 rounds of two copies, 512 words each round.
@@ -74,7 +74,7 @@ MHCJIT_ASYNC_VOCABULARY_KERNEL(copy_bytes) {
     device::barrier_wait(barrier_at(round % 2), round / 2 % 2);
     for (int i = thread; i < words; i += block_threads)
       args.pointers.result[round * words + i] =
-          as_bits(device::load_shared(stage_at(round) + 4 * static_cast<unsigned int>(i)));
+          device::float_bits(device::load_shared(stage_at(round) + 4 * static_cast<unsigned int>(i)));
     device::block_barrier();
     if (thread == 0 && round + 2 < rounds) fill(round + 2);
   }
@@ -90,7 +90,58 @@ MHCJIT_ASYNC_VOCABULARY_KERNEL(copy_box) {
   }
   device::barrier_wait(barrier_at(0), 0);
   for (int i = device::thread_index(); i < args.box_bytes / 4; i += block_threads)
-    args.pointers.result[i] = as_bits(device::load_shared(data + 4 * static_cast<unsigned int>(i)));
+    args.pointers.result[i] = device::float_bits(device::load_shared(data + 4 * static_cast<unsigned int>(i)));
+}
+
+namespace {
+
+// Three boxes from two places in turn: stored one behind the other in the second dimension, or all added to the same.
+// Behind the tensor's `count` words stands what the block's threads then see of them.
+template <bool adds>
+MHCJIT_DEVICE void put_boxes(const AsyncVocabularyArgs& args) {
+  constexpr int box_rows = 8;
+  const int thread = device::thread_index();
+  const int words = args.box_bytes / 4;
+  for (int round = 0; round < 3; ++round) {
+    const device::SharedAddress place =
+        device::shared_base() + data_offset + static_cast<unsigned int>(round % 2 * args.box_bytes);
+    if (thread == 0) {
+      if constexpr (adds)
+        device::store_wait<0>();
+      else
+        device::store_wait_read<1>();
+    }
+    device::block_barrier();
+    for (int i = thread; i < words; i += block_threads)
+      device::store_shared(place + 4 * static_cast<unsigned int>(i), args.pointers.a[round * words + i]);
+    device::copy_fence();
+    device::block_barrier();
+    if (thread != 0) continue;
+    if constexpr (adds)
+      device::add_box(args.map, args.first[0], args.first[1], args.first[2], place);
+    else
+      device::store_box(args.map, args.first[0], args.first[1] + round * box_rows, args.first[2], place);
+    device::store_commit();
+  }
+  if (thread == 0) device::store_wait<0>();
+  device::block_barrier();
+  unsigned int* result = args.pointers.result;
+  const unsigned int count = args.pointers.count;
+  for (unsigned int i = static_cast<unsigned int>(thread); i < count; i += block_threads) result[count + i] = result[i];
+}
+
+}  // namespace
+
+MHCJIT_ASYNC_VOCABULARY_KERNEL(store_box) { put_boxes<false>(args); }
+MHCJIT_ASYNC_VOCABULARY_KERNEL(add_box) { put_boxes<true>(args); }
+
+// Four words for each thread: a row of the 8 x 8 matrices of which the warp's threads have stored elements.
+MHCJIT_ASYNC_VOCABULARY_KERNEL(store_matrices_transposed) {
+  const unsigned int* a = args.pointers.a + 4 * thread_of_grid();
+  const device::SharedAddress mine = place_of(device::thread_index());
+  device::store_matrices_transposed(mine, device::load<4>(a));
+  device::warp_barrier();
+  device::store_words(args.pointers.result + 4 * thread_of_grid(), device::load_shared_words<4>(mine));
 }
 
 // Every thread sends to every block of the cluster, `count` of them, in two rounds, and returns a sum of what came.
@@ -104,7 +155,7 @@ MHCJIT_ASYNC_VOCABULARY_KERNEL(send) {
   const auto slot = [&](int rank) {
     return device::shared_base() + data_offset + static_cast<unsigned int>(rank * block_threads + thread) * 16;
   };
-  float value = as_float(args.pointers.a[thread_of_grid()]);
+  float value = device::float_of_bits(args.pointers.a[thread_of_grid()]);
   for (int round = 0; round < 2; ++round) {
     // Before it the blocks initialise their barriers, and read what came.
     device::cluster_arrive();
@@ -123,7 +174,7 @@ MHCJIT_ASYNC_VOCABULARY_KERNEL(send) {
       value = device::fma(four[1], four[2], value) + device::fma(four[0], four[3], value);
     }
   }
-  args.pointers.result[thread_of_grid()] = as_bits(value);
+  args.pointers.result[thread_of_grid()] = device::float_bits(value);
 }
 
 // Every thread writes a word to shared memory and reads those of its fellows in all blocks of the cluster, in two
@@ -131,7 +182,7 @@ MHCJIT_ASYNC_VOCABULARY_KERNEL(send) {
 MHCJIT_ASYNC_VOCABULARY_KERNEL(load_cluster) {
   const int blocks = device::cluster_blocks();
   const int thread = device::thread_index();
-  float value = as_float(args.pointers.a[thread_of_grid()]);
+  float value = device::float_of_bits(args.pointers.a[thread_of_grid()]);
   for (int round = 0; round < 2; ++round) {
     device::store_shared(device::shared_base() + data_offset + static_cast<unsigned int>(thread) * 4, value);
     device::cluster_arrive_release();
@@ -147,7 +198,7 @@ MHCJIT_ASYNC_VOCABULARY_KERNEL(load_cluster) {
     device::cluster_arrive_release();
     device::cluster_wait();
   }
-  args.pointers.result[thread_of_grid()] = as_bits(value);
+  args.pointers.result[thread_of_grid()] = device::float_bits(value);
 }
 
 // Every kernel above.
@@ -155,5 +206,8 @@ MHCJIT_ASYNC_VOCABULARY_KERNEL(load_cluster) {
   F(barrier_arrive)                        \
   F(copy_bytes)                            \
   F(copy_box)                              \
+  F(store_box)                             \
+  F(add_box)                               \
+  F(store_matrices_transposed)             \
   F(send)                                  \
   F(load_cluster)

@@ -17,6 +17,15 @@ CUtensorMapSwizzle swizzle_of(const BoxedTensor& tensor) {
   }
 }
 
+CUtensorMapDataType type_of(const BoxedTensor& tensor) {
+  switch (tensor.dtype) {
+    case MHCJIT_BF16: return CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+    case MHCJIT_FP16: return CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+    case MHCJIT_FP32: break;
+  }
+  return CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
+}
+
 class AsyncVocabulary : public GpuTest {
  protected:
   void SetUp() override {
@@ -32,7 +41,7 @@ class AsyncVocabulary : public GpuTest {
     CUtensorMap map;
     static_assert(sizeof(map) == sizeof(args.map));
     gpu().driver.check(gpu().driver.cuTensorMapEncodeTiled(
-                           &map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, base, tensor.sizes.data(), tensor.strides.data(),
+                           &map, type_of(tensor), 3, base, tensor.sizes.data(), tensor.strides.data(),
                            tensor.box.data(), element_strides.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle_of(tensor),
                            CU_TENSOR_MAP_L2_PROMOTION_NONE, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
                        "cuTensorMapEncodeTiled");
@@ -43,11 +52,13 @@ class AsyncVocabulary : public GpuTest {
     const DeviceBuffer a(gpu(), item.operands.a.size() * 4, 16);
     a.upload(std::as_bytes(std::span(item.operands.a)));
     const DeviceBuffer result(gpu(), item.operands.results * 4, 16);
+    const Words before = item.initial_results();
+    result.upload(std::as_bytes(std::span(before)));
     AsyncVocabularyPointers args = {
         .pointers = {a.as<std::uint32_t>(), nullptr, nullptr, result.as<std::uint32_t>(), item.operands.count},
         .first = item.first,
-        .box_bytes = static_cast<std::int32_t>(item.operands.results * 4)};
-    if (item.tensor) encode(*item.tensor, a.as<void>(), args);
+        .box_bytes = item.box_bytes()};
+    if (item.tensor) encode(*item.tensor, item.is_output ? result.as<void>() : a.as<void>(), args);
     program_->launch(("vocabulary_" + item.kernel).c_str(), item.shape, &args);
     try {
       gpu().synchronize();

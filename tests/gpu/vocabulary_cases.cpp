@@ -1,5 +1,6 @@
 #include "vocabulary_cases.h"
 
+#include <algorithm>
 #include <bit>
 #include <random>
 
@@ -55,7 +56,7 @@ std::uint32_t random_pair(std::mt19937& engine, bool is_bf16) {
 AsyncCase box_case(const BoxedTensor& tensor, std::array<std::int32_t, 3> first) {
   Words words(tensor.strides[1] * tensor.sizes[2] / 4);
   for (std::uint32_t i = 0; i < words.size(); ++i) words[i] = (2 * i + 1) % 0x10000 | (2 * i + 2) % 0x10000 << 16;
-  const std::size_t box_words = std::size_t{tensor.box[0]} * tensor.box[1] * tensor.box[2] / 2;
+  const std::size_t box_words = tensor.box_bytes() / 4;
   return {.name = fmt::format("copy_box of {} at {} {} {}, swizzle {}", tensor.sizes[0], first[0], first[1], first[2],
                               tensor.swizzle_bytes),
           .kernel = "copy_box",
@@ -63,6 +64,47 @@ AsyncCase box_case(const BoxedTensor& tensor, std::array<std::int32_t, 3> first)
           .operands = {std::move(words), {}, {}, 0, box_words},
           .tensor = tensor,
           .first = first};
+}
+
+Words random_pairs(std::size_t count, std::uint32_t seed, bool is_bf16) {
+  std::mt19937 engine(seed);
+  Words words(count);
+  for (std::uint32_t& word : words) word = random_pair(engine, is_bf16);
+  return words;
+}
+
+Words random_elements(std::size_t count, std::uint32_t seed, mhcjit_dtype dtype) {
+  return dtype == MHCJIT_FP32 ? random_normals(count, seed) : random_pairs(count, seed, dtype == MHCJIT_BF16);
+}
+
+// `kernel` is "store_box" or "add_box".
+AsyncCase output_case(const std::string& kernel, const BoxedTensor& tensor, std::array<std::int32_t, 3> first) {
+  const std::size_t box_words = tensor.box_bytes() / 4;
+  const std::size_t words = tensor.strides[1] * tensor.sizes[2] / 4;
+  return {.name = fmt::format("{} of type {} at {} {} {}, swizzle {}", kernel, static_cast<int>(tensor.dtype), first[0],
+                              first[1], first[2], tensor.swizzle_bytes),
+          .kernel = kernel,
+          .shape = {1, 1, vocabulary_threads, 1024 + 2 * box_words * 4},
+          .operands = {random_elements(3 * box_words, 12, tensor.dtype),
+                       random_elements(words, 13, tensor.dtype),
+                       {},
+                       static_cast<std::uint32_t>(words),
+                       2 * words},
+          .tensor = tensor,
+          .first = first,
+          .is_output = true};
+}
+
+// Boxes of 8 x 2 rows as wide as the swizzle, or of 128 bytes. Rows of the tensor have 16 bytes of padding.
+BoxedTensor tensor_of(std::array<std::uint64_t, 3> sizes, mhcjit_dtype dtype, std::uint32_t swizzle_bytes) {
+  BoxedTensor tensor;
+  tensor.sizes = sizes;
+  tensor.swizzle_bytes = swizzle_bytes;
+  tensor.dtype = dtype;
+  const std::uint64_t row = (sizes[0] * tensor.element_bytes() + 15) / 16 * 16 + 16;
+  tensor.strides = {row, row * sizes[1]};
+  tensor.box = {(swizzle_bytes == 64 ? 64 : 128) / tensor.element_bytes(), 8, 2};
+  return tensor;
 }
 
 }  // namespace
@@ -90,25 +132,23 @@ std::vector<VocabularyCase> matrix_cases() {
     cases.push_back({kernel,
                      {blocks, 1, vocabulary_threads, std::size_t{2} * vocabulary_threads * 16},
                      {random_normals(threads * 4, 11), {}, {}, 0, threads * 8}});
-  cases.push_back({"load_matrices", shape, operands_of(random_words(threads * 4, 7))});
+  for (const char* kernel : {"load_matrices", "load_matrices_transposed"})
+    cases.push_back({kernel, shape, operands_of(random_words(threads * 4, 7))});
   return cases;
 }
 
-VocabularyCase multiply_add_case(const std::string& kernel, std::uint32_t seed) {
-  std::mt19937 engine(seed);
-  Operands operands = operands_of(Words(threads * 4), Words(threads * 2));
-  for (std::uint32_t& word : operands.a) word = random_pair(engine, kernel == "multiply_add_bf16");
-  for (std::uint32_t& word : operands.b) word = random_pair(engine, kernel == "multiply_add_bf16");
-  operands.c = random_normals(threads * 4, seed + 1);
-  return {kernel, {blocks, 1, vocabulary_threads, 0}, std::move(operands)};
+VocabularyCase multiply_add_case(const std::string& element, unsigned depth, std::uint32_t seed) {
+  Operands operands = operands_of(random_pairs(threads * depth / 4, seed, element == "bf16"),
+                                  random_pairs(threads * depth / 8, seed + 1, element == "bf16"));
+  operands.c = random_normals(threads * 4, seed + 2);
+  operands.results = operands.c.size();
+  return {fmt::format("multiply_add_{}_{}", element, depth), {blocks, 1, vocabulary_threads, 0}, std::move(operands)};
 }
 
 VocabularyCase wgmma_case(const std::string& element, unsigned columns, std::uint32_t seed) {
-  std::mt19937 engine(seed);
-  Operands operands = operands_of(Words(threads * 4), Words(std::size_t{blocks} * columns * 8));
-  for (std::uint32_t& word : operands.a) word = random_pair(engine, element == "bf16");
-  for (std::uint32_t& word : operands.b) word = random_pair(engine, element == "bf16");
-  operands.c = random_normals(threads * (columns / 2), seed + 1);
+  Operands operands = operands_of(random_pairs(threads * 4, seed, element == "bf16"),
+                                  random_pairs(std::size_t{blocks} * columns * 8, seed + 1, element == "bf16"));
+  operands.c = random_normals(threads * (columns / 2), seed + 2);
   operands.results = operands.c.size();
   return {fmt::format("wgmma_{}_{}", element, columns),
           {blocks, 1, vocabulary_threads, std::size_t{columns} * 32},
@@ -147,14 +187,30 @@ std::vector<AsyncCase> async_cases() {
                      .shape = {blocks, 1, vocabulary_threads, 1024 + vocabulary_threads * 4, cluster_size},
                      .operands = operands_of(random_normals(threads, 11))});
   for (const std::uint32_t swizzle_bytes : {0, 64, 128}) {
-    // Rows of 8 elements of padding.
-    const BoxedTensor tensor = {{200, 21, 3}, {416, 416 * 21}, {swizzle_bytes == 64 ? 32u : 64u, 8, 2}, swizzle_bytes};
+    const BoxedTensor tensor = tensor_of({200, 21, 3}, MHCJIT_BF16, swizzle_bytes);
     for (const std::array<std::int32_t, 3> first :
          {std::array{0, 0, 0}, std::array{64, 8, 1}, std::array{192, 16, 2}, std::array{-8, -3, -1},
           std::array{200, 0, 0}, std::array{0, 21, 0}, std::array{8, 20, 1}})
       cases.push_back(box_case(tensor, first));
   }
+  // 100 columns: a row ends inside a box and, in halves, inside 16 bytes.
+  for (const char* kernel : {"store_box", "add_box"})
+    for (const mhcjit_dtype dtype : {MHCJIT_BF16, MHCJIT_FP16, MHCJIT_FP32})
+      for (const std::uint32_t swizzle_bytes : {0, 64, 128})
+        for (const std::array<std::int32_t, 3> first :
+             {std::array{0, 0, 0}, std::array{32, 4, 1}, std::array{96, 16, 2}, std::array{-8, -3, -1}})
+          cases.push_back(output_case(kernel, tensor_of({100, 21, 3}, dtype, swizzle_bytes), first));
+  cases.push_back({.name = "store_matrices_transposed",
+                   .kernel = "store_matrices_transposed",
+                   .shape = {blocks, 1, vocabulary_threads, vocabulary_threads * 16},
+                   .operands = operands_of(random_words(threads * 4, 14))});
   return cases;
+}
+
+Words AsyncCase::initial_results() const {
+  Words words(operands.results, 0xffffffffu);
+  if (is_output) std::ranges::copy(operands.b, words.begin());
+  return words;
 }
 
 Words run_case_on_host(const VocabularyCase& item, std::string& fault) {
@@ -166,12 +222,13 @@ Words run_case_on_host(const VocabularyCase& item, std::string& fault) {
 }
 
 Words run_case_on_host(const AsyncCase& item, std::string& fault) {
-  Words result(item.operands.results, 0xffffffffu);
+  Words result = item.initial_results();
   AsyncVocabularyPointers args = {
       .pointers = {item.operands.a.data(), nullptr, nullptr, result.data(), item.operands.count},
       .first = item.first,
-      .box_bytes = static_cast<std::int32_t>(item.operands.results * 4)};
-  fault = item.tensor ? encode_on_host(*item.tensor, item.operands.a.data(), args.map) : "";
+      .box_bytes = item.box_bytes()};
+  const void* base = item.is_output ? result.data() : item.operands.a.data();
+  fault = item.tensor ? encode_on_host(*item.tensor, base, args.map) : "";
   if (fault.empty()) fault = run_async_on_host(item.kernel, item.shape, args);
   return result;
 }

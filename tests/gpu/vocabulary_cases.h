@@ -30,10 +30,10 @@ Words random_normals(std::size_t count, std::uint32_t seed);
 // Words of which every bit is defined, but for the payloads of NaN.
 std::vector<VocabularyCase> matrix_cases();
 
-// Fragments of 32 warps. `kernel` is multiply_add_bf16 or multiply_add_fp16.
-VocabularyCase multiply_add_case(const std::string& kernel, std::uint32_t seed);
+// Fragments of 32 warps. `element` is "bf16" or "fp16", `depth` 8 or 16.
+VocabularyCase multiply_add_case(const std::string& element, unsigned depth, std::uint32_t seed);
 
-// Fragments of as many warps for one product of each warp group. `element` is "bf16" or "fp16".
+// Fragments of as many warps for one product of each warp group.
 VocabularyCase wgmma_case(const std::string& element, unsigned columns, std::uint32_t seed);
 
 // The same with every element's magnitude: what its results bound.
@@ -44,8 +44,13 @@ struct AsyncCase {
   std::string kernel;
   LaunchShape shape;
   Operands operands;
-  std::optional<BoxedTensor> tensor = {};  // whose elements are operands.a
+  std::optional<BoxedTensor> tensor = {};  // whose elements are operands.a, or the results if it is an output
   std::array<std::int32_t, 3> first = {};
+  bool is_output = false;
+
+  std::int32_t box_bytes() const { return tensor ? static_cast<std::int32_t>(tensor->box_bytes()) : 0; }
+  // The results as they are before the kernel: operands.b is what an output is before.
+  Words initial_results() const;
 };
 
 std::vector<AsyncCase> async_cases();

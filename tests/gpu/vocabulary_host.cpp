@@ -63,7 +63,7 @@ std::string encode_on_host(const BoxedTensor& tensor, const void* base, std::arr
                       .sizes = tensor.sizes,
                       .strides = tensor.strides,
                       .box = tensor.box,
-                      .element_bytes = 2,
+                      .dtype = tensor.dtype,
                       .swizzle_bytes = tensor.swizzle_bytes},
                      map.data());
 }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "support/half.h"
 #include "vocabulary_cases.h"
 
 namespace mhcjit::gpu {
@@ -45,15 +46,18 @@ TEST(VocabularyOnHost, SharedMemoryGivesTheValuesOfAnotherLane) {
   }
 }
 
-// All terms are equal, so that every sum is 16 times one of them and the sum before.
+// All terms are equal, so that every sum is `depth` times one of them and the sum before.
 TEST(VocabularyOnHost, MultiplyAddSumsAllTerms) {
-  for (const char* kernel : {"multiply_add_bf16", "multiply_add_fp16"}) {
-    VocabularyCase item = multiply_add_case(kernel, 1);
-    const bool is_bf16 = item.kernel == "multiply_add_bf16";
-    for (std::uint32_t& word : item.operands.a) word = is_bf16 ? 0x40404040u : 0x42004200u;  // 3
-    for (std::uint32_t& word : item.operands.b) word = is_bf16 ? 0x3f003f00u : 0x38003800u;  // 0.5
-    for (std::uint32_t& word : item.operands.c) word = std::bit_cast<std::uint32_t>(1.0f);
-    for (const std::uint32_t word : run_clean(item)) ASSERT_EQ(std::bit_cast<float>(word), 25.0f);
+  for (const std::string element : {"bf16", "fp16"}) {
+    for (const unsigned depth : {8u, 16u}) {
+      VocabularyCase item = multiply_add_case(element, depth, 1);
+      const bool is_bf16 = element == "bf16";
+      for (std::uint32_t& word : item.operands.a) word = is_bf16 ? 0x40404040u : 0x42004200u;  // 3
+      for (std::uint32_t& word : item.operands.b) word = is_bf16 ? 0x3f003f00u : 0x38003800u;  // 0.5
+      for (std::uint32_t& word : item.operands.c) word = std::bit_cast<std::uint32_t>(1.0f);
+      const float expected = 1.0f + 1.5f * static_cast<float>(depth);
+      for (const std::uint32_t word : run_clean(item)) ASSERT_EQ(std::bit_cast<float>(word), expected);
+    }
   }
 }
 
@@ -81,6 +85,85 @@ TEST(VocabularyOnHost, WgmmaSumsAllTermsOfEachColumn) {
 TEST(VocabularyOnHost, CopyBytesKeepsTheWords) {
   const AsyncCase& item = async_case("copy_bytes");
   EXPECT_EQ(run_clean(item), item.operands.a);
+}
+
+std::uint32_t half_of(const Words& words, std::size_t index) { return words[index / 2] >> index % 2 * 16 & 0xffffu; }
+
+// Word m of lane l: column l / 4 of rows 2 (l % 4) and 2 (l % 4) + 1 of matrix m, whose row r thread 8 m + r has.
+TEST(VocabularyOnHost, MatricesAreTransposed) {
+  const auto expect_transposed = [](const Words& rows, const Words& words) {
+    for (std::size_t thread = 0; thread < words.size() / 4; ++thread) {
+      const std::size_t warp = thread / 32 * 32;
+      const std::size_t lane = thread % 32;
+      for (std::size_t matrix = 0; matrix < 4; ++matrix)
+        for (std::size_t i = 0; i < 2; ++i) {
+          const std::size_t row = warp + 8 * matrix + 2 * (lane % 4) + i;
+          ASSERT_EQ(half_of(words, 8 * thread + 2 * matrix + i), half_of(rows, 8 * row + lane / 4)) << thread;
+        }
+    }
+  };
+  const AsyncCase& stored = async_case("store_matrices_transposed");
+  expect_transposed(run_clean(stored), stored.operands.a);
+  for (const VocabularyCase& item : matrix_cases())
+    if (item.kernel == "load_matrices_transposed") expect_transposed(item.operands.a, run_clean(item));
+}
+
+// Elements of a type, in words.
+struct Elements {
+  Words words;
+  mhcjit_dtype dtype;
+
+  float get(std::size_t index) const {
+    if (dtype == MHCJIT_FP32) return std::bit_cast<float>(words[index]);
+    const auto half = static_cast<std::uint16_t>(half_of(words, index));
+    return dtype == MHCJIT_BF16 ? bf16_to_float(half) : fp16_to_float(half);
+  }
+  void set(std::size_t index, float value) {
+    if (dtype == MHCJIT_FP32) {
+      words[index] = std::bit_cast<std::uint32_t>(value);
+      return;
+    }
+    const std::uint32_t half = dtype == MHCJIT_BF16 ? float_to_bf16(value) : float_to_fp16(value);
+    const auto shift = static_cast<unsigned>(index % 2 * 16);
+    words[index / 2] = (words[index / 2] & ~(0xffffu << shift)) | half << shift;
+  }
+};
+
+TEST(VocabularyOnHost, BoxesAreStoredAndAdded) {
+  int cases = 0;
+  for (const AsyncCase& item : async_cases()) {
+    if (!item.is_output) continue;
+    SCOPED_TRACE(item.name);
+    ++cases;
+    const BoxedTensor& tensor = *item.tensor;
+    const auto& box = tensor.box;
+    const bool adds = item.kernel == "add_box";
+    const Elements boxes = {item.operands.a, tensor.dtype};
+    Elements expected = {item.operands.b, tensor.dtype};
+    const auto put = [&](std::size_t element, std::array<std::int64_t, 3> c) {
+      for (int i = 0; i < 3; ++i)
+        if (c[i] < 0 || c[i] >= static_cast<std::int64_t>(tensor.sizes[i])) return;
+      const std::size_t at = c[0] + (c[1] * tensor.strides[0] + c[2] * tensor.strides[1]) / tensor.element_bytes();
+      expected.set(at, adds ? expected.get(at) + boxes.get(element) : boxes.get(element));
+    };
+    for (std::uint32_t round = 0; round < 3; ++round) {
+      for (std::uint32_t row = 0; row < box[1] * box[2]; ++row) {
+        for (std::uint32_t column = 0; column < box[0]; ++column) {
+          std::uint32_t byte = (row * box[0] + column) * tensor.element_bytes();
+          if (tensor.swizzle_bytes != 0) byte ^= byte / 128 % (tensor.swizzle_bytes / 16) * 16;
+          put((round * tensor.box_bytes() + byte) / tensor.element_bytes(),
+              {item.first[0] + std::int64_t{column},
+               item.first[1] + std::int64_t{row % box[1] + (adds ? 0 : 8 * round)},
+               item.first[2] + std::int64_t{row / box[1]}});
+        }
+      }
+    }
+    Words seen_twice = expected.words;
+    seen_twice.insert(seen_twice.end(), expected.words.begin(), expected.words.end());
+    EXPECT_TRUE(run_clean(item) == seen_twice);
+    EXPECT_NE(expected.words, item.operands.b);
+  }
+  EXPECT_EQ(cases, 2 * 3 * 3 * 4);
 }
 
 TEST(VocabularyOnHost, BarriersPassValuesOn) {

@@ -13,23 +13,6 @@ struct VocabularyArgs {
 
 namespace {
 
-union Word {
-  unsigned int bits;
-  float value;
-};
-
-MHCJIT_DEVICE float as_float(unsigned int bits) {
-  Word word;
-  word.bits = bits;
-  return word.value;
-}
-
-MHCJIT_DEVICE unsigned int as_bits(float value) {
-  Word word;
-  word.value = value;
-  return word.bits;
-}
-
 constexpr int block_threads = 128;
 
 MHCJIT_DEVICE unsigned int thread_of_grid() {
@@ -65,17 +48,20 @@ MHCJIT_DEVICE void reverse_vectors(const VocabularyArgs& args) {
   }
 
 MHCJIT_ELEMENTWISE_KERNEL(bf16_to_float,
-                          as_bits(device::to_float(device::bf16{static_cast<unsigned short>(args.a[i])})))
+                          device::float_bits(device::to_float(device::bf16{static_cast<unsigned short>(args.a[i])})))
 MHCJIT_ELEMENTWISE_KERNEL(fp16_to_float,
-                          as_bits(device::to_float(device::fp16{static_cast<unsigned short>(args.a[i])})))
-MHCJIT_ELEMENTWISE_KERNEL(float_to_float, as_bits(device::to_float(device::from_float<float>(as_float(args.a[i])))))
-MHCJIT_ELEMENTWISE_KERNEL(float_to_bf16, device::from_float<device::bf16>(as_float(args.a[i])).bits)
-MHCJIT_ELEMENTWISE_KERNEL(float_to_fp16, device::from_float<device::fp16>(as_float(args.a[i])).bits)
-MHCJIT_ELEMENTWISE_KERNEL(fused_multiply_add,
-                          as_bits(device::fma(as_float(args.a[i]), as_float(args.b[i]), as_float(args.c[i]))))
-MHCJIT_ELEMENTWISE_KERNEL(exponential, as_bits(device::exponential(as_float(args.a[i]))))
-MHCJIT_ELEMENTWISE_KERNEL(reciprocal, as_bits(device::reciprocal(as_float(args.a[i]))))
-MHCJIT_ELEMENTWISE_KERNEL(reciprocal_square_root, as_bits(device::reciprocal_square_root(as_float(args.a[i]))))
+                          device::float_bits(device::to_float(device::fp16{static_cast<unsigned short>(args.a[i])})))
+MHCJIT_ELEMENTWISE_KERNEL(
+    float_to_float, device::float_bits(device::to_float(device::from_float<float>(device::float_of_bits(args.a[i])))))
+MHCJIT_ELEMENTWISE_KERNEL(float_to_bf16, device::from_float<device::bf16>(device::float_of_bits(args.a[i])).bits)
+MHCJIT_ELEMENTWISE_KERNEL(float_to_fp16, device::from_float<device::fp16>(device::float_of_bits(args.a[i])).bits)
+MHCJIT_ELEMENTWISE_KERNEL(fused_multiply_add, device::float_bits(device::fma(device::float_of_bits(args.a[i]),
+                                                                             device::float_of_bits(args.b[i]),
+                                                                             device::float_of_bits(args.c[i]))))
+MHCJIT_ELEMENTWISE_KERNEL(exponential, device::float_bits(device::exponential(device::float_of_bits(args.a[i]))))
+MHCJIT_ELEMENTWISE_KERNEL(reciprocal, device::float_bits(device::reciprocal(device::float_of_bits(args.a[i]))))
+MHCJIT_ELEMENTWISE_KERNEL(reciprocal_square_root,
+                          device::float_bits(device::reciprocal_square_root(device::float_of_bits(args.a[i]))))
 
 MHCJIT_VOCABULARY_KERNEL(vectors_of_1_float) { reverse_vectors<float, 1>(args); }
 MHCJIT_VOCABULARY_KERNEL(vectors_of_2_float) { reverse_vectors<float, 2>(args); }
@@ -89,23 +75,23 @@ MHCJIT_VOCABULARY_KERNEL(vectors_of_8_fp16) { reverse_vectors<device::fp16, 8>(a
 // 31 results for each thread: one for each lane mask.
 MHCJIT_VOCABULARY_KERNEL(shuffle_xor) {
   const unsigned int thread = thread_of_grid();
-  const float mine = as_float(args.a[thread]);
+  const float mine = device::float_of_bits(args.a[thread]);
   for (int mask = 1; mask < device::warp_size; ++mask)
-    args.result[thread * 31 + mask - 1] = as_bits(device::shuffle_xor(mine, mask));
+    args.result[thread * 31 + mask - 1] = device::float_bits(device::shuffle_xor(mine, mask));
 }
 
 // Each round passes every value to another thread of the block, through shared memory.
 MHCJIT_VOCABULARY_KERNEL(block_barrier) {
   float* shared = device::shared_floats();
   const int thread = device::thread_index();
-  float value = as_float(args.a[thread_of_grid()]);
+  float value = device::float_of_bits(args.a[thread_of_grid()]);
   for (int round = 0; round < 64; ++round) {
     shared[thread] = value;
     device::block_barrier();
     value = shared[(thread * 37 + round) % block_threads];
     device::block_barrier();
   }
-  args.result[thread_of_grid()] = as_bits(value);
+  args.result[thread_of_grid()] = device::float_bits(value);
 }
 
 // Five results for each thread: where it is.
@@ -121,22 +107,31 @@ MHCJIT_VOCABULARY_KERNEL(position) {
   mine[4] = static_cast<unsigned int>(device::grid_size_y());
 }
 
+// The same words as without.
+MHCJIT_VOCABULARY_KERNEL(prefetch_to_l2) {
+  const unsigned int thread = thread_of_grid();
+  device::prefetch_to_l2(args.a + thread);
+  args.result[thread] = args.a[thread];
+}
+
 // ---- device/matrix.cuh ----------------------------------------------------------------------------------------------
 
-MHCJIT_ELEMENTWISE_KERNEL(pack_bf16, device::pack<device::bf16>(as_float(args.a[i]), as_float(args.b[i])))
-MHCJIT_ELEMENTWISE_KERNEL(pack_fp16, device::pack<device::fp16>(as_float(args.a[i]), as_float(args.b[i])))
-MHCJIT_ELEMENTWISE_KERNEL(low_half_bf16, as_bits(device::low_half<device::bf16>(args.a[i])))
-MHCJIT_ELEMENTWISE_KERNEL(high_half_bf16, as_bits(device::high_half<device::bf16>(args.a[i])))
-MHCJIT_ELEMENTWISE_KERNEL(low_half_fp16, as_bits(device::low_half<device::fp16>(args.a[i])))
-MHCJIT_ELEMENTWISE_KERNEL(high_half_fp16, as_bits(device::high_half<device::fp16>(args.a[i])))
+MHCJIT_ELEMENTWISE_KERNEL(pack_bf16, device::pack<device::bf16>(device::float_of_bits(args.a[i]),
+                                                                device::float_of_bits(args.b[i])))
+MHCJIT_ELEMENTWISE_KERNEL(pack_fp16, device::pack<device::fp16>(device::float_of_bits(args.a[i]),
+                                                                device::float_of_bits(args.b[i])))
+MHCJIT_ELEMENTWISE_KERNEL(low_half_bf16, device::float_bits(device::low_half<device::bf16>(args.a[i])))
+MHCJIT_ELEMENTWISE_KERNEL(high_half_bf16, device::float_bits(device::high_half<device::bf16>(args.a[i])))
+MHCJIT_ELEMENTWISE_KERNEL(low_half_fp16, device::float_bits(device::low_half<device::fp16>(args.a[i])))
+MHCJIT_ELEMENTWISE_KERNEL(high_half_fp16, device::float_bits(device::high_half<device::fp16>(args.a[i])))
 
 // 32 results for each thread: one for each lane.
 MHCJIT_VOCABULARY_KERNEL(shuffle) {
   const unsigned int thread = thread_of_grid();
-  const float mine = as_float(args.a[thread]);
+  const float mine = device::float_of_bits(args.a[thread]);
   for (int turn = 0; turn < device::warp_size; ++turn) {
     const int lane = (device::thread_index() * 11 + turn) % device::warp_size;
-    args.result[thread * 32 + turn] = as_bits(device::shuffle(mine, lane));
+    args.result[thread * 32 + turn] = device::float_bits(device::shuffle(mine, lane));
   }
 }
 
@@ -155,20 +150,22 @@ MHCJIT_VOCABULARY_KERNEL(shared_memory) {
   const int lane = device::thread_index() % device::warp_size;
   const device::SharedAddress mine = place_of(device::thread_index());
   const device::SharedAddress other = place_of(device::thread_index() - lane + (lane + 5) % device::warp_size);
-  device::store_shared_4(mine, {{as_float(args.a[4 * thread]), as_float(args.a[4 * thread + 1]), 0.0f, 0.0f}});
+  device::store_shared_4(
+      mine, {{device::float_of_bits(args.a[4 * thread]), device::float_of_bits(args.a[4 * thread + 1]), 0.0f, 0.0f}});
   device::store_shared(mine + 8, args.a[4 * thread + 2]);
-  device::store_shared(mine + 12, as_float(args.a[4 * thread + 3]));
+  device::store_shared(mine + 12, device::float_of_bits(args.a[4 * thread + 3]));
   device::warp_barrier();
   const auto words = device::load_shared_words<4>(other);
   const auto four = device::load_shared_4(other);
   const auto pair = device::load_shared_words<2>(other + 8);
   const auto two = device::load_shared_2(other + 8);
-  const device::Vector<unsigned int, 4> result = {{words[0], as_bits(four[1]),
-                                                   as_bits(two[0]) ^ as_bits(two[1]) ^ pair[1],
-                                                   as_bits(device::load_shared(other + 12))}};
-  // By way of the same place once more, as four words at once.
+  const device::Vector<unsigned int, 4> result = {{words[0], device::float_bits(four[1]),
+                                                   device::float_bits(two[0]) ^ device::float_bits(two[1]) ^ pair[1],
+                                                   device::float_bits(device::load_shared(other + 12))}};
+  // By way of the same place once more, as four words at once and as two.
   device::warp_barrier();
-  device::store_shared_words(mine, result);
+  device::store_shared_words(mine, device::Vector<unsigned int, 4>{{result[0], result[1], 0, 0}});
+  device::store_shared_words(mine + 8, device::Vector<unsigned int, 2>{{result[2], result[3]}});
   device::store_words(args.result + 4 * thread, device::load_shared_words<4>(mine));
 }
 
@@ -208,34 +205,47 @@ MHCJIT_VOCABULARY_KERNEL(copy_async_8) { copy_async<8>(args); }
 MHCJIT_VOCABULARY_KERNEL(copy_async_16) { copy_async<16>(args); }
 
 // Four words for each thread: its elements of the 8 x 8 matrices whose rows the warp's threads have stored.
-MHCJIT_VOCABULARY_KERNEL(load_matrices) {
-  const unsigned int thread = thread_of_grid();
-  const device::SharedAddress mine = place_of(device::thread_index());
-  for (unsigned int i = 0; i < 4; ++i) device::store_shared(mine + 4 * i, args.a[4 * thread + i]);
-  device::warp_barrier();
-  device::store_words(args.result + 4 * thread, device::load_matrices(mine));
-}
-
 namespace {
 
-// Each thread has four words of a, two of b and four sums in c.
-template <class Element>
-MHCJIT_DEVICE void multiply_add(const VocabularyArgs& args) {
-  const unsigned int thread = thread_of_grid();
-  float sums[4];
-  device::Vector<unsigned int, 4> a;
-  for (unsigned int i = 0; i < 4; ++i) {
-    a[i] = args.a[4 * thread + i];
-    sums[i] = as_float(args.c[4 * thread + i]);
-  }
-  device::multiply_add<Element>(sums, a, args.b[2 * thread], args.b[2 * thread + 1]);
-  for (unsigned int i = 0; i < 4; ++i) args.result[4 * thread + i] = as_bits(sums[i]);
+MHCJIT_DEVICE device::SharedAddress stored_row(const VocabularyArgs& args) {
+  const device::SharedAddress mine = place_of(device::thread_index());
+  for (unsigned int i = 0; i < 4; ++i) device::store_shared(mine + 4 * i, args.a[4 * thread_of_grid() + i]);
+  device::warp_barrier();
+  return mine;
 }
 
 }  // namespace
 
-MHCJIT_VOCABULARY_KERNEL(multiply_add_bf16) { multiply_add<device::bf16>(args); }
-MHCJIT_VOCABULARY_KERNEL(multiply_add_fp16) { multiply_add<device::fp16>(args); }
+MHCJIT_VOCABULARY_KERNEL(load_matrices) {
+  device::store_words(args.result + 4 * thread_of_grid(), device::load_matrices(stored_row(args)));
+}
+MHCJIT_VOCABULARY_KERNEL(load_matrices_transposed) {
+  device::store_words(args.result + 4 * thread_of_grid(), device::load_matrices_transposed(stored_row(args)));
+}
+
+namespace {
+
+// Each thread has depth / 4 words of a, half as many of b and four sums in c.
+template <class Element, int depth>
+MHCJIT_DEVICE void multiply_add(const VocabularyArgs& args) {
+  const unsigned int thread = thread_of_grid();
+  const unsigned int* a = args.a + thread * (depth / 4);
+  const unsigned int* b = args.b + thread * (depth / 8);
+  float sums[4];
+  for (unsigned int i = 0; i < 4; ++i) sums[i] = device::float_of_bits(args.c[4 * thread + i]);
+  if constexpr (depth == 8)
+    device::multiply_add<Element>(sums, a[0], a[1], b[0]);
+  else
+    device::multiply_add<Element>(sums, device::load<4>(a), b[0], b[1]);
+  for (unsigned int i = 0; i < 4; ++i) args.result[4 * thread + i] = device::float_bits(sums[i]);
+}
+
+}  // namespace
+
+MHCJIT_VOCABULARY_KERNEL(multiply_add_bf16_8) { multiply_add<device::bf16, 8>(args); }
+MHCJIT_VOCABULARY_KERNEL(multiply_add_bf16_16) { multiply_add<device::bf16, 16>(args); }
+MHCJIT_VOCABULARY_KERNEL(multiply_add_fp16_8) { multiply_add<device::fp16, 8>(args); }
+MHCJIT_VOCABULARY_KERNEL(multiply_add_fp16_16) { multiply_add<device::fp16, 16>(args); }
 
 // Every kernel above.
 #define MHCJIT_VOCABULARY_KERNELS(F) \
@@ -259,6 +269,7 @@ MHCJIT_VOCABULARY_KERNEL(multiply_add_fp16) { multiply_add<device::fp16>(args); 
   F(shuffle_xor)                     \
   F(block_barrier)                   \
   F(position)                        \
+  F(prefetch_to_l2)                  \
   F(pack_bf16)                       \
   F(pack_fp16)                       \
   F(low_half_bf16)                   \
@@ -271,5 +282,8 @@ MHCJIT_VOCABULARY_KERNEL(multiply_add_fp16) { multiply_add<device::fp16>(args); 
   F(copy_async_8)                    \
   F(copy_async_16)                   \
   F(load_matrices)                   \
-  F(multiply_add_bf16)               \
-  F(multiply_add_fp16)
+  F(load_matrices_transposed)        \
+  F(multiply_add_bf16_8)             \
+  F(multiply_add_bf16_16)            \
+  F(multiply_add_fp16_8)             \
+  F(multiply_add_fp16_16)

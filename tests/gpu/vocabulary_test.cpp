@@ -208,6 +208,11 @@ TEST_F(Vocabulary, VectorsKeepTheirOrder) {
     expect_same(kernel, elementwise, of(many_floats()));
 }
 
+TEST_F(Vocabulary, PrefetchChangesNothing) {
+  expect_same("prefetch_to_l2", {32, 1, vocabulary_threads, 0},
+              of(random_normals(std::size_t{32} * vocabulary_threads, 10)));
+}
+
 TEST_F(Vocabulary, ThreadsMeetAlike) {
   const LaunchShape shape = {32, 1, vocabulary_threads, vocabulary_threads * sizeof(float)};
   const std::size_t threads = std::size_t{shape.grid_x} * vocabulary_threads;
@@ -230,8 +235,9 @@ TEST_F(Vocabulary, MatricesAndPairsAreAlike) {
 }
 
 TEST_F(Vocabulary, MultiplyAddIsWithinItsBound) {
-  for (const std::string kernel : {"multiply_add_bf16", "multiply_add_fp16"})
-    expect_products_within_bound([&](std::uint32_t seed) { return multiply_add_case(kernel, seed); });
+  for (const std::string element : {"bf16", "fp16"})
+    for (const unsigned depth : {8u, 16u})
+      expect_products_within_bound([&](std::uint32_t seed) { return multiply_add_case(element, depth, seed); });
 }
 
 class WgmmaVocabulary : public Vocabulary {

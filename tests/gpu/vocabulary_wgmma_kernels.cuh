@@ -21,12 +21,13 @@ MHCJIT_DEVICE void wgmma(const VocabularyArgs& args) {
   device::Vector<unsigned int, 4> a;
   for (unsigned int i = 0; i < 4; ++i) a[i] = args.a[4 * of_grid + i];
   float sums[columns / 8][4];
-  for (int i = 0; i < columns / 2; ++i) sums[i / 4][i % 4] = as_float(args.c[of_grid * (columns / 2) + i]);
+  for (int i = 0; i < columns / 2; ++i) sums[i / 4][i % 4] = device::float_of_bits(args.c[of_grid * (columns / 2) + i]);
   device::wgmma_fence();
   device::wgmma<Element, columns>(sums, a, shared, columns * 16);
   device::wgmma_commit();
   device::wgmma_wait_for(sums);
-  for (int i = 0; i < columns / 2; ++i) args.result[of_grid * (columns / 2) + i] = as_bits(sums[i / 4][i % 4]);
+  for (int i = 0; i < columns / 2; ++i)
+    args.result[of_grid * (columns / 2) + i] = device::float_bits(sums[i / 4][i % 4]);
 }
 
 }  // namespace

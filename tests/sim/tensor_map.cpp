@@ -24,7 +24,7 @@ static_assert(sizeof(Encoded) <= tensor_map_bytes && std::is_trivially_copyable_
 template <typename Visit>
 void for_each_part_inside(const TensorShape& shape, const std::array<std::int32_t, 3>& first, const Visit& visit) {
   const auto size = [&](int dimension) { return static_cast<std::int64_t>(shape.sizes[dimension]); };
-  const std::int64_t begin = std::max(0, -first[0]);
+  const std::int64_t begin = std::max<std::int64_t>(0, -std::int64_t{first[0]});
   const std::int64_t end = std::min<std::int64_t>(shape.box[0], size(0) - first[0]);
   if (begin >= end) return;
   const std::int64_t element_bytes = shape.element_bytes();

@@ -29,6 +29,9 @@ using u32 = unsigned int;
 
 inline constexpr int warp_size = mhcjit::sim::warp_size;
 
+inline u32 float_bits(float value) { return std::bit_cast<u32>(value); }
+inline float float_of_bits(u32 bits) { return std::bit_cast<float>(bits); }
+
 struct bf16 {
   u16 bits;
 };
@@ -103,9 +106,6 @@ inline float* shared_floats() { return mhcjit::sim::position().shared; }
 // Kernels run one after the other here.
 inline void let_next_kernel_begin() {}
 inline void wait_for_previous_kernel() {}
-
-inline u32 float_bits(float value) { return std::bit_cast<u32>(value); }
-inline float float_of_bits(u32 bits) { return std::bit_cast<float>(bits); }
 
 inline i64 multiply_wide(u32 a, u32 b) { return static_cast<i64>(a) * static_cast<i64>(b); }
 inline u32 opaque(u32 value) { return value; }
