@@ -77,6 +77,8 @@ std::string wanted_plan(const codegen::Problem& problem, Numbers& numbers) {
     const int compiled = take('c');
     return fmt::format("compiled_cluster_size={} cluster_size={}", compiled, take('x', compiled));
   };
+  if (problem.op == &codegen::pre_backward)
+    return has('c') ? fmt::format("one_pass cluster_size={} panel_columns={}", take('c'), take('p', 64)) : "portable";
   if (has('f')) return fmt::format("few_tokens cluster_size={} chunks_per_warp={}", take('f'), take('k'));
   if (has('t'))
     return fmt::format("one_pass cluster_size={} tokens_per_tile={} panel_columns={} row_groups={}", take('c'),
@@ -85,16 +87,10 @@ std::string wanted_plan(const codegen::Problem& problem, Numbers& numbers) {
     return fmt::format("two_pass uses_wgmma=0 tokens_per_warp={} row_blocks={} {}", take('w'), take('r'), clusters());
   if (has('g')) return fmt::format("two_pass uses_wgmma=1 row_blocks={} {}", take('g'), clusters());
   // A block of many tokens takes as long to simulate however few there are.
-  if (problem.op == &codegen::pre_forward) return "two_pass cluster_size=0 tokens_per_warp=16";
-  return "";
+  return "two_pass cluster_size=0 tokens_per_warp=16";
 }
 
 llvm::Expected<codegen::PlanPtr> find_plan(const codegen::Problem& problem, const std::string& wanted) {
-  if (wanted.empty()) {
-    auto buckets = codegen::choose(problem);
-    if (!buckets) return buckets.takeError();
-    return buckets->front().plan;
-  }
   for (const auto& [family, candidate] : codegen::candidates(problem, codegen::device_of(problem.architecture)))
     if (candidate.legal() && codegen::is_wanted(*candidate.plan, wanted)) return candidate.plan;
   return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no legal plan is {}", to_string(problem), wanted);
