@@ -56,6 +56,7 @@ struct Kernel {
   // How it is launched.
   int max_cluster_size = 0;        // blocks of x that are launched together, at most; 0: each by itself
   bool is_persistent = false;      // no more blocks than the device runs at once: each steps through the tokens
+  bool is_cooperative = false;     // its blocks wait for one another: all run at the same time
   bool overlaps_previous = false;  // begins before the call's kernel before it has ended, and waits for it itself
   // Outputs that it contributes to; where none of them is wanted it is not launched. Empty: all.
   std::vector<std::string_view> makes = {};

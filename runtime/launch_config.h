@@ -25,6 +25,11 @@ class LaunchConfig {
       cluster.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
       cluster.value.clusterDim = {grid.cluster_size, 1, 1};
     }
+    if (kernel.is_cooperative) {
+      CUlaunchAttribute& cooperative = attributes_[config_.numAttrs++];
+      cooperative.id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE;
+      cooperative.value.cooperative = 1;
+    }
     if (overlaps_previous) {
       CUlaunchAttribute& overlap = attributes_[config_.numAttrs++];
       overlap.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
@@ -38,7 +43,7 @@ class LaunchConfig {
 
  private:
   CUlaunchConfig config_ = {};
-  CUlaunchAttribute attributes_[2] = {};
+  CUlaunchAttribute attributes_[3] = {};
 };
 
 }  // namespace mhcjit::runtime

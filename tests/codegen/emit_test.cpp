@@ -66,6 +66,7 @@ TEST(Emit, HasNothingOfTheLaunch) {
         Kernel launched = kernel;
         launched.max_cluster_size += 1;
         launched.is_persistent = !kernel.is_persistent;
+        launched.is_cooperative = !kernel.is_cooperative;
         launched.overlaps_previous = !kernel.overlaps_previous;
         launched.makes.emplace_back("h_in");
         EXPECT_EQ(emit(problem, launched), emit(problem, kernel)) << kernel.name;

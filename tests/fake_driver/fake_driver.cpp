@@ -220,17 +220,35 @@ CUresult kernel_set_attribute(CUfunction_attribute attribute, int value, CUkerne
   }
 }
 
-unsigned cluster_size_of(const CUlaunchConfig& config) {
+// nullptr without the attribute.
+const CUlaunchAttributeValue* find_attribute(const CUlaunchConfig& config, CUlaunchAttributeID id) {
   for (unsigned i = 0; i < config.numAttrs; ++i)
-    if (config.attrs[i].id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION) return config.attrs[i].value.clusterDim.x;
-  return 0;
+    if (config.attrs[i].id == id) return &config.attrs[i].value;
+  return nullptr;
+}
+
+unsigned cluster_size_of(const CUlaunchConfig& config) {
+  const CUlaunchAttributeValue* value = find_attribute(config, CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION);
+  return value == nullptr ? 0 : value->clusterDim.x;
 }
 
 bool overlaps_previous(const CUlaunchConfig& config) {
-  for (unsigned i = 0; i < config.numAttrs; ++i)
-    if (config.attrs[i].id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION)
-      return config.attrs[i].value.programmaticStreamSerializationAllowed != 0;
-  return false;
+  const CUlaunchAttributeValue* value = find_attribute(config, CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION);
+  return value != nullptr && value->programmaticStreamSerializationAllowed != 0;
+}
+
+bool is_cooperative(const CUlaunchConfig& config) {
+  const CUlaunchAttributeValue* value = find_attribute(config, CU_LAUNCH_ATTRIBUTE_COOPERATIVE);
+  return value != nullptr && value->cooperative != 0;
+}
+
+// Whether the blocks may run at the same time: no device has room for more threads.
+bool runs_at_once(const CUlaunchConfig& config) {
+  constexpr std::uint64_t threads_per_multiprocessor = 2048;
+  const unsigned cluster = cluster_size_of(config);
+  const std::uint64_t blocks = std::uint64_t{config.gridDimX} * config.gridDimY;
+  return blocks * config.blockDimX <= threads_per_multiprocessor * static_cast<unsigned>(state().multiprocessors) &&
+         (cluster == 0 || blocks / cluster <= static_cast<unsigned>(state().clusters_at_once));
 }
 
 bool is_possible(const CUlaunchConfig& config, const std::string& kernel) {
@@ -265,6 +283,7 @@ CUresult launch_kernel(const CUlaunchConfig* config, CUfunction function, void**
   FAKE_ENTER(cuLaunchKernelEx, initialised | context);
   const Kernel& kernel = *reinterpret_cast<Kernel*>(function);
   if (!is_possible(*config, kernel.name)) return CUDA_ERROR_INVALID_VALUE;
+  if (is_cooperative(*config) && !runs_at_once(*config)) return CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE;
   std::vector<std::vector<std::uint8_t>> copies;
   for (const std::size_t bytes : kernel.parameter_bytes) {
     const auto* parameter = static_cast<const std::uint8_t*>(parameters[copies.size()]);
@@ -278,7 +297,8 @@ CUresult launch_kernel(const CUlaunchConfig* config, CUfunction function, void**
                                  current_device,
                                  std::move(copies),
                                  cluster_size_of(*config),
-                                 overlaps_previous(*config)});
+                                 overlaps_previous(*config),
+                                 is_cooperative(*config)});
   return CUDA_SUCCESS;
 }
 

@@ -27,6 +27,7 @@ struct Launch {
   std::vector<std::vector<std::uint8_t>> parameters;  // each as many bytes as the cubin says
   unsigned cluster_size;                              // 0 without the attribute
   bool overlaps_previous;                             // programmatic stream serialization
+  bool is_cooperative;
 };
 
 // What a tensor map was encoded from, which is what the fake one holds.

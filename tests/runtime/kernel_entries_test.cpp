@@ -119,6 +119,7 @@ TEST_F(KernelKey, HasNothingOfTheLaunch) {
   codegen::Kernel other = kernel;
   other.max_cluster_size += 2;
   other.is_persistent = !other.is_persistent;
+  other.is_cooperative = !other.is_cooperative;
   other.overlaps_previous = !other.overlaps_previous;
   other.makes = {"h_in"};
   ASSERT_FALSE(other.maps.empty());

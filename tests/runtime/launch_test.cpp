@@ -49,6 +49,7 @@ void expect_planned(const fake::Launch& launch, const codegen::Plan& plan, std::
   EXPECT_EQ(launch.dynamic_smem_bytes, static_cast<unsigned>(kernel.dynamic_smem_bytes)) << kernel.name;
   EXPECT_EQ(launch.stream, stream) << kernel.name;
   EXPECT_EQ(launch.overlaps_previous, kernel.overlaps_previous) << kernel.name;
+  EXPECT_EQ(launch.is_cooperative, kernel.is_cooperative) << kernel.name;
   EXPECT_EQ(driver().reserved_smem(kernel.entry()), kernel.dynamic_smem_bytes) << kernel.name;
 }
 
