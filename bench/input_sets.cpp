@@ -14,6 +14,7 @@ constexpr std::size_t alignment = 256;
 gpu::Case case_of(const codegen::Problem& problem, std::int64_t tokens) {
   return {{{tokens, problem.n, problem.d, problem.has_gamma}, static_cast<mhcjit_dtype>(problem.dtype), 41},
           problem.batch_invariant,
+          problem.has_fp32_dx,
           alignment};
 }
 

@@ -41,7 +41,8 @@ std::string worst_of(const bench::Errors& errors) {
 std::string columns_of(const SizedProblem& shape) {
   const codegen::Problem& problem = shape.problem;
   return fmt::format("{:<12} {:>2} {:>5} {:>6} {:<10}", problem.op->name, problem.n, problem.d, shape.tokens,
-                     fmt::format("{}{}", codegen::to_string(problem.dtype), problem.has_gamma ? " gamma" : ""));
+                     fmt::format("{}{}{}", codegen::to_string(problem.dtype), problem.has_gamma ? " gamma" : "",
+                                 problem.has_fp32_dx ? " fp32_dx" : ""));
 }
 
 BenchRow row_of(const SizedProblem& shape, const codegen::Plan& plan, const bench::OperatorResult& result) {
@@ -110,7 +111,8 @@ llvm::json::Object json_of(const SizedProblem& shape) {
                             {"T", shape.tokens},
                             {"dtype", text(codegen::to_string(problem.dtype))},
                             {"gamma", problem.has_gamma},
-                            {"batch_invariant", problem.batch_invariant}};
+                            {"batch_invariant", problem.batch_invariant},
+                            {"fp32_dx", problem.has_fp32_dx}};
 }
 
 llvm::json::Object json_of(const bench::Errors& errors) {

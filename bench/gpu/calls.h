@@ -13,6 +13,7 @@
 #include "mhcjit/mhcjit.h"
 #include "oracle/pre.h"
 #include "oracle/random_inputs.h"
+#include "oracle/storage.h"
 
 namespace mhcjit::gpu {
 
@@ -23,10 +24,12 @@ using Tensors = std::map<std::string, std::vector<std::byte>, std::less<>>;
 struct Case {
   oracle::RandomOptions random;
   bool batch_invariant = false;
+  bool fp32_dx = false;  // of pre_backward
   // Alignment of every tensor, where it is more than the interface asks for; an allocator gives 256.
   std::size_t least_alignment = 1;
 
   const oracle::Shape& shape() const { return random.shape; }
+  oracle::DTypes dtypes() const { return {random.dtype, fp32_dx}; }
 };
 
 std::string to_string(const Case& item);

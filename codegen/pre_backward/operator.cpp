@@ -28,7 +28,7 @@ constexpr std::array<Tensor, 16> tensors = {{
     {"dh_in", "T D", Role::optional_input, true, AT(dh_in)},
     {"dh_post", "T n", Role::optional_input, false, AT(dh_post)},
     {"dh_res", "T n n", Role::optional_input, false, AT(dh_res)},
-    {"dx", "T n D", Role::optional_output, true, AT(dx), "accumulate_dx"},
+    {"dx", "T n D", Role::optional_output, true, AT(dx), "accumulate_dx", nullptr, &Problem::has_fp32_dx},
     {"dphi", "M n D", Role::optional_output, false, AT(dphi), parameters},
     {"dgamma", "n D", Role::optional_output, false, AT(dgamma), parameters, &gamma_option},
     {"dalpha", "3", Role::optional_output, false, AT(dalpha), parameters},

@@ -80,6 +80,8 @@ TEST_F(ErrorsTest, EachFieldOfTheProblem) {
   expect_problem_refused({"has_gamma is 5", "0 and 1"}, [](mhcjit_problem& problem) { problem.has_gamma = 5; });
   expect_problem_refused({"batch_invariant is -1", "0 and 1"},
                          [](mhcjit_problem& problem) { problem.batch_invariant = -1; });
+  expect_problem_refused({"fp32_dx is 1", "0 for pre_forward, which has no dx"},
+                         [](mhcjit_problem& problem) { problem.fp32_dx = 1; });
 }
 
 TEST_F(ErrorsTest, UnknownDevice) {
