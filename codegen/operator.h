@@ -53,9 +53,10 @@ std::int64_t elements(const Tensor& tensor, const Problem& problem, std::int64_t
 int alignment_of(const Tensor& tensor, const Problem& problem);
 
 enum class ScalarKind {
-  epsilon,  // float: finite, not negative
-  factor,   // float: finite
-  flag,     // int: 0 or 1
+  epsilon,   // float: finite, not negative
+  factor,    // float: finite
+  flag,      // int: 0 or 1
+  reserved,  // int: 0
 };
 
 struct Scalar {
@@ -63,6 +64,8 @@ struct Scalar {
   ScalarKind kind;
   std::size_t offset;                     // in the public argument struct
   std::size_t kernel_offset = of_launch;  // in the kernels' struct; of_launch: it is not for kernels
+
+  bool is_float() const { return kind == ScalarKind::epsilon || kind == ScalarKind::factor; }
 
   static constexpr std::size_t of_launch = ~std::size_t{0};
 };

@@ -153,4 +153,10 @@ BackwardCall::BackwardCall(const ForwardCall& forward, const Gpu& gpu, const Cas
   args.workspace = add_workspace(args.workspace_bytes);
 }
 
+mhcjit_status BackwardCall::run_overlapped(CUstream stream) const {
+  mhcjit_pre_backward_args overlapped = args;
+  overlapped.overlap_previous = 1;
+  return mhcjit_pre_backward(op_, &overlapped, stream);
+}
+
 }  // namespace mhcjit::gpu

@@ -92,6 +92,8 @@ class BackwardCall : public Call {
   BackwardCall(const ForwardCall& forward, const Gpu& gpu, const Case& item, const mhcjit_operator* op,
                const oracle::OutputGradients& gradients, const BackwardOptions& options = {});
   mhcjit_status run(CUstream stream = nullptr) const { return mhcjit_pre_backward(op_, &args, stream); }
+  // With overlap_previous.
+  mhcjit_status run_overlapped(CUstream stream) const;
 
   mhcjit_pre_backward_args args = {};
 };

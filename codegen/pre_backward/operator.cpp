@@ -35,11 +35,13 @@ constexpr std::array<Tensor, 16> tensors = {{
     {"dbias", "M", Role::optional_output, false, AT(dbias), parameters},
 }};
 
-constexpr std::array<Scalar, 4> scalars = {{
+constexpr std::array<Scalar, 6> scalars = {{
     {"hc_eps", ScalarKind::epsilon, AT(hc_eps)},
     {"post_mult", ScalarKind::factor, AT(post_mult)},
     {"accumulate_dx", ScalarKind::flag, AT(accumulate_dx)},
     {"accumulate_parameters", ScalarKind::flag, AT(accumulate_parameters)},
+    {"overlap_previous", ScalarKind::flag, offsetof(Args, overlap_previous)},
+    {"reserved", ScalarKind::reserved, offsetof(Args, reserved)},
 }};
 
 constexpr std::array<const Family*, 1> families = {&pre_backward_portable};

@@ -54,7 +54,11 @@ typedef struct mhcjit_pre_backward_args {
   float* dalpha;                 /* [3]; NULL: not wanted */
   float* dbias;                  /* [M]; NULL: not wanted */
   void* workspace;
-  size_t workspace_bytes; /* at least mhcjit_workspace_bytes(op, T) */
+  size_t workspace_bytes;   /* at least mhcjit_workspace_bytes(op, T) */
+  int32_t overlap_previous; /* 1: the call may begin before the kernel before it in the stream has ended, and waits for
+                               it before it reads anything but phi, gamma and alpha, or writes anything; the rest as in
+                               forward. Ignored with T = 0 */
+  int32_t reserved;         /* 0; of a later version */
 } mhcjit_pre_backward_args;
 
 /* All zero or NULL but struct_size and post_mult. */

@@ -35,6 +35,8 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
   constexpr int part_size = Plan::dx_part_size;
   constexpr int tokens_per_thread = Spec::dx_tokens_per_thread;
 
+  // The call's last kernel where no more is wanted.
+  device::let_next_kernel_begin();
   float* tile = device::shared_floats();
   const int block_column = static_cast<int>(device::block_index_x()) * Spec::dx_columns_per_block;
   Tile::fill(tile, args.phi, args.gamma, 0, block_column);

@@ -143,6 +143,8 @@ TEST(ArgumentList, HasWhatIsNoTensor) {
   EXPECT_ARGUMENT(backward, mhcjit_pre_backward_args, post_mult, FLOAT);
   EXPECT_ARGUMENT(backward, mhcjit_pre_backward_args, accumulate_dx, INT32);
   EXPECT_ARGUMENT(backward, mhcjit_pre_backward_args, accumulate_parameters, INT32);
+  EXPECT_ARGUMENT(backward, mhcjit_pre_backward_args, overlap_previous, INT32);
+  EXPECT_ARGUMENT(backward, mhcjit_pre_backward_args, reserved, INT32);
   EXPECT_ARGUMENT(backward, mhcjit_pre_backward_args, workspace, ADDRESS);
   EXPECT_ARGUMENT(backward, mhcjit_pre_backward_args, workspace_bytes, SIZE);
 }

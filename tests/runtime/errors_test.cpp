@@ -146,6 +146,10 @@ TEST_F(ErrorsTest, FlagsThatAreNoFlags) {
                           [](mhcjit_pre_backward_args& args) { args.accumulate_dx = 2; });
   expect_backward_refused(MHCJIT_ERROR_INVALID_ARGUMENT, {"accumulate_parameters is -1", "0 and 1"},
                           [](mhcjit_pre_backward_args& args) { args.accumulate_parameters = -1; });
+  expect_backward_refused(MHCJIT_ERROR_INVALID_ARGUMENT, {"overlap_previous is 2", "0 and 1"},
+                          [](mhcjit_pre_backward_args& args) { args.overlap_previous = 2; });
+  expect_backward_refused(MHCJIT_ERROR_INVALID_ARGUMENT, {"reserved is 1", "allowed: 0;"},
+                          [](mhcjit_pre_backward_args& args) { args.reserved = 1; });
 }
 
 TEST_F(ErrorsTest, GammaThatTheProblemDoesNotHave) {

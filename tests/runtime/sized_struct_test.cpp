@@ -75,6 +75,8 @@ class SizedStructTest : public FakeGpuTest {
     expect_sizes_refused(good, call);
     T present = good;
     EXPECT_EQ(call(present), MHCJIT_SUCCESS) << mhcjit_last_error();
+    present.struct_size = sized<T>.first_bytes;
+    EXPECT_EQ(call(present), MHCJIT_SUCCESS) << mhcjit_last_error();
     Newer<T> newer(good);
     EXPECT_EQ(call(newer.known), MHCJIT_SUCCESS) << mhcjit_last_error();
     newer.beyond[17] = 3;
