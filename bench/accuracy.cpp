@@ -50,7 +50,9 @@ void Sample::compare_sums(Errors& errors) const {
 }
 
 void Sample::compare(Errors& errors, const oracle::Reference& reference, const std::vector<double>& values) const {
-  oracle::Comparison found = oracle::compare(reference, values, static_cast<mhcjit_dtype>(sets_.problem().dtype));
+  const codegen::Problem& problem = sets_.problem();
+  oracle::Comparison found =
+      oracle::compare(reference, values, {static_cast<mhcjit_dtype>(problem.dtype), problem.has_fp32_dx});
   // Rows are those of the sample; what is reported is the token.
   if (found.worst_row >= 0) found.worst_row = tokens_[static_cast<std::size_t>(found.worst_row)];
   oracle::Comparison& worst = errors.try_emplace(std::string(reference.name), found).first->second;

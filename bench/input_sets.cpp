@@ -14,6 +14,7 @@ constexpr std::size_t alignment = 256;
 gpu::Case case_of(const codegen::Problem& problem, std::int64_t tokens) {
   return {{{tokens, problem.n, problem.d, problem.has_gamma}, static_cast<mhcjit_dtype>(problem.dtype), 41},
           problem.batch_invariant,
+          problem.has_fp32_dx,
           alignment};
 }
 
@@ -41,17 +42,27 @@ oracle::Inputs parameters_of(const gpu::Case& item) {
 
 }  // namespace
 
-std::vector<const codegen::Operator*> needed_operators(const codegen::Problem& problem) {
-  if (problem.op->id == MHCJIT_PRE_BACKWARD) return {&codegen::pre_forward, problem.op};
-  return {problem.op};
+std::vector<codegen::Problem> needed_problems(const codegen::Problem& problem) {
+  if (problem.op->id == MHCJIT_PRE_FORWARD) return {problem};
+  codegen::Problem forward = problem;
+  forward.op = &codegen::pre_forward;
+  forward.has_fp32_dx = false;
+  return {forward, problem};
 }
 
-InputSets::InputSets(const gpu::Gpu& gpu, mhcjit_engine* engine, const codegen::Problem& problem, std::int64_t tokens)
+InputSets::InputSets(const gpu::Gpu& gpu, mhcjit_engine* engine, const codegen::Problem& problem, std::int64_t tokens,
+                     int wanted)
     : problem_(problem), case_(case_of(problem, tokens)), parameters_(parameters_of(case_)) {
   const auto* forward_op = gpu::prepare(engine, gpu::problem_of(case_, MHCJIT_PRE_FORWARD));
   const auto* backward_op = is_forward() ? nullptr : gpu::prepare(engine, gpu::problem_of(case_, MHCJIT_PRE_BACKWARD));
-  const int sets = cold_sets(floor_bytes(problem, tokens), static_cast<std::size_t>(gpu.l2_bytes));
-  while (count() < sets) add_set(gpu, forward_op, backward_op);
+  const int cold = cold_sets(floor_bytes(problem, tokens), static_cast<std::size_t>(gpu.l2_bytes));
+  const std::size_t free_before = gpu.free_bytes();
+  // Room for one more set, and as much again for everything else.
+  const auto has_room = [&] {
+    const std::size_t free = gpu.free_bytes();
+    return free >= 2 * (free_before - free) / static_cast<std::size_t>(count());
+  };
+  while (count() < cold || (count() < wanted && has_room())) add_set(gpu, forward_op, backward_op);
   gpu.synchronize();
 }
 
@@ -79,11 +90,21 @@ void InputSets::add_set(const gpu::Gpu& gpu, const mhcjit_operator* forward_op, 
   gpu::require(added.run(), "mhcjit_pre_forward");
 }
 
-void InputSets::run(int set, CUstream stream) const {
+void InputSets::run(int set, CUstream stream, bool overlaps) const {
   if (is_forward())
-    gpu::require(forward(set).run(stream), "mhcjit_pre_forward");
+    run_forward(set, stream, overlaps);
   else
-    gpu::require(backward(set).run(stream), "mhcjit_pre_backward");
+    run_backward(set, stream, overlaps);
+}
+
+void InputSets::run_forward(int set, CUstream stream, bool overlaps) const {
+  const gpu::ForwardCall& call = forward(set);
+  gpu::require(overlaps ? call.run_overlapped(stream) : call.run(stream), "mhcjit_pre_forward");
+}
+
+void InputSets::run_backward(int set, CUstream stream, bool overlaps) const {
+  const gpu::BackwardCall& call = backward(set);
+  gpu::require(overlaps ? call.run_overlapped(stream) : call.run(stream), "mhcjit_pre_backward");
 }
 
 void InputSets::run_sample(std::span<const std::int64_t> tokens, double deviation) const {

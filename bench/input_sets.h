@@ -11,20 +11,24 @@
 
 namespace mhcjit::bench {
 
-// The operators that a call of the problem's needs to have run: the backward of one reads what forward saves.
-std::vector<const codegen::Operator*> needed_operators(const codegen::Problem& problem);
+// What a call of the problem needs to have run, and the problem itself: backward reads what forward saves.
+std::vector<codegen::Problem> needed_problems(const codegen::Problem& problem);
 
 class InputSets {
  public:
   static constexpr double x_std = 1.0;  // standard deviation of x
 
   // All sets have the same values. All outputs are written, the saved intermediates among
-  // them. Throws std::runtime_error when memory runs out or the operator cannot be prepared.
-  InputSets(const gpu::Gpu& gpu, mhcjit_engine* engine, const codegen::Problem& problem, std::int64_t tokens);
+  // them. There are as many sets as outgrow the L2 cache, and up to `wanted` where memory has room for them.
+  // Throws std::runtime_error when memory runs out or the operator cannot be prepared.
+  InputSets(const gpu::Gpu& gpu, mhcjit_engine* engine, const codegen::Problem& problem, std::int64_t tokens,
+            int wanted = 0);
 
   int count() const { return static_cast<int>(forward_.size()); }
-  // Enqueues the operator on a set.
-  void run(int set, CUstream stream = nullptr) const;
+  // Enqueues the operator on a set. `overlaps`: with overlap_previous.
+  void run(int set, CUstream stream, bool overlaps) const;
+  void run_forward(int set, CUstream stream, bool overlaps) const;
+  void run_backward(int set, CUstream stream, bool overlaps) const;
 
   // Gives `tokens` of set 0 new values of x, with this standard deviation; for pre_backward also gradients, and all
   // other tokens none, so that sums over all tokens are sums over these. Poisons the outputs and runs what is needed.

@@ -4,14 +4,14 @@
 #include <thread>
 
 #include "bench/floor.h"
-#include "codegen/operators.h"
 
 namespace mhcjit::bench {
 
 OperatorResult bench_operator(const Run& run, const codegen::Problem& problem, std::int64_t tokens) {
   const InputSets sets(run.gpu, run.engine, problem, tokens);
-  const Enqueue rotating = [&](CUstream stream, int i) { sets.run(i % sets.count(), stream); };
-  const Enqueue on_one = [&](CUstream stream, int) { sets.run(0, stream); };
+  const Enqueue rotating = [&](CUstream stream, int i) { sets.run(i % sets.count(), stream, /*overlaps=*/false); };
+  const Enqueue overlapped = [&](CUstream stream, int i) { sets.run(i % sets.count(), stream, /*overlaps=*/true); };
+  const Enqueue on_one = [&](CUstream stream, int) { sets.run(0, stream, /*overlaps=*/false); };
   OperatorResult result;
   result.bytes = floor_bytes(problem, tokens);
   result.floor_us = static_cast<double>(result.bytes) / run.copy_gigabytes_per_second * 1e-3;
@@ -25,12 +25,7 @@ OperatorResult bench_operator(const Run& run, const codegen::Problem& problem, s
   result.graph = time_graph(run.gpu, rotating, sets.count(), run.seconds);
   result.stream_warm = time_launches(run.gpu, on_one, run.seconds / 2);
   result.graph_warm = time_graph(run.gpu, on_one, 1, run.seconds / 2);
-  if (problem.op->id == MHCJIT_PRE_FORWARD) {
-    const Enqueue overlapped = [&](CUstream stream, int i) {
-      gpu::require(sets.forward(i % sets.count()).run_overlapped(stream), "mhcjit_pre_forward");
-    };
-    result.graph_overlapped = time_graph(run.gpu, overlapped, sets.count(), run.seconds);
-  }
+  result.graph_overlapped = time_graph(run.gpu, overlapped, sets.count(), run.seconds);
   result.errors = check_accuracy(sets);
   return result;
 }

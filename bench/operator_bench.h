@@ -1,7 +1,6 @@
 // One operator on one shape: time, bandwidth, distance to the floor, error.
 #pragma once
 
-#include <optional>
 #include <string>
 
 #include "bench/accuracy.h"
@@ -26,8 +25,7 @@ struct OperatorResult {
   Timing graph;           // the same, replayed from a graph
   Timing stream_warm;     // ordinary launches on one input set
   Timing graph_warm;
-  // pre_forward: a graph of calls each of which may begin before the one before it has ended.
-  std::optional<Timing> graph_overlapped;
+  Timing graph_overlapped;  // a graph of calls each of which may begin before the one before it has ended
   Errors errors;
 };
 

@@ -41,4 +41,8 @@ const Tensor* Operator::find_tensor(std::string_view wanted) const {
   return found == tensors.end() ? nullptr : &*found;
 }
 
+bool Operator::has_dtype_flag(bool Problem::* flag) const {
+  return std::ranges::find(tensors, flag, &Tensor::fp32_flag) != tensors.end();
+}
+
 }  // namespace mhcjit::codegen

@@ -34,12 +34,16 @@ struct Tensor {
   std::size_t kernel_offset;              // and in the struct that its kernels are launched with
   std::string_view accumulate_flag = {};  // the scalar that says whether the output is added to
   const Option* option = nullptr;         // the tensor is NULL where the problem does not have it
+  bool Problem::* fp32_flag = nullptr;    // the flag that makes a tensor of x's dtype fp32
 
   bool exists(const Problem& problem) const { return option == nullptr || problem.*option->value; }
   bool is_output() const { return role == Role::output || role == Role::optional_output; }
   bool is_required() const { return role == Role::input || role == Role::output; }
   bool is_per_token() const { return shape.starts_with("T"); }
-  DType dtype(const Problem& problem) const { return has_x_dtype ? problem.dtype : DType::fp32; }
+  DType dtype(const Problem& problem) const {
+    const bool is_fp32 = !has_x_dtype || (fp32_flag != nullptr && problem.*fp32_flag);
+    return is_fp32 ? DType::fp32 : problem.dtype;
+  }
 };
 
 // How many elements a tensor has; 0 where it does not exist.
@@ -49,9 +53,10 @@ std::int64_t elements(const Tensor& tensor, const Problem& problem, std::int64_t
 int alignment_of(const Tensor& tensor, const Problem& problem);
 
 enum class ScalarKind {
-  epsilon,  // float: finite, not negative
-  factor,   // float: finite
-  flag,     // int: 0 or 1
+  epsilon,   // float: finite, not negative
+  factor,    // float: finite
+  flag,      // int: 0 or 1
+  reserved,  // int: 0
 };
 
 struct Scalar {
@@ -59,6 +64,8 @@ struct Scalar {
   ScalarKind kind;
   std::size_t offset;                     // in the public argument struct
   std::size_t kernel_offset = of_launch;  // in the kernels' struct; of_launch: it is not for kernels
+
+  bool is_float() const { return kind == ScalarKind::epsilon || kind == ScalarKind::factor; }
 
   static constexpr std::size_t of_launch = ~std::size_t{0};
 };
@@ -84,6 +91,8 @@ struct Operator {
   std::span<const Family* const> families;
 
   const Tensor* find_tensor(std::string_view name) const;
+  // Whether the flag decides the dtype of one of its tensors.
+  bool has_dtype_flag(bool Problem::* flag) const;
 };
 
 // Room for the largest.

@@ -23,13 +23,13 @@ llvm::Expected<DType> parse_dtype(std::string_view text) {
 llvm::hash_code hash_value(const Problem& problem) {
   const Architecture& architecture = problem.architecture;
   return llvm::hash_combine(problem.op, problem.n, problem.d, problem.dtype, problem.has_gamma, problem.batch_invariant,
-                            architecture.major, architecture.minor, architecture.suffix);
+                            architecture.major, architecture.minor, architecture.suffix, problem.has_fp32_dx);
 }
 
 std::string to_string(const Problem& problem) {
-  return fmt::format("{} n={} D={} {}{}{} {}", problem.op->name, problem.n, problem.d, to_string(problem.dtype),
+  return fmt::format("{} n={} D={} {}{}{}{} {}", problem.op->name, problem.n, problem.d, to_string(problem.dtype),
                      problem.has_gamma ? " gamma" : "", problem.batch_invariant ? " batch_invariant" : "",
-                     to_string(problem.architecture));
+                     problem.has_fp32_dx ? " fp32_dx" : "", to_string(problem.architecture));
 }
 
 llvm::Error check(const Problem& problem) {
@@ -37,6 +37,9 @@ llvm::Error check(const Problem& problem) {
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "n is {}, allowed: 1 to {}", problem.n, max_n);
   if (problem.d < 1 || problem.d > max_d)
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "D is {}, allowed: 1 to {}", problem.d, max_d);
+  if (problem.has_fp32_dx && !problem.op->has_dtype_flag(&Problem::has_fp32_dx))
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "fp32_dx is 1, allowed: 0 for {}, which has no dx",
+                      problem.op->name);
   return llvm::Error::success();
 }
 
@@ -52,17 +55,15 @@ llvm::Expected<Problem> from_public(const mhcjit_problem& problem, const Archite
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "dtype is {}, allowed: 0 (bf16), 1 (fp16) and 2 (fp32)", dtype);
   if (auto error = flag("has_gamma", problem.has_gamma)) return error;
   if (auto error = flag("batch_invariant", problem.batch_invariant)) return error;
-  if (problem.reserved != 0)
-    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
-                      "reserved is {}, allowed: 0; start from MHCJIT_PROBLEM_INIT, or use a newer library",
-                      problem.reserved);
+  if (auto error = flag("fp32_dx", problem.fp32_dx)) return error;
   const Problem asked = {*op,
                          problem.n,
                          problem.d,
                          static_cast<DType>(dtype),
                          problem.has_gamma != 0,
                          problem.batch_invariant != 0,
-                         architecture};
+                         architecture,
+                         problem.fp32_dx != 0};
   if (auto error = check(asked)) return error;
   return asked;
 }
@@ -73,7 +74,8 @@ mhcjit_problem to_public(const Problem& problem) {
           .d = problem.d,
           .dtype = static_cast<mhcjit_dtype>(problem.dtype),
           .has_gamma = problem.has_gamma ? 1 : 0,
-          .batch_invariant = problem.batch_invariant ? 1 : 0};
+          .batch_invariant = problem.batch_invariant ? 1 : 0,
+          .fp32_dx = problem.has_fp32_dx ? 1 : 0};
 }
 
 }  // namespace mhcjit::codegen

@@ -30,6 +30,7 @@ struct Problem {
   bool has_gamma = false;
   bool batch_invariant = false;
   Architecture architecture;
+  bool has_fp32_dx = false;
 
   int rows() const { return n * n + 2 * n; }      // M, rows of phi
   std::int64_t columns() const { return n * d; }  // n*D, columns of phi

@@ -7,7 +7,6 @@
 
 #include <fmt/format.h>
 
-#include "oracle/storage.h"
 #include "oracle/tensors.h"
 
 namespace mhcjit::oracle {
@@ -77,7 +76,7 @@ double normalised_error(std::span<const double> reference, std::span<const doubl
   return std::sqrt(square) / size;
 }
 
-std::optional<double> error_bound(std::string_view tensor, mhcjit_dtype x_dtype) {
+std::optional<double> error_bound(std::string_view tensor, DTypes dtypes) {
   for (const std::string_view name : {"h_mix", "inv_rms", "h_pre", "h_post", "h_res"}) {
     if (tensor == name) return 2e-5;
   }
@@ -86,7 +85,7 @@ std::optional<double> error_bound(std::string_view tensor, mhcjit_dtype x_dtype)
   }
   if (tensor != "h_in" && tensor != "dx") return std::nullopt;
   // In 16 bits most of it is the rounding of the storage itself.
-  switch (x_dtype) {
+  switch (dtype_of(tensor, dtypes)) {
     case MHCJIT_BF16: return 2.5e-3;
     case MHCJIT_FP16: return 4e-4;
     case MHCJIT_FP32: return 2e-5;
@@ -101,11 +100,11 @@ double Comparison::share() const {
   return is_rounded ? std::min(larger, 1.0) : larger;
 }
 
-Comparison compare(const Reference& reference, std::span<const double> value, mhcjit_dtype x_dtype) {
-  const mhcjit_dtype dtype = dtype_of(reference.name, x_dtype);
+Comparison compare(const Reference& reference, std::span<const double> value, DTypes dtypes) {
+  const mhcjit_dtype dtype = dtype_of(reference.name, dtypes);
   const bool has_16_bits = dtype != MHCJIT_FP32;
   Comparison comparison;
-  comparison.bound = error_bound(reference.name, x_dtype).value();
+  comparison.bound = error_bound(reference.name, dtypes).value();
   comparison.error = std::numeric_limits<double>::quiet_NaN();
   if (reference.values.size() != value.size()) return comparison;
   std::vector<double> changed;

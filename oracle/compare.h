@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "mhcjit/mhcjit.h"
+#include "oracle/storage.h"
 
 namespace mhcjit::oracle {
 
@@ -21,10 +22,9 @@ inline constexpr double absolute_floor = 0x1p-126;
 // else infinity.
 double normalised_error(std::span<const double> reference, std::span<const double> value, double least_norm = 0.0);
 
-// The largest normalised error allowed at the default precision; `x_dtype` is that of x. `tensor` is a name of
-// mhcjit/mhcjit.h: h_in, h_post, h_res, inv_rms, h_mix, h_pre, dx, dphi, dgamma, dalpha or dbias; any other has no
-// bound.
-std::optional<double> error_bound(std::string_view tensor, mhcjit_dtype x_dtype);
+// The largest normalised error allowed at the default precision. `tensor` is a name of mhcjit/mhcjit.h: h_in, h_post,
+// h_res, inv_rms, h_mix, h_pre, dx, dphi, dgamma, dalpha or dbias; any other has no bound.
+std::optional<double> error_bound(std::string_view tensor, DTypes dtypes);
 
 // What one output should be. oracle/outputs.h makes them.
 struct Reference {
@@ -56,7 +56,7 @@ struct Comparison {
 // place, their root mean square within 0.5 + 0.5 / sqrt(elements) units. Rounding to nearest stays within 0.5;
 // truncation, 0.58, is refused unless the elements are few. An infinity counts as the reference where that lies beyond
 // the largest number of 16 bits, and nowhere else.
-Comparison compare(const Reference& reference, std::span<const double> value, mhcjit_dtype x_dtype);
+Comparison compare(const Reference& reference, std::span<const double> value, DTypes dtypes);
 
 // "error 1.1e-03, bound 2.5e-03; worst row 17: 2.0e-02, bound 7.5e-03"
 std::string to_string(const Comparison& comparison);

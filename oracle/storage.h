@@ -10,6 +10,14 @@
 
 namespace mhcjit::oracle {
 
+// What decides the dtype of every tensor of a problem (oracle/tensors.h): that of x alone, if nothing else is given.
+struct DTypes {
+  mhcjit_dtype x;
+  bool fp32_dx;
+
+  DTypes(mhcjit_dtype x_dtype, bool has_fp32_dx = false) : x(x_dtype), fp32_dx(has_fp32_dx) {}
+};
+
 std::size_t bytes_of(mhcjit_dtype dtype);
 
 // `value` rounded to fp32 and from there to `dtype`.

@@ -8,13 +8,15 @@
 
 #include "mhcjit/mhcjit.h"
 #include "oracle/pre.h"
+#include "oracle/storage.h"
 
 namespace mhcjit::oracle {
 
 // `tensor` is a name of mhcjit/mhcjit.h.
-inline mhcjit_dtype dtype_of(std::string_view tensor, mhcjit_dtype x_dtype) {
-  const bool has_x_dtype = tensor == "x" || tensor == "h_in" || tensor == "dh_in" || tensor == "dx";
-  return has_x_dtype ? x_dtype : MHCJIT_FP32;
+inline mhcjit_dtype dtype_of(std::string_view tensor, DTypes dtypes) {
+  const bool has_x_dtype =
+      tensor == "x" || tensor == "h_in" || tensor == "dh_in" || (tensor == "dx" && !dtypes.fp32_dx);
+  return has_x_dtype ? dtypes.x : MHCJIT_FP32;
 }
 
 enum class Use { input, output };

@@ -49,8 +49,8 @@ std::vector<mhcjit_argument> argument_list(const codegen::Problem& problem) {
   };
   for (const codegen::Tensor& tensor : op.tensors) list.push_back(argument(tensor, problem));
   for (const codegen::Scalar& scalar : op.scalars)
-    list.push_back(argument(scalar.name, scalar.offset,
-                            scalar.kind == codegen::ScalarKind::flag ? MHCJIT_ARGUMENT_INT32 : MHCJIT_ARGUMENT_FLOAT));
+    list.push_back(
+        argument(scalar.name, scalar.offset, scalar.is_float() ? MHCJIT_ARGUMENT_FLOAT : MHCJIT_ARGUMENT_INT32));
   std::ranges::sort(list, {}, &mhcjit_argument::offset);
   return list;
 }

@@ -81,11 +81,12 @@ llvm::Error ArgumentTable::check(std::string_view operator_name, const void* arg
 
 llvm::Error ArgumentTable::check_scalars(std::string_view operator_name, const void* args) const {
   for (const codegen::Scalar& scalar : op_.scalars) {
-    if (scalar.kind == codegen::ScalarKind::flag) {
+    if (!scalar.is_float()) {
       const auto value = member<std::int32_t>(args, scalar.offset);
-      if (value == 0 || value == 1) continue;
-      return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: {} is {}, allowed: 0 and 1", operator_name, scalar.name,
-                        value);
+      const bool is_flag = scalar.kind == codegen::ScalarKind::flag;
+      if (value == 0 || (value == 1 && is_flag)) continue;
+      return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: {} is {}, allowed: 0{}", operator_name, scalar.name, value,
+                        is_flag ? " and 1" : "; begin with the struct's initialiser, or use a newer library");
     }
     const auto value = member<float>(args, scalar.offset);
     const bool is_epsilon = scalar.kind == codegen::ScalarKind::epsilon;

@@ -33,8 +33,6 @@ llvm::Error check_not_capturing(const DriverApi& driver, CUstream stream) {
 Engine::Engine(const Settings& settings) : settings_(settings), builder_(settings) {}
 
 llvm::Expected<const Operator*> Engine::prepare(const mhcjit_problem& problem, mhcjit_device device, void* stream) {
-  if (problem.reserved != 0) [[unlikely]]  // the key of what is ready has no place for it
-    return codegen::from_public(problem, {}).takeError();
   switch (device) {
     case MHCJIT_DEVICE_CPU: return prepare_on_cpu(problem);
     case MHCJIT_DEVICE_GPU: return prepare_on_gpu(problem, static_cast<CUstream>(stream));
@@ -196,6 +194,7 @@ Engine::OperatorKey Engine::key_of(const mhcjit_problem& problem, std::int32_t d
           static_cast<std::int32_t>(problem.dtype),
           problem.has_gamma,
           problem.batch_invariant,
+          problem.fp32_dx,
           device};
 }
 

@@ -18,7 +18,7 @@ cache::CacheKey key_of(const codegen::Problem& problem, const codegen::Kernel& k
                        const CompilerIdentity& compiler) {
   // What all problems that share the kernel have in common: for people, since the source has it too.
   codegen::Problem common = problem;
-  common.has_gamma = common.batch_invariant = false;
+  common.has_gamma = common.batch_invariant = common.has_fp32_dx = false;
   cache::CacheKey key;
   key.add("kernel", kernel.entry());
   key.add("problem", to_string(common));

@@ -53,8 +53,9 @@ llvm::Error append(const std::string& path, std::string line) {
 }  // namespace
 
 std::string shape_line(const codegen::Problem& problem) {
-  return fmt::format(R"({{"n":{},"d":{},"dtype":"{}","gamma":{},"batch_invariant":{},"ops":["{}"]}})", problem.n,
-                     problem.d, to_string(problem.dtype), problem.has_gamma, problem.batch_invariant, problem.op->name);
+  return fmt::format(R"({{"n":{},"d":{},"dtype":"{}","gamma":{},"batch_invariant":{},"fp32_dx":{},"ops":["{}"]}})",
+                     problem.n, problem.d, to_string(problem.dtype), problem.has_gamma, problem.batch_invariant,
+                     problem.has_fp32_dx, problem.op->name);
 }
 
 void MissRecord::add(const codegen::Problem& problem) {

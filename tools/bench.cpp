@@ -1,8 +1,11 @@
+#include <functional>
+#include <memory>
 #include <stdexcept>
 
 #include "bench/candidates.h"
 #include "codegen/operators.h"
 #include "tools/bench_candidates.h"
+#include "tools/bench_chain.h"
 #include "tools/bench_host.h"
 #include "tools/bench_report.h"
 #include "tools/engine.h"
@@ -19,6 +22,9 @@ cl::opt<std::string> op("op", cl::desc("pre_forward or pre_backward"), cl::value
 cl::opt<std::string> shapes("shapes", cl::desc("file of shapes with numbers of tokens; default: a list of its own"),
                             cl::value_desc("FILE"), cl::init("default"), cl::sub(bench_options));
 cl::opt<bool> candidates("candidates", cl::desc("each candidate in place of the choice"), cl::sub(bench_options));
+cl::opt<std::string> chain("chain",
+                           cl::desc("forward and backward of so many layers in one graph, in place of one call"),
+                           cl::value_desc("LAYERS"), cl::sub(bench_options));
 cl::opt<bool> host("host", cl::desc("the host's part: launch, kernel load, first call of a process"),
                    cl::sub(bench_options));
 cl::opt<bool> quick("quick", cl::desc("fewer samples"), cl::sub(bench_options));
@@ -31,13 +37,27 @@ cl::opt<std::string> cache_dir("cache-dir", cl::desc("folder of compiled kernels
                                cl::sub(bench_options));
 cl::opt<bool> json("json", cl::desc("print one JSON object on stdout"), cl::sub(bench_options));
 
-// The shapes of the operator, for any architecture; none where only the host's part is asked for.
-llvm::Expected<std::vector<SizedProblem>> asked_shapes() {
+constexpr std::int64_t max_layers = 1000;
+
+llvm::Error one_of_the_two(std::string_view option, std::string_view other) {
+  return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{} is given with {}, allowed: one of the two", option, other);
+}
+
+// Layers of the chain; 0 where none is asked for.
+llvm::Expected<std::int64_t> asked_layers() {
+  if (chain.getNumOccurrences() == 0) return 0;
+  if (!op.empty()) return one_of_the_two("--op", "--chain");
+  if (candidates) return one_of_the_two("--candidates", "--chain");
+  return parse_integer("--chain", chain, 1, max_layers);
+}
+
+// The shapes of the operator, for any architecture, of a chain those of backward; none where only the host's part is
+// asked for.
+llvm::Expected<std::vector<SizedProblem>> asked_shapes(bool is_chain) {
   std::vector<SizedProblem> wanted;
-  if (host && candidates)
-    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--host is given with --candidates, allowed: one of the two");
-  if (host && op.empty()) return wanted;
-  llvm::Expected<std::string> name = required("--op", op);
+  if (host && candidates) return one_of_the_two("--host", "--candidates");
+  if (host && op.empty() && !is_chain) return wanted;
+  llvm::Expected<std::string> name = required("--op", is_chain ? codegen::pre_backward.name : op.getValue());
   if (!name) return name.takeError();
   llvm::Expected<const codegen::Operator*> asked = codegen::parse_operator(*name);
   if (!asked) return asked.takeError();
@@ -59,21 +79,36 @@ llvm::Error no_gpu(std::string_view reason) {
 void compile_all(const bench::Run& run, const std::vector<SizedProblem>& asked) {
   std::vector<mhcjit_problem> problems;
   for (const auto& [problem, tokens] : asked)
-    for (const codegen::Operator* needed : bench::needed_operators(problem)) {
-      mhcjit_problem& added = problems.emplace_back(codegen::to_public(problem));
-      added.op = needed->id;
-    }
+    for (const codegen::Problem& needed : bench::needed_problems(problem))
+      problems.push_back(codegen::to_public(needed));
   gpu::compile_all(run.engine, run.gpu, problems);
 }
 
-llvm::Error measure_shapes(bench::Run& run, const std::vector<SizedProblem>& asked, BenchReport& report) {
+// What is measured of each shape.
+struct Mode {
+  const char* list;  // of the report
+  std::string heading;
+  std::function<BenchRow(const SizedProblem&)> measure;
+};
+
+Mode mode_of(const bench::Run& run, int layers) {
+  if (candidates)
+    return {
+        "candidates", candidate_columns(),
+        [sweep = std::make_shared<CandidateSweep>(run)](const SizedProblem& shape) { return sweep->measure(shape); }};
+  if (layers > 0)
+    return {"chains", chain_heading(),
+            [&run, layers](const SizedProblem& shape) { return measure_chain(run, shape, layers); }};
+  return {"operators", bench_heading(), [&run](const SizedProblem& shape) { return measure_operator(run, shape); }};
+}
+
+llvm::Error measure_shapes(bench::Run& run, const std::vector<SizedProblem>& asked, int layers, BenchReport& report) {
   const std::atomic<bool>& interrupted = stop_on_interrupt("the shape that is measured");
   say(fmt::format("compiling for {} shapes", asked.size()));
   compile_all(run, asked);
   run.copy_gigabytes_per_second = bench::copy_gigabytes_per_second(run.gpu, run.seconds);
-  const std::string heading = candidates ? candidate_columns() : bench_heading();
-  if (auto error = report.add_copy_rate(run.copy_gigabytes_per_second, heading)) return error;
-  CandidateSweep sweep(run);
+  const Mode mode = mode_of(run, layers);
+  if (auto error = report.add_copy_rate(run.copy_gigabytes_per_second, mode.heading)) return error;
   std::size_t number = 0;
   for (const SizedProblem& shape : asked) {
     if (interrupted) {
@@ -82,14 +117,12 @@ llvm::Error measure_shapes(bench::Run& run, const std::vector<SizedProblem>& ask
     }
     // A kernel that hangs is one of the last line's.
     say(fmt::format("{} of {}: {}", ++number, asked.size(), name_of(shape)));
-    if (auto error = candidates ? report.add_to("candidates", sweep.measure(shape))
-                                : report.add_to("operators", measure_operator(run, shape)))
-      return error;
+    if (auto error = report.add_to(mode.list, mode.measure(shape))) return error;
   }
   return llvm::Error::success();
 }
 
-llvm::Expected<Report> measure(std::vector<SizedProblem> asked, const FirstCallsOrFailure& first_calls) {
+llvm::Expected<Report> measure(std::vector<SizedProblem> asked, int layers, const FirstCallsOrFailure& first_calls) {
   const gpu::Gpu* gpu = gpu::find_gpu();
   if (gpu == nullptr) return no_gpu(gpu::missing_gpu());
   auto architecture = codegen::parse_architecture(gpu->architecture);
@@ -103,20 +136,22 @@ llvm::Expected<Report> measure(std::vector<SizedProblem> asked, const FirstCalls
   // A candidate is timed only as long as tells it from others.
   bench::Run run = {*gpu, engine->get(), 0.0, candidates ? 0.02 : quick ? 0.05 : 0.2};
   if (!asked.empty())
-    if (auto error = measure_shapes(run, asked, report)) return error;
+    if (auto error = measure_shapes(run, asked, layers, report)) return error;
   if (host)
     if (auto error = report.add("host", measure_host(*gpu, engine->get(), first_calls))) return error;
   return report.take();
 }
 
 llvm::Expected<Report> run() {
-  auto asked = asked_shapes();
+  auto layers = asked_layers();
+  if (!layers) return layers.takeError();
+  auto asked = asked_shapes(*layers > 0);
   if (!asked) return asked.takeError();
   FirstCallsOrFailure first_calls;
   if (host) first_calls = measure_first_calls(quick ? 1 : 3);
   if (first_calls.failure.status == MHCJIT_ERROR_NO_DEVICE) return no_gpu(first_calls.failure.text);
   try {
-    return measure(std::move(*asked), first_calls);
+    return measure(std::move(*asked), static_cast<int>(*layers), first_calls);
   } catch (const std::runtime_error& failure) {
     return make_error(MHCJIT_ERROR_LAUNCH_FAILED, "the device cannot be measured: {}", failure.what());
   }
@@ -127,8 +162,8 @@ llvm::Expected<Report> run() {
 const Command& bench_command() {
   static const Command command = {
       bench_options,
-      "(--op OP [--shapes FILE] [--candidates] | --host) [--quick] [--results FILE] [--commit COMMIT]\n"
-      "       [--cache-dir DIR] [--json]",
+      "(--op OP [--candidates] | --chain LAYERS | --host) [--shapes FILE] [--quick] [--results FILE]\n"
+      "       [--commit COMMIT] [--cache-dir DIR] [--json]",
       "Measures an operator on each shape of the file (docs/shapes.md), or of a list of its own: ordinary launches\n"
       "and launches replayed from a graph, with the L2 cache cold and warm, beside the floor: the time that a plain\n"
       "copy of the same run takes to move what the operator must move. brief is of replays for a moment after a rest,\n"
@@ -141,13 +176,19 @@ const Command& bench_command() {
       "candidate,\n"
       "and says by how much the library's choice is slower than the fastest; the output, and the file of --results, "
       "is\n"
-      "TSV with a line a candidate. --host, alone or with --op, measures what the host pays: a call beside bare\n"
+      "TSV with a line a candidate. --chain measures forward and then backward of so many layers, captured in one "
+      "graph:\n"
+      "each layer has tensors of its own if memory has room for them, else layers share sets that outgrow the L2 "
+      "cache.\n"
+      "Its times are of the whole chain, its floor is that of all calls. --host, alone or beside one of these, "
+      "measures what the host pays: a call beside bare\n"
       "launches, a prepare, loading a kernel, and the first call of a new process with an empty cache folder and with\n"
       "a warm one.",
       "  mhcjit bench --op pre_forward\n"
       "  mhcjit bench --op pre_backward --quick --json\n"
       "  mhcjit bench --op pre_forward --shapes shapes.json --host --results bench.json\n"
-      "  mhcjit bench --op pre_forward --candidates --results candidates.tsv",
+      "  mhcjit bench --op pre_forward --candidates --results candidates.tsv\n"
+      "  mhcjit bench --chain 60 --results chain.json",
       run};
   return command;
 }

@@ -15,33 +15,8 @@ namespace {
 
 llvm::StringRef text(std::string_view name) { return {name}; }
 
-double gigabytes_per_second(const bench::OperatorResult& result, const bench::Timing& timing) {
-  return static_cast<double>(result.bytes) / timing.median_us * 1e-3;
-}
-
-llvm::json::Object timing_json(const bench::OperatorResult& result, const bench::Timing& timing) {
-  return llvm::json::Object{{"median_us", number(timing.median_us)},
-                            {"p10_us", number(timing.p10_us)},
-                            {"p90_us", number(timing.p90_us)},
-                            {"floor_ratio", number(timing.median_us / result.floor_us)},
-                            {"gigabytes_per_second", number(gigabytes_per_second(result, timing))},
-                            {"samples", timing.samples},
-                            {"launches_per_sample", timing.launches_per_sample}};
-}
-
-// The tensor that is nearest to its bound, or the farthest beyond it.
-std::string worst_of(const bench::Errors& errors) {
-  const auto& [tensor, worst] =
-      *std::ranges::max_element(errors, {}, [](const auto& entry) { return entry.second.share(); });
-  if (worst.row_error / worst.row_bound() > worst.error / worst.bound)
-    return fmt::format("{} {:.1e} of {:.1e} in row {}", tensor, worst.row_error, worst.row_bound(), worst.worst_row);
-  return fmt::format("{} {:.1e} of {:.1e}", tensor, worst.error, worst.bound);
-}
-
-std::string columns_of(const SizedProblem& shape) {
-  const codegen::Problem& problem = shape.problem;
-  return fmt::format("{:<12} {:>2} {:>5} {:>6} {:<10}", problem.op->name, problem.n, problem.d, shape.tokens,
-                     fmt::format("{}{}", codegen::to_string(problem.dtype), problem.has_gamma ? " gamma" : ""));
+double gigabytes_per_second(const bench::Timing& timing, std::size_t bytes) {
+  return static_cast<double>(bytes) / timing.median_us * 1e-3;
 }
 
 BenchRow row_of(const SizedProblem& shape, const codegen::Plan& plan, const bench::OperatorResult& result) {
@@ -52,23 +27,22 @@ BenchRow row_of(const SizedProblem& shape, const codegen::Plan& plan, const benc
   row.json["bytes"] = static_cast<std::int64_t>(result.bytes);
   row.json["floor_us"] = number(result.floor_us);
   row.json["input_sets"] = result.input_sets;
-  row.json["brief"] = timing_json(result, result.brief);
-  row.json["stream"] = timing_json(result, result.stream);
-  row.json["graph"] = timing_json(result, result.graph);
-  row.json["stream_warm"] = timing_json(result, result.stream_warm);
-  row.json["graph_warm"] = timing_json(result, result.graph_warm);
-  if (result.graph_overlapped) row.json["graph_overlapped"] = timing_json(result, *result.graph_overlapped);
+  row.json["brief"] = json_of(result.brief, result.bytes, result.floor_us);
+  row.json["stream"] = json_of(result.stream, result.bytes, result.floor_us);
+  row.json["graph"] = json_of(result.graph, result.bytes, result.floor_us);
+  row.json["stream_warm"] = json_of(result.stream_warm, result.bytes, result.floor_us);
+  row.json["graph_warm"] = json_of(result.graph_warm, result.bytes, result.floor_us);
+  row.json["graph_overlapped"] = json_of(result.graph_overlapped, result.bytes, result.floor_us);
   row.json["errors"] = json_of(result.errors);
   row.json["within_bounds"] = within_bounds;
   row.text = fmt::format(
-      "{} {:<10} {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} {:>8} {:>6.2f} {:>6.2f} {:>6.2f} {:>5.0f}  "
+      "{} {:<10} {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} {:>6.2f} {:>6.2f} {:>6.2f} {:>5.0f}  "
       "{}{}\n",
-      columns_of(shape), plan.family(), result.floor_us, result.brief.median_us, result.stream.median_us,
-      result.stream.p90_us, result.graph.median_us, result.graph_warm.median_us,
-      result.graph_overlapped ? fmt::format("{:.2f}", result.graph_overlapped->median_us) : "-",
-      result.brief.median_us / result.floor_us, result.stream.median_us / result.floor_us,
-      result.graph.median_us / result.floor_us, gigabytes_per_second(result, result.stream), worst_of(result.errors),
-      within_bounds ? "" : "  WRONG");
+      columns_of(shape.problem.op->name, shape), plan.family(), result.floor_us, result.brief.median_us,
+      result.stream.median_us, result.stream.p90_us, result.graph.median_us, result.graph_warm.median_us,
+      result.graph_overlapped.median_us, result.brief.median_us / result.floor_us,
+      result.stream.median_us / result.floor_us, result.graph.median_us / result.floor_us,
+      gigabytes_per_second(result.stream, result.bytes), worst_of(result.errors), within_bounds ? "" : "  WRONG");
   return row;
 }
 
@@ -93,7 +67,8 @@ BenchRow measure_operator(const bench::Run& run, const SizedProblem& shape) {
 }
 
 BenchRow failed_row(const SizedProblem& shape, const std::string& failure) {
-  BenchRow row = {json_of(shape), fmt::format("{} FAILED: {}\n", columns_of(shape), failure), false};
+  BenchRow row = {json_of(shape), fmt::format("{} FAILED: {}\n", columns_of(shape.problem.op->name, shape), failure),
+                  false};
   row.json["failure"] = failure;
   return row;
 }
@@ -110,7 +85,8 @@ llvm::json::Object json_of(const SizedProblem& shape) {
                             {"T", shape.tokens},
                             {"dtype", text(codegen::to_string(problem.dtype))},
                             {"gamma", problem.has_gamma},
-                            {"batch_invariant", problem.batch_invariant}};
+                            {"batch_invariant", problem.batch_invariant},
+                            {"fp32_dx", problem.has_fp32_dx}};
 }
 
 llvm::json::Object json_of(const bench::Errors& errors) {
@@ -125,6 +101,31 @@ llvm::json::Object json_of(const bench::Errors& errors) {
     tensors[tensor] = std::move(json);
   }
   return tensors;
+}
+
+llvm::json::Object json_of(const bench::Timing& timing, std::size_t bytes, double floor_us) {
+  return llvm::json::Object{{"median_us", number(timing.median_us)},
+                            {"p10_us", number(timing.p10_us)},
+                            {"p90_us", number(timing.p90_us)},
+                            {"floor_ratio", number(timing.median_us / floor_us)},
+                            {"gigabytes_per_second", number(gigabytes_per_second(timing, bytes))},
+                            {"samples", timing.samples},
+                            {"launches_per_sample", timing.launches_per_sample}};
+}
+
+std::string columns_of(std::string_view op, const SizedProblem& shape) {
+  const codegen::Problem& problem = shape.problem;
+  return fmt::format("{:<12} {:>2} {:>5} {:>6} {:<10}", op, problem.n, problem.d, shape.tokens,
+                     fmt::format("{}{}{}", codegen::to_string(problem.dtype), problem.has_gamma ? " gamma" : "",
+                                 problem.has_fp32_dx ? " fp32_dx" : ""));
+}
+
+std::string worst_of(const bench::Errors& errors) {
+  const auto& [tensor, worst] =
+      *std::ranges::max_element(errors, {}, [](const auto& entry) { return entry.second.share(); });
+  if (worst.row_error / worst.row_bound() > worst.error / worst.bound)
+    return fmt::format("{} {:.1e} of {:.1e} in row {}", tensor, worst.row_error, worst.row_bound(), worst.worst_row);
+  return fmt::format("{} {:.1e} of {:.1e}", tensor, worst.error, worst.bound);
 }
 
 std::string digits(double value) { return fmt::format("{:.5g}", value); }

@@ -50,7 +50,7 @@ std::vector<CheckRow> check_outputs(const RunInputs& inputs, const RunOptions& o
   std::vector<CheckRow> rows;
   for (const oracle::Reference& reference : references) {
     const OutputTensor& output = find(outputs, reference.name);
-    rows.push_back({output.name, oracle::compare(reference, values_of(output), inputs.dtype)});
+    rows.push_back({output.name, oracle::compare(reference, values_of(output), {inputs.dtype, options.fp32_dx})});
   }
   return rows;
 }

@@ -25,6 +25,7 @@ cl::opt<std::string> plan(
     cl::value_desc("PLAN"), cl::sub(emit));
 cl::opt<bool> gamma("gamma", cl::desc("the problem has gamma"), cl::sub(emit));
 cl::opt<bool> batch_invariant("batch-invariant", cl::desc("row t has the same bits whatever T is"), cl::sub(emit));
+cl::opt<bool> fp32_dx("fp32-dx", cl::desc("dx of pre_backward is fp32 whatever dtype is"), cl::sub(emit));
 
 // One that is asked for here must fit; the one of the environment serves the problems that it fits, as in an engine.
 llvm::Expected<std::vector<codegen::Bucket>> buckets_of(const codegen::Problem& problem) {
@@ -38,7 +39,7 @@ llvm::Expected<Report> run() {
   if (!name) return name.takeError();
   llvm::Expected<const codegen::Operator*> asked = codegen::parse_operator(*name);
   if (!asked) return asked.takeError();
-  auto problems = parse_problems({n, d, dtype, arch, gamma, batch_invariant}, {&*asked, 1});
+  auto problems = parse_problems({n, d, dtype, arch, gamma, batch_invariant, fp32_dx}, {&*asked, 1});
   if (!problems) return problems.takeError();
   if (problems->size() != 1)
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--n, --d, --dtype and --arch name {} problems, allowed: 1",
@@ -58,7 +59,7 @@ llvm::Expected<Report> run() {
 
 const Command& emit_command() {
   static const Command command = {
-      emit, "--op OP --n N --d D --arch ARCH [--dtype DTYPE] [--gamma] [--batch-invariant] [--plan PLAN]",
+      emit, "--op OP --n N --d D --arch ARCH [--dtype DTYPE] [--gamma] [--batch-invariant] [--fp32-dx] [--plan PLAN]",
       "Prints on stdout the exact units that warmup and run hand to the compiler, one for each kernel. They include\n"
       "kernel templates by name, which the library holds.",
       "  mhcjit emit --op pre_forward --n 4 --d 4096 --dtype bf16 --arch sm_90a\n"

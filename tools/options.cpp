@@ -7,6 +7,7 @@
 #include <llvm/ADT/SmallVector.h>
 
 #include "cache/location.h"
+#include "codegen/operators.h"
 #include "tools/command.h"
 
 namespace mhcjit::tools {
@@ -86,6 +87,12 @@ llvm::Expected<std::vector<codegen::Problem>> parse_problems(const ProblemOption
   auto dtypes = parse_list<codegen::DType>("--dtype", options.dtype,
                                            [](llvm::StringRef part) { return codegen::parse_dtype(part); });
   if (!dtypes) return dtypes.takeError();
+  const auto has_fp32_dx = [](const codegen::Operator* op) {
+    return op->has_dtype_flag(&codegen::Problem::has_fp32_dx);
+  };
+  if (options.fp32_dx && llvm::none_of(ops, has_fp32_dx))
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--fp32-dx is given with {}, allowed: with pre_backward",
+                      ops.front()->name);
   auto architectures = parse_architectures("--arch", options.architecture);
   if (!architectures) return architectures.takeError();
 
@@ -95,8 +102,8 @@ llvm::Expected<std::vector<codegen::Problem>> parse_problems(const ProblemOption
       for (const std::int64_t n : *streams)
         for (const std::int64_t d : *sizes)
           for (const codegen::Operator* op : ops)
-            problems.push_back(
-                {op, static_cast<int>(n), d, dtype, options.gamma, options.batch_invariant, architecture});
+            problems.push_back({op, static_cast<int>(n), d, dtype, options.gamma, options.batch_invariant, architecture,
+                                options.fp32_dx && has_fp32_dx(op)});
   return problems;
 }
 

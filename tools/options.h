@@ -35,14 +35,16 @@ llvm::Expected<std::vector<std::int64_t>> parse_integers(llvm::StringRef option,
 // A comma list of architectures without repetition.
 llvm::Expected<std::vector<codegen::Architecture>> parse_architectures(llvm::StringRef option, llvm::StringRef text);
 
-// The options that name problems: --n, --d, --dtype, --arch, --gamma, --batch-invariant.
+// The options that name problems: --n, --d, --dtype, --arch, --gamma, --batch-invariant, --fp32-dx.
 struct ProblemOptions {
   std::string n, d, dtype, architecture;
   bool gamma = false;
   bool batch_invariant = false;
+  bool fp32_dx = false;  // of the operators that have it
 };
 
-// Every combination of the comma lists in `options` for each of `ops`, checked.
+// Every combination of the comma lists in `options` for each of `ops`, checked. INVALID_ARGUMENT also where none of
+// `ops` has a flag that is given.
 llvm::Expected<std::vector<codegen::Problem>> parse_problems(const ProblemOptions& options,
                                                              std::span<const codegen::Operator* const> ops);
 

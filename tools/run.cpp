@@ -23,6 +23,7 @@ cl::opt<std::string> outputs_path("outputs", cl::desc("safetensors file to write
 cl::opt<std::string> device("device", cl::desc("auto (default: cuda:0, else cpu), cpu or cuda:K"),
                             cl::value_desc("DEVICE"), cl::init("auto"), cl::sub(run));
 cl::opt<bool> backward("backward", cl::desc("also compute the gradients from dh_in, dh_post, dh_res"), cl::sub(run));
+cl::opt<bool> fp32_dx("fp32-dx", cl::desc("dx is fp32 whatever x's dtype is; with --backward"), cl::sub(run));
 cl::opt<bool> check("check", cl::desc("compare every output with float64, exit 1 beyond a bound"), cl::sub(run));
 cl::opt<bool> json("json", cl::desc("print one JSON object on stdout"), cl::sub(run));
 cl::opt<std::string> norm_eps("norm-eps", cl::desc("added to the mean square of x, default 1e-6"),
@@ -97,6 +98,8 @@ llvm::Expected<Report> run_run() {
   if (!hc) return hc.takeError();
   llvm::Expected<float> factor = parse_fp32("--post-mult", post_mult, std::numeric_limits<float>::lowest());
   if (!factor) return factor.takeError();
+  if (fp32_dx && !backward)
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--fp32-dx is given without --backward, allowed: with it");
   llvm::Expected<Placement> placement = open_device(device);
   if (!placement) return placement.takeError();
 
@@ -108,7 +111,7 @@ llvm::Expected<Report> run_run() {
   say(fmt::format("running on {}: T={} n={} D={} {}{}", device_name(*placement), inputs->T, inputs->n, inputs->d, dtype,
                   inputs->has_gamma() ? " gamma" : ""));
 
-  const RunOptions options = {*placement, backward, *norm, *hc, *factor, cache_dir};
+  const RunOptions options = {*placement, backward, *norm, *hc, *factor, cache_dir, fp32_dx};
   llvm::Expected<RunResult> result = run_operator(*inputs, options);
   if (!result) return result.takeError();
 
@@ -120,6 +123,7 @@ llvm::Expected<Report> run_run() {
                                    {"dtype", dtype},
                                    {"gamma", inputs->has_gamma()},
                                    {"backward", backward.getValue()},
+                                   {"fp32_dx", fp32_dx.getValue()},
                                    {"compiled", result->counters.misses},
                                    {"hits", result->counters.disk_hits},
                                    {"read_only_hits", result->counters.read_only_hits},
@@ -144,7 +148,9 @@ const Command& run_command() {
       run, "--inputs FILE --outputs FILE [options]",
       "Reads x [T, n, D] or [B, S, n, D] (BF16, F16 or F32) and phi, alpha, bias and optional gamma (F32) as\n"
       "PyTorch writes them, and writes h_in, h_post, h_res, inv_rms, h_mix and h_pre; with --backward also\n"
-      "dx, dphi, dgamma, dalpha and dbias from those of dh_in, dh_post and dh_res that the file has.\n"
+      "dx, dphi, dgamma, dalpha and dbias from those of dh_in, dh_post and dh_res that the file has. dx has x's "
+      "dtype,\n"
+      "or F32 with --fp32-dx.\n"
       "--check measures each output as a whole and by its worst token's row; differences up to 2^-126 count as\n"
       "none, and an output of 16 bits that is the float64 result rounded is right.\n"
       "Nothing is written unless everything succeeded.",

@@ -26,8 +26,12 @@ class Session {
 
   const mhcjit_operator* prepare(mhcjit_op op) {
     if (failed()) return nullptr;
-    const mhcjit_problem problem = {
-        .op = op, .n = inputs_.n, .d = inputs_.d, .dtype = inputs_.dtype, .has_gamma = inputs_.has_gamma() ? 1 : 0};
+    const mhcjit_problem problem = {.op = op,
+                                    .n = inputs_.n,
+                                    .d = inputs_.d,
+                                    .dtype = inputs_.dtype,
+                                    .has_gamma = inputs_.has_gamma() ? 1 : 0,
+                                    .fp32_dx = options_.fp32_dx && op == MHCJIT_PRE_BACKWARD ? 1 : 0};
     const mhcjit_operator* prepared = nullptr;
     check(mhcjit_prepare(engine_.get(), &problem, options_.placement ? MHCJIT_DEVICE_GPU : MHCJIT_DEVICE_CPU, nullptr,
                          &prepared));
@@ -156,7 +160,7 @@ llvm::Expected<RunResult> run_operator(const RunInputs& inputs, const RunOptions
     backward.T = inputs.T;
     backward.hc_eps = options.hc_eps;
     backward.post_mult = options.post_mult;
-    backward.dx = session.output("dx", inputs.dtype, inputs.per_token({n, inputs.d}));
+    backward.dx = session.output("dx", options.fp32_dx ? MHCJIT_FP32 : inputs.dtype, inputs.per_token({n, inputs.d}));
     backward.dphi = session.output_floats("dphi", {inputs.rows(), inputs.columns()});
     if (inputs.has_gamma()) backward.dgamma = session.output_floats("dgamma", {n, inputs.d});
     backward.dalpha = session.output_floats("dalpha", {3});

@@ -18,6 +18,7 @@ struct RunOptions {
   float hc_eps = 1e-6f;
   float post_mult = MHCJIT_DEFAULT_POST_MULT;
   std::string cache_dir;  // "": the default folder
+  bool fp32_dx = false;   // dx is fp32 whatever x's dtype is
 };
 
 struct OutputTensor {

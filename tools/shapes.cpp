@@ -1,5 +1,6 @@
 #include "tools/shapes.h"
 
+#include <algorithm>
 #include <set>
 
 #include "codegen/operators.h"
@@ -105,15 +106,15 @@ class Shape {
         fail(fmt::format("{} is no field of a shape, allowed: {}", quoted(name), fmt::join(strings(fields), ", ")));
   }
 
+  void fail(std::string text) {
+    if (fault_.empty()) fault_ = std::move(text);
+  }
+
   llvm::Error take_fault() const { return fault_.empty() ? llvm::Error::success() : bad_shape(where_, fault_); }
 
  private:
   static std::vector<std::string> strings(std::initializer_list<llvm::StringRef> fields) {
     return {fields.begin(), fields.end()};
-  }
-
-  void fail(std::string text) {
-    if (fault_.empty()) fault_ = std::move(text);
   }
 
   const std::string where_;
@@ -141,16 +142,21 @@ class Problems {
     const auto dtypes = shape.values("dtype", dtype_rule);
     const auto ops = shape.values("ops", ops_rule, {codegen::operators().begin(), codegen::operators().end()});
     const bool gamma = shape.flag("gamma"), batch_invariant = shape.flag("batch_invariant");
+    const bool fp32_dx = shape.flag("fp32_dx");
+    const auto has_fp32_dx = [](const codegen::Operator* op) { return op->has_dtype_flag(&Problem::has_fp32_dx); };
+    if (fp32_dx && std::ranges::none_of(ops, has_fp32_dx)) shape.fail("fp32_dx is true, allowed: with pre_backward");
     auto ts = shape.values("t", t_rule, tokens_ == Tokens::required ? std::vector<std::int64_t>{} : no_tokens);
     if (tokens_ == Tokens::passed_over) ts = no_tokens;
-    shape.allow_only({"n", "d", "t", "dtype", "gamma", "batch_invariant", "ops"});
+    shape.allow_only({"n", "d", "t", "dtype", "gamma", "batch_invariant", "fp32_dx", "ops"});
     if (auto error = shape.take_fault()) return error;
     for (const auto n : ns)
       for (const auto d : ds)
         for (const auto dtype : dtypes)
           for (const auto op : ops)
             for (const auto t : ts)
-              if (auto error = add({{op, static_cast<int>(n), d, dtype, gamma, batch_invariant, {}}, t})) return error;
+              if (auto error = add(
+                      {{op, static_cast<int>(n), d, dtype, gamma, batch_invariant, {}, fp32_dx && has_fp32_dx(op)}, t}))
+                return error;
     return llvm::Error::success();
   }
 

@@ -29,6 +29,7 @@ cl::opt<std::string> arch("arch", cl::desc("architectures, such as sm_80,sm_90a"
                           cl::sub(warmup));
 cl::opt<bool> gamma("gamma", cl::desc("the problems have gamma"), cl::sub(warmup));
 cl::opt<bool> batch_invariant("batch-invariant", cl::desc("row t has the same bits whatever T is"), cl::sub(warmup));
+cl::opt<bool> fp32_dx("fp32-dx", cl::desc("dx of pre_backward is fp32 whatever dtype is"), cl::sub(warmup));
 cl::opt<std::string> jobs("jobs", cl::desc("operators compiled at a time; default one a core, if each has 500 MB"),
                           cl::value_desc("N"), cl::sub(warmup));
 cl::opt<std::string> cache_dir("cache-dir", cl::desc("folder of compiled kernels"), cl::value_desc("DIR"),
@@ -37,7 +38,8 @@ cl::opt<bool> json("json", cl::desc("print one JSON object on stdout"), cl::sub(
 
 // The problems of the shapes file for each architecture.
 llvm::Expected<std::vector<codegen::Problem>> problems_of_file() {
-  for (const cl::Option* other : std::initializer_list<const cl::Option*>{&n, &d, &dtype, &gamma, &batch_invariant})
+  for (const cl::Option* other :
+       std::initializer_list<const cl::Option*>{&n, &d, &dtype, &gamma, &batch_invariant, &fp32_dx})
     if (other->getNumOccurrences() > 0)
       return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--{} is given with --shapes, allowed: one of the two",
                         other->ArgStr.str());
@@ -58,7 +60,7 @@ llvm::Expected<std::vector<codegen::Problem>> problems_of_file() {
 
 llvm::Expected<std::vector<codegen::Problem>> asked_problems() {
   if (shapes.getNumOccurrences() > 0) return problems_of_file();
-  return parse_problems({n, d, dtype, arch, gamma, batch_invariant}, codegen::operators());
+  return parse_problems({n, d, dtype, arch, gamma, batch_invariant, fp32_dx}, codegen::operators());
 }
 
 llvm::Expected<int> job_count(std::size_t problem_count) {
@@ -155,7 +157,7 @@ llvm::Expected<Report> run() {
 const Command& warmup_command() {
   static const Command command = {
       warmup,
-      "(--shapes FILE | --n N --d D [--dtype DTYPE] [--gamma] [--batch-invariant]) --arch ARCH[,ARCH...]\n"
+      "(--shapes FILE | --n N --d D [--dtype DTYPE] [--gamma] [--batch-invariant] [--fp32-dx]) --arch ARCH[,ARCH...]\n"
       "       [--jobs N] [--cache-dir DIR] [--json]",
       "Compiles every problem of the shapes file (docs/shapes.md), or pre_forward and pre_backward for every\n"
       "combination of --n, --d and --dtype, for each architecture. The default cache folder is\n"

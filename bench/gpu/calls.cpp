@@ -4,7 +4,6 @@
 
 #include <fmt/format.h>
 
-#include "oracle/storage.h"
 #include "oracle/tensors.h"
 
 namespace mhcjit::gpu {
@@ -17,7 +16,7 @@ std::size_t required_alignment(std::string_view tensor, const Case& item) {
   const bool is_row_of_phi = tensor == "phi" || tensor == "gamma" || tensor == "dphi" || tensor == "dgamma";
   if (!is_row_of_x && !is_row_of_phi) return 4;
   const auto row_bytes =
-      static_cast<std::size_t>(item.shape().D) * oracle::bytes_of(oracle::dtype_of(tensor, item.random.dtype));
+      static_cast<std::size_t>(item.shape().D) * oracle::bytes_of(oracle::dtype_of(tensor, item.dtypes()));
   return std::min<std::size_t>(row_bytes & (~row_bytes + 1), 16);
 }
 
@@ -30,10 +29,10 @@ std::size_t alignment_of(std::string_view tensor, const Case& item) {
 std::string to_string(const Case& item) {
   constexpr const char* dtype_names[] = {"bf16", "fp16", "fp32"};
   const oracle::Shape& shape = item.shape();
-  return fmt::format("T={} n={} D={} {}{}{} x_std={} alpha[0]={} post_mult={} seed={}", shape.T, shape.n, shape.D,
+  return fmt::format("T={} n={} D={} {}{}{}{} x_std={} alpha[0]={} post_mult={} seed={}", shape.T, shape.n, shape.D,
                      dtype_names[item.random.dtype], shape.has_gamma ? " gamma" : "",
-                     item.batch_invariant ? " batch_invariant" : "", item.random.x_std, item.random.alpha[0],
-                     item.random.post_mult, item.random.seed);
+                     item.batch_invariant ? " batch_invariant" : "", item.fp32_dx ? " fp32_dx" : "", item.random.x_std,
+                     item.random.alpha[0], item.random.post_mult, item.random.seed);
 }
 
 mhcjit_problem problem_of(const Case& item, mhcjit_op op) {
@@ -42,7 +41,8 @@ mhcjit_problem problem_of(const Case& item, mhcjit_op op) {
           .d = item.shape().D,
           .dtype = item.random.dtype,
           .has_gamma = item.shape().has_gamma ? 1 : 0,
-          .batch_invariant = item.batch_invariant ? 1 : 0};
+          .batch_invariant = item.batch_invariant ? 1 : 0,
+          .fp32_dx = item.fp32_dx && op == MHCJIT_PRE_BACKWARD ? 1 : 0};
 }
 
 void Call::poison(unsigned char byte) const {
@@ -78,21 +78,21 @@ std::vector<double> Call::values_of(std::string_view tensor) const {
 }
 
 std::vector<double> Call::values_in(std::string_view tensor, std::size_t offset, std::size_t bytes) const {
-  const mhcjit_dtype dtype = oracle::dtype_of(tensor, case_.random.dtype);
+  const mhcjit_dtype dtype = oracle::dtype_of(tensor, case_.dtypes());
   const std::vector<std::byte> storage = buffer(tensor).download(offset, bytes);
   return oracle::from_storage(storage.data(), static_cast<std::int64_t>(bytes / oracle::bytes_of(dtype)), dtype);
 }
 
 void* Call::add(const char* tensor, std::int64_t count, Use use) {
   const std::size_t bytes =
-      static_cast<std::size_t>(count) * oracle::bytes_of(oracle::dtype_of(tensor, case_.random.dtype));
+      static_cast<std::size_t>(count) * oracle::bytes_of(oracle::dtype_of(tensor, case_.dtypes()));
   uses_.emplace(tensor, use);
   return buffers_.try_emplace(tensor, gpu_, bytes, alignment_of(tensor, case_)).first->second.as();
 }
 
 void* Call::add_input(const char* tensor, std::span<const double> values) {
   void* address = add(tensor, static_cast<std::int64_t>(values.size()), Use::input);
-  buffer(tensor).upload(oracle::to_storage(values, oracle::dtype_of(tensor, case_.random.dtype)));
+  buffer(tensor).upload(oracle::to_storage(values, oracle::dtype_of(tensor, case_.dtypes())));
   return address;
 }
 
@@ -151,6 +151,12 @@ BackwardCall::BackwardCall(const ForwardCall& forward, const Gpu& gpu, const Cas
   args.accumulate_dx = options.accumulate_dx ? 1 : 0;
   args.accumulate_parameters = options.accumulate_parameters ? 1 : 0;
   args.workspace = add_workspace(args.workspace_bytes);
+}
+
+mhcjit_status BackwardCall::run_overlapped(CUstream stream) const {
+  mhcjit_pre_backward_args overlapped = args;
+  overlapped.overlap_previous = 1;
+  return mhcjit_pre_backward(op_, &overlapped, stream);
 }
 
 }  // namespace mhcjit::gpu

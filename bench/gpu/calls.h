@@ -13,6 +13,7 @@
 #include "mhcjit/mhcjit.h"
 #include "oracle/pre.h"
 #include "oracle/random_inputs.h"
+#include "oracle/storage.h"
 
 namespace mhcjit::gpu {
 
@@ -23,10 +24,12 @@ using Tensors = std::map<std::string, std::vector<std::byte>, std::less<>>;
 struct Case {
   oracle::RandomOptions random;
   bool batch_invariant = false;
+  bool fp32_dx = false;  // of pre_backward
   // Alignment of every tensor, where it is more than the interface asks for; an allocator gives 256.
   std::size_t least_alignment = 1;
 
   const oracle::Shape& shape() const { return random.shape; }
+  oracle::DTypes dtypes() const { return {random.dtype, fp32_dx}; }
 };
 
 std::string to_string(const Case& item);
@@ -89,6 +92,8 @@ class BackwardCall : public Call {
   BackwardCall(const ForwardCall& forward, const Gpu& gpu, const Case& item, const mhcjit_operator* op,
                const oracle::OutputGradients& gradients, const BackwardOptions& options = {});
   mhcjit_status run(CUstream stream = nullptr) const { return mhcjit_pre_backward(op_, &args, stream); }
+  // With overlap_previous.
+  mhcjit_status run_overlapped(CUstream stream) const;
 
   mhcjit_pre_backward_args args = {};
 };

@@ -28,18 +28,20 @@ constexpr std::array<Tensor, 16> tensors = {{
     {"dh_in", "T D", Role::optional_input, true, AT(dh_in)},
     {"dh_post", "T n", Role::optional_input, false, AT(dh_post)},
     {"dh_res", "T n n", Role::optional_input, false, AT(dh_res)},
-    {"dx", "T n D", Role::optional_output, true, AT(dx), "accumulate_dx"},
+    {"dx", "T n D", Role::optional_output, true, AT(dx), "accumulate_dx", nullptr, &Problem::has_fp32_dx},
     {"dphi", "M n D", Role::optional_output, false, AT(dphi), parameters},
     {"dgamma", "n D", Role::optional_output, false, AT(dgamma), parameters, &gamma_option},
     {"dalpha", "3", Role::optional_output, false, AT(dalpha), parameters},
     {"dbias", "M", Role::optional_output, false, AT(dbias), parameters},
 }};
 
-constexpr std::array<Scalar, 4> scalars = {{
+constexpr std::array<Scalar, 6> scalars = {{
     {"hc_eps", ScalarKind::epsilon, AT(hc_eps)},
     {"post_mult", ScalarKind::factor, AT(post_mult)},
     {"accumulate_dx", ScalarKind::flag, AT(accumulate_dx)},
     {"accumulate_parameters", ScalarKind::flag, AT(accumulate_parameters)},
+    {"overlap_previous", ScalarKind::flag, offsetof(Args, overlap_previous)},
+    {"reserved", ScalarKind::reserved, offsetof(Args, reserved)},
 }};
 
 constexpr std::array<const Family*, 2> families = {&pre_backward_one_pass, &pre_backward_portable};

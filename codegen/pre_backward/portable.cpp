@@ -124,6 +124,7 @@ std::vector<Kernel> kernels_of(const Tiling& tiling) {
              {vec_size,
               padded_rows,
               gamma,
+              {"has_fp32_dx", problem.has_fp32_dx},
               {"dx_columns_per_block", tiling.dx_columns_per_block},
               {"dx_tokens_per_thread", dx_tokens_per_thread}},
              {"dx"}),

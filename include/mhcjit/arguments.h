@@ -24,7 +24,7 @@ typedef enum mhcjit_argument_kind {
   MHCJIT_ARGUMENT_ADDRESS = 1, /* that of other memory: workspace */
   MHCJIT_ARGUMENT_SIZE = 2,    /* size_t: struct_size, workspace_bytes */
   MHCJIT_ARGUMENT_INT64 = 3,   /* T */
-  MHCJIT_ARGUMENT_INT32 = 4,   /* a flag, 0 or 1 */
+  MHCJIT_ARGUMENT_INT32 = 4,   /* a flag, 0 or 1; reserved, 0 */
   MHCJIT_ARGUMENT_FLOAT = 5
 } mhcjit_argument_kind;
 

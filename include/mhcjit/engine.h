@@ -101,11 +101,12 @@ typedef struct mhcjit_problem {
   mhcjit_op op;
   int32_t n;                             /* residual streams, 1..16 */
   int64_t d;                             /* hidden size D, 1..16777216 */
-  mhcjit_dtype dtype;                    /* of x, h_in, dh_in and dx */
+  mhcjit_dtype dtype;                    /* of x, h_in, dh_in, and of dx unless fp32_dx is 1 */
   int32_t has_gamma MHCJIT_BEGINS_AS(0); /* 0: gamma is all ones and no gamma pointer is read; 1: gamma is given */
   int32_t batch_invariant MHCJIT_BEGINS_AS(0); /* 1: row t of every per-token output has the same bits whatever T
                                                   is and wherever the row stands; 0: not promised */
-  int32_t reserved MHCJIT_BEGINS_AS(0);        /* 0; of a later version */
+  int32_t fp32_dx MHCJIT_BEGINS_AS(0);         /* 1: dx of pre_backward is fp32 whatever dtype is (pre_backward.h);
+                                                  0: dx has dtype. Must be 0 for pre_forward */
 } mhcjit_problem;
 
 #define MHCJIT_PROBLEM_INIT MHCJIT_INITIALISER(.struct_size = sizeof(mhcjit_problem))

@@ -23,8 +23,13 @@ extern "C" {
  *     dphi   = sum_t dh_mix^T . (X * gamma)                      dgamma = sum_t X * (dh_mix . phi)
  *     dalpha = [sum_t p.u[0:n], sum_t q.u[n:2n], sum_t r.u[2n:]] dbias  = sum_t [p, q, r]
  *
- * Start from `mhcjit_pre_backward_args args = MHCJIT_PRE_BACKWARD_ARGS_INIT;`. Alignment as in forward, with dx and
- * dh_in like x, dphi and dgamma like phi. */
+ * dx is computed in fp32 and rounded once, to x's dtype, or stored as fp32 when the problem has fp32_dx. A framework
+ * that adds the gradients of x from pre, from post and from the mixing of the streams needs the latter: dx is then
+ * within 2e-5 of ||dx|| for every dtype of x (bf16 alone rounds by 2e-3), and accumulate_dx keeps the sum in fp32. It
+ * costs T * n * D * 2 bytes more to write where x has 16 bits, and as many to read with accumulate_dx.
+ *
+ * Start from `mhcjit_pre_backward_args args = MHCJIT_PRE_BACKWARD_ARGS_INIT;`. Alignment as in forward, with dh_in like
+ * x, and dx too, by its own dtype; dphi and dgamma like phi. */
 typedef struct mhcjit_pre_backward_args {
   size_t struct_size MHCJIT_BEGINS_AS(sizeof(mhcjit_pre_backward_args)); /* how structs grow: status.h */
   const void* x;
@@ -43,13 +48,17 @@ typedef struct mhcjit_pre_backward_args {
   float post_mult MHCJIT_BEGINS_AS(MHCJIT_DEFAULT_POST_MULT); /* the value that forward was given */
   int32_t accumulate_dx;                                      /* 1: dx is added to, 0: overwritten */
   int32_t accumulate_parameters; /* 1: dphi, dgamma, dalpha and dbias are added to, 0: overwritten */
-  void* dx;                      /* NULL: not wanted */
+  void* dx;                      /* [T, n, D], x's dtype, or fp32 with fp32_dx; NULL: not wanted */
   float* dphi;                   /* [M, n*D]; NULL: not wanted */
   float* dgamma;                 /* [n, D]; NULL: not wanted; must be NULL when the problem has no gamma */
   float* dalpha;                 /* [3]; NULL: not wanted */
   float* dbias;                  /* [M]; NULL: not wanted */
   void* workspace;
-  size_t workspace_bytes; /* at least mhcjit_workspace_bytes(op, T) */
+  size_t workspace_bytes;   /* at least mhcjit_workspace_bytes(op, T) */
+  int32_t overlap_previous; /* 1: the call may begin before the kernel before it in the stream has ended, and waits for
+                               it before it reads anything but phi, gamma and alpha, or writes anything; the rest as in
+                               forward. Ignored with T = 0 */
+  int32_t reserved;         /* 0; of a later version */
 } mhcjit_pre_backward_args;
 
 /* All zero or NULL but struct_size and post_mult. */

@@ -69,6 +69,7 @@ void write_dx(const Backward& backward, std::int64_t first, std::int64_t count, 
     const float* phi = args.phi + j * problem.columns() + column;
     for (std::int64_t k = 0; k < count; ++k) add_scaled(backward.dh_mix(first + k, j), phi, width, dx[k]);
   }
+  const codegen::DType dx_dtype = problem.has_fp32_dx ? codegen::DType::fp32 : problem.dtype;
   float scratch[columns_per_chunk];
   for (std::int64_t k = 0; k < count; ++k) {
     const std::int64_t t = first + k;
@@ -81,10 +82,10 @@ void write_dx(const Backward& backward, std::int64_t first, std::int64_t count, 
       add_scaled(args.h_pre[t * problem.n + i], scratch, width, dx[k]);
     }
     if (args.accumulate_dx != 0) {
-      load(problem.dtype, args.dx, offset, width, scratch);
+      load(dx_dtype, args.dx, offset, width, scratch);
       add_scaled(1.0f, scratch, width, dx[k]);
     }
-    store(problem.dtype, dx[k], width, args.dx, offset);
+    store(dx_dtype, dx[k], width, args.dx, offset);
   }
 }
 

@@ -22,6 +22,7 @@ struct PreBackwardBias {
 template <class Spec>
 MHCJIT_DEVICE void pre_backward_bias(const PreBackwardArgs& args, const PortableBackwardWork& work) {
   constexpr int n = Spec::n;
+  device::let_next_kernel_begin();
   const int warp = device::thread_index() / device::warp_size;
   const int lane = device::thread_index() % device::warp_size;
   float* alpha_rows = device::shared_floats();

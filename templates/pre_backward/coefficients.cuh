@@ -47,6 +47,7 @@ MHCJIT_DEVICE void pre_backward_coefficients(const PreBackwardArgs& args, const 
   const int group = device::thread_index() / Spec::threads_per_token;
   const int member = device::thread_index() % Spec::threads_per_token;
   float* scratch = device::shared_floats();
+  device::wait_for_previous_kernel();
 
   float bias_sums[Plan::rows_per_member] = {};
   float alpha_sums[Plan::rows_per_member] = {};

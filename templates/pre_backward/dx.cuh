@@ -10,6 +10,7 @@
 
 #include <device/device.cuh>
 #include <pre_backward/args.cuh>
+#include <pre_backward/dx_element.cuh>
 #include <pre_backward/phi_tile.cuh>
 #include <pre_backward/portable_work.cuh>
 
@@ -20,6 +21,9 @@ struct PreBackwardDx {
   static constexpr int token_groups = Spec::threads_per_block / column_threads;
   using Tile = PhiTile<Spec, tile_rows, Spec::dx_columns_per_block>;
   static constexpr int shared_floats = Tile::floats;
+  // Of dx in one load or store.
+  static constexpr int widest_part = 16 / sizeof(DxElement<Spec>);
+  static constexpr int dx_part_size = Spec::vec_size < widest_part ? Spec::vec_size : widest_part;
 };
 
 template <class Spec>
@@ -28,8 +32,11 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
   using Tile = typename Plan::Tile;
   using Element = typename Spec::Element;
   constexpr int vec_size = Spec::vec_size;
+  constexpr int part_size = Plan::dx_part_size;
   constexpr int tokens_per_thread = Spec::dx_tokens_per_thread;
 
+  // The call's last kernel where no more is wanted.
+  device::let_next_kernel_begin();
   float* tile = device::shared_floats();
   const int block_column = static_cast<int>(device::block_index_x()) * Spec::dx_columns_per_block;
   Tile::fill(tile, args.phi, args.gamma, 0, block_column);
@@ -42,7 +49,7 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
   const int d = column % Spec::d;
   const Element* x = static_cast<const Element*>(args.x);
   const Element* dh_in = static_cast<const Element*>(args.dh_in);
-  Element* dx = static_cast<Element*>(args.dx);
+  DxElement<Spec>* dx = static_cast<DxElement<Spec>*>(args.dx);
 
   const device::i64 group =
       device::block_index_y() * Plan::token_groups + device::thread_index() / Plan::column_threads;
@@ -90,15 +97,18 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
 #pragma unroll
         for (int e = 0; e < vec_size; ++e) sums[i][e] = device::fma(h_pre, device::to_float(gradient[e]), sums[i][e]);
       }
-      if (args.accumulate_dx != 0) {
-        const auto previous = device::load<vec_size>(dx + offset);
 #pragma unroll
-        for (int e = 0; e < vec_size; ++e) sums[i][e] += device::to_float(previous[e]);
+      for (int first = 0; first < vec_size; first += part_size) {
+        if (args.accumulate_dx != 0) {
+          const auto previous = device::load<part_size>(dx + offset + first);
+#pragma unroll
+          for (int e = 0; e < part_size; ++e) sums[i][first + e] += device::to_float(previous[e]);
+        }
+        device::Vector<DxElement<Spec>, part_size> rounded;
+#pragma unroll
+        for (int e = 0; e < part_size; ++e) rounded[e] = device::from_float<DxElement<Spec>>(sums[i][first + e]);
+        device::store(dx + offset + first, rounded);
       }
-      device::Vector<Element, vec_size> rounded;
-#pragma unroll
-      for (int e = 0; e < vec_size; ++e) rounded[e] = device::from_float<Element>(sums[i][e]);
-      device::store(dx + offset, rounded);
     }
   }
 }

@@ -25,6 +25,8 @@ MHCJIT_DEVICE void pre_backward_phi(const PreBackwardArgs& args, const PortableB
   constexpr int part_size = Plan::part_size;
   using Part = device::Vector<float, part_size>;
 
+  // The call's last kernel where no more is wanted.
+  device::let_next_kernel_begin();
   const int warp = device::thread_index() / device::warp_size;
   const int lane = device::thread_index() % device::warp_size;
   const device::i64 column = device::block_index_x() * Plan::columns_per_block + lane * part_size;

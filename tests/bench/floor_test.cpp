@@ -27,6 +27,7 @@ TEST(Floor, BackwardReadsWhatForwardSaved) {
   EXPECT_EQ(floor_bytes({&codegen::pre_backward, 2, 8, DType::bf16, false, false, {}}, 3), read + written);
   EXPECT_EQ(floor_bytes({&codegen::pre_backward, 2, 8, DType::bf16, true, false, {}}, 3),
             read + 64 /*gamma*/ + written + 64 /*dgamma*/);
+  EXPECT_EQ(floor_bytes({&codegen::pre_backward, 2, 8, DType::bf16, false, false, {}, true}, 3), read + written + 96);
 }
 
 TEST(Floor, OfALargeShapeIsMostlyX) {

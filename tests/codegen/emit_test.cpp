@@ -55,6 +55,9 @@ TEST(Emit, EveryPartOfTheProblemChangesTheText) {
   Problem backward = base;
   backward.op = &pre_backward;
   EXPECT_NE(texts(backward), texts(base));
+  Problem fp32_dx = backward;
+  fp32_dx.has_fp32_dx = true;
+  EXPECT_NE(texts(fp32_dx), texts(backward));
 }
 
 // A cubin serves every T and every launch: no number of these is in its text, which its cache key holds.

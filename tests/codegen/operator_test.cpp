@@ -120,6 +120,12 @@ TEST(Tensor, IsAlignedToTheWidestLoadOfItsRows) {
   EXPECT_EQ(alignment("phi", 127, DType::bf16), 4);
   EXPECT_EQ(alignment("phi", 4096, DType::bf16), 16);
   EXPECT_EQ(alignment("h_post", 4096, DType::bf16), 4);
+  Problem backward = problem_of(pre_backward);
+  backward.d = 1922;
+  EXPECT_EQ(alignment_of(*pre_backward.find_tensor("dx"), backward), 4);
+  backward.has_fp32_dx = true;
+  EXPECT_EQ(alignment_of(*pre_backward.find_tensor("dx"), backward), 8);
+  EXPECT_EQ(alignment_of(*pre_backward.find_tensor("x"), backward), 4);
 }
 
 TEST(Tensor, HasXsDtypeOrFp32) {
@@ -131,6 +137,17 @@ TEST(Tensor, HasXsDtypeOrFp32) {
         EXPECT_EQ(tensor.dtype(problem_of(*op)), has_x_dtype ? DType::bf16 : DType::fp32) << tensor.name;
       }
     }
+}
+
+TEST(Tensor, OfDxHasFp32OnRequest) {
+  Problem problem = problem_of(pre_backward);
+  problem.has_fp32_dx = true;
+  for (const Tensor& tensor : pre_backward.tensors) {
+    const DType expected = tensor.name == "dx" ? DType::fp32 : tensor.dtype(problem_of(pre_backward));
+    EXPECT_EQ(tensor.dtype(problem), expected) << tensor.name;
+  }
+  EXPECT_TRUE(pre_backward.has_dtype_flag(&Problem::has_fp32_dx));
+  EXPECT_FALSE(pre_forward.has_dtype_flag(&Problem::has_fp32_dx));
 }
 
 }  // namespace

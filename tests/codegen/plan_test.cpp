@@ -74,7 +74,7 @@ TEST(Plan, KernelsNameTensorsOfTheOperator) {
           const Tensor* tensor = problem.op->find_tensor(map.tensor);
           ASSERT_NE(tensor, nullptr) << map.tensor;
           EXPECT_TRUE(tensor->exists(problem)) << map.tensor;
-          EXPECT_EQ(tensor->has_x_dtype, map.has_x_dtype) << map.tensor;
+          EXPECT_EQ(tensor->dtype(problem), map.has_x_dtype ? problem.dtype : DType::fp32) << map.tensor;
           EXPECT_EQ(tensor->shape, map.has_streams ? "T n D" : "T D") << map.tensor;
           EXPECT_EQ(problem.d * bytes_of(tensor->dtype(problem)) % 16, 0) << "rows that a map cannot step by";
         }

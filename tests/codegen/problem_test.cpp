@@ -28,11 +28,14 @@ TEST(Problem, NamesItself) {
   EXPECT_EQ(to_string(*problem), "pre_forward n=4 D=4096 bf16 gamma sm_90a");
   EXPECT_EQ(problem->rows(), 24);
   EXPECT_EQ(problem->columns(), 16384);
+  EXPECT_EQ(to_string({&pre_backward, 4, 4096, DType::bf16, false, true, {9, 0, 'a'}, true}),
+            "pre_backward n=4 D=4096 bf16 batch_invariant fp32_dx sm_90a");
 }
 
 TEST(Problem, IsTheSameAfterAWayThroughThePublicOne) {
-  for (const int flags : {0, 1, 2, 3}) {
-    const Problem problem = {&pre_backward, 3, 77, DType::fp16, (flags & 1) != 0, (flags & 2) != 0, {9, 0, 'a'}};
+  for (int flags = 0; flags < 8; ++flags) {
+    const Problem problem = {&pre_backward,   3, 77, DType::fp16, (flags & 1) != 0, (flags & 2) != 0, {9, 0, 'a'},
+                             (flags & 4) != 0};
     auto same = from_public(to_public(problem), problem.architecture);
     ASSERT_TRUE(static_cast<bool>(same));
     EXPECT_EQ(*same, problem);
@@ -64,8 +67,10 @@ TEST(Problem, RefusesEachFieldByName) {
   problem.batch_invariant = -1;
   EXPECT_EQ(refusal(problem), "batch_invariant is -1, allowed: 0 and 1");
   problem = valid_problem();
-  problem.reserved = 1;
-  EXPECT_TRUE(llvm::StringRef(refusal(problem)).starts_with("reserved is 1, allowed: 0")) << refusal(problem);
+  problem.fp32_dx = 2;
+  EXPECT_EQ(refusal(problem), "fp32_dx is 2, allowed: 0 and 1");
+  problem.fp32_dx = 1;
+  EXPECT_EQ(refusal(problem), "fp32_dx is 1, allowed: 0 for pre_forward, which has no dx");
 }
 
 }  // namespace

@@ -32,6 +32,10 @@ void for_many_problems(Visit&& visit) {
     for (int n = 1; n <= max_n; ++n)
       for (const std::int64_t d : {1, 2, 12, 60, 127, 200, 1000, 1920, 4096, 5129, 8000, 1 << 24})
         for (const DType dtype : dtypes) visit(Problem{op, n, d, dtype, n % 2 == 0, false, hopper});
+    if (op->has_dtype_flag(&Problem::has_fp32_dx))
+      for (const int n : {1, 4, 16})
+        for (const std::int64_t d : {1, 12, 1920, 5129})
+          for (const DType dtype : dtypes) visit(Problem{op, n, d, dtype, n % 2 == 0, false, hopper, true});
     for (const Architecture& architecture : architectures)
       for (const int n : {1, 4, 8, 16})
         for (const std::int64_t d : {1, 127, 2560, 1 << 24})

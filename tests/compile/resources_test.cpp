@@ -78,6 +78,7 @@ struct Shape {
   std::int64_t d;
   DType dtype;
   bool has_gamma;
+  bool has_fp32_dx = false;
 };
 
 // Plans of one family, with clusters or without.
@@ -110,7 +111,10 @@ std::vector<Case> cases() {
       const codegen::Architecture architecture = llvm::cantFail(codegen::parse_architecture(name));
       if (kind.uses_clusters && !codegen::device_of(architecture).has_clusters()) continue;
       for (const Shape& shape : shapes)
-        list.push_back({nvrtc, kind, {kind.op, shape.n, shape.d, shape.dtype, shape.has_gamma, false, architecture}});
+        list.push_back(
+            {nvrtc,
+             kind,
+             {kind.op, shape.n, shape.d, shape.dtype, shape.has_gamma, false, architecture, shape.has_fp32_dx}});
     }
   };
   const std::vector<Shape> every_kind = {
@@ -119,6 +123,9 @@ std::vector<Case> cases() {
       {2, 1922, DType::bf16, false}, {6, 2560, DType::fp16, false},
   };
   add(backward, NVRTC_13, every_kind);
+  // Each width of a load of 16 bits whose stores are of fp32.
+  add(backward, NVRTC_13,
+      {{4, 4096, DType::bf16, true, true}, {4, 127, DType::fp16, true, true}, {2, 1922, DType::bf16, false, true}});
   add(two_pass, NVRTC_13, every_kind);
   // One block of rows and several, one block a multiprocessor and two, each dtype, each width of a load.
   add(two_pass, NVRTC_13,
@@ -181,9 +188,10 @@ std::vector<Case> cases() {
 
 std::string name_of(const testing::TestParamInfo<Case>& info) {
   const auto& [nvrtc, kind, problem] = info.param;
-  return fmt::format("{}_{}_{}{}_n{}_d{}_{}{}{}", to_string(problem.architecture), kind.op->name, kind.family,
+  return fmt::format("{}_{}_{}{}_n{}_d{}_{}{}{}{}", to_string(problem.architecture), kind.op->name, kind.family,
                      kind.uses_clusters ? "_in_clusters" : "", problem.n, problem.d, to_string(problem.dtype),
-                     problem.has_gamma ? "_gamma" : "", nvrtc == std::string_view(NVRTC_12) ? "_nvrtc12" : "");
+                     problem.has_gamma ? "_gamma" : "", problem.has_fp32_dx ? "_fp32_dx" : "",
+                     nvrtc == std::string_view(NVRTC_12) ? "_nvrtc12" : "");
 }
 
 class Resources : public testing::TestWithParam<Case> {};

@@ -91,6 +91,23 @@ std::vector<Group> values() {
   return groups;
 }
 
+// dx in fp32, on each width of a load.
+std::vector<Group> fp32_dx() {
+  std::vector<Group> groups;
+  for (const int D : {127, 1922, 2560, 4096}) {
+    Group& group = groups.emplace_back(Group{fmt::format("D{}", D), {}});
+    for (const mhcjit_dtype dtype : dtypes) {
+      for (const double x_std : {0.05, 1.0, 20.0}) {
+        Case item = make_case(137, 4, D, dtype, D % 512 == 0);
+        item.random.x_std = x_std;
+        item.fp32_dx = true;
+        group.cases.push_back(item);
+      }
+    }
+  }
+  return groups;
+}
+
 // Whether the running suite holds a test of this group that was not filtered out.
 bool is_selected(const Group& group) {
   const ::testing::TestSuite& suite = *::testing::UnitTest::GetInstance()->current_test_suite();
@@ -107,7 +124,7 @@ class Accuracy : public GpuTest, public ::testing::WithParamInterface<Group> {
     const Gpu* gpu = find_gpu();
     if (gpu == nullptr) return;
     std::vector<mhcjit_problem> problems;
-    for (const auto& groups : {decode(), training(), small(), odd(), values()})
+    for (const auto& groups : {decode(), training(), small(), odd(), values(), fp32_dx()})
       for (const Group& group : groups)
         if (is_selected(group))
           for (const mhcjit_problem& problem : problems_of(group.cases)) problems.push_back(problem);
@@ -126,6 +143,7 @@ INSTANTIATE_TEST_SUITE_P(Training, Accuracy, ::testing::ValuesIn(training()), gr
 INSTANTIATE_TEST_SUITE_P(Small, Accuracy, ::testing::ValuesIn(small()), group_name);
 INSTANTIATE_TEST_SUITE_P(Odd, Accuracy, ::testing::ValuesIn(odd()), group_name);
 INSTANTIATE_TEST_SUITE_P(Values, Accuracy, ::testing::ValuesIn(values()), group_name);
+INSTANTIATE_TEST_SUITE_P(Fp32Dx, Accuracy, ::testing::ValuesIn(fp32_dx()), group_name);
 
 }  // namespace
 }  // namespace mhcjit::gpu

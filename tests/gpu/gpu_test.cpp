@@ -9,7 +9,7 @@ namespace {
 
 std::vector<double> values_in(const Case& item, const std::string& tensor, const Tensors& tensors) {
   const std::vector<std::byte>& storage = tensors.at(tensor);
-  const mhcjit_dtype dtype = oracle::dtype_of(tensor, item.random.dtype);
+  const mhcjit_dtype dtype = oracle::dtype_of(tensor, item.dtypes());
   const auto count = static_cast<std::int64_t>(storage.size() / oracle::bytes_of(dtype));
   return oracle::from_storage(storage.data(), count, dtype);
 }
@@ -50,7 +50,7 @@ void GpuTest::expect_matches_oracle(const Case& item) {
 }
 
 void GpuTest::expect_right(const Case& item, const oracle::Reference& output, std::span<const double> value) {
-  const oracle::Comparison comparison = oracle::compare(output, value, item.random.dtype);
+  const oracle::Comparison comparison = oracle::compare(output, value, item.dtypes());
   EXPECT_TRUE(comparison.ok()) << output.name << " of " << to_string(item) << ": " << oracle::to_string(comparison);
   oracle::Comparison& worst = worst_.try_emplace(std::string(output.name), comparison).first->second;
   if (comparison.share() > worst.share()) worst = comparison;

@@ -95,7 +95,7 @@ TEST_P(Large, MatchesTheOracleAtASampleOfTokens) {
     const std::string_view tensor = output.name;
     expect_right(sample, output, forward.rows_of(tensor, tokens));
     const DeviceBuffer& written = forward.buffer(tensor);
-    const bool is_half = oracle::dtype_of(tensor, item.random.dtype) == MHCJIT_BF16;
+    const bool is_half = oracle::dtype_of(tensor, item.dtypes()) == MHCJIT_BF16;
     EXPECT_EQ(is_half ? unwritten<std::uint16_t>(written) : unwritten<std::uint32_t>(written), 0) << tensor;
   }
 

@@ -10,6 +10,7 @@ namespace mhcjit::gpu {
 namespace {
 
 const Case item = {{{137, 4, 1280, true}, MHCJIT_BF16, 11}};
+const Case fp32_dx_item = {{{137, 4, 1280, true}, MHCJIT_BF16, 11}, false, true};
 
 class Options : public GpuTest {
  protected:
@@ -25,9 +26,12 @@ class Options : public GpuTest {
     return ForwardCall(gpu(), item, prepare(problem_of(item, MHCJIT_PRE_FORWARD)), inputs);
   }
   BackwardCall backward_call(const ForwardCall& forward, const oracle::OutputGradients& given,
-                             const BackwardOptions& options = {}) const {
-    return BackwardCall(forward, gpu(), item, prepare(problem_of(item, MHCJIT_PRE_BACKWARD)), given, options);
+                             const BackwardOptions& options = {}, const Case& of = item) const {
+    return BackwardCall(forward, gpu(), of, prepare(problem_of(of, MHCJIT_PRE_BACKWARD)), given, options);
   }
+
+  // The same halved values, in another order, stand in the outputs before.
+  void expect_adds_to_existing_gradients(const Case& of);
 
   oracle::Inputs inputs;
   oracle::OutputGradients gradients;
@@ -89,14 +93,14 @@ TEST_F(Options, UnwantedOutputsAreNotWrittenAndChangeNoOther) {
   }
 }
 
-TEST_F(Options, AddsToExistingGradients) {
+void Options::expect_adds_to_existing_gradients(const Case& of) {
   const ForwardCall forward = forward_call();
   ASSERT_EQ(forward.run(), MHCJIT_SUCCESS) << mhcjit_last_error();
-  const BackwardCall backward = backward_call(forward, gradients, {true, true});
+  const BackwardCall backward = backward_call(forward, gradients, {true, true}, of);
   // As large as the gradients themselves, so that neither hides the other's error.
   oracle::Backward expected = oracle::pre_backward(item.shape(), inputs, reference, gradients);
   const auto start_from_half = [&](const char* tensor, std::vector<double>& values) {
-    const mhcjit_dtype dtype = oracle::dtype_of(tensor, item.random.dtype);
+    const mhcjit_dtype dtype = oracle::dtype_of(tensor, of.dtypes());
     std::vector<double> existing = values;
     std::ranges::reverse(existing);
     for (double& value : existing) value = oracle::round_to(0.5 * value, dtype);
@@ -109,8 +113,11 @@ TEST_F(Options, AddsToExistingGradients) {
   start_from_half("dalpha", expected.dalpha);
   start_from_half("dbias", expected.dbias);
   ASSERT_EQ(backward.run(), MHCJIT_SUCCESS) << mhcjit_last_error();
-  expect_right(item, oracle::outputs_of(item.shape(), expected), backward.outputs());
+  expect_right(of, oracle::outputs_of(of.shape(), expected), backward.outputs());
 }
+
+TEST_F(Options, AddsToExistingGradients) { expect_adds_to_existing_gradients(item); }
+TEST_F(Options, AddsToAnExistingDxOfFp32) { expect_adds_to_existing_gradients(fp32_dx_item); }
 
 }  // namespace
 }  // namespace mhcjit::gpu

@@ -11,41 +11,56 @@
 namespace mhcjit::gpu {
 namespace {
 
-// Layers of one stream: each takes the h_in of the one before as its x.
+// Layers of one stream, of one residual stream each: forward takes the h_in of the layer before as its x, backward the
+// dx of the layer behind as its dh_in.
 class Chain {
  public:
   static constexpr int layers = 24;
 
-  Chain(const Gpu& gpu, const Case& item, const mhcjit_operator* op) {
+  Chain(const Gpu& gpu, const Case& item) {
     const oracle::Inputs inputs = oracle::random_inputs(item.random);
+    const oracle::OutputGradients gradients = oracle::random_output_gradients(item.random);
+    const mhcjit_operator* forward_op = prepare(problem_of(item, MHCJIT_PRE_FORWARD));
+    const mhcjit_operator* backward_op = prepare(problem_of(item, MHCJIT_PRE_BACKWARD));
     for (int layer = 0; layer < layers; ++layer) {
-      ForwardCall& call = calls_.emplace_back(gpu, item, op, inputs);
-      if (layer > 0) call.args.x = calls_[calls_.size() - 2].args.h_in;
+      ForwardCall& call = forward_.emplace_back(gpu, item, forward_op, inputs);
+      if (layer > 0) call.args.x = forward_[forward_.size() - 2].args.h_in;
+    }
+    for (int layer = layers - 1; layer >= 0; --layer) {
+      const ForwardCall& saved = forward_[static_cast<std::size_t>(layer)];
+      BackwardCall& call = backward_.emplace_back(saved, gpu, item, backward_op, gradients);
+      call.args.x = saved.args.x;
+      if (layer < layers - 1) call.args.dh_in = backward_[backward_.size() - 2].args.dx;
     }
   }
 
   void run(CUstream stream, bool overlapped) const {
-    for (const ForwardCall& call : calls_)
+    for (const ForwardCall& call : forward_)
       require(overlapped ? call.run_overlapped(stream) : call.run(stream), "mhcjit_pre_forward");
+    for (const BackwardCall& call : backward_)
+      require(overlapped ? call.run_overlapped(stream) : call.run(stream), "mhcjit_pre_backward");
   }
   void poison() const {
-    for (const ForwardCall& call : calls_) call.poison();
+    for (const ForwardCall& call : forward_) call.poison();
+    for (const BackwardCall& call : backward_) call.poison();
   }
+  // In the order of the calls.
   std::vector<Tensors> outputs() const {
     std::vector<Tensors> all;
-    all.reserve(calls_.size());
-    for (const ForwardCall& call : calls_) all.push_back(call.outputs());
+    for (const ForwardCall& call : forward_) all.push_back(call.outputs());
+    for (const BackwardCall& call : backward_) all.push_back(call.outputs());
     return all;
   }
 
  private:
-  std::deque<ForwardCall> calls_;
+  std::deque<ForwardCall> forward_;
+  std::deque<BackwardCall> backward_;
 };
 
 class Overlap : public GpuTest, public ::testing::WithParamInterface<Case> {};
 
 TEST_P(Overlap, AChainOfCallsGivesTheBitsOfCallsOneAfterTheOther) {
-  const Chain chain(gpu(), GetParam(), prepare(problem_of(GetParam(), MHCJIT_PRE_FORWARD)));
+  const Chain chain(gpu(), GetParam());
   const Stream stream(gpu());
   chain.poison();
   chain.run(stream, false);
@@ -61,8 +76,8 @@ TEST_P(Overlap, AChainOfCallsGivesTheBitsOfCallsOneAfterTheOther) {
       graph.launch(stream);
     stream.synchronize();
     const std::vector<Tensors> outputs = chain.outputs();
-    for (int layer = 0; layer < Chain::layers; ++layer)
-      ASSERT_EQ(differing(expected[layer], outputs[layer]), "") << "layer " << layer << " of round " << round;
+    for (std::size_t call = 0; call < expected.size(); ++call)
+      ASSERT_EQ(differing(expected[call], outputs[call]), "") << "call " << call << " of round " << round;
   }
 }
 

@@ -95,6 +95,28 @@ TEST_F(Streams, TwoStreamsDoNotDisturbEachOther) {
   EXPECT_EQ(layers[1].differing_outputs(), "");
 }
 
+// Both read what one forward saved, and write at the same time what is theirs.
+TEST_F(Streams, TwoBackwardCallsOfOneForwardDoNotDisturbEachOther) {
+  const ForwardCall forward(gpu(), first_case, prepare(problem_of(first_case, MHCJIT_PRE_FORWARD)),
+                            oracle::random_inputs(first_case.random));
+  require(forward.run(), "mhcjit_pre_forward");
+  const mhcjit_operator* op = prepare(problem_of(first_case, MHCJIT_PRE_BACKWARD));
+  const oracle::OutputGradients gradients = oracle::random_output_gradients(first_case.random);
+  const BackwardCall calls[] = {BackwardCall(forward, gpu(), first_case, op, gradients),
+                                BackwardCall(forward, gpu(), first_case, op, gradients)};
+  require(calls[0].run(), "mhcjit_pre_backward");
+  const Tensors expected = calls[0].outputs();
+  const Stream streams[] = {Stream(gpu()), Stream(gpu())};
+  for (int run = 0; run < 5; ++run) {
+    for (const BackwardCall& call : calls) call.poison();
+    for (int round = 0; round < 20; ++round)
+      for (int i = 0; i < 2; ++i) require(calls[i].run(streams[i]), "mhcjit_pre_backward");
+    for (int i = 0; i < 2; ++i) streams[i].synchronize();
+    for (const BackwardCall& call : calls) ASSERT_EQ(differing(expected, call.outputs()), "") << "run " << run;
+  }
+  EXPECT_EQ(calls[0].damaged() + calls[1].damaged() + forward.damaged(), "");
+}
+
 // Both threads launch the same operators.
 TEST_F(Streams, TwoThreadsDoNotDisturbEachOther) {
   Case other_inputs = first_case;

@@ -53,6 +53,8 @@ TEST(ErrorBound, EveryOutputHasOneAndNothingElseHas) {
       EXPECT_GT(*error_bound(name, dtype), 0.0) << name;
       EXPECT_LE(*error_bound(name, dtype), 2.5e-3) << name;
     }
+    EXPECT_EQ(error_bound("dx", {dtype, /*has_fp32_dx=*/true}), error_bound("dx", MHCJIT_FP32));
+    EXPECT_EQ(error_bound("h_in", {dtype, /*has_fp32_dx=*/true}), error_bound("h_in", dtype));
     EXPECT_FALSE(error_bound("x", dtype).has_value());
     EXPECT_FALSE(error_bound("", dtype).has_value());
   }

@@ -58,8 +58,10 @@ std::int64_t elements(const std::string& shape, const oracle::Shape& of) {
 template <typename Args>
 void expect_tensors(mhcjit_op op, const std::set<std::string>& optional) {
   for (const mhcjit_dtype dtype : {MHCJIT_BF16, MHCJIT_FP16, MHCJIT_FP32})
-    for (const bool has_gamma : {false, true}) {
-      const mhcjit_problem problem = {.op = op, .n = 3, .d = 40, .dtype = dtype, .has_gamma = has_gamma ? 1 : 0};
+    for (const int flags : {0, 1, 2, 3}) {
+      const bool has_gamma = (flags & 1) != 0, fp32_dx = (flags & 2) != 0 && op == MHCJIT_PRE_BACKWARD;
+      const mhcjit_problem problem = {
+          .op = op, .n = 3, .d = 40, .dtype = dtype, .has_gamma = has_gamma ? 1 : 0, .fp32_dx = fp32_dx ? 1 : 0};
       const List list = list_of(problem);
       const oracle::Shape shape = {.T = 7, .n = 3, .D = 40, .has_gamma = has_gamma};
       std::set<std::string> existing;
@@ -72,7 +74,7 @@ void expect_tensors(mhcjit_op op, const std::set<std::string>& optional) {
         EXPECT_EQ(argument.exists, 1);
         EXPECT_EQ(argument.offset, static_cast<std::size_t>(reinterpret_cast<const char*>(&pointer) -
                                                             reinterpret_cast<const char*>(&args)));
-        EXPECT_EQ(argument.dtype, oracle::dtype_of(tensor.name, dtype));
+        EXPECT_EQ(argument.dtype, oracle::dtype_of(tensor.name, {dtype, fp32_dx}));
         EXPECT_EQ(elements(argument.shape, shape), tensor.count) << argument.shape;
         const bool is_output = tensor.use == oracle::Use::output;
         EXPECT_EQ(argument.role == MHCJIT_OUTPUT || argument.role == MHCJIT_OPTIONAL_OUTPUT, is_output);
@@ -141,6 +143,8 @@ TEST(ArgumentList, HasWhatIsNoTensor) {
   EXPECT_ARGUMENT(backward, mhcjit_pre_backward_args, post_mult, FLOAT);
   EXPECT_ARGUMENT(backward, mhcjit_pre_backward_args, accumulate_dx, INT32);
   EXPECT_ARGUMENT(backward, mhcjit_pre_backward_args, accumulate_parameters, INT32);
+  EXPECT_ARGUMENT(backward, mhcjit_pre_backward_args, overlap_previous, INT32);
+  EXPECT_ARGUMENT(backward, mhcjit_pre_backward_args, reserved, INT32);
   EXPECT_ARGUMENT(backward, mhcjit_pre_backward_args, workspace, ADDRESS);
   EXPECT_ARGUMENT(backward, mhcjit_pre_backward_args, workspace_bytes, SIZE);
 }

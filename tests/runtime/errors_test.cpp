@@ -80,6 +80,8 @@ TEST_F(ErrorsTest, EachFieldOfTheProblem) {
   expect_problem_refused({"has_gamma is 5", "0 and 1"}, [](mhcjit_problem& problem) { problem.has_gamma = 5; });
   expect_problem_refused({"batch_invariant is -1", "0 and 1"},
                          [](mhcjit_problem& problem) { problem.batch_invariant = -1; });
+  expect_problem_refused({"fp32_dx is 1", "0 for pre_forward, which has no dx"},
+                         [](mhcjit_problem& problem) { problem.fp32_dx = 1; });
 }
 
 TEST_F(ErrorsTest, UnknownDevice) {
@@ -144,6 +146,10 @@ TEST_F(ErrorsTest, FlagsThatAreNoFlags) {
                           [](mhcjit_pre_backward_args& args) { args.accumulate_dx = 2; });
   expect_backward_refused(MHCJIT_ERROR_INVALID_ARGUMENT, {"accumulate_parameters is -1", "0 and 1"},
                           [](mhcjit_pre_backward_args& args) { args.accumulate_parameters = -1; });
+  expect_backward_refused(MHCJIT_ERROR_INVALID_ARGUMENT, {"overlap_previous is 2", "0 and 1"},
+                          [](mhcjit_pre_backward_args& args) { args.overlap_previous = 2; });
+  expect_backward_refused(MHCJIT_ERROR_INVALID_ARGUMENT, {"reserved is 1", "allowed: 0;"},
+                          [](mhcjit_pre_backward_args& args) { args.reserved = 1; });
 }
 
 TEST_F(ErrorsTest, GammaThatTheProblemDoesNotHave) {

@@ -34,7 +34,8 @@ void fill(const mhcjit_problem& problem, Args& args, std::vector<Tensor>& tensor
   const auto add = [&](std::size_t bytes) { return tensors.emplace_back(bytes + 1).data(); };
   const oracle::Shape shape = {args.T, problem.n, problem.d, problem.has_gamma == 1};
   oracle::visit_tensors(shape, args, [&](const oracle::Tensor& tensor, auto& pointer) {
-    const std::size_t element = oracle::dtype_of(tensor.name, problem.dtype) == MHCJIT_FP32 ? 4 : 2;
+    const std::size_t element =
+        oracle::dtype_of(tensor.name, {problem.dtype, problem.fp32_dx == 1}) == MHCJIT_FP32 ? 4 : 2;
     oracle::point(pointer, add(static_cast<std::size_t>(tensor.count) * element));
   });
   args.workspace = add(args.workspace_bytes);

@@ -73,6 +73,13 @@ TEST_F(KernelEntries, ProblemsShareTheirKernels) {
   }
 }
 
+TEST_F(KernelEntries, Fp32DxIsAMatterOfDxAlone) {
+  mhcjit_problem fp32_dx = plain_backward;
+  fp32_dx.fp32_dx = 1;
+  compiled_by(plain_backward);
+  EXPECT_EQ(compiled_by(fp32_dx), std::vector<std::string>{"mhcjit_pre_backward_dx"});
+}
+
 // The one bucket of a batch-invariant problem is the other's last.
 TEST_F(KernelEntries, BatchInvarianceIsABucketOfTheOthers) {
   const EnginePtr engine = make_engine();

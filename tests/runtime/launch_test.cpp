@@ -171,6 +171,22 @@ TEST_F(LaunchTest, ACallOverlapsThePreviousKernelWhenItIsAskedTo) {
   }
 }
 
+TEST_F(LaunchTest, ABackwardCallOverlapsThePreviousKernelWhenItIsAskedTo) {
+  const EnginePtr engine = make_engine();
+  const mhcjit_operator* op = prepare(engine, backward_problem);
+  BackwardCall call(backward_problem, 137, workspace_bytes(op, 137));
+  const std::vector<codegen::Kernel>& kernels = buckets_of(backward_problem).front().plan->kernels();
+  for (const int overlap : {0, 1}) {
+    call.args.overlap_previous = overlap;
+    const std::size_t before = driver().launches().size();
+    ASSERT_EQ(mhcjit_pre_backward(op, &call.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
+    for (std::size_t i = 0; i < kernels.size(); ++i)
+      EXPECT_EQ(driver().launches()[before + i].overlaps_previous,
+                kernels[i].overlaps_previous || (i == 0 && overlap == 1))
+          << kernels[i].name;
+  }
+}
+
 TEST_F(LaunchTest, BackwardLaunchesEveryKernelAsPlanned) {
   const EnginePtr engine = make_engine();
   const mhcjit_operator* op = prepare(engine, backward_problem);

@@ -30,10 +30,10 @@ class RecordTest : public FakeGpuTest {
 
   const std::string record = folder / "history.jsonl";
   static constexpr char forward_line[] =
-      R"({"n":4,"d":256,"dtype":"bf16","gamma":true,"batch_invariant":false,"ops":["pre_forward"]})"
+      R"({"n":4,"d":256,"dtype":"bf16","gamma":true,"batch_invariant":false,"fp32_dx":false,"ops":["pre_forward"]})"
       "\n";
   static constexpr char backward_line[] =
-      R"({"n":4,"d":256,"dtype":"bf16","gamma":true,"batch_invariant":false,"ops":["pre_backward"]})"
+      R"({"n":4,"d":256,"dtype":"bf16","gamma":true,"batch_invariant":false,"fp32_dx":false,"ops":["pre_backward"]})"
       "\n";
 };
 
@@ -75,9 +75,14 @@ TEST_F(RecordTest, WarmUpReadsWhatWasRecorded) {
   for (const mhcjit_op op : {MHCJIT_PRE_FORWARD, MHCJIT_PRE_BACKWARD})
     for (const int n : {1, 16})
       for (const mhcjit_dtype dtype : {MHCJIT_BF16, MHCJIT_FP16, MHCJIT_FP32})
-        for (const int flags : {0, 1, 2, 3}) {
-          const mhcjit_problem problem = {
-              .op = op, .n = n, .d = 7 + n, .dtype = dtype, .has_gamma = flags & 1, .batch_invariant = flags >> 1};
+        for (int flags = 0; flags < (op == MHCJIT_PRE_BACKWARD ? 8 : 4); ++flags) {
+          const mhcjit_problem problem = {.op = op,
+                                          .n = n,
+                                          .d = 7 + n,
+                                          .dtype = dtype,
+                                          .has_gamma = flags & 1,
+                                          .batch_invariant = flags >> 1 & 1,
+                                          .fp32_dx = flags >> 2};
           expect_failure(compile(engine, problem), MHCJIT_ERROR_NOT_IN_CACHE, {});
           llvm::Expected<codegen::Problem> same = codegen::from_public(problem, {});
           ASSERT_TRUE(static_cast<bool>(same));

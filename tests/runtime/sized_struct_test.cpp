@@ -75,6 +75,8 @@ class SizedStructTest : public FakeGpuTest {
     expect_sizes_refused(good, call);
     T present = good;
     EXPECT_EQ(call(present), MHCJIT_SUCCESS) << mhcjit_last_error();
+    present.struct_size = sized<T>.first_bytes;
+    EXPECT_EQ(call(present), MHCJIT_SUCCESS) << mhcjit_last_error();
     Newer<T> newer(good);
     EXPECT_EQ(call(newer.known), MHCJIT_SUCCESS) << mhcjit_last_error();
     newer.beyond[17] = 3;
@@ -135,15 +137,15 @@ TEST_F(SizedStructTest, Problem) {
   });
 }
 
-TEST_F(SizedStructTest, ReservedStaysZeroAlsoWhereTheOperatorIsReady) {
+TEST_F(SizedStructTest, TheLastOptionIsCheckedAlsoWhereTheOperatorIsReady) {
   const mhcjit_operator* op = prepare(engine, forward_problem);
   mhcjit_problem problem = forward_problem;
-  problem.reserved = 7;
+  problem.fp32_dx = 7;
   for (const mhcjit_device device : {MHCJIT_DEVICE_CPU, MHCJIT_DEVICE_GPU})
     expect_failure(mhcjit_prepare(engine.get(), &problem, device, nullptr, &op), MHCJIT_ERROR_INVALID_ARGUMENT,
-                   {"reserved is 7, allowed: 0"});
+                   {"fp32_dx is 7, allowed: 0 and 1"});
   expect_failure(mhcjit_compile(engine.get(), &problem, "sm_90a", nullptr), MHCJIT_ERROR_INVALID_ARGUMENT,
-                 {"reserved is 7, allowed: 0"});
+                 {"fp32_dx is 7, allowed: 0 and 1"});
 }
 
 TEST_F(SizedStructTest, ForwardArguments) {

@@ -50,6 +50,10 @@ TEST_F(StrictTest, AMissNamesTheProblemAndTheWarmUp) {
   invariant.batch_invariant = 1;
   expect_failure(compile(engine, invariant), MHCJIT_ERROR_NOT_IN_CACHE,
                  {"mhcjit warmup --n 4 --d 256 --dtype bf16 --gamma --batch-invariant --arch sm_90a"});
+  mhcjit_problem fp32_dx = backward_problem;
+  fp32_dx.fp32_dx = 1;
+  expect_failure(compile(engine, fp32_dx), MHCJIT_ERROR_NOT_IN_CACHE,
+                 {"mhcjit warmup --n 4 --d 256 --dtype bf16 --gamma --fp32-dx --arch sm_90a"});
   mhcjit_engine_options chosen = options();
   chosen.no_compile = 1;
   chosen.plan = plan_without_clusters;

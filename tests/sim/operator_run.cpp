@@ -31,10 +31,10 @@ class Arguments {
     const codegen::ArgumentLayout& layout = table.op().arguments;
     put(layout.tokens, call.tokens);
     for (const codegen::Scalar& scalar : table.op().scalars) {
-      if (scalar.kind == codegen::ScalarKind::flag)
-        put(scalar.offset, std::int32_t{options.flags.contains(scalar.name)});
-      else
+      if (scalar.is_float())
         put(scalar.offset, static_cast<float>(call.scalars.at(scalar.name)));
+      else
+        put(scalar.offset, std::int32_t{options.flags.contains(scalar.name)});
     }
     for (const Tensor& tensor : table.tensors()) {
       if (!tensor.exists) continue;

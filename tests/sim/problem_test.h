@@ -60,6 +60,7 @@ class ProblemTest : public ::testing::TestWithParam<std::string_view> {
   Operator& op() { return op_; }
   const codegen::Problem& problem() const { return op_.problem(); }
   mhcjit_dtype x_dtype() const { return public_dtype(problem().dtype); }
+  oracle::DTypes dtypes() const { return {x_dtype(), problem().has_fp32_dx}; }
 
   oracle::RandomOptions random(std::int64_t tokens, double x_std = 1.0,
                                std::array<double, 3> alpha = oracle::initial_alpha) const {
@@ -67,7 +68,7 @@ class ProblemTest : public ::testing::TestWithParam<std::string_view> {
   }
 
   void expect_right(const oracle::Reference& reference, const std::vector<double>& values) const {
-    const oracle::Comparison comparison = oracle::compare(reference, values, x_dtype());
+    const oracle::Comparison comparison = oracle::compare(reference, values, dtypes());
     EXPECT_TRUE(comparison.ok()) << reference.name << ": " << to_string(comparison);
   }
 

@@ -27,7 +27,7 @@ struct Name {
 llvm::Error bad_name(std::string_view name) {
   return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
                     "problem is '{}', allowed: "
-                    "nN_dD_DTYPE[_gamma][_cC_tT[_pP_gG]|_fF_kK|_wW_rR[_cC[_xX]]|_gR[_cC[_xX]]][_sS]",
+                    "nN_dD_DTYPE[_gamma][_fp32dx][_cC_tT[_pP_gG]|_fF_kK|_wW_rR[_cC[_xX]]|_gR[_cC[_xX]]][_sS]",
                     name);
 }
 
@@ -49,8 +49,13 @@ llvm::Expected<Name> parse_name(std::string_view text, const codegen::Operator& 
   if (!dtype) return dtype.takeError();
   problem.dtype = *dtype;
   parts = parts.drop_front(3);
-  problem.has_gamma = !parts.empty() && parts.front() == "gamma";
-  if (problem.has_gamma) parts = parts.drop_front();
+  const auto take_flag = [&](llvm::StringRef flag) {
+    const bool is_set = !parts.empty() && parts.front() == flag;
+    if (is_set) parts = parts.drop_front();
+    return is_set;
+  };
+  problem.has_gamma = take_flag("gamma");
+  problem.has_fp32_dx = take_flag("fp32dx");
   for (const llvm::StringRef part : parts) {
     int number = 0;
     if (part.empty() || !take_number(part, part.take_front(), number) ||

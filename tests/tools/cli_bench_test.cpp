@@ -82,6 +82,41 @@ TEST_F(CliBench, BackwardIsComparedInEveryGradient) {
     EXPECT_NE(errors->getObject(tensor), nullptr) << tensor;
 }
 
+TEST_F(CliBench, AChainIsMeasuredAsAWhole) {
+  write_file(cli.file("shapes.json"),
+             R"({"n": 2, "d": [64, 128], "t": 16, "dtype": "bf16", "gamma": true, "fp32_dx": true})");
+  const CliResult result = cli("bench --chain 3 --shapes shapes.json --quick --json --results chain.json");
+  EXPECT_EQ(result.exit_code, 1) << "results that are wrong were accepted";
+  EXPECT_EQ(read_file(cli.file("chain.json")), result.out);
+  const llvm::json::Object report = json_of(result);
+  EXPECT_EQ(report.getArray("operators"), nullptr);
+  const llvm::json::Array* rows = report.getArray("chains");
+  ASSERT_NE(rows, nullptr) << result.err;
+  ASSERT_EQ(rows->size(), 2u);
+  const llvm::json::Object& row = *(*rows)[1].getAsObject();
+  EXPECT_EQ(row.getString("failure"), std::nullopt);
+  EXPECT_EQ(row.getString("op"), "chain");
+  EXPECT_EQ(row.getInteger("D"), 128);
+  EXPECT_EQ(row.getBoolean("fp32_dx"), true);
+  EXPECT_EQ(row.getInteger("layers"), 3);
+  EXPECT_EQ(row.getInteger("layer_sets"), 3);
+  for (const char* op : {"pre_forward", "pre_backward"})
+    EXPECT_FALSE(row.getObject("plans")->getString(op).value_or("").empty()) << op;
+  for (const char* timing : {"graph", "graph_overlapped"}) {
+    const llvm::json::Object* times = row.getObject(timing);
+    ASSERT_NE(times, nullptr) << timing;
+    const double median = times->getNumber("median_us").value_or(0), floor = row.getNumber("floor_us").value_or(0);
+    EXPECT_GT(median, 0) << timing;
+    EXPECT_NEAR(times->getNumber("floor_ratio").value_or(0), median / floor, 1e-3 * median / floor) << timing;
+  }
+  EXPECT_NE(row.getObject("errors")->getObject("dx"), nullptr);
+  const auto bytes_of_layers = [&](const std::string& layers) {
+    const llvm::json::Object other = json_of(cli("bench --chain " + layers + " --shapes shapes.json --quick --json"));
+    return (*other.getArray("chains"))[1].getAsObject()->getInteger("bytes").value_or(0);
+  };
+  EXPECT_EQ(row.getInteger("bytes"), 3 * bytes_of_layers("1"));
+}
+
 TEST_F(CliBench, CandidatesAreMeasuredBesideTheirEstimate) {
   write_file(cli.file("shapes.json"), R"([{"n": 4, "d": 512, "t": [1, 1100], "dtype": "bf16"},
                                           {"n": 4, "d": 511, "t": 1, "dtype": "bf16"}])");

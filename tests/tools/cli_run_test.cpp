@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "oracle/storage.h"
 #include "support/error.h"
 #include "tests/tools/cli.h"
 #include "tools/safetensors.h"
@@ -123,6 +124,30 @@ TEST(CliRun, PostMultScalesHPostAlone) {
     EXPECT_EQ(scaled.content("h_in"), run("--post-mult 1").content("h_in")) << options;
   }
   EXPECT_EQ(h_post(run("--post-mult 0")), std::vector<float>(once.size()));
+}
+
+// The same dx before it is rounded; --check holds it to the bound of fp32.
+TEST(CliRun, Fp32Dx) {
+  const Cli cli;
+  ASSERT_EQ(cli("make-inputs --t 5 --n 2 --d 8 --gamma -o in").exit_code, 0);
+  const auto run = [&](const std::string& options) {
+    const CliResult result = cli("run --inputs in --outputs out --device cpu --backward --check --json " + options);
+    EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+    EXPECT_EQ(json_of(result).getBoolean("fp32_dx"), !options.empty());
+    return read_tensors(cli.file("out"));
+  };
+  Tensors rounded = run(""), exact = run("--fp32-dx");
+  ASSERT_EQ(rounded.info("dx").dtype, "BF16");
+  ASSERT_EQ(exact.info("dx").dtype, "F32");
+  const auto values = [](Tensors& tensors, mhcjit_dtype dtype) {
+    return oracle::from_storage(tensors.content("dx").data(), 5 * 2 * 8, dtype);
+  };
+  const std::vector<double> expected = values(rounded, MHCJIT_BF16);
+  std::vector<double> dx = values(exact, MHCJIT_FP32);
+  EXPECT_NE(dx, expected);
+  for (double& value : dx) value = oracle::round_to(value, MHCJIT_BF16);
+  EXPECT_EQ(dx, expected);
+  EXPECT_EQ(exact.content("dphi"), rounded.content("dphi"));
 }
 
 struct Case {

@@ -46,6 +46,13 @@ TEST(Shapes, EveryFieldReachesTheProblem) {
             problems_of_every_operator({nullptr, 1, 1, DType::fp32, false, false, {}}));
 }
 
+// A shape of both operators is a layer's: forward is that of any dx.
+TEST(Shapes, Fp32DxIsOfTheOperatorThatHasIt) {
+  EXPECT_EQ(parse(R"({"n":2,"d":8,"dtype":"bf16","fp32_dx":true})"),
+            (std::vector<Problem>{{&codegen::pre_forward, 2, 8, DType::bf16, false, false, {}, false},
+                                  {&codegen::pre_backward, 2, 8, DType::bf16, false, false, {}, true}}));
+}
+
 TEST(Shapes, ListsAreEveryCombination) {
   std::set<Problem> expected;
   for (const int n : {2, 4})
@@ -187,11 +194,13 @@ INSTANTIATE_TEST_SUITE_P(
               "shapes.json: line 1: gamma is 1, allowed: true, false"},
         Wrong{"invariant_null", R"({"n":4,"d":8,"dtype":"bf16","batch_invariant":null})",
               "shapes.json: line 1: batch_invariant is null, allowed: true, false"},
+        Wrong{"fp32_dx_of_forward", R"({"n":4,"d":8,"dtype":"bf16","fp32_dx":true,"ops":"pre_forward"})",
+              "shapes.json: line 1: fp32_dx is true, allowed: with pre_backward"},
         Wrong{"op_name", R"({"n":4,"d":8,"dtype":"bf16","ops":["pre_forward","sideways"]})",
               "shapes.json: line 1: ops is 'sideways', allowed: pre_forward, pre_backward, or a list of them"},
         Wrong{"misspelt", R"({"n":4,"d":8,"dtype":"bf16","gama":true})",
               "shapes.json: line 1: 'gama' is no field of a shape, allowed: n, d, t, dtype, gamma, batch_invariant, "
-              "ops"},
+              "fp32_dx, ops"},
         Wrong{"twice", R"({"n":4,"d":8,"dtype":"bf16","n":2})",
               "shapes.json: line 1 has the name 'n' twice, allowed: once"},
         Wrong{"second_line", good + "\n\n{\"n\":4}", "shapes.json: line 3: d is missing"}),

@@ -17,11 +17,12 @@ struct Shape {
   int dtype = 0;
   bool gamma = false;
   bool batch_invariant = false;
+  bool fp32_dx = false;
 
   std::string json() const {
     constexpr const char* dtypes[] = {"bf16", "fp16", "fp32"};
-    return fmt::format(R"({{"n":{},"d":{},"dtype":"{}","gamma":{},"batch_invariant":{}}})", n, d, dtypes[dtype], gamma,
-                       batch_invariant);
+    return fmt::format(R"({{"n":{},"d":{},"dtype":"{}","gamma":{},"batch_invariant":{},"fp32_dx":{}}})", n, d,
+                       dtypes[dtype], gamma, batch_invariant, fp32_dx);
   }
 
   mhcjit_problem problem(mhcjit_op op) const {
@@ -30,13 +31,19 @@ struct Shape {
             .d = d,
             .dtype = static_cast<mhcjit_dtype>(dtype),
             .has_gamma = gamma ? 1 : 0,
-            .batch_invariant = batch_invariant ? 1 : 0};
+            .batch_invariant = batch_invariant ? 1 : 0,
+            .fp32_dx = fp32_dx && op == MHCJIT_PRE_BACKWARD ? 1 : 0};
   }
 };
 
 Shape random_shape(std::mt19937& random) {
   const std::int64_t d = random() % 2 != 0 ? 8 * (1 + random() % 1024) : 1 + random() % 9000;
-  return {static_cast<int>(1 + random() % 16), d, static_cast<int>(random() % 3), random() % 2 != 0, random() % 2 != 0};
+  return {static_cast<int>(1 + random() % 16),
+          d,
+          static_cast<int>(random() % 3),
+          random() % 2 != 0,
+          random() % 2 != 0,
+          random() % 2 != 0};
 }
 
 // What a failing call's text tells to run: its end.

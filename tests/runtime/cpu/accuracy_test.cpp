@@ -11,8 +11,8 @@ constexpr mhcjit_dtype dtypes[] = {MHCJIT_BF16, MHCJIT_FP16, MHCJIT_FP32};
 constexpr unsigned threads = 2;
 constexpr double deviations[] = {0.05, 1.0, 20.0};
 
-void expect_matches_oracle(const oracle::RandomOptions& options) {
-  const CpuCase c(options);
+void expect_matches_oracle(const oracle::RandomOptions& options, bool fp32_dx = false) {
+  const CpuCase c(options, fp32_dx);
   const oracle::Forward reference = oracle::pre_forward(options.shape, c.inputs);
   const Tensors forward = run_forward(c, threads);
   expect_right(c, forward, reference);
@@ -71,6 +71,14 @@ TEST(CpuAccuracy, HoldsForLongSums) {
   expect_matches_oracle({.shape = {.T = 3, .n = 2, .D = 70001, .has_gamma = true}, .dtype = MHCJIT_BF16, .seed = 32});
 }
 
+TEST(CpuAccuracy, HoldsForFp32Dx) {
+  for (const mhcjit_dtype dtype : dtypes)
+    for (const double x_std : deviations)
+      expect_matches_oracle(
+          {.shape = {.T = 13, .n = 4, .D = 387, .has_gamma = true}, .dtype = dtype, .seed = 34, .x_std = x_std},
+          /*fp32_dx=*/true);
+}
+
 TEST(CpuAccuracy, HoldsForEveryPostMult) {
   for (const mhcjit_dtype dtype : dtypes)
     for (const double post_mult : {1.0, 0.0, -0.5})
@@ -98,39 +106,42 @@ TEST(CpuAccuracy, AnAbsentOutputGradientCountsAsZero) {
   }
 }
 
-TEST(CpuAccuracy, AccumulatesIntoExistingGradients) {
-  for (const mhcjit_dtype dtype : dtypes) {
-    const oracle::RandomOptions options{
-        .shape = {.T = 13, .n = 4, .D = 127, .has_gamma = true}, .dtype = dtype, .seed = 51};
-    const CpuCase c(options);
-    const Tensors forward = run_forward(c, threads);
-    // Existing gradients of the size of the new ones: those of another problem.
-    oracle::RandomOptions other_options = options;
-    other_options.seed = 52;
-    const CpuCase other(other_options);
-    const Tensors existing = run_backward(other, run_forward(other, threads), threads);
+class CpuAccumulation : public testing::TestWithParam<std::tuple<mhcjit_dtype, bool>> {};
 
-    for (const bool dx_only : {true, false}) {
-      const Tensors result = run_backward(
-          c, forward, threads,
-          {.unwanted = {}, .initial = existing, .accumulate_dx = dx_only, .accumulate_parameters = !dx_only});
-      oracle::Backward reference = oracle_backward(c);
-      const auto add_existing = [&](const std::string& name, std::vector<double>& sum) {
-        const std::vector<double> old = values_of(c, existing, name);
-        for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += old[i];
-      };
-      if (dx_only) {
-        add_existing("dx", reference.dx);
-      } else {
-        add_existing("dphi", reference.dphi);
-        add_existing("dgamma", reference.dgamma);
-        add_existing("dalpha", reference.dalpha);
-        add_existing("dbias", reference.dbias);
-      }
-      expect_right(c, result, reference);
+TEST_P(CpuAccumulation, AddsToExistingGradients) {
+  const auto [dtype, fp32_dx] = GetParam();
+  const oracle::RandomOptions options{
+      .shape = {.T = 13, .n = 4, .D = 127, .has_gamma = true}, .dtype = dtype, .seed = 51};
+  const CpuCase c(options, fp32_dx);
+  const Tensors forward = run_forward(c, threads);
+  // Existing gradients of the size of the new ones: those of another problem.
+  oracle::RandomOptions other_options = options;
+  other_options.seed = 52;
+  const CpuCase other(other_options, fp32_dx);
+  const Tensors existing = run_backward(other, run_forward(other, threads), threads);
+
+  for (const bool dx_only : {true, false}) {
+    const Tensors result = run_backward(
+        c, forward, threads,
+        {.unwanted = {}, .initial = existing, .accumulate_dx = dx_only, .accumulate_parameters = !dx_only});
+    oracle::Backward reference = oracle_backward(c);
+    const auto add_existing = [&](const std::string& name, std::vector<double>& sum) {
+      const std::vector<double> old = values_of(c, existing, name);
+      for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += old[i];
+    };
+    if (dx_only) {
+      add_existing("dx", reference.dx);
+    } else {
+      add_existing("dphi", reference.dphi);
+      add_existing("dgamma", reference.dgamma);
+      add_existing("dalpha", reference.dalpha);
+      add_existing("dbias", reference.dbias);
     }
+    expect_right(c, result, reference);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(DTypes, CpuAccumulation, testing::Combine(testing::ValuesIn(dtypes), testing::Bool()));
 
 }  // namespace
 }  // namespace mhcjit::runtime::cpu

@@ -1,6 +1,5 @@
 #include "tests/runtime/cpu/cpu_case.h"
 
-#include "oracle/storage.h"
 #include "oracle/tensors.h"
 #include "runtime/cpu/operators.h"
 
@@ -21,6 +20,7 @@ codegen::Problem CpuCase::problem(const codegen::Operator& op) const {
   result.d = options.shape.D;
   result.dtype = dtypes[options.dtype];
   result.has_gamma = options.shape.has_gamma;
+  result.has_fp32_dx = fp32_dx && &op == &codegen::pre_backward;
   return result;
 }
 
@@ -45,7 +45,7 @@ template <typename Args>
 Tensors fill(Args& args, const CpuCase& c, const oracle::Values& values, Outputs& outputs, const Tensors& initial) {
   Tensors inputs;
   oracle::visit_tensors(c.options.shape, args, [&](const oracle::Tensor& tensor, auto& pointer) {
-    const mhcjit_dtype dtype = oracle::dtype_of(tensor.name, c.options.dtype);
+    const mhcjit_dtype dtype = oracle::dtype_of(tensor.name, c.dtypes());
     if (tensor.use == oracle::Use::output) {
       const std::size_t bytes = static_cast<std::size_t>(tensor.count) * oracle::bytes_of(dtype);
       oracle::point(pointer, outputs.add(tensor.name, bytes, initial));
@@ -100,7 +100,7 @@ oracle::Backward oracle_backward(const CpuCase& c) {
 }
 
 std::vector<double> values_of(const CpuCase& c, const Tensors& tensors, const std::string& name) {
-  const mhcjit_dtype dtype = oracle::dtype_of(name, c.options.dtype);
+  const mhcjit_dtype dtype = oracle::dtype_of(name, c.dtypes());
   const Bytes& bytes = tensors.at(name);
   return oracle::from_storage(bytes.data(), static_cast<std::int64_t>(bytes.size() / oracle::bytes_of(dtype)), dtype);
 }
@@ -109,7 +109,7 @@ template <typename Reference>
 void expect_right(const CpuCase& c, const Tensors& tensors, const Reference& reference) {
   for (const oracle::Reference& output : oracle::outputs_of(c.options.shape, reference)) {
     const oracle::Comparison comparison =
-        oracle::compare(output, values_of(c, tensors, std::string(output.name)), c.options.dtype);
+        oracle::compare(output, values_of(c, tensors, std::string(output.name)), c.dtypes());
     EXPECT_TRUE(comparison.ok()) << output.name << " of " << codegen::to_string(c.problem(codegen::pre_backward))
                                  << " T=" << c.options.shape.T << " x_std=" << c.options.x_std
                                  << " alpha[0]=" << c.options.alpha[0] << ": " << to_string(comparison);

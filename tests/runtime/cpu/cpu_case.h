@@ -15,6 +15,7 @@
 #include "oracle/outputs.h"
 #include "oracle/pre.h"
 #include "oracle/random_inputs.h"
+#include "oracle/storage.h"
 #include "runtime/cpu/pre_cpu.h"
 #include "tests/guarded_buffer.h"
 
@@ -51,14 +52,19 @@ class Outputs {
 };
 
 struct CpuCase {
-  explicit CpuCase(const oracle::RandomOptions& random)
-      : options(random), inputs(oracle::random_inputs(random)), gradients(oracle::random_output_gradients(random)) {}
+  explicit CpuCase(const oracle::RandomOptions& random, bool has_fp32_dx = false)
+      : options(random),
+        fp32_dx(has_fp32_dx),
+        inputs(oracle::random_inputs(random)),
+        gradients(oracle::random_output_gradients(random)) {}
 
   oracle::RandomOptions options;
+  bool fp32_dx = false;
   oracle::Inputs inputs;
   oracle::OutputGradients gradients;  // an emptied one is passed as a null pointer
 
   codegen::Problem problem(const codegen::Operator& op) const;
+  oracle::DTypes dtypes() const { return {options.dtype, fp32_dx}; }
   // Tokens [first, first + count) alone.
   CpuCase tokens(std::int64_t first, std::int64_t count) const;
 };

@@ -1,0 +1,14 @@
+// What `mhcjit bench --chain` says about one shape.
+#pragma once
+
+#include "tools/bench_rows.h"
+
+namespace mhcjit::tools {
+
+// The line above the table.
+std::string chain_heading();
+
+// `shape` is of pre_backward.
+BenchRow measure_chain(const bench::Run& run, const SizedProblem& shape, int layers);
+
+}  // namespace mhcjit::tools
