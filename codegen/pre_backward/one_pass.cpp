@@ -127,6 +127,7 @@ std::string reject(Tiling& tiling, const Device& device) {
   const Problem& problem = tiling.problem;
   const std::int64_t slice = slice_columns(tiling);
   if (problem.dtype == DType::fp32) return "tiles of x in fp32 are not transposed by the tensor cores' loads";
+  if (problem.has_fp32_dx) return "dx takes the place of x, whose elements are of 16 bits";
   if (problem.d % 8 != 0) return fmt::format("D is {}, tensor maps need a multiple of 8", problem.d);
   if (problem.architecture.suffix == 0)
     return fmt::format("it needs clusters and registers that move between warps: sm_90a, sm_100a and sm_103a, not {}",

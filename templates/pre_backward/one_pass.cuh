@@ -486,6 +486,8 @@ MHCJIT_DEVICE void make_dots(const PreBackwardOnePass<Spec>& plan, int dot_warp,
     }
 
     if (i >= Plan::lead) device::barrier_wait(plan.dots_read(i), (i / Plan::lead - 1) & 1);
+    // Lanes that send nothing would else miss the phase: the tile may go on without them.
+    device::warp_barrier();
 #pragma unroll
     for (int receiver = member; receiver < Spec::cluster_size; receiver += 8) {
 #pragma unroll
@@ -494,7 +496,6 @@ MHCJIT_DEVICE void make_dots(const PreBackwardOnePass<Spec>& plan, int dot_warp,
                      {dots[part * 4], dots[part * 4 + 1], dots[part * 4 + 2], dots[part * 4 + 3]},
                      device::in_block(plan.dots_received(slot.index), receiver));
     }
-    device::warp_barrier();
     stage.advance();
     slot.advance();
   }
@@ -818,6 +819,8 @@ MHCJIT_DEVICE void copy_scalars(const PreBackwardOnePass<Spec>& plan, const PreB
   for (int i = 0; i < plan.tiles; ++i) {
     const device::SharedAddress full = plan.scalars_full(slot.index);
     if (i >= Spec::scalar_slots) device::barrier_wait(plan.scalars_empty(slot.index), slot.parity ^ 1);
+    // As for the dot warps.
+    device::warp_barrier();
     const device::i64 first = plan.first_token(i);
     const device::i64 left = args.tokens - first;
     const device::SharedAddress to = plan.scalars(slot.index);
