@@ -51,11 +51,18 @@ void KernelProgram::launch(const char* entry, const LaunchShape& shape, const vo
   config.blockDimZ = 1;
   config.sharedMemBytes = static_cast<unsigned>(shape.shared_bytes);
   config.hStream = stream;
-  CUlaunchAttribute cluster = {};
-  cluster.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
-  cluster.value.clusterDim = {shape.cluster_size, 1, 1};
-  config.attrs = &cluster;
-  config.numAttrs = shape.cluster_size == 0 ? 0 : 1;
+  CUlaunchAttribute attributes[2] = {};
+  config.attrs = attributes;
+  if (shape.cluster_size != 0) {
+    CUlaunchAttribute& cluster = attributes[config.numAttrs++];
+    cluster.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+    cluster.value.clusterDim = {shape.cluster_size, 1, 1};
+  }
+  if (shape.is_cooperative) {
+    CUlaunchAttribute& cooperative = attributes[config.numAttrs++];
+    cooperative.id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE;
+    cooperative.value.cooperative = 1;
+  }
   void* parameters[] = {const_cast<void*>(args)};
   gpu_.driver.check(
       gpu_.driver.cuLaunchKernelEx(&config, reinterpret_cast<CUfunction>(kernel(entry)), parameters, nullptr), entry);

@@ -137,6 +137,13 @@ std::vector<VocabularyCase> matrix_cases() {
   return cases;
 }
 
+VocabularyCase exchange_case() {
+  constexpr std::uint32_t rounds = 16;
+  LaunchShape shape = {blocks, 1, vocabulary_threads, 0};
+  shape.is_cooperative = true;
+  return {"exchange", shape, {random_normals(threads, 15), {}, {}, rounds, threads * (1 + 4 * rounds)}};
+}
+
 VocabularyCase multiply_add_case(const std::string& element, unsigned depth, std::uint32_t seed) {
   Operands operands = operands_of(random_pairs(threads * depth / 4, seed, element == "bf16"),
                                   random_pairs(threads * depth / 8, seed + 1, element == "bf16"));
@@ -208,13 +215,13 @@ std::vector<AsyncCase> async_cases() {
 }
 
 Words AsyncCase::initial_results() const {
-  Words words(operands.results, 0xffffffffu);
+  Words words(operands.results, unwritten);
   if (is_output) std::ranges::copy(operands.b, words.begin());
   return words;
 }
 
 Words run_case_on_host(const VocabularyCase& item, std::string& fault) {
-  Words result(item.operands.results, 0xffffffffu);
+  Words result(item.operands.results, unwritten);
   fault = run_on_host(
       item.kernel, item.shape,
       {item.operands.a.data(), item.operands.b.data(), item.operands.c.data(), result.data(), item.operands.count});

@@ -18,6 +18,9 @@ struct Operands {
   std::size_t results = 0;
 };
 
+// What results are before a kernel.
+inline constexpr std::uint32_t unwritten = 0xffffffff;
+
 struct VocabularyCase {
   std::string kernel;
   LaunchShape shape;
@@ -29,6 +32,9 @@ Words random_normals(std::size_t count, std::uint32_t seed);
 
 // Words of which every bit is defined, but for the payloads of NaN.
 std::vector<VocabularyCase> matrix_cases();
+
+// Results and slots of blocks that run at the same time.
+VocabularyCase exchange_case();
 
 // Fragments of 32 warps. `element` is "bf16" or "fp16", `depth` 8 or 16.
 VocabularyCase multiply_add_case(const std::string& element, unsigned depth, std::uint32_t seed);

@@ -44,6 +44,7 @@ std::string run(Entry entry, const std::string& kernel, const LaunchShape& shape
   launch.threads_per_block = static_cast<int>(shape.threads_per_block);
   launch.shared_bytes = shape.shared_bytes;
   launch.cluster_size = std::max(1, static_cast<int>(shape.cluster_size));
+  launch.is_cooperative = shape.is_cooperative;
   return sim::run(launch, [&] { entry(args); });
 }
 

@@ -1,5 +1,6 @@
 // The vocabulary's kernels in the simulator: each computes what it is for. On a device they are compared with this.
 #include <bit>
+#include <cmath>
 
 #include <gtest/gtest.h>
 
@@ -44,6 +45,20 @@ TEST(VocabularyOnHost, SharedMemoryGivesTheValuesOfAnotherLane) {
         ASSERT_EQ(result[4 * thread + word], item.operands.a[4 * other + word]) << thread;
     }
   }
+}
+
+TEST(VocabularyOnHost, BlocksHandOnTheirWords) {
+  const VocabularyCase item = exchange_case();
+  const std::size_t threads = item.operands.a.size();
+  std::vector<float> values(threads);
+  for (std::size_t i = 0; i < threads; ++i) values[i] = std::bit_cast<float>(item.operands.a[i]);
+  for (std::uint32_t round = 0; round < item.operands.count; ++round) {
+    const std::vector<float> before = values;
+    for (std::size_t i = 0; i < threads; ++i)
+      values[i] = std::fma(before[i], 0.5f, before[(i + vocabulary_threads) % threads]);
+  }
+  const Words result = run_clean(item);
+  for (std::size_t i = 0; i < threads; ++i) ASSERT_EQ(std::bit_cast<float>(result[i]), values[i]) << i;
 }
 
 // All terms are equal, so that every sum is `depth` times one of them and the sum before.

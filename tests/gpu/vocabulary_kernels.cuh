@@ -114,6 +114,25 @@ MHCJIT_VOCABULARY_KERNEL(prefetch_to_l2) {
   args.result[thread] = args.a[thread];
 }
 
+// Each thread hands on words to the block before its own, `count` times, and returns a sum of what it gets. The slots
+// of each time stand behind the results. What is put together from two stores adds nothing.
+MHCJIT_VOCABULARY_KERNEL(exchange) {
+  const unsigned int threads = static_cast<unsigned int>(device::grid_size_x()) * block_threads;
+  const unsigned int thread = thread_of_grid();
+  unsigned int* slots = args.result + threads;
+  float value = device::float_of_bits(args.a[thread]);
+  for (unsigned int round = 0; round < args.count; ++round, slots += 4 * threads) {
+    const unsigned int bits = device::float_bits(value);
+    device::store_relaxed(slots + 4 * thread, {{round, bits, ~bits, bits ^ round}});
+    device::Vector<unsigned int, 4> words;
+    while ((words = device::load_relaxed(slots + 4 * ((thread + block_threads) % threads)))[0] != round)
+      device::sleep_nanoseconds(20);
+    const bool is_whole = words[2] == ~words[1] && words[3] == (words[1] ^ round);
+    value = device::fma(value, 0.5f, is_whole ? device::float_of_bits(words[1]) : 0.0f);
+  }
+  args.result[thread] = device::float_bits(value);
+}
+
 // ---- device/matrix.cuh ----------------------------------------------------------------------------------------------
 
 MHCJIT_ELEMENTWISE_KERNEL(pack_bf16, device::pack<device::bf16>(device::float_of_bits(args.a[i]),
@@ -270,6 +289,7 @@ MHCJIT_VOCABULARY_KERNEL(multiply_add_fp16_16) { multiply_add<device::fp16, 16>(
   F(block_barrier)                   \
   F(position)                        \
   F(prefetch_to_l2)                  \
+  F(exchange)                        \
   F(pack_bf16)                       \
   F(pack_fp16)                       \
   F(low_half_bf16)                   \

@@ -80,7 +80,7 @@ class Vocabulary : public GpuTest {
       return buffer;
     };
     const DeviceBuffer a = upload(operands.a), b = upload(operands.b), c = upload(operands.c);
-    const DeviceBuffer result(gpu(), operands.results * 4, 16);
+    const DeviceBuffer result = upload(Words(operands.results, unwritten));
     const VocabularyPointers pointers = {a.as<std::uint32_t>(), b.as<std::uint32_t>(), c.as<std::uint32_t>(),
                                          result.as<std::uint32_t>(), operands.count};
     program_->launch(("vocabulary_" + kernel).c_str(), shape, &pointers);
@@ -93,7 +93,7 @@ class Vocabulary : public GpuTest {
   }
 
   static Words on_host(const std::string& kernel, const LaunchShape& shape, const Operands& operands) {
-    Words result(operands.results, 0xffffffffu);
+    Words result(operands.results, unwritten);
     EXPECT_EQ(run_on_host(kernel, shape,
                           {operands.a.data(), operands.b.data(), operands.c.data(), result.data(), operands.count}),
               "");
@@ -228,6 +228,11 @@ TEST_F(Vocabulary, ThreadsKnowTheirPlaceAlike) {
   const LaunchShape shape = {11, 7, vocabulary_threads, 0};
   operands.results = std::size_t{11} * 7 * vocabulary_threads * 5;
   expect_same("position", shape, operands);
+}
+
+TEST_F(Vocabulary, BlocksHandOnWholeWords) {
+  const VocabularyCase item = exchange_case();
+  for (int turn = 0; turn < 10; ++turn) expect_same(item.kernel, item.shape, item.operands);
 }
 
 TEST_F(Vocabulary, MatricesAndPairsAreAlike) {

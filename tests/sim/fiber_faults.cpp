@@ -50,7 +50,7 @@ std::string describe_dead_lock(const std::vector<Thread>& threads, std::size_t t
     const Thread& thread = threads[first];
     std::string& list = thread.waiting.state == State::finished ? finished : waiting;
     list += list.empty() ? "" : ", ";
-    if (thread.position.cluster_size > 1) list += name_block(thread) + " ";
+    if (threads.size() > threads_per_block) list += name_block(thread) + " ";
     list += fmt::format("thread {} {}", thread.position.thread, describe_thread(thread));
     if (count > 1) list += fmt::format(" (as {} others)", count - 1);
   }

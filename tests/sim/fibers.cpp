@@ -21,25 +21,32 @@ constexpr std::size_t stack_bytes = std::size_t{256} * 1024;
 // `late`, memory that is given away too early in `early`.
 enum class Delay { early, even, late };
 
-// The blocks of one cluster while they run.
-class Cluster {
+// Looks of each thread that looks, while nothing else happens, after which nobody is taken to end them.
+constexpr std::size_t most_idle_looks = 1000;
+
+// Blocks that run at the same time: of one cluster, or of a cooperative launch.
+class ConcurrentBlocks {
  public:
-  Cluster(const Launch& launch, std::uint64_t index, RandomOrder& order, context::pooled_fixedsize_stack& stacks,
-          const std::function<void()>& body)
+  ConcurrentBlocks(const Launch& launch, std::span<const std::uint64_t> clusters, RandomOrder& order,
+                   context::pooled_fixedsize_stack& stacks, const std::function<void()>& body)
       : threads_per_block_(launch.threads_per_block),
-        threads_(threads_per_block_ * launch.cluster_size),
+        cluster_size_(launch.cluster_size),
+        threads_(threads_per_block_ * cluster_size_ * clusters.size()),
         order_(order),
-        delay_(static_cast<Delay>(order.below(3))) {
+        delay_(static_cast<Delay>(order.below(3))),
+        cluster_barriers_(clusters.size()) {
     const std::uint32_t clusters_x = launch.grid_x / static_cast<std::uint32_t>(launch.cluster_size);
-    const std::size_t slow_block = order.below(std::size_t{2} * launch.cluster_size);  // half of the time none
+    const std::size_t count = cluster_size_ * clusters.size();
+    const std::size_t slow_block = order.below(2 * count);  // half of the time none
     const bool has_slow_warps = order.below(2) == 0;
-    blocks_.reserve(launch.cluster_size);
-    for (int rank = 0; rank < launch.cluster_size; ++rank) {
+    blocks_.reserve(count);
+    for (std::size_t number = 0; number < count; ++number) {
+      const std::uint64_t index = clusters[number / cluster_size_];
+      const int rank = static_cast<int>(number % cluster_size_);
       Block& block = blocks_.emplace_back(launch);
-      for (Warp& warp : block.warps)
-        warp.is_slow = static_cast<std::size_t>(rank) == slow_block || (has_slow_warps && order.below(4) == 0);
+      for (Warp& warp : block.warps) warp.is_slow = number == slow_block || (has_slow_warps && order.below(4) == 0);
       for (int i = 0; i < launch.threads_per_block; ++i) {
-        Thread& thread = threads_[rank * threads_per_block_ + i];
+        Thread& thread = threads_[number * threads_per_block_ + i];
         thread.block = &block;
         thread.warp = &block.warps[i / warp_size];
         thread.position = {.thread = i,
@@ -126,7 +133,7 @@ class Cluster {
   }
 
   void start(const Transfer& transfer) {
-    if (transfer.rank == static_cast<std::uint32_t>(position().cluster_rank)) check_counts(transfer);
+    if (transfer.rank == static_cast<std::uint32_t>(position().cluster_rank)) check_counts(block(), transfer);
     transfers_.push_back({transfer, current_});
   }
 
@@ -162,7 +169,7 @@ class Cluster {
   }
 
   const std::byte* cluster_memory(std::uint32_t rank, const Place& where) {
-    const Block& source = blocks_[rank];
+    const Block& source = block_of_cluster(current_, rank);
     if (source.finished == threads_per_block_)
       throw Fault(
           fmt::format("load_cluster at {} comes after the end of block {} of the cluster", to_string(where), rank));
@@ -175,12 +182,13 @@ class Cluster {
     if (thread.has_arrived)
       throw Fault(fmt::format("second cluster_arrive at {} without a cluster_wait between", to_string(where)));
     thread.has_arrived = true;
-    thread.arrived_in_turn = cluster_turn_;
-    if (++arrived_at_cluster_ < threads_.size()) return;
-    arrived_at_cluster_ = 0;
-    ++cluster_turn_;
-    for (const std::size_t waiter : cluster_waiters_) make_ready(waiter);
-    cluster_waiters_.clear();
+    ClusterBarrier& barrier = cluster_barrier();
+    thread.arrived_in_turn = barrier.turn;
+    if (++barrier.arrived < threads_per_block_ * cluster_size_) return;
+    barrier.arrived = 0;
+    ++barrier.turn;
+    for (const std::size_t waiter : barrier.waiters) make_ready(waiter);
+    barrier.waiters.clear();
   }
 
   void cluster_wait(const Place& where) {
@@ -189,10 +197,32 @@ class Cluster {
     if (!thread.has_arrived)
       throw Fault(fmt::format("cluster_wait at {} without a cluster_arrive before it", to_string(where)));
     thread.has_arrived = false;
-    if (thread.arrived_in_turn != cluster_turn_) return;
+    ClusterBarrier& barrier = cluster_barrier();
+    if (thread.arrived_in_turn != barrier.turn) return;
     wait_as({.state = State::at_cluster_barrier, .where = where});
-    cluster_waiters_.push_back(current_);
+    barrier.waiters.push_back(current_);
     switch_to_scheduler();
+  }
+
+  Words load_relaxed(const std::uint32_t* address, const Place& where) {
+    const auto words = [&] {
+      Words value;
+      std::memcpy(value.data(), address, sizeof(value));
+      return value;
+    };
+    const Words value = words();
+    if (!threads_[current_].found.again(address, value)) return value;
+    wait_as({.state = State::looking, .where = where});
+    looking_.push_back(current_);
+    ++idle_looks_;
+    switch_to_scheduler();
+    threads_[current_].waiting.state = State::ready;
+    return words();
+  }
+
+  void store_relaxed(std::uint32_t* address, const Words& value) {
+    if (std::memcmp(address, value.data(), sizeof(value)) != 0) idle_looks_ = 0;
+    std::memcpy(address, value.data(), sizeof(value));
   }
 
   void set_registers(int count, const Place& where) {
@@ -201,11 +231,16 @@ class Cluster {
   }
 
  private:
-  // Thrown in threads that wait when their cluster has ended.
+  // Thrown in threads that wait when the others have ended.
   struct Abandoned {};
 
   Block& block() { return *threads_[current_].block; }
   Warp& this_warp() { return *threads_[current_].warp; }
+  std::size_t cluster_of(std::size_t thread) const { return thread / (threads_per_block_ * cluster_size_); }
+  Block& block_of_cluster(std::size_t thread, std::uint32_t rank) {
+    return blocks_[cluster_of(thread) * cluster_size_ + rank];
+  }
+  ClusterBarrier& cluster_barrier() { return cluster_barriers_[cluster_of(current_)]; }
 
   // ---- Fibers -------------------------------------------------------------------------------------------------------
 
@@ -240,6 +275,7 @@ class Cluster {
       thread.waiting = {};
     }
     thread.waiting.state = State::finished;
+    idle_looks_ = 0;
     ++block().finished;
     address_sanitizer::Switch().leave(scheduler_stack_, true);
   }
@@ -267,12 +303,17 @@ class Cluster {
   bool step() {
     const std::size_t ready = ready_.size() + slow_ready_.size();
     const std::size_t copies = transfers_.size() + stores_.size();
-    if (ready == 0 && copies == 0) return false;
+    if (ready == 0 && copies == 0 && idle_looks_ >= most_idle_looks * looking_.size()) return false;
     if (is_turn_of_copies(ready, copies)) {
+      idle_looks_ = 0;
       if (is_turn_of_stores())
         advance_store();
       else
         perform(take(transfers_));
+      return true;
+    }
+    if (ready == 0 || (!looking_.empty() && order_.below(8) == 0)) {
+      resume(take(looking_));
       return true;
     }
     const bool takes_slow = ready_.empty() || (!slow_ready_.empty() && order_.below(16) == 0);
@@ -284,16 +325,17 @@ class Cluster {
   bool is_at_once() { return delay_ == Delay::early || (delay_ == Delay::even && order_.below(2) == 0); }
 
   bool is_turn_of_copies(std::size_t ready, std::size_t copies) {
-    if (copies == 0 || ready == 0) return ready == 0;
+    const std::size_t runnable = ready + looking_.size();
+    if (copies == 0 || runnable == 0) return runnable == 0;
     switch (delay_) {
       case Delay::early: return order_.below(2) == 0;
-      case Delay::even: return order_.below(ready + copies) >= ready;
-      case Delay::late: return false;
+      case Delay::even: return order_.below(runnable + copies) >= runnable;
+      case Delay::late: return ready == 0 && order_.below(16) == 0;
     }
     return false;
   }
 
-  // Late ones are the last thing that a cluster does.
+  // Late ones are the last thing that happens.
   bool is_turn_of_stores() {
     if (transfers_.empty() || stores_.empty()) return transfers_.empty();
     return delay_ != Delay::late && order_.below(2) == 0;
@@ -315,6 +357,7 @@ class Cluster {
 
   void make_ready(std::size_t index) {
     threads_[index].waiting.state = State::ready;
+    idle_looks_ = 0;
     (threads_[index].warp->is_slow ? slow_ready_ : ready_).push_back(index);
   }
 
@@ -351,9 +394,9 @@ class Cluster {
     barrier.waiters.clear();
   }
 
-  // The barrier that the transfer's bytes count on.
-  Barrier& check_counts(const Transfer& transfer) {
-    Barrier& barrier = find_barrier(blocks_[transfer.rank], transfer.barrier, transfer.where);
+  // The barrier in the block that the transfer's bytes count on.
+  static Barrier& check_counts(Block& target, const Transfer& transfer) {
+    Barrier& barrier = find_barrier(target, transfer.barrier, transfer.where);
     if (!barrier.is_fenced)
       throw Fault(fmt::format("{} at {}: no barrier_init_fence followed the barrier_init of the barrier at byte {}",
                               transfer.operation, to_string(transfer.where), transfer.barrier));
@@ -362,12 +405,12 @@ class Cluster {
 
   void perform(const PendingTransfer& pending) {
     const Transfer& transfer = pending.transfer;
-    Block& target = blocks_[transfer.rank];
+    Block& target = block_of_cluster(pending.thread, transfer.rank);
     try {
       if (target.finished == threads_per_block_)
         throw Fault(fmt::format("{} at {} comes after the end of block {} of the cluster", transfer.operation,
                                 to_string(transfer.where), transfer.rank));
-      Barrier& barrier = check_counts(transfer);
+      Barrier& barrier = check_counts(target, transfer);
       write(transfer, target.shared.as<std::byte>());
       if (threads_[pending.thread].block != &target) barrier.from_others[barrier.phase.parity()] = true;
       step_barrier(barrier, transfer.barrier, {.come = static_cast<std::int32_t>(transfer.bytes)}, transfer.where);
@@ -399,32 +442,33 @@ class Cluster {
       fault_ = fmt::format("{}: dead lock: {}", name_block(*stuck), describe_dead_lock(threads_, threads_per_block_));
       return;
     }
-    for (std::size_t rank = 0; rank < blocks_.size() && fault_.empty(); ++rank) {
-      const std::string text = fault_at_end(blocks_[rank]);
-      if (!text.empty()) fault_ = name_block(threads_[rank * threads_per_block_]) + ": " + text;
+    for (std::size_t number = 0; number < blocks_.size() && fault_.empty(); ++number) {
+      const std::string text = fault_at_end(blocks_[number]);
+      if (!text.empty()) fault_ = name_block(threads_[number * threads_per_block_]) + ": " + text;
     }
   }
 
   std::size_t threads_per_block_;
-  std::vector<Block> blocks_;
+  std::size_t cluster_size_;
+  std::vector<Block> blocks_;    // cluster after cluster
   std::vector<Thread> threads_;  // block after block
   std::size_t current_ = 0;
   RandomOrder& order_;
   Delay delay_;
   std::vector<std::size_t> ready_;
   std::vector<std::size_t> slow_ready_;
+  std::vector<std::size_t> looking_;
+  std::size_t idle_looks_ = 0;  // since something changed
   std::vector<PendingTransfer> transfers_;
   std::vector<std::shared_ptr<PendingStore>> stores_;  // some of them already written
-  std::size_t arrived_at_cluster_ = 0;
-  std::uint32_t cluster_turn_ = 0;
-  std::vector<std::size_t> cluster_waiters_;
+  std::vector<ClusterBarrier> cluster_barriers_;
   context::fiber scheduler_;
   address_sanitizer::Stack scheduler_stack_;
   std::string fault_;
   bool abandoned_ = false;
 };
 
-thread_local Cluster* running = nullptr;
+thread_local ConcurrentBlocks* running = nullptr;
 
 }  // namespace
 
@@ -432,11 +476,13 @@ std::string run(const Launch& launch, const std::function<void()>& body) {
   if (const std::string wrong = check(launch); !wrong.empty()) return wrong;
   static thread_local context::pooled_fixedsize_stack stacks(stack_bytes);
   RandomOrder order(launch.seed);
-  const std::uint64_t clusters = std::uint64_t{launch.grid_x} * launch.grid_y / launch.cluster_size;
-  for (const std::uint64_t index : order.permutation(clusters)) {
-    Cluster cluster(launch, index, order, stacks, body);
-    running = &cluster;
-    const std::string fault = cluster.run();
+  const std::vector<std::uint64_t> clusters =
+      order.permutation(std::uint64_t{launch.grid_x} * launch.grid_y / launch.cluster_size);
+  const std::size_t at_once = launch.is_cooperative ? clusters.size() : 1;
+  for (std::size_t first = 0; first < clusters.size(); first += at_once) {
+    ConcurrentBlocks blocks(launch, std::span(clusters).subspan(first, at_once), order, stacks, body);
+    running = &blocks;
+    const std::string fault = blocks.run();
     running = nullptr;
     if (!fault.empty()) return launch.kernel + " " + fault;
   }
@@ -474,6 +520,8 @@ void products_ask(std::function<void()> step) { running->products().ask(std::mov
 void products_commit() { running->products_commit(); }
 void products_wait(int pending, const Place&) { running->products().wait(static_cast<std::size_t>(pending)); }
 const std::byte* cluster_memory(std::uint32_t rank, const Place& where) { return running->cluster_memory(rank, where); }
+Words load_relaxed(const std::uint32_t* address, const Place& where) { return running->load_relaxed(address, where); }
+void store_relaxed(std::uint32_t* address, const Words& value) { running->store_relaxed(address, value); }
 void cluster_arrive(const Place& where) { running->cluster_arrive(where); }
 void cluster_wait(const Place& where) { running->cluster_wait(where); }
 void set_registers(int count, const Place& where) { running->set_registers(count, where); }

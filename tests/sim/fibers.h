@@ -1,4 +1,4 @@
-// What fibers.cpp keeps of a cluster while it runs.
+// What fibers.cpp keeps of blocks while they run.
 #pragma once
 
 #include <array>
@@ -14,6 +14,7 @@
 #include "barrier_phase.h"
 
 #include "box_store.h"
+#include "found_words.h"
 #include "own_work.h"
 #include "simulator.h"
 #include "tests/address_sanitizer.h"
@@ -64,9 +65,16 @@ struct Thread {
   OwnWork products;
   OwnWork store_reads;
   OwnWork store_writes;
+  FoundWords found;
   std::uint32_t exchanges = 0;        // of its warp, so far
   bool has_arrived = false;           // at the cluster's barrier, without having waited
   std::uint32_t arrived_in_turn = 0;  // of the cluster's barrier, then
+};
+
+struct ClusterBarrier {
+  std::size_t arrived = 0;
+  std::uint32_t turn = 0;
+  std::vector<std::size_t> waiters;
 };
 
 struct PendingTransfer {
@@ -85,7 +93,7 @@ std::string describe_thread(const Thread& thread);
 // When all threads of the block have finished; "" when nothing is wrong.
 std::string fault_at_end(const Block& block);
 
-// Who waits for what, when nothing goes on; `threads` are those of the cluster, block after block.
+// Who waits for what, when nothing goes on; `threads` are block after block.
 std::string describe_dead_lock(const std::vector<Thread>& threads, std::size_t threads_per_block);
 
 }  // namespace mhcjit::sim

@@ -182,7 +182,8 @@ std::string launch(const Operator& op, const runtime::ArgumentTable& table, cons
                            .threads_per_block = kernel.threads_per_block,
                            .shared_bytes = entry->shared_bytes,
                            .seed = seed,
-                           .cluster_size = std::max(1, static_cast<int>(grid.cluster_size))};
+                           .cluster_size = std::max(1, static_cast<int>(grid.cluster_size)),
+                           .is_cooperative = kernel.is_cooperative};
     const std::string fault = run(launch, [&] { entry->call(parameters.data()); });
     if (!fault.empty()) return fault;
   }

@@ -168,6 +168,7 @@ std::vector<Program> programs() {
        {templates / project_wgmma, templates / "pre_forward/apply.cuh", templates / "pre_forward/apply_in_cluster.cuh"},
        unseen_in_project_wgmma},
       one_pass_program(),
+      {"exchange", MHCJIT_EXCHANGE_RACE_CHECK, {}, {MHCJIT_EXCHANGE_KERNEL}},
       {"ring", MHCJIT_RING_RACE_CHECK, {}, {MHCJIT_RING_KERNEL}}};
 }
 
@@ -221,6 +222,19 @@ TEST_P(Race, UnseenPlacesAreInTheKernels) {
 
 INSTANTIATE_TEST_SUITE_P(, Race, ::testing::ValuesIn(programs()),
                          [](const auto& info) { return std::string(info.param.name); });
+
+// A relaxed store does not order what is written before it.
+TEST(ExchangeRace, SeenWhenValuesStandApartFromTheWordsThatAnnounceThem) {
+  const Finished finished = mhcjit::test::run_under_thread_sanitizer(MHCJIT_EXCHANGE_RACE_CHECK, {"--torn"});
+  EXPECT_EQ(finished.exit_code, race_exit_code) << finished.output;
+}
+
+TEST(ExchangeRace, SeenWhenBlocksWaitForOthersThatDoNotRun) {
+  const Finished finished = mhcjit::test::run_under_thread_sanitizer(MHCJIT_EXCHANGE_RACE_CHECK, {"--alone"});
+  EXPECT_EQ(finished.exit_code, fault_exit_code) << finished.output;
+  EXPECT_NE(finished.output.find("looks again and again at sim/exchange_kernel.cuh:"), std::string::npos)
+      << finished.output;
+}
 
 // Where stages of phi are used again, the barrier before that could order copies that nobody waited for, too.
 TEST(FewTokensRace, SeenWhenCopiesThatHaveStagesOfTheirOwnAreNotWaitedFor) {

@@ -1,15 +1,17 @@
 // Runs a kernel's grid on the host. Two implementations of this header, chosen by what is linked:
 //
-//   fibers.cpp   One fiber for each thread of a cluster, in an order drawn from the seed. Finds barriers and shuffles
-//                that not every thread reaches, waits that nothing ends, and copies that are used before they have
-//                come: these are made at steps drawn from the seed. Fast: for results.
-//   threads.cpp  One std::thread for each thread of a cluster, under ThreadSanitizer: for missing barriers, waits and
+//   fibers.cpp   One fiber for each thread, in an order drawn from the seed. Finds barriers and shuffles that not every
+//                thread reaches, waits that nothing ends, and copies that are used before they have come: these are
+//                made at steps drawn from the seed. Fast: for results.
+//   threads.cpp  One std::thread for each thread, under ThreadSanitizer: for missing barriers, waits and
 //                arrivals. Slow: for tiny shapes.
 //
-// Clusters run one after another, in an order drawn from the seed; the blocks of one run at the same time. Neither
-// shows what only hardware has: spelling of PTX, fences between proxies, caches, register pressure, speed.
+// Clusters run one after another, in an order drawn from the seed; the blocks of one run at the same time, and so do
+// all blocks of a cooperative launch. Neither shows what only hardware has: spelling of PTX, fences between proxies,
+// caches, register pressure, speed.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -32,6 +34,7 @@ struct Launch {
   std::size_t shared_bytes = 0;       // each block gets exactly these, filled with NaN, between guard words
   std::uint64_t seed = 0;
   int cluster_size = 1;  // blocks, side by side in x; a divisor of grid_x
+  bool is_cooperative = false;
 };
 
 // Of Launch::cluster_size, and of the words that a lane offers to a warp.
@@ -109,6 +112,12 @@ const std::byte* cluster_memory(std::uint32_t rank, const Place& where);
 
 void cluster_arrive(const Place& where);
 void cluster_wait(const Place& where);
+
+// What blocks hand to one another; device/device.cuh has checked the address. A load that finds what the thread has
+// found there before lets other threads go on first.
+using Words = std::array<std::uint32_t, 4>;
+Words load_relaxed(const std::uint32_t* address, const Place& where);
+void store_relaxed(std::uint32_t* address, const Words& value);
 
 // For the warp that asks, which all of its warp group have to give alike.
 void set_registers(int count, const Place& where);

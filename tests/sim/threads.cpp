@@ -2,26 +2,30 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <span>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 
+#include "found_words.h"
 #include "own_work.h"
 #include "random_order.h"
-#include "thread_cluster.h"
+#include "thread_blocks.h"
 #include "transfer_engine.h"
 
 namespace mhcjit::sim {
 namespace {
 
 struct ThisThread {
-  ThreadCluster* cluster = nullptr;
+  ThreadBlocks* blocks = nullptr;
   TransferEngine* engine = nullptr;
   ThreadBlock* block = nullptr;
+  std::size_t cluster = 0;  // number of the cluster among those that run
   ThreadWarp* warp = nullptr;
   Activity* activity = nullptr;
   Position position;
@@ -32,6 +36,7 @@ struct ThisThread {
   OwnWork products;
   OwnWork store_reads;
   OwnWork store_writes;
+  FoundWords found;
   RandomOrder work_order{0};  // when copies and products are made
   bool has_arrived = false;   // at the cluster's barrier, without having waited
   int cluster_parity = 0;
@@ -66,7 +71,7 @@ bool is_deleted(const Place& where) {
 // While it exists, others see what the thread waits for.
 class Wait {
  public:
-  explicit Wait(const Waiting& waiting) {
+  explicit Wait(const Waiting& waiting) : state_(waiting.state) {
     Activity& activity = *this_thread.activity;
     activity.where.store(waiting.where, std::memory_order_relaxed);
     activity.operation.store(waiting.operation, std::memory_order_relaxed);
@@ -76,11 +81,20 @@ class Wait {
   }
   ~Wait() {
     this_thread.activity->state.store(State::ready, std::memory_order_relaxed);
-    this_thread.cluster->progress.fetch_add(1, std::memory_order_relaxed);
+    // A look may have found nothing new.
+    if (state_ != State::looking) this_thread.blocks->progress.fetch_add(1, std::memory_order_relaxed);
   }
   Wait(const Wait&) = delete;
   Wait& operator=(const Wait&) = delete;
+
+ private:
+  State state_;
 };
+
+ThreadBlock& block_of_cluster(std::uint32_t rank) {
+  return this_thread.blocks->blocks[this_thread.cluster * this_thread.position.cluster_size + rank];
+}
+AtomicBarrier& cluster_barrier() { return this_thread.blocks->cluster_barriers[this_thread.cluster]; }
 
 void step_barrier(AtomicBarrier& barrier, const BarrierStep& step, const Place& where) {
   if (const char* wrong = barrier.step(step)) throw Fault(fmt::format("{}: {}", to_string(where), wrong));
@@ -96,7 +110,7 @@ void run_thread(const ThisThread& thread, const std::function<void()>& body) {
     if (this_thread.store_reads.is_left()) throw Fault("ended without waiting until all of its stores have read");
   } catch (const Fault& fault) {
     const Position& at = thread.position;
-    end_with_fault(thread.cluster->launch,
+    end_with_fault(thread.blocks->launch,
                    fmt::format("block ({}, {}): thread {}: {}", at.block_x, at.block_y, at.thread, fault.what()));
   }
   thread.block->finished.fetch_add(1, std::memory_order_relaxed);
@@ -105,34 +119,39 @@ void run_thread(const ThisThread& thread, const std::function<void()>& body) {
 
 // Until the threads that have begun wait for what has not: longer than a processor that many threads share keeps one
 // waiting.
-void wait_for_standstill(const ThreadCluster& cluster) {
+void wait_for_standstill(const ThreadBlocks& blocks) {
   std::uint64_t before = 0;
   do {
-    before = cluster.progress.load(std::memory_order_relaxed);
+    before = blocks.progress.load(std::memory_order_relaxed);
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  } while (cluster.progress.load(std::memory_order_relaxed) != before);
+  } while (blocks.progress.load(std::memory_order_relaxed) != before);
 }
 
 // Returns the first fault, or "".
-std::string run_cluster(const Launch& launch, std::uint64_t index, const std::function<void()>& body) {
+std::string run_blocks(const Launch& launch, std::span<const std::uint64_t> clusters,
+                       const std::function<void()>& body) {
   const std::uint32_t clusters_x = launch.grid_x / static_cast<std::uint32_t>(launch.cluster_size);
-  ThreadCluster cluster(launch);
+  const auto cluster_size = static_cast<std::size_t>(launch.cluster_size);
+  ThreadBlocks blocks(launch, clusters.size());
   {
-    TransferEngine engine(cluster, launch.seed + index);
+    TransferEngine engine(blocks, launch.seed + clusters[0]);
     std::vector<std::jthread> threads;
     // One block begins late, as on a device it may: who counts on what it does first is seen.
-    const auto first = static_cast<int>(index % static_cast<std::uint64_t>(launch.cluster_size));
-    for (int number = 0; number < launch.cluster_size; ++number) {
-      const int rank = (first + number) % launch.cluster_size;
-      if (number > 0 && number == launch.cluster_size - 1) wait_for_standstill(cluster);
-      ThreadBlock& block = cluster.blocks[rank];
+    const std::size_t count = blocks.blocks.size();
+    for (std::size_t begun = 0; begun < count; ++begun) {
+      const std::size_t number = (clusters[0] + begun) % count;
+      if (begun > 0 && begun == count - 1) wait_for_standstill(blocks);
+      const std::uint64_t index = clusters[number / cluster_size];
+      const auto rank = static_cast<int>(number % cluster_size);
+      ThreadBlock& block = blocks.blocks[number];
       for (int i = 0; i < launch.threads_per_block; ++i) {
         ThisThread thread;
-        thread.cluster = &cluster;
+        thread.blocks = &blocks;
         thread.engine = &engine;
         thread.block = &block;
+        thread.cluster = number / cluster_size;
         thread.warp = &block.warps[i / warp_size];
-        thread.activity = &cluster.activities[static_cast<std::size_t>(rank) * launch.threads_per_block + i];
+        thread.activity = &blocks.activities[number * launch.threads_per_block + i];
         thread.lane = i % warp_size;
         thread.work_order = RandomOrder(launch.seed + static_cast<std::uint64_t>(i));
         thread.position = {.thread = i,
@@ -148,10 +167,9 @@ std::string run_cluster(const Launch& launch, std::uint64_t index, const std::fu
       }
     }
   }
-  for (int rank = 0; rank < launch.cluster_size; ++rank)
-    if (!cluster.blocks[rank].shared.intact())
-      return fmt::format("block {} of the cluster: wrote outside its {} bytes of shared memory", rank,
-                         launch.shared_bytes);
+  for (std::size_t number = 0; number < blocks.blocks.size(); ++number)
+    if (!blocks.blocks[number].shared.intact())
+      return fmt::format("block {}: wrote outside its {} bytes of shared memory", number, launch.shared_bytes);
   return "";
 }
 
@@ -187,9 +205,11 @@ void end_with_fault(const Launch& launch, const std::string& text) {
 std::string run(const Launch& launch, const std::function<void()>& body) {
   if (std::string wrong = check(launch); !wrong.empty()) return wrong;
   RandomOrder order(launch.seed);
-  const std::uint64_t clusters = std::uint64_t{launch.grid_x} * launch.grid_y / launch.cluster_size;
-  for (const std::uint64_t index : order.permutation(clusters)) {
-    const std::string fault = run_cluster(launch, index, body);
+  const std::vector<std::uint64_t> clusters =
+      order.permutation(std::uint64_t{launch.grid_x} * launch.grid_y / launch.cluster_size);
+  const std::size_t at_once = launch.is_cooperative ? clusters.size() : 1;
+  for (std::size_t first = 0; first < clusters.size(); first += at_once) {
+    const std::string fault = run_blocks(launch, std::span(clusters).subspan(first, at_once), body);
     if (!fault.empty()) return launch.kernel + " " + fault;
   }
   return "";
@@ -242,7 +262,7 @@ void barrier_wait(std::uint32_t barrier, int parity, Scope, const Place& where) 
   waited.wait(parity);
 }
 
-void start(const Transfer& transfer) { this_thread.engine->push(transfer); }
+void start(const Transfer& transfer) { this_thread.engine->push(transfer, &block_of_cluster(transfer.rank)); }
 
 void copy_async(std::byte* to, const void* from, std::uint32_t bytes) {
   const auto step = [=] { copy_or_zeros(to, from, bytes); };
@@ -285,8 +305,8 @@ void products_wait(int pending, const Place& where) {
 }
 
 const std::byte* cluster_memory(std::uint32_t rank, const Place& where) {
-  const ThreadBlock& source = this_thread.cluster->blocks[rank];
-  if (source.finished.load(std::memory_order_relaxed) == this_thread.cluster->launch.threads_per_block)
+  const ThreadBlock& source = block_of_cluster(rank);
+  if (source.finished.load(std::memory_order_relaxed) == this_thread.blocks->launch.threads_per_block)
     throw Fault(
         fmt::format("load_cluster at {} comes after the end of block {} of the cluster", to_string(where), rank));
   return source.shared.as<std::byte>();
@@ -295,7 +315,7 @@ const std::byte* cluster_memory(std::uint32_t rank, const Place& where) {
 void cluster_arrive(const Place& where) {
   if (std::exchange(this_thread.has_arrived, true))
     throw Fault(fmt::format("second cluster_arrive at {} without a cluster_wait between", to_string(where)));
-  if (!is_deleted(where)) step_barrier(this_thread.cluster->barrier, {.arrivals = 1}, where);
+  if (!is_deleted(where)) step_barrier(cluster_barrier(), {.arrivals = 1}, where);
 }
 
 void cluster_wait(const Place& where) {
@@ -304,7 +324,26 @@ void cluster_wait(const Place& where) {
   const int parity = std::exchange(this_thread.cluster_parity, 1 - this_thread.cluster_parity);
   if (is_deleted(where)) return;
   const Wait wait({.state = State::at_cluster_barrier, .where = where});
-  this_thread.cluster->barrier.wait(parity);
+  cluster_barrier().wait(parity);
+}
+
+// ThreadSanitizer takes a relaxed access to order nothing, as it does on a device.
+__extension__ typedef unsigned __int128 AtomicWords __attribute__((may_alias, aligned(16)));
+
+Words load_relaxed(const std::uint32_t* address, const Place& where) {
+  const auto words = [&] {
+    return std::bit_cast<Words>(__atomic_load_n(reinterpret_cast<const AtomicWords*>(address), __ATOMIC_RELAXED));
+  };
+  const Words value = words();
+  if (!this_thread.found.again(address, value)) return value;
+  const Wait wait({.state = State::looking, .where = where});
+  std::this_thread::sleep_for(std::chrono::microseconds(100));
+  return words();
+}
+
+void store_relaxed(std::uint32_t* address, const Words& value) {
+  __atomic_store_n(reinterpret_cast<AtomicWords*>(address), std::bit_cast<AtomicWords>(value), __ATOMIC_RELAXED);
+  this_thread.blocks->progress.fetch_add(1, std::memory_order_relaxed);
 }
 
 // Only a device has registers to share.

@@ -13,8 +13,8 @@ constexpr std::chrono::seconds dead_lock_after{2};
 
 }  // namespace
 
-TransferEngine::TransferEngine(ThreadCluster& cluster, std::uint64_t seed)
-    : cluster_(cluster), order_(seed), requests_(most_requests), thread_([this] { run(); }) {}
+TransferEngine::TransferEngine(ThreadBlocks& blocks, std::uint64_t seed)
+    : blocks_(blocks), order_(seed), requests_(most_requests), thread_([this] { run(); }) {}
 
 TransferEngine::~TransferEngine() {
   stops_.store(true, std::memory_order_relaxed);
@@ -22,11 +22,13 @@ TransferEngine::~TransferEngine() {
   thread_.join();
 }
 
-TransferEngine::Request& TransferEngine::push(const std::variant<Transfer, BoxStore>& work) {
+TransferEngine::Request& TransferEngine::push(const std::variant<Transfer, BoxStore>& work, ThreadBlock* target) {
   const std::size_t index = asked_.fetch_add(1, std::memory_order_relaxed);
-  if (index >= most_requests) throw Fault(fmt::format("more than {} copies in one cluster", most_requests));
+  if (index >= most_requests)
+    throw Fault(fmt::format("more than {} copies of blocks that run at the same time", most_requests));
   Request& request = requests_[index];
   request.work = work;
+  request.target = target;
   request.is_there.store(true, std::memory_order_release);
   return request;
 }
@@ -75,16 +77,15 @@ void TransferEngine::begin_one() {
 void TransferEngine::perform(Request& request) {
   static_cast<void>(request.is_there.load(std::memory_order_acquire));
   if (const auto* transfer = std::get_if<Transfer>(&request.work))
-    perform(*transfer);
+    perform(*transfer, *request.target);
   else
     perform(std::get<BoxStore>(request.work), request);
   performed_.fetch_add(1, std::memory_order_release);
 }
 
-void TransferEngine::perform(const Transfer& transfer) {
-  ThreadBlock& target = cluster_.blocks[transfer.rank];
+void TransferEngine::perform(const Transfer& transfer, ThreadBlock& target) {
   try {
-    if (target.finished.load(std::memory_order_relaxed) == cluster_.launch.threads_per_block)
+    if (target.finished.load(std::memory_order_relaxed) == blocks_.launch.threads_per_block)
       throw Fault(fmt::format("{} at {} comes after the end of block {} of the cluster", transfer.operation,
                               to_string(transfer.where), transfer.rank));
     AtomicBarrier& barrier = find_barrier(target, transfer.barrier, transfer.where);
@@ -92,9 +93,9 @@ void TransferEngine::perform(const Transfer& transfer) {
     if (const char* wrong = barrier.step({.come = static_cast<std::int32_t>(transfer.bytes)}))
       throw Fault(fmt::format("{}: {}", to_string(transfer.where), wrong));
   } catch (const Fault& fault) {
-    end_with_fault(cluster_.launch, fault.what());
+    end_with_fault(blocks_.launch, fault.what());
   }
-  cluster_.progress.fetch_add(1, std::memory_order_relaxed);
+  blocks_.progress.fetch_add(1, std::memory_order_relaxed);
 }
 
 void TransferEngine::perform(const BoxStore& store, Request& request) {
@@ -115,46 +116,44 @@ void TransferEngine::begin(const Step& step) {
 
 void TransferEngine::finish(Step& step) {
   step.is_done.store(true, std::memory_order_release);
-  cluster_.progress.fetch_add(1, std::memory_order_relaxed);
+  blocks_.progress.fetch_add(1, std::memory_order_relaxed);
   bell_.ring();
 }
 
 void TransferEngine::look_for_dead_lock() {
   const auto state_of = [](const Activity& activity) { return activity.state.load(std::memory_order_relaxed); };
   const auto has = [&](State state) {
-    return std::any_of(cluster_.activities.begin(), cluster_.activities.end(),
+    return std::any_of(blocks_.activities.begin(), blocks_.activities.end(),
                        [&](const Activity& activity) { return state_of(activity) == state; });
   };
-  const std::uint64_t progress = cluster_.progress.load(std::memory_order_relaxed);
+  const std::uint64_t progress = blocks_.progress.load(std::memory_order_relaxed);
   const auto now = std::chrono::steady_clock::now();
   if (progress != last_progress_ || !pending_.empty()) {
     last_progress_ = progress;
     still_since_ = now;
   }
-  if (now - still_since_ < dead_lock_after) return;
-  still_since_ = now;
   const bool all_finished =
-      std::all_of(cluster_.activities.begin(), cluster_.activities.end(),
+      std::all_of(blocks_.activities.begin(), blocks_.activities.end(),
                   [&](const Activity& activity) { return state_of(activity) == State::finished; });
-  if (has(State::ready) || all_finished) return;
+  if (now - still_since_ < dead_lock_after || has(State::ready) || all_finished) return;
 
   std::map<std::string, int> counts;
-  for (std::size_t i = 0; i < cluster_.activities.size(); ++i) {
-    const Activity& activity = cluster_.activities[i];
+  for (std::size_t i = 0; i < blocks_.activities.size(); ++i) {
+    const Activity& activity = blocks_.activities[i];
     const Waiting waiting = {.state = state_of(activity),
                              .operation = activity.operation.load(std::memory_order_relaxed),
                              .where = activity.where.load(std::memory_order_relaxed),
                              .barrier = activity.barrier.load(std::memory_order_relaxed),
                              .parity = activity.parity.load(std::memory_order_relaxed)};
-    const std::size_t rank = i / static_cast<std::size_t>(cluster_.launch.threads_per_block);
+    const std::size_t block = i / static_cast<std::size_t>(blocks_.launch.threads_per_block);
     BarrierPhase phase;
-    if (waiting.state == State::at_barrier) phase = cluster_.blocks[rank].barriers[waiting.barrier / 8].phase();
-    ++counts[fmt::format("block {} {}", rank, describe(waiting, &phase))];
+    if (waiting.state == State::at_barrier) phase = blocks_.blocks[block].barriers[waiting.barrier / 8].phase();
+    ++counts[fmt::format("block {} {}", block, describe(waiting, &phase))];
   }
   std::string list;
   for (const auto& [text, count] : counts)
     list += fmt::format("{}{} ({} threads)", list.empty() ? "" : ", ", text, count);
-  end_with_fault(cluster_.launch, "dead lock: " + list);
+  end_with_fault(blocks_.launch, "dead lock: " + list);
 }
 
 }  // namespace mhcjit::sim

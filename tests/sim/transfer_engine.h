@@ -1,4 +1,4 @@
-// Makes the copies and stores of a cluster of real threads, in an order drawn from a seed, and sees dead locks.
+// Makes the copies and stores of blocks of real threads, in an order drawn from a seed, and sees dead locks.
 //
 // Each copy is a thread of its own, which begins where the copy was asked for and tells its end to the barrier alone,
 // or to who waits for the store: one copy does not order another.
@@ -14,15 +14,15 @@
 #include "bell.h"
 #include "box_store.h"
 #include "random_order.h"
-#include "thread_cluster.h"
+#include "thread_blocks.h"
 #include "transfer.h"
 
 namespace mhcjit::sim {
 
 class TransferEngine {
  public:
-  TransferEngine(ThreadCluster& cluster, std::uint64_t seed);
-  // Every thread of the cluster has ended.
+  TransferEngine(ThreadBlocks& blocks, std::uint64_t seed);
+  // Every thread of the blocks has ended.
   ~TransferEngine();
   TransferEngine(const TransferEngine&) = delete;
   TransferEngine& operator=(const TransferEngine&) = delete;
@@ -34,13 +34,14 @@ class TransferEngine {
   };
   struct Request {
     std::variant<Transfer, BoxStore> work;
+    ThreadBlock* target = nullptr;  // a transfer's
     std::atomic<bool> is_there = false;
     Step read;  // a store's
     Step write;
   };
 
-  // Called by any thread. Throws Fault when the cluster has asked for too many.
-  Request& push(const std::variant<Transfer, BoxStore>& work);
+  // Called by any thread. Throws Fault when the blocks have asked for too many.
+  Request& push(const std::variant<Transfer, BoxStore>& work, ThreadBlock* target = nullptr);
 
   void wait_for(Step& step);
 
@@ -49,13 +50,13 @@ class TransferEngine {
   void collect();
   void begin_one();
   void perform(Request& request);
-  void perform(const Transfer& transfer);
+  void perform(const Transfer& transfer, ThreadBlock& target);
   void perform(const BoxStore& store, Request& request);
   void begin(const Step& step);
   void finish(Step& step);
   void look_for_dead_lock();
 
-  ThreadCluster& cluster_;
+  ThreadBlocks& blocks_;
   RandomOrder order_;
   // Made before the threads are: a request has an owner that nothing but its flag passes on.
   std::vector<Request> requests_;

@@ -15,6 +15,7 @@ std::string describe(const Waiting& waiting, const BarrierPhase* phase) {
           "waits at {} for parity {} of the barrier at byte {}, whose phase {} lacks {} arrivals and {} bytes", where,
           waiting.parity, waiting.barrier, phase->number, phase->arrivals, phase->bytes);
     case State::at_cluster_barrier: return fmt::format("waits for the cluster at {}", where);
+    case State::looking: return fmt::format("looks again and again at {}", where);
     case State::finished: return "has finished";
   }
   return "";

@@ -9,7 +9,7 @@
 
 namespace mhcjit::sim {
 
-enum class State { ready, at_block_barrier, in_warp, at_barrier, at_cluster_barrier, finished };
+enum class State { ready, at_block_barrier, in_warp, at_barrier, at_cluster_barrier, looking, finished };
 
 struct Waiting {
   State state = State::ready;

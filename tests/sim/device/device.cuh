@@ -103,6 +103,17 @@ inline float shuffle_xor(float value, int lane_mask, const Place& where = Place:
 }
 inline float* shared_floats() { return mhcjit::sim::position().shared; }
 
+inline Vector<u32, 4> load_relaxed(const u32* address, const Place& where = Place::current()) {
+  check_alignment(address, 16);
+  return std::bit_cast<Vector<u32, 4>>(mhcjit::sim::load_relaxed(address, where));
+}
+inline void store_relaxed(u32* address, const Vector<u32, 4>& value) {
+  check_alignment(address, 16);
+  mhcjit::sim::store_relaxed(address, std::bit_cast<mhcjit::sim::Words>(value));
+}
+// The looks before and behind it take as long as they must.
+inline void sleep_nanoseconds(u32) {}
+
 // Kernels run one after the other here.
 inline void let_next_kernel_begin() {}
 inline void wait_for_previous_kernel() {}

@@ -1,4 +1,4 @@
-// What threads.cpp and its engine of copies keep of a cluster while it runs. Atomics that only carry facts are relaxed:
+// What threads.cpp and its engine of copies keep of blocks while they run. Atomics that only carry facts are relaxed:
 // an order between memory accesses comes from the kernel's own operations alone.
 #pragma once
 
@@ -78,17 +78,21 @@ struct Activity {
   std::atomic<int> parity = 0;
 };
 
-struct ThreadCluster {
-  explicit ThreadCluster(const Launch& launched)
-      : launch(launched), activities(static_cast<std::size_t>(launched.threads_per_block) * launched.cluster_size) {
-    for (int rank = 0; rank < launch.cluster_size; ++rank) blocks.emplace_back(launch);
-    barrier.init(static_cast<int>(activities.size()));
+// Blocks that run at the same time: of one cluster, or of a cooperative launch.
+struct ThreadBlocks {
+  ThreadBlocks(const Launch& launched, std::size_t clusters)
+      : launch(launched),
+        activities(static_cast<std::size_t>(launched.threads_per_block) * launched.cluster_size * clusters),
+        cluster_barriers(clusters) {
+    for (std::size_t i = 0; i < clusters * static_cast<std::size_t>(launch.cluster_size); ++i)
+      blocks.emplace_back(launch);
+    for (AtomicBarrier& barrier : cluster_barriers) barrier.init(launch.threads_per_block * launch.cluster_size);
   }
 
   const Launch& launch;
-  std::deque<ThreadBlock> blocks;
+  std::deque<ThreadBlock> blocks;   // cluster after cluster
   std::deque<Activity> activities;  // block after block
-  AtomicBarrier barrier;            // of the cluster
+  std::deque<AtomicBarrier> cluster_barriers;
   std::atomic<std::uint64_t> progress = 0;
 };
 
