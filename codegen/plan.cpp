@@ -20,7 +20,8 @@ std::optional<std::int64_t> Plan::parameter(std::string_view name) const {
 }
 
 bool Plan::uses_clusters() const {
-  return std::ranges::any_of(kernels_, [](const Kernel& kernel) { return kernel.max_cluster_size != 0; });
+  return std::ranges::any_of(
+      kernels_, [](const Kernel& kernel) { return kernel.max_cluster_size != 0 || kernel.is_cooperative; });
 }
 
 std::string to_string(const Parameters& parameters) {

@@ -57,6 +57,7 @@ struct Kernel {
   int max_cluster_size = 0;        // blocks of x that are launched together, at most; 0: each by itself
   bool is_persistent = false;      // no more blocks than the device runs at once: each steps through the tokens
   bool is_cooperative = false;     // its blocks wait for one another: all run at the same time
+  int min_blocks = 0;              // of a cooperative kernel: the device must run as many at the same time
   bool overlaps_previous = false;  // begins before the call's kernel before it has ended, and waits for it itself
   // Outputs that it contributes to; where none of them is wanted it is not launched. Empty: all.
   std::vector<std::string_view> makes = {};
@@ -98,6 +99,7 @@ class Plan {
   std::optional<std::int64_t> parameter(std::string_view name) const;
   // In the order of their launches.
   const std::vector<Kernel>& kernels() const { return kernels_; }
+  // Whether a device may have no room for its blocks: some of them must run at the same time.
   bool uses_clusters() const;
 
   // Blocks of a kernel's launch for T >= 1 tokens; of a persistent kernel, the most that have something to do. On the
@@ -109,6 +111,9 @@ class Plan {
 
   // Bytes that a call needs; never less for more tokens. On the launch path.
   virtual std::size_t workspace_bytes(std::int64_t /*tokens*/) const { return 0; }
+
+  // The first bytes of the workspace, a multiple of 16, that are zero when the first kernel begins. On the launch path.
+  virtual std::size_t zeroed_bytes(std::int64_t /*tokens*/) const { return 0; }
 
   // Writes the kernels' `work` struct, with pointers into `workspace`. On the launch path.
   virtual void fill_work(std::int64_t /*tokens*/, void* /*workspace*/, void* /*work*/) const {}

@@ -116,6 +116,13 @@ llvm::Error GpuOperator::launch_kernels(const void* args, CUstream stream) const
   arguments().fill_kernel_arguments(args, kernel_args);
   bucket.plan->fill_work(T, const_cast<void*>(arguments().workspace(args)), work);
 
+  if (const std::size_t zeroed = bucket.plan->zeroed_bytes(T); zeroed != 0) {
+    const auto address = reinterpret_cast<CUdeviceptr>(arguments().workspace(args));
+    if (auto error = driver_.check(driver_.cuMemsetD32Async(address, 0, zeroed / 4, stream), MHCJIT_ERROR_LAUNCH_FAILED,
+                                   "{}: setting {} bytes of the workspace to zero", name(), zeroed))
+      return error;
+  }
+
   const std::uint32_t wanted = wanted_outputs(args);
   bool overlaps = arguments().overlaps_previous(args) && device_.architecture.major >= 9;
   const std::vector<codegen::Kernel>& kernels = bucket.plan->kernels();

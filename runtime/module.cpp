@@ -61,6 +61,14 @@ llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice devic
   // The driver loads a kernel into a context when it is first asked for there.
   CUfunction function = nullptr;
   if (auto error = check(driver.cuKernelGetFunction(&function, loaded.handle), "loading")) return error;
+  if (kernel.is_cooperative) {
+    int multiprocessors = 0;
+    if (auto error =
+            check(driver.cuDeviceGetAttribute(&multiprocessors, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device),
+                  "asking how many multiprocessors run the blocks of"))
+      return error;
+    loaded.is_runnable = multiprocessors >= kernel.min_blocks;
+  }
   if (kernel.max_cluster_size == 0) return loaded;
 
   const auto cluster_size = static_cast<std::uint32_t>(kernel.max_cluster_size);
@@ -79,6 +87,11 @@ llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice devic
 llvm::Error check_runnable(const LoadedKernel& loaded) {
   if (loaded.is_runnable) return llvm::Error::success();
   const codegen::Kernel& kernel = loaded.kernel;
+  if (kernel.is_cooperative)
+    return make_error(MHCJIT_ERROR_LOAD_FAILED,
+                      "kernel {}: the device cannot run {} blocks of {} threads with {} bytes of shared memory at the "
+                      "same time; use the whole device, or a plan without clusters",
+                      kernel.entry(), kernel.min_blocks, kernel.threads_per_block, kernel.dynamic_smem_bytes);
   return make_error(MHCJIT_ERROR_LOAD_FAILED,
                     "kernel {}: the device cannot run a cluster of {} blocks of {} threads with {} bytes of shared "
                     "memory; use the whole device, or a plan without clusters",

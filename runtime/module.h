@@ -15,7 +15,7 @@ struct LoadedKernel {
   codegen::Kernel kernel;
   CUkernel handle = nullptr;
   std::uint32_t max_blocks = 0;               // of a persistent kernel, as many as the device runs at once; 0: no limit
-  bool is_runnable = true;                    // false: the device cannot run even one cluster
+  bool is_runnable = true;                    // false: the device has no room for blocks that run at the same time
   std::uint32_t makes = ~std::uint32_t{0};    // a bit for each tensor of the operator's table that it contributes to
   std::vector<std::size_t> map_tensors = {};  // places in the table of its tensor maps' tensors
 };

@@ -18,7 +18,7 @@ constexpr int tokens_per_tile = 16;
 constexpr int dot_warps = 4;
 constexpr int helper_warps = 4;  // producer, two of coefficients, scalars
 constexpr int coefficient_warps = 2;
-constexpr int widest_panel = 64;  // columns: 128 bytes
+constexpr int panel_row_bytes = 128;  // of a wide panel
 constexpr int max_stages = 6;
 constexpr int finish_threads = 256;
 
@@ -31,8 +31,9 @@ struct Roles {
   int helper_registers;
 };
 
-constexpr std::array<Roles, 4> roles = {{
+constexpr std::array<Roles, 5> roles = {{
     {8, 192, 56, 72},
+    {8, 184, 56, 88},
     {8, 176, 72, 88},
     {8, 152, 88, 120},
     {12, 128, 56, 72},
@@ -40,15 +41,16 @@ constexpr std::array<Roles, 4> roles = {{
 
 struct Tiling {
   Problem problem;
-  int cluster_size = 0;       // blocks that share a tile of tokens, each a slice of every stream's columns
-  int panel_columns = 0;      // of 128 bytes, or of 64
-  int panels_per_stream = 0;  // in a slice
+  bool uses_clusters = false;  // else all blocks of a launch run at the same time
+  int group_blocks = 0;        // that share a tile of tokens, each a slice of every stream's columns
+  int panel_columns = 0;       // of 128 bytes, or of 64
+  int panels_per_stream = 0;   // in a slice
   Roles role = {};
   int pipeline_stages = 0;    // tiles of x and dh_in that a block holds
   int coefficient_slots = 0;  // tiles whose coefficients are made ahead
   int scalar_slots = 0;       // tiles whose scalars are copied ahead
   int exchange_slots = 0;     // tiles whose sums of other blocks may be under way
-  int max_clusters = 0;       // whose sums the workspace has room for
+  int max_groups = 0;         // whose sums the workspace has room for
 };
 
 int row_blocks(const Problem& problem) { return static_cast<int>(divide_up(problem.rows(), 8)); }
@@ -60,12 +62,22 @@ int threads_per_block(const Tiling& tiling) {
   return (tiling.role.consumer_warps + dot_warps + helper_warps) * warp_size;
 }
 int logit_floats(const Problem& problem) { return row_blocks(problem) * 8 + 4; }
-std::int64_t phi_floats(const Tiling& tiling) {  // of a cluster
-  return std::int64_t{tiling.cluster_size} * block_tiles(tiling) * row_blocks(tiling.problem) * warp_size * 4;
+std::int64_t phi_floats(const Tiling& tiling) {  // of a group
+  return std::int64_t{tiling.group_blocks} * block_tiles(tiling) * row_blocks(tiling.problem) * warp_size * 4;
 }
 std::int64_t tiles(std::int64_t tokens) { return divide_up(tokens, tokens_per_tile); }
-std::int64_t clusters(const Tiling& tiling, std::int64_t tokens) {
-  return std::min<std::int64_t>(tiles(tokens), tiling.max_clusters);
+int groups_at_once(const Tiling& tiling, const Device& device) {
+  return tiling.uses_clusters ? device.clusters_at_once[tiling.group_blocks]
+                              : device.multiprocessors / tiling.group_blocks;
+}
+std::int64_t max_groups(const Tiling& tiling, std::int64_t tokens) {
+  return std::min<std::int64_t>(tiles(tokens), tiling.max_groups);
+}
+int widest_panel(const Problem& problem) { return panel_row_bytes / bytes_of(problem.dtype); }
+// phi and dx's products, as two bf16 terms each.
+bool splits_phi(const Problem& problem) { return problem.dtype == DType::fp32; }
+int received_bytes(const Tiling& tiling) {  // of a tile's partial sums
+  return tokens_per_tile * tiling.group_blocks * static_cast<int>(divide_up(tiling.problem.n, 4)) * 16;
 }
 
 int smem_bytes(const Tiling& tiling) {
@@ -73,26 +85,31 @@ int smem_bytes(const Tiling& tiling) {
   const int n = problem.n;
   const int panel_bytes = tokens_per_tile * tiling.panel_columns * bytes_of(problem.dtype);
   const int stage_bytes = tiling.panels_per_stream * (n + 1) * panel_bytes;
-  const int phi_bytes = block_tiles(tiling) * row_blocks(problem) * warp_size * 8;
+  const int phi_bytes = block_tiles(tiling) * row_blocks(problem) * warp_size * (splits_phi(problem) ? 16 : 8);
   const int mix_row_bytes = (row_blocks(problem) | 1) * 16;
-  const int coefficient_bytes = tokens_per_tile * (3 * mix_row_bytes + (2 + n) * 4);
+  const int coefficient_bytes = tokens_per_tile * ((splits_phi(problem) ? 2 : 3) * mix_row_bytes + (2 + n) * 4);
   const int scalar_bytes = tokens_per_tile * (problem.rows() + n * n + 3 * n + 1) * 4;
-  const int received_bytes = tokens_per_tile * tiling.cluster_size * static_cast<int>(divide_up(n, 4)) * 16;
   const int barriers =
       2 * (tiling.pipeline_stages + tiling.coefficient_slots + tiling.scalar_slots) + tiling.exchange_slots * 3 / 2 + 1;
   return tiling.pipeline_stages * stage_bytes + phi_bytes + tiling.coefficient_slots * coefficient_bytes +
-         tiling.scalar_slots * scalar_bytes + tiling.exchange_slots * received_bytes + barriers * 8;
+         tiling.scalar_slots * scalar_bytes +
+         (tiling.uses_clusters ? tiling.exchange_slots * received_bytes(tiling) : 0) + barriers * 8;
 }
 
 // Registers of a thread, as the assembler reports them beside the sums that it keeps.
 int consumer_registers_needed(const Tiling& tiling) {
   const int blocks = row_blocks(tiling.problem);
   const int sums = steps(tiling) * blocks * 4;
-  const int operands = blocks * (4 + 2) + blocks * 4;  // dh_mix in both forms; phi of this step and the next
-  return sums + operands + 54;
+  // dh_mix in both forms; phi of this step and the next.
+  const int operands = splits_phi(tiling.problem) ? blocks * (4 + 4) + blocks * 8 : blocks * (4 + 2) + blocks * 4;
+  const int elements = splits_phi(tiling.problem) ? 16 : 0;  // of x and dh_in, in place of pairs of them
+  return sums + operands + elements + 54;
 }
 int dot_registers_needed(const Problem& problem) { return 30 + 6 * problem.n; }
-int helper_registers_needed(const Problem& problem) { return 30 + 7 * 2 * row_blocks(problem); }
+int helper_registers_needed(const Tiling& tiling) {
+  const int sums_under_way = tiling.uses_clusters ? 0 : 12;
+  return 30 + 7 * 2 * row_blocks(tiling.problem) + sums_under_way;
+}
 
 // The most stages; "" or why that does not fit.
 std::string fit(Tiling& tiling) {
@@ -105,7 +122,7 @@ std::string fit(Tiling& tiling) {
     return lacks(role.consumer_registers, needed, "consumer");
   if (const int needed = dot_registers_needed(tiling.problem); role.dot_registers < needed)
     return lacks(role.dot_registers, needed, "dot");
-  if (const int needed = helper_registers_needed(tiling.problem); role.helper_registers < needed)
+  if (const int needed = helper_registers_needed(tiling); role.helper_registers < needed)
     return lacks(role.helper_registers, needed, "coefficient");
   // Tiles in flight come before coefficients that wait.
   for (tiling.pipeline_stages = max_stages; tiling.pipeline_stages >= fewest_stages; --tiling.pipeline_stages) {
@@ -113,7 +130,7 @@ std::string fit(Tiling& tiling) {
     for (const auto& [coefficients, scalars, exchange] : {std::array{4, 4, 4}, {2, 2, 4}, {2, 2, 2}, {1, 2, 2}}) {
       tiling.coefficient_slots = coefficients;
       tiling.scalar_slots = scalars;
-      tiling.exchange_slots = exchange;
+      tiling.exchange_slots = tiling.uses_clusters ? exchange : 4;
       if (smem_bytes(tiling) <= max_opt_in_smem_bytes) return "";
     }
   }
@@ -126,17 +143,21 @@ std::string fit(Tiling& tiling) {
 std::string reject(Tiling& tiling, const Device& device) {
   const Problem& problem = tiling.problem;
   const std::int64_t slice = slice_columns(tiling);
-  if (problem.dtype == DType::fp32) return "tiles of x in fp32 are not transposed by the tensor cores' loads";
-  if (problem.has_fp32_dx) return "dx takes the place of x, whose elements are of 16 bits";
-  if (problem.d % 8 != 0) return fmt::format("D is {}, tensor maps need a multiple of 8", problem.d);
+  const int columns_of_map = 16 / bytes_of(problem.dtype);
+  if (problem.has_fp32_dx && problem.dtype != DType::fp32)
+    return "dx takes the place of x, whose elements are of 16 bits";
+  if (problem.d % columns_of_map != 0)
+    return fmt::format("D is {}, tensor maps need a multiple of {}", problem.d, columns_of_map);
   if (problem.architecture.suffix == 0)
     return fmt::format("it needs clusters and registers that move between warps: sm_90a, sm_100a and sm_103a, not {}",
                        to_string(problem.architecture));
   if (auto reason = clusters_unsupported(problem, device); !reason.empty()) return reason;
-  if (tiling.panel_columns != widest_panel && slice % widest_panel == 0)
+  if (tiling.max_groups == 0)
+    return fmt::format("{} blocks are more than {} multiprocessors", tiling.group_blocks, device.multiprocessors);
+  if (tiling.panel_columns != widest_panel(problem) && slice % widest_panel(problem) == 0)
     return fmt::format("{} panels of {} columns are whole wider ones", tiling.panels_per_stream, tiling.panel_columns);
-  if ((tiling.cluster_size - 1) * slice >= problem.d)
-    return fmt::format("{} blocks of {} columns leave the last without any", tiling.cluster_size, slice);
+  if ((tiling.group_blocks - 1) * slice >= problem.d)
+    return fmt::format("{} blocks of {} columns leave the last without any", tiling.group_blocks, slice);
   if (tiling.role.consumer_warps % problem.n != 0)
     return fmt::format("{} consumer warps do not divide among {} streams", tiling.role.consumer_warps, problem.n);
   const int warps = warps_per_stream(tiling);
@@ -158,7 +179,8 @@ class OnePass final : public Plan {
                    .work_bytes = sizeof(OnePassBackwardWork),
                    .constants = with_shape(problem, {{"has_gamma", problem.has_gamma},
                                                      {"threads_per_block", threads_per_block(tiling)},
-                                                     {"cluster_size", tiling.cluster_size},
+                                                     {"group_blocks", tiling.group_blocks},
+                                                     {"uses_clusters", tiling.uses_clusters},
                                                      {"pipeline_stages", tiling.pipeline_stages},
                                                      {"coefficient_slots", tiling.coefficient_slots},
                                                      {"scalar_slots", tiling.scalar_slots},
@@ -174,8 +196,10 @@ class OnePass final : public Plan {
                    .maps = {{"x", tiling.panel_columns, tokens_per_tile, problem.n},
                             {"dh_in", tiling.panel_columns, tokens_per_tile, 1, false},
                             {"dx", tiling.panel_columns, tokens_per_tile, problem.n}},
-                   .max_cluster_size = tiling.cluster_size,
-                   .is_persistent = true};
+                   .max_cluster_size = tiling.uses_clusters ? tiling.group_blocks : 0,
+                   .is_persistent = tiling.uses_clusters,
+                   .is_cooperative = !tiling.uses_clusters,
+                   .min_blocks = tiling.uses_clusters ? 0 : tiling.group_blocks};
     Kernel finish = {.name = "pre_backward_one_pass_finish",
                      .header = "pre_backward/one_pass_finish.cuh",
                      .plan = "PreBackwardOnePassFinish",
@@ -183,7 +207,7 @@ class OnePass final : public Plan {
                      .work_bytes = sizeof(OnePassBackwardWork),
                      .constants = with_shape(problem, {{"has_gamma", problem.has_gamma},
                                                        {"threads_per_block", finish_threads},
-                                                       {"cluster_size", tiling.cluster_size},
+                                                       {"group_blocks", tiling.group_blocks},
                                                        {"slice", slice_columns(tiling)},
                                                        {"block_tiles", block_tiles(tiling)},
                                                        {"warps_per_stream", warps_per_stream(tiling)},
@@ -194,28 +218,35 @@ class OnePass final : public Plan {
     kernels_ = {std::move(main), std::move(finish)};
   }
 
-  Grid grid(std::size_t kernel, std::int64_t tokens, const Device&) const override {
-    if (kernel == 0) return grid_of_clusters(clusters(tiling_, tokens), tiling_.cluster_size);
+  Grid grid(std::size_t kernel, std::int64_t tokens, const Device& device) const override {
+    const std::int64_t groups = std::min<std::int64_t>(max_groups(tiling_, tokens), groups_at_once(tiling_, device));
+    if (kernel == 0)
+      return tiling_.uses_clusters ? grid_of_clusters(groups, tiling_.group_blocks)
+                                   : grid_of_blocks(groups * tiling_.group_blocks);
     const std::int64_t phi_blocks =
-        divide_up(std::int64_t{tiling_.cluster_size} * block_tiles(tiling_), finish_threads / warp_size);
+        divide_up(std::int64_t{tiling_.group_blocks} * block_tiles(tiling_), finish_threads / warp_size);
     return grid_of_blocks(phi_blocks + 1);
   }
 
   double cost_us(std::int64_t tokens, const Device& device) const override {
     // The launch, phi, the first tile, the end of the last, the second kernel.
-    constexpr double fixed_us = 16.0;
+    const double fixed_us = tiling_.uses_clusters ? 16.0 : 19.0;
     const Problem& problem = tiling_.problem;
     const double slice_bytes = static_cast<double>(tokens_per_tile) * slice_columns(tiling_) * (2.0 * problem.n + 1.0) *
                                bytes_of(problem.dtype);
-    const int at_once = device.clusters_at_once[tiling_.cluster_size];
-    const double memory = slice_bytes * at_once * tiling_.cluster_size / device.bytes_per_clock;
+    const int at_once = groups_at_once(tiling_, device);
+    const double memory = slice_bytes * at_once * tiling_.group_blocks / device.bytes_per_clock;
     // Two warps of a scheduler share its tensor core; instructions beside the products take as long again.
     constexpr double clocks_per_tile_and_block = 55.0;
     constexpr double clocks_per_tile = 160.0;
     const double math = steps(tiling_) * (tiling_.role.consumer_warps / 4) *
                         (clocks_per_tile + clocks_per_tile_and_block * row_blocks(problem)) / 2.0;
-    constexpr double latency = 4500.0;
-    const double clocks = std::max({memory, math, latency / tiling_.pipeline_stages});
+    const double latency = tiling_.uses_clusters ? 4500.0 : 6500.0;
+    // What a coefficient warp does for a tile, of which the other blocks' sums are a part.
+    const double coefficients = 900.0 + 25.0 * tiling_.group_blocks;
+    constexpr double reserve = 0.05;  // between plans that keep up with memory the one with the most to spare
+    const double clocks =
+        std::max({memory, math, latency / tiling_.pipeline_stages, coefficients}) + reserve * (math + coefficients);
     const double rounds = static_cast<double>(divide_up(tiles(tokens), at_once));
     return fixed_us + device.microseconds(rounds * clocks);
   }
@@ -223,26 +254,35 @@ class OnePass final : public Plan {
   std::size_t workspace_bytes(std::int64_t tokens) const override {
     return tokens == 0 ? 0 : Regions(tiling_, tokens).total_bytes;
   }
+  std::size_t zeroed_bytes(std::int64_t tokens) const override { return exchange_bytes(tiling_, tokens); }
   void fill_work(std::int64_t tokens, void* workspace, void* work) const override {
     const Regions regions(tiling_, tokens);
-    *static_cast<OnePassBackwardWork*>(work) = {.phi_sums = region<float>(workspace, regions.phi_sums),
+    *static_cast<OnePassBackwardWork*>(work) = {.exchange = region<unsigned>(workspace, regions.exchange),
+                                                .phi_sums = region<float>(workspace, regions.phi_sums),
                                                 .logit_sums = region<float>(workspace, regions.logit_sums),
-                                                .clusters = region<int>(workspace, regions.clusters)};
+                                                .groups = region<int>(workspace, regions.groups)};
   }
 
  private:
+  static std::size_t exchange_bytes(const Tiling& tiling, std::int64_t tokens) {
+    if (tiling.uses_clusters) return 0;
+    return static_cast<std::size_t>(max_groups(tiling, tokens)) * tiling.exchange_slots * received_bytes(tiling);
+  }
+
   struct Regions {
+    std::size_t exchange;  // first: what begins as zeros
     std::size_t phi_sums;
     std::size_t logit_sums;
-    std::size_t clusters;
+    std::size_t groups;
     std::size_t total_bytes;
 
     Regions(const Tiling& tiling, std::int64_t tokens) {
       Workspace workspace;
-      const std::int64_t count = codegen::clusters(tiling, tokens);
+      const std::int64_t count = max_groups(tiling, tokens);
+      exchange = workspace.add(static_cast<std::int64_t>(exchange_bytes(tiling, tokens) / 4));
       phi_sums = workspace.add(count * phi_floats(tiling));
       logit_sums = workspace.add(count * coefficient_warps * logit_floats(tiling.problem));
-      clusters = workspace.add(1);
+      groups = workspace.add(1);
       total_bytes = workspace.end();
     }
   };
@@ -250,14 +290,19 @@ class OnePass final : public Plan {
   const Tiling tiling_;
 };
 
-Candidate candidate(const Problem& problem, int cluster_size, int panel_columns, const Roles& role,
+Candidate candidate(const Problem& problem, bool uses_clusters, int group_blocks, int panel_columns, const Roles& role,
                     const Device& device) {
   Candidate result;
-  Tiling tiling = {.problem = problem, .cluster_size = cluster_size, .panel_columns = panel_columns, .role = role};
-  tiling.panels_per_stream = static_cast<int>(divide_up(divide_up(problem.d, panel_columns), cluster_size));
-  tiling.max_clusters = device.clusters_at_once[cluster_size];
+  Tiling tiling = {.problem = problem,
+                   .uses_clusters = uses_clusters,
+                   .group_blocks = group_blocks,
+                   .panel_columns = panel_columns,
+                   .role = role};
+  tiling.panels_per_stream = static_cast<int>(divide_up(divide_up(problem.d, panel_columns), group_blocks));
+  tiling.max_groups = groups_at_once(tiling, device);
   result.rejected = reject(tiling, device);
-  result.parameters = {{"cluster_size", cluster_size},
+  result.parameters = {{"uses_clusters", uses_clusters},
+                       {"group_blocks", group_blocks},
                        {"panel_columns", panel_columns},
                        {"consumer_warps", role.consumer_warps},
                        {"consumer_registers", role.consumer_registers}};
@@ -267,10 +312,21 @@ Candidate candidate(const Problem& problem, int cluster_size, int panel_columns,
 
 std::vector<Candidate> candidates(const Problem& problem, const Device& device) {
   std::vector<Candidate> list;
-  // No cluster of one: compute-sanitizer rejects st.async to the own block.
-  for (int cluster_size = max_cluster_size; cluster_size >= 2; --cluster_size)
-    for (const int panel_columns : {widest_panel, widest_panel / 2})
-      for (const Roles& role : roles) list.push_back(candidate(problem, cluster_size, panel_columns, role, device));
+  std::vector<int> panels = {widest_panel(problem)};
+  if (problem.dtype != DType::fp32) panels.push_back(widest_panel(problem) / 2);
+  for (const int panel_columns : panels) {
+    // No cluster of one: compute-sanitizer rejects st.async to the own block.
+    for (int blocks = max_cluster_size; blocks >= 2; --blocks)
+      for (const Roles& role : roles) list.push_back(candidate(problem, true, blocks, panel_columns, role, device));
+    // Through global memory: each number of panels that a slice may have.
+    constexpr int most_panels = 10;
+    constexpr int most_blocks = 66;  // two groups on a large device
+    for (int count = 1; count <= most_panels; ++count) {
+      const auto blocks = static_cast<int>(divide_up(problem.d, std::int64_t{count} * panel_columns));
+      if (blocks < 2 || blocks > most_blocks) continue;
+      for (const Roles& role : roles) list.push_back(candidate(problem, false, blocks, panel_columns, role, device));
+    }
+  }
   return list;
 }
 

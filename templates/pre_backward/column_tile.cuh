@@ -17,6 +17,7 @@ struct ColumnTile16 {
   // Where a lane reads: a row of one of four 8 x 8 matrices.
   static MHCJIT_DEVICE int token_of(int lane) { return lane / 16 * 8 + lane % 8; }
   static MHCJIT_DEVICE int chunk_of(int lane) { return lane / 8 % 2; }  // of 16 bytes of the tile's row
+  static MHCJIT_DEVICE int byte_of(int) { return 0; }                   // in the chunk
 
   MHCJIT_DEVICE void load(device::SharedAddress address) { words = device::load_matrices_transposed(address); }
 
@@ -52,6 +53,47 @@ struct ColumnTile<device::fp16> : ColumnTile16<device::fp16> {
                                                     device::high_half<device::fp16>(words[word]));
       terms_of[0][word] = pair.high;
       terms_of[1][word] = pair.low;
+    }
+  }
+};
+
+// Rows of a panel are 128 bytes. Each lane reads its own elements: as many banks as lanes, with the panel's swizzle.
+template <>
+struct ColumnTile<float> {
+  static constexpr int terms = 2;
+  float values[2][4];
+
+  static MHCJIT_DEVICE int token_of(int lane) { return lane % 4 * 2; }
+  static MHCJIT_DEVICE int chunk_of(int lane) { return lane / 16; }
+  static MHCJIT_DEVICE int byte_of(int lane) { return lane / 4 % 4 * 4; }
+
+  // Of the lane's first element to its others: an odd token changes the lowest bit of the swizzle.
+  static MHCJIT_DEVICE device::SharedAddress place(device::SharedAddress first, int half, int e) {
+    return (first ^ static_cast<device::u32>(e % 2 * 16 + e / 2 * 32)) + e % 2 * 128 + half * 1024;
+  }
+
+  MHCJIT_DEVICE void load(device::SharedAddress address) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) values[half][e] = device::load_shared(place(address, half, e));
+    }
+  }
+  MHCJIT_DEVICE float value(int half, int e) const { return values[half][e]; }
+  MHCJIT_DEVICE void operands(device::Vector<device::u32, 4> (&terms_of)[2]) const {
+#pragma unroll
+    for (int word = 0; word < 4; ++word) {
+      const TwoTerms pair = two_terms<device::bf16>(values[word / 2][word % 2 * 2], values[word / 2][word % 2 * 2 + 1]);
+      terms_of[0][word] = pair.high;
+      terms_of[1][word] = pair.low;
+    }
+  }
+
+  static MHCJIT_DEVICE void store(device::SharedAddress address, const float (&sums)[2][4]) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) device::store_shared(place(address, half, e), sums[half][e]);
     }
   }
 };

@@ -1,4 +1,4 @@
-// pre_backward in one pass, the end: the clusters' sums become the gradients of the parameters. With G the sum of them:
+// pre_backward in one pass, the end: the groups' sums become the gradients of the parameters. With G the sum of them:
 //
 //     dphi[j, k] = gamma[k] * G[j, k]          dgamma[k] = sum_j phi[j, k] * G[j, k]
 //     dbias and dalpha from the coefficient warps' sums
@@ -18,7 +18,7 @@ template <class Spec>
 struct PreBackwardOnePassFinish {
   static constexpr int warps = Spec::threads_per_block / device::warp_size;
   static constexpr int row_blocks = (Spec::rows + 7) / 8;
-  static constexpr int all_tiles = Spec::cluster_size * Spec::block_tiles;
+  static constexpr int all_tiles = Spec::group_blocks * Spec::block_tiles;
   static constexpr int phi_blocks = (all_tiles + warps - 1) / warps;
   static constexpr int logit_floats = row_blocks * 8 + 4;
   static constexpr int coefficient_warps = 2;
@@ -29,7 +29,7 @@ MHCJIT_DEVICE void add_to_or_set(float* to, float value, int accumulate) {
   *to = accumulate != 0 ? *to + value : value;
 }
 
-// One thread for each sum, over the clusters and their coefficient warps.
+// One thread for each sum, over the groups and their coefficient warps.
 template <class Spec>
 MHCJIT_DEVICE void finish_logits(const PreBackwardArgs& args, const OnePassBackwardWork& work) {
   using Plan = PreBackwardOnePassFinish<Spec>;
@@ -38,7 +38,7 @@ MHCJIT_DEVICE void finish_logits(const PreBackwardArgs& args, const OnePassBackw
   if (kind >= 3 || (kind < 0 && index >= Spec::rows)) return;
   float* out = kind < 0 ? args.dbias : args.dalpha;
   if (out == nullptr) return;
-  const int parts = *work.clusters * Plan::coefficient_warps;
+  const int parts = *work.groups * Plan::coefficient_warps;
   float sum = 0.0f;
 #pragma unroll 8
   for (int part = 0; part < parts; ++part) sum += work.logit_sums[part * Plan::logit_floats + index];
@@ -87,15 +87,15 @@ MHCJIT_DEVICE void pre_backward_one_pass_finish(const PreBackwardArgs& args, con
   }
 
   device::wait_for_previous_kernel();
-  const int clusters = *work.clusters;
+  const int groups = *work.groups;
   const float* part = work.phi_sums + device::i64{tile} * blocks * device::warp_size * 4 + lane * 4;
-  constexpr device::i64 cluster_stride = device::i64{Plan::all_tiles} * blocks * device::warp_size * 4;
+  constexpr device::i64 group_stride = device::i64{Plan::all_tiles} * blocks * device::warp_size * 4;
   float sums[blocks][4] = {};
 #pragma unroll 4
-  for (int cluster = 0; cluster < clusters; ++cluster) {
+  for (int group = 0; group < groups; ++group) {
 #pragma unroll
     for (int block = 0; block < blocks; ++block) {
-      const auto more = device::load<4>(part + cluster * cluster_stride + block * device::warp_size * 4);
+      const auto more = device::load<4>(part + group * group_stride + block * device::warp_size * 4);
 #pragma unroll
       for (int e = 0; e < 4; ++e) sums[block][e] += more[e];
     }

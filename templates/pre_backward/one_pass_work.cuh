@@ -3,7 +3,8 @@
 #pragma once
 
 struct OnePassBackwardWork {
-  float* phi_sums;    // [clusters, blocks of a cluster, column tiles of a block, row blocks, 32 lanes, 4]
-  float* logit_sums;  // [clusters, coefficient warps, rows in whole blocks + 4]: of gradients, then of each class's u
-  int* clusters;      // [1]: how many the launch had
+  unsigned* exchange;  // what blocks that are no cluster tell each other: begins as zeros
+  float* phi_sums;     // [groups, blocks of a group, column tiles of a block, row blocks, 32 lanes, 4]
+  float* logit_sums;   // [groups, coefficient warps, rows in whole blocks + 4]: of gradients, then of each class's u
+  int* groups;         // [1]: how many the launch had
 };

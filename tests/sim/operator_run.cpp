@@ -155,6 +155,7 @@ std::string launch(const Operator& op, const runtime::ArgumentTable& table, cons
   alignas(16) std::byte work[codegen::max_work_bytes];
   table.fill_kernel_arguments(args, kernel_args);
   op.plan->fill_work(tokens, arguments.workspace(), work);
+  std::memset(arguments.workspace(), 0, op.plan->zeroed_bytes(tokens));
 
   const std::vector<codegen::Kernel>& kernels = op.plan->kernels();
   for (std::size_t i = 0; i < kernels.size(); ++i) {

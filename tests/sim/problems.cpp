@@ -27,7 +27,7 @@ struct Name {
 llvm::Error bad_name(std::string_view name) {
   return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
                     "problem is '{}', allowed: "
-                    "nN_dD_DTYPE[_gamma][_fp32dx][_cC_tT[_pP_gG]|_fF_kK|_wW_rR[_cC[_xX]]|_gR[_cC[_xX]]][_sS]",
+                    "nN_dD_DTYPE[_gamma][_fp32dx][_cC_tT[_pP_gG]|_fF_kK|_wW_rR[_cC[_xX]]|_gR[_cC[_xX]]|_lC[_pP]][_sS]",
                     name);
 }
 
@@ -64,14 +64,25 @@ llvm::Expected<Name> parse_name(std::string_view text, const codegen::Operator& 
   }
   // Clusters and products of warp groups are of one architecture alone.
   const bool needs_sm_90a = std::ranges::any_of(name.plan, [](const auto& number) {
-    return std::string_view("cfg").find(number.first) != std::string_view::npos;
+    return std::string_view("cfgl").find(number.first) != std::string_view::npos;
   });
   problem.architecture = needs_sm_90a ? codegen::Architecture{9, 0, 'a'} : codegen::Architecture{8, 0, 0};
   if (auto error = codegen::check(problem)) return error;
   return name;
 }
 
-// What choose() calls wanted; "" for the library's choice.
+std::string wanted_backward_plan(const codegen::Problem& problem, Numbers& numbers) {
+  for (const auto& [letter, uses_clusters] : {std::pair('c', 1), std::pair('l', 0)}) {
+    const auto blocks = numbers.extract(letter);
+    if (!blocks) continue;
+    const auto panel = numbers.extract('p');
+    return fmt::format("one_pass uses_clusters={} group_blocks={} panel_columns={}", uses_clusters, blocks.mapped(),
+                       panel ? panel.mapped() : 128 / codegen::bytes_of(problem.dtype));
+  }
+  return "portable";
+}
+
+// What choose() calls wanted.
 std::string wanted_plan(const codegen::Problem& problem, Numbers& numbers) {
   const auto has = [&](char letter) { return numbers.contains(letter); };
   const auto take = [&](char letter, int otherwise = 0) {
@@ -82,8 +93,7 @@ std::string wanted_plan(const codegen::Problem& problem, Numbers& numbers) {
     const int compiled = take('c');
     return fmt::format("compiled_cluster_size={} cluster_size={}", compiled, take('x', compiled));
   };
-  if (problem.op == &codegen::pre_backward)
-    return has('c') ? fmt::format("one_pass cluster_size={} panel_columns={}", take('c'), take('p', 64)) : "portable";
+  if (problem.op == &codegen::pre_backward) return wanted_backward_plan(problem, numbers);
   if (has('f')) return fmt::format("few_tokens cluster_size={} chunks_per_warp={}", take('f'), take('k'));
   if (has('t'))
     return fmt::format("one_pass cluster_size={} tokens_per_tile={} panel_columns={} row_groups={}", take('c'),
