@@ -39,6 +39,15 @@ constexpr std::array<Roles, 5> roles = {{
     {12, 128, 56, 72},
 }};
 
+// How many tiles the rings hold beside that of x and dh_in, which gets the rest of the shared memory.
+struct Rings {
+  int coefficient_slots;
+  int scalar_slots;
+  int exchange_slots;
+};
+
+constexpr std::array<Rings, 5> rings = {{{4, 4, 4}, {2, 2, 4}, {2, 1, 4}, {1, 2, 4}, {1, 2, 2}}};
+
 struct Tiling {
   Problem problem;
   bool uses_clusters = false;  // else all blocks of a launch run at the same time
@@ -46,11 +55,9 @@ struct Tiling {
   int panel_columns = 0;       // of 128 bytes, or of 64
   int panels_per_stream = 0;   // in a slice
   Roles role = {};
-  int pipeline_stages = 0;    // tiles of x and dh_in that a block holds
-  int coefficient_slots = 0;  // tiles whose coefficients are made ahead
-  int scalar_slots = 0;       // tiles whose scalars are copied ahead
-  int exchange_slots = 0;     // tiles whose sums of other blocks may be under way
-  int max_groups = 0;         // whose sums the workspace has room for
+  Rings ring = {};
+  int pipeline_stages = 0;  // tiles of x and dh_in that a block holds
+  int max_groups = 0;       // whose sums the workspace has room for
 };
 
 int row_blocks(const Problem& problem) { return static_cast<int>(divide_up(problem.rows(), 8)); }
@@ -89,11 +96,11 @@ int smem_bytes(const Tiling& tiling) {
   const int mix_row_bytes = (row_blocks(problem) | 1) * 16;
   const int coefficient_bytes = tokens_per_tile * ((splits_phi(problem) ? 2 : 3) * mix_row_bytes + (2 + n) * 4);
   const int scalar_bytes = tokens_per_tile * (problem.rows() + n * n + 3 * n + 1) * 4;
-  const int barriers =
-      2 * (tiling.pipeline_stages + tiling.coefficient_slots + tiling.scalar_slots) + tiling.exchange_slots * 3 / 2 + 1;
-  return tiling.pipeline_stages * stage_bytes + phi_bytes + tiling.coefficient_slots * coefficient_bytes +
-         tiling.scalar_slots * scalar_bytes +
-         (tiling.uses_clusters ? tiling.exchange_slots * received_bytes(tiling) : 0) + barriers * 8;
+  const int barriers = 2 * (tiling.pipeline_stages + tiling.ring.coefficient_slots + tiling.ring.scalar_slots) +
+                       tiling.ring.exchange_slots * 3 / 2 + 1;
+  return tiling.pipeline_stages * stage_bytes + phi_bytes + tiling.ring.coefficient_slots * coefficient_bytes +
+         tiling.ring.scalar_slots * scalar_bytes +
+         (tiling.uses_clusters ? tiling.ring.exchange_slots * received_bytes(tiling) : 0) + barriers * 8;
 }
 
 // Registers of a thread, as the assembler reports them beside the sums that it keeps.
@@ -124,16 +131,8 @@ std::string fit(Tiling& tiling) {
     return lacks(role.dot_registers, needed, "dot");
   if (const int needed = helper_registers_needed(tiling); role.helper_registers < needed)
     return lacks(role.helper_registers, needed, "coefficient");
-  // Tiles in flight come before coefficients that wait.
-  for (tiling.pipeline_stages = max_stages; tiling.pipeline_stages >= fewest_stages; --tiling.pipeline_stages) {
-    // Tiles ahead of coefficients, scalars and exchanged sums; the first are kept the longest.
-    for (const auto& [coefficients, scalars, exchange] : {std::array{4, 4, 4}, {2, 2, 4}, {2, 2, 2}, {1, 2, 2}}) {
-      tiling.coefficient_slots = coefficients;
-      tiling.scalar_slots = scalars;
-      tiling.exchange_slots = tiling.uses_clusters ? exchange : 4;
-      if (smem_bytes(tiling) <= max_opt_in_smem_bytes) return "";
-    }
-  }
+  for (tiling.pipeline_stages = max_stages; tiling.pipeline_stages >= fewest_stages; --tiling.pipeline_stages)
+    if (smem_bytes(tiling) <= max_opt_in_smem_bytes) return "";
   tiling.pipeline_stages = fewest_stages;
   return fmt::format("{} stages need {} bytes of shared memory, a block has {}", fewest_stages, smem_bytes(tiling),
                      max_opt_in_smem_bytes);
@@ -182,9 +181,9 @@ class OnePass final : public Plan {
                                                      {"group_blocks", tiling.group_blocks},
                                                      {"uses_clusters", tiling.uses_clusters},
                                                      {"pipeline_stages", tiling.pipeline_stages},
-                                                     {"coefficient_slots", tiling.coefficient_slots},
-                                                     {"scalar_slots", tiling.scalar_slots},
-                                                     {"exchange_slots", tiling.exchange_slots},
+                                                     {"coefficient_slots", tiling.ring.coefficient_slots},
+                                                     {"scalar_slots", tiling.ring.scalar_slots},
+                                                     {"exchange_slots", tiling.ring.exchange_slots},
                                                      {"panel_columns", tiling.panel_columns},
                                                      {"panels_per_stream", tiling.panels_per_stream},
                                                      {"consumer_warps", tiling.role.consumer_warps},
@@ -266,7 +265,7 @@ class OnePass final : public Plan {
  private:
   static std::size_t exchange_bytes(const Tiling& tiling, std::int64_t tokens) {
     if (tiling.uses_clusters) return 0;
-    return static_cast<std::size_t>(max_groups(tiling, tokens)) * tiling.exchange_slots * received_bytes(tiling);
+    return static_cast<std::size_t>(max_groups(tiling, tokens)) * tiling.ring.exchange_slots * received_bytes(tiling);
   }
 
   struct Regions {
@@ -291,13 +290,14 @@ class OnePass final : public Plan {
 };
 
 Candidate candidate(const Problem& problem, bool uses_clusters, int group_blocks, int panel_columns, const Roles& role,
-                    const Device& device) {
+                    const Rings& ring, const Device& device) {
   Candidate result;
   Tiling tiling = {.problem = problem,
                    .uses_clusters = uses_clusters,
                    .group_blocks = group_blocks,
                    .panel_columns = panel_columns,
-                   .role = role};
+                   .role = role,
+                   .ring = ring};
   tiling.panels_per_stream = static_cast<int>(divide_up(divide_up(problem.d, panel_columns), group_blocks));
   tiling.max_groups = groups_at_once(tiling, device);
   result.rejected = reject(tiling, device);
@@ -305,26 +305,32 @@ Candidate candidate(const Problem& problem, bool uses_clusters, int group_blocks
                        {"group_blocks", group_blocks},
                        {"panel_columns", panel_columns},
                        {"consumer_warps", role.consumer_warps},
-                       {"consumer_registers", role.consumer_registers}};
+                       {"consumer_registers", role.consumer_registers},
+                       {"coefficient_slots", ring.coefficient_slots},
+                       {"scalar_slots", ring.scalar_slots},
+                       {"exchange_slots", ring.exchange_slots}};
   if (result.rejected.empty()) result.plan = std::make_shared<OnePass>(tiling, result.parameters);
   return result;
 }
 
 std::vector<Candidate> candidates(const Problem& problem, const Device& device) {
   std::vector<Candidate> list;
+  const auto add = [&](bool uses_clusters, int group_blocks, int panel_columns) {
+    for (const Roles& role : roles)
+      for (const Rings& ring : rings)
+        list.push_back(candidate(problem, uses_clusters, group_blocks, panel_columns, role, ring, device));
+  };
   std::vector<int> panels = {widest_panel(problem)};
   if (problem.dtype != DType::fp32) panels.push_back(widest_panel(problem) / 2);
   for (const int panel_columns : panels) {
     // No cluster of one: compute-sanitizer rejects st.async to the own block.
-    for (int blocks = max_cluster_size; blocks >= 2; --blocks)
-      for (const Roles& role : roles) list.push_back(candidate(problem, true, blocks, panel_columns, role, device));
+    for (int blocks = max_cluster_size; blocks >= 2; --blocks) add(true, blocks, panel_columns);
     // Through global memory: each number of panels that a slice may have.
     constexpr int most_panels = 10;
     constexpr int most_blocks = 66;  // two groups on a large device
     for (int count = 1; count <= most_panels; ++count) {
       const auto blocks = static_cast<int>(divide_up(problem.d, std::int64_t{count} * panel_columns));
-      if (blocks < 2 || blocks > most_blocks) continue;
-      for (const Roles& role : roles) list.push_back(candidate(problem, false, blocks, panel_columns, role, device));
+      if (blocks >= 2 && blocks <= most_blocks) add(false, blocks, panel_columns);
     }
   }
   return list;
