@@ -11,7 +11,7 @@
 
 namespace mhcjit::bench {
 
-// What a call of the problem needs to have run, and the problem itself: backward reads what forward saves.
+// The problems whose calls a set needs, this one last: backward reads what forward saves.
 std::vector<codegen::Problem> needed_problems(const codegen::Problem& problem);
 
 class InputSets {

@@ -10,7 +10,7 @@
 
 namespace mhcjit::oracle {
 
-// What decides the dtype of every tensor of a problem (oracle/tensors.h): that of x alone, if nothing else is given.
+// The dtype of every tensor follows from these (oracle/tensors.h); from that of x alone if nothing else is given.
 struct DTypes {
   mhcjit_dtype x;
   bool fp32_dx;

@@ -47,7 +47,7 @@ class Engine {
     std::int32_t op, n;
     std::int64_t d;
     std::int32_t dtype, has_gamma, batch_invariant, fp32_dx;
-    std::int64_t device;  // ordinal; cpu_device for the CPU. Of 64 bits, so that no byte is padding
+    std::int64_t device;  // ordinal; cpu_device for the CPU; 64 bits, so that no byte is padding
 
     auto operator<=>(const OperatorKey&) const = default;
     // Over its bytes: field by field, LLVM's hash takes half of a look-up's time.

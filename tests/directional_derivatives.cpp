@@ -12,7 +12,7 @@ namespace mhcjit::test {
 namespace {
 
 constexpr int directions = 3;
-// Of each element's size: a difference of float64 is then good to about 1e-9.
+// Relative to the size of an element; a difference in float64 is then good to about 1e-9.
 constexpr double step = 1e-5;
 
 double dot(const std::vector<double>& a, const std::vector<double>& b) {

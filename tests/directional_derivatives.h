@@ -12,7 +12,7 @@
 
 namespace mhcjit::test {
 
-// What a gradient holds, by its name in mhcjit.h.
+// The values of a gradient, by its name in mhcjit.h.
 using GradientValues = std::function<std::vector<double>(std::string_view)>;
 
 // A line for each direction in which dx, dphi, dgamma, dalpha or dbias is no derivative; "" where all are. `inputs` are

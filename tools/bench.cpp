@@ -84,7 +84,7 @@ void compile_all(const bench::Run& run, const std::vector<SizedProblem>& asked) 
   gpu::compile_all(run.engine, run.gpu, problems);
 }
 
-// What is measured of each shape.
+// One kind of measurement of a shape.
 struct Mode {
   const char* list;  // of the report
   std::string heading;

@@ -1,4 +1,4 @@
-// What `mhcjit bench --chain` says about one shape.
+// The row of `mhcjit bench --chain` for one shape.
 #pragma once
 
 #include "tools/bench_rows.h"

@@ -36,7 +36,7 @@ llvm::json::Object json_of(const bench::Errors& errors);
 // A timing of what moves `bytes`, for which a plain copy takes `floor_us`.
 llvm::json::Object json_of(const bench::Timing& timing, std::size_t bytes, double floor_us);
 
-// What every line of a table begins with.
+// The columns that every line of a table begins with.
 std::string columns_of(std::string_view op, const SizedProblem& shape);
 
 // The tensor that is nearest to its bound, or the farthest beyond it.

@@ -129,6 +129,14 @@ struct Parsed {
   std::vector<std::string> cut_lines;
 };
 
+bool has_fp32_dx(const codegen::Operator* op) { return op->has_dtype_flag(&Problem::has_fp32_dx); }
+
+bool fp32_dx_of(Shape& shape, const std::vector<const codegen::Operator*>& ops) {
+  const bool fp32_dx = shape.flag("fp32_dx");
+  if (fp32_dx && std::ranges::none_of(ops, has_fp32_dx)) shape.fail("fp32_dx is true, allowed: with pre_backward");
+  return fp32_dx;
+}
+
 class Problems {
  public:
   Problems(llvm::StringRef file, Tokens tokens) : file_(file.str()), tokens_(tokens) {}
@@ -142,9 +150,7 @@ class Problems {
     const auto dtypes = shape.values("dtype", dtype_rule);
     const auto ops = shape.values("ops", ops_rule, {codegen::operators().begin(), codegen::operators().end()});
     const bool gamma = shape.flag("gamma"), batch_invariant = shape.flag("batch_invariant");
-    const bool fp32_dx = shape.flag("fp32_dx");
-    const auto has_fp32_dx = [](const codegen::Operator* op) { return op->has_dtype_flag(&Problem::has_fp32_dx); };
-    if (fp32_dx && std::ranges::none_of(ops, has_fp32_dx)) shape.fail("fp32_dx is true, allowed: with pre_backward");
+    const bool fp32_dx = fp32_dx_of(shape, ops);
     auto ts = shape.values("t", t_rule, tokens_ == Tokens::required ? std::vector<std::int64_t>{} : no_tokens);
     if (tokens_ == Tokens::passed_over) ts = no_tokens;
     shape.allow_only({"n", "d", "t", "dtype", "gamma", "batch_invariant", "fp32_dx", "ops"});

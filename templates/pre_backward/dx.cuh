@@ -21,7 +21,7 @@ struct PreBackwardDx {
   static constexpr int token_groups = Spec::threads_per_block / column_threads;
   using Tile = PhiTile<Spec, tile_rows, Spec::dx_columns_per_block>;
   static constexpr int shared_floats = Tile::floats;
-  // Of dx in one load or store.
+  // Elements of dx in one load or store.
   static constexpr int widest_part = 16 / sizeof(DxElement<Spec>);
   static constexpr int dx_part_size = Spec::vec_size < widest_part ? Spec::vec_size : widest_part;
 };

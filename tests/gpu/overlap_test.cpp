@@ -47,6 +47,7 @@ class Chain {
   // In the order of the calls.
   std::vector<Tensors> outputs() const {
     std::vector<Tensors> all;
+    all.reserve(forward_.size() + backward_.size());
     for (const ForwardCall& call : forward_) all.push_back(call.outputs());
     for (const BackwardCall& call : backward_) all.push_back(call.outputs());
     return all;
