@@ -35,8 +35,11 @@ std::int64_t slice_columns(const Tiling& tiling) {
 }
 
 // Registers of a gemm thread, as the assembler needs them to keep nothing in local memory: of each block of eight rows
-// products and two terms, and what x and addresses need.
-int needed_registers(const Tiling& tiling) { return row_blocks(tiling.problem) * 13 + 48; }
+// products and two terms, and what x and addresses need; where streams of phi come in a ring, its place and phase.
+int needed_registers(const Tiling& tiling) {
+  const int ring = tiling.stages < tiling.problem.n ? 10 : 0;
+  return row_blocks(tiling.problem) * 13 + 48 + ring;
+}
 
 // A multiprocessor hands out registers to four warps at a time, eight to each thread.
 int registers_of_thread(const Tiling& tiling) {
