@@ -19,7 +19,7 @@ namespace {
 // From here on T has the plan that is best for it: a usual step of training or prefill.
 constexpr std::int64_t many_tokens = 8192;
 // What plans for fewer are weighed by: the product of their times.
-constexpr std::array<std::int64_t, 6> few_tokens = {1, 4, 16, 64, 256, 1024};
+constexpr std::array<std::int64_t, 6> fewer_tokens = {1, 4, 16, 64, 256, 1024};
 
 // A family and parameters that a plan must have.
 struct Wanted {
@@ -52,9 +52,8 @@ llvm::Expected<Wanted> parse_wanted(std::string_view text) {
     std::int64_t value = 0;
     if (name.empty() || number.getAsInteger(10, value))
       return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
-                        "plan is '{}', allowed: a family and parameters of it, such as 'two_pass cluster_size=0', and "
-                        "{}",
-                        text, without_clusters);
+                        "plan is '{}', allowed: a family, parameters of it as NAME=NUMBER, and {}", text,
+                        without_clusters);
     wanted.parameters.emplace_back(name, value);
   }
   return wanted;
@@ -100,14 +99,14 @@ class Choice {
   // The logarithm of the product of the times.
   double score() const {
     double sum = std::log(cost(plans_.front(), many_tokens, device_));
-    for (const std::int64_t tokens : few_tokens) sum += std::log(cost(best(tokens), tokens, device_));
+    for (const std::int64_t tokens : fewer_tokens) sum += std::log(cost(best(tokens), tokens, device_));
     return sum;
   }
 
   // By how much score() would fall.
   double gain(const PlanPtr& plan) const {
     double sum = 0.0;
-    for (const std::int64_t tokens : few_tokens)
+    for (const std::int64_t tokens : fewer_tokens)
       sum += std::max(0.0, std::log(cost(best(tokens), tokens, device_) / cost(plan, tokens, device_)));
     return sum;
   }

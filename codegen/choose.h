@@ -22,7 +22,7 @@ struct Bucket {
 inline constexpr std::string_view without_clusters = "clusters=0";
 
 struct ChooseOptions {
-  // Which plans may be chosen: a family, then parameters that they must have, "two_pass cluster_size=0";
+  // Which plans may be chosen: a family, then parameters that they must have, "FAMILY cluster_size=0";
   // without_clusters, alone or among them; "": all.
   std::string wanted = {};
   // As many kernels at most are compiled for a problem's plans, of which there are up to three. Where a single plan has

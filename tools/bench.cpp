@@ -18,7 +18,7 @@ namespace {
 namespace cl = llvm::cl;
 
 cl::SubCommand bench_options("bench", "measure the operators on device 0");
-cl::opt<std::string> op("op", cl::desc("pre_forward or pre_backward"), cl::value_desc("OP"), cl::sub(bench_options));
+cl::opt<std::string> op("op", cl::desc(operator_help()), cl::value_desc("OP"), cl::sub(bench_options));
 cl::opt<std::string> shapes("shapes", cl::desc("file of shapes with numbers of tokens; default: a list of its own"),
                             cl::value_desc("FILE"), cl::init("default"), cl::sub(bench_options));
 cl::opt<bool> candidates("candidates", cl::desc("each candidate in place of the choice"), cl::sub(bench_options));
@@ -184,11 +184,12 @@ const Command& bench_command() {
       "measures what the host pays: a call beside bare\n"
       "launches, a prepare, loading a kernel, and the first call of a new process with an empty cache folder and with\n"
       "a warm one.",
-      "  mhcjit bench --op pre_forward\n"
-      "  mhcjit bench --op pre_backward --quick --json\n"
-      "  mhcjit bench --op pre_forward --shapes shapes.json --host --results bench.json\n"
-      "  mhcjit bench --op pre_forward --candidates --results candidates.tsv\n"
-      "  mhcjit bench --chain 60 --results chain.json",
+      fmt::format("  mhcjit bench --op {0}\n"
+                  "  mhcjit bench --op {1} --quick --json\n"
+                  "  mhcjit bench --op {0} --shapes shapes.json --host --results bench.json\n"
+                  "  mhcjit bench --op {0} --candidates --results candidates.tsv\n"
+                  "  mhcjit bench --chain 60 --results chain.json",
+                  codegen::operators().front()->name, codegen::operators().back()->name),
       run};
   return command;
 }

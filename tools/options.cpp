@@ -33,6 +33,11 @@ llvm::Expected<std::vector<Value>> parse_list(llvm::StringRef option, llvm::Stri
 
 }  // namespace
 
+llvm::StringRef operator_help() {
+  static const std::string help = "one of " + codegen::operator_names();
+  return help;
+}
+
 llvm::Expected<std::string> required(llvm::StringRef option, llvm::StringRef text) {
   if (!text.empty()) return text.str();
   return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{} is missing, see --help", option.str());

@@ -63,8 +63,7 @@ const Rule<std::int64_t> t_rule = {integer_up_to<codegen::max_tokens>,
 const Rule<codegen::DType> dtype_rule = {name_of<codegen::DType, codegen::parse_dtype>,
                                          "bf16, fp16, fp32, or a list of them"};
 const Rule<const codegen::Operator*> ops_rule = {name_of<const codegen::Operator*, codegen::parse_operator>,
-                                                 "pre_forward, pre_backward, or a list of "
-                                                 "them"};
+                                                 codegen::operator_names() + ", or a list of them"};
 
 // One shape of the file, read field by field. The first fault stays.
 class Shape {

@@ -159,7 +159,7 @@ const Command& warmup_command() {
       warmup,
       "(--shapes FILE | --n N --d D [--dtype DTYPE] [--gamma] [--batch-invariant] [--fp32-dx]) --arch ARCH[,ARCH...]\n"
       "       [--jobs N] [--cache-dir DIR] [--json]",
-      "Compiles every problem of the shapes file (docs/shapes.md), or pre_forward and pre_backward for every\n"
+      "Compiles every problem of the shapes file (docs/shapes.md), or every operator for every\n"
       "combination of --n, --d and --dtype, for each architecture. The default cache folder is\n"
       "$MHCJIT_CACHE_DIR, else $XDG_CACHE_HOME/mhcjit, else $HOME/.cache/mhcjit. What is in the cache already is\n"
       "a hit and is not compiled again: after Ctrl-C or a failure, run the same command to do the rest. A kernel\n"

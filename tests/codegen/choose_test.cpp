@@ -131,8 +131,7 @@ TEST(Choose, RefusesWhatIsNotThere) {
   EXPECT_EQ(refusal(made_up_problem(), "made_up size=0"), problem + "made_up size=0 fits: nobody makes it");
   EXPECT_EQ(refusal(made_up_problem(), "other"), problem + "other fits: the operator has no such family");
   EXPECT_EQ(refusal(made_up_problem(), "made_up number=one"),
-            "plan is 'made_up number=one', allowed: a family and parameters of it, such as 'two_pass cluster_size=0', "
-            "and clusters=0");
+            "plan is 'made_up number=one', allowed: a family, parameters of it as NAME=NUMBER, and clusters=0");
 }
 
 TEST(Choose, RefusesWhatCheckRefuses) { EXPECT_EQ(refusal(forward_of(17, 4096), ""), "n is 17, allowed: 1 to 16"); }
