@@ -173,7 +173,7 @@ TEST_F(OnePassLaunchTest, RefusesAPlanThatDoesNotExist) {
                  {"plan or MHCJIT_PLAN", "three_pass", "few_tokens, one_pass, portable, two_pass"});
   wrong.plan = "one_pass cluster_size";
   expect_failure(mhcjit_engine_create(&wrong, &engine), MHCJIT_ERROR_INVALID_ARGUMENT,
-                 {"plan is 'one_pass cluster_size'", "'two_pass cluster_size=0'"});
+                 {"plan is 'one_pass cluster_size'", "parameters of it as NAME=NUMBER"});
   EXPECT_EQ(engine, nullptr);
 }
 
