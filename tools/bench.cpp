@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -51,19 +52,26 @@ llvm::Expected<std::int64_t> asked_layers() {
   return parse_integer("--chain", chain, 1, max_layers);
 }
 
+// The operator that reads what another saves.
+const codegen::Operator& last_of_chain() {
+  return **std::ranges::find_if(codegen::operators(), [](const codegen::Operator* one) {
+    codegen::Problem problem = {};
+    problem.op = one;
+    return bench::needed_problems(problem).size() > 1;
+  });
+}
+
 // The shapes of the operator, for any architecture, of a chain those of backward; none where only the host's part is
 // asked for.
 llvm::Expected<std::vector<SizedProblem>> asked_shapes(bool is_chain) {
   std::vector<SizedProblem> wanted;
   if (host && candidates) return one_of_the_two("--host", "--candidates");
   if (host && op.empty() && !is_chain) return wanted;
-  llvm::Expected<std::string> name = required("--op", is_chain ? codegen::pre_backward.name : op.getValue());
+  llvm::Expected<std::string> name =
+      required("--op", is_chain ? llvm::StringRef(last_of_chain().name) : llvm::StringRef(op));
   if (!name) return name.takeError();
   llvm::Expected<const codegen::Operator*> asked = codegen::parse_operator(*name);
   if (!asked) return asked.takeError();
-  if (candidates && *asked != &codegen::pre_forward)
-    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--candidates is given with --op {}, allowed: --op pre_forward",
-                      *name);
   auto all = shapes == "default" ? parse_sized_shapes("default", default_bench_shapes) : read_sized_shapes(shapes);
   if (!all) return all.takeError();
   for (const SizedProblem& shape : *all)
