@@ -1,3 +1,4 @@
+// What calls of pre_backward are measured with.
 #pragma once
 
 #include <deque>

@@ -1,3 +1,4 @@
+// What calls of pre_forward are measured with.
 #pragma once
 
 #include <deque>

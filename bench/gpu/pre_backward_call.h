@@ -1,3 +1,4 @@
+// One call of pre_backward.
 #pragma once
 
 #include "bench/gpu/pre_forward_call.h"

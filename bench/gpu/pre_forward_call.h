@@ -1,3 +1,4 @@
+// One call of pre_forward.
 #pragma once
 
 #include "bench/gpu/calls.h"
