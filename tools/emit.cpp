@@ -25,7 +25,7 @@ cl::opt<std::string> plan(
     cl::value_desc("PLAN"), cl::sub(emit));
 cl::opt<bool> gamma("gamma", cl::desc("the problem has gamma"), cl::sub(emit));
 cl::opt<bool> batch_invariant("batch-invariant", cl::desc("row t has the same bits whatever T is"), cl::sub(emit));
-cl::opt<bool> fp32_dx("fp32-dx", cl::desc("dx of pre_backward is fp32 whatever dtype is"), cl::sub(emit));
+cl::opt<bool> fp32_dx("fp32-dx", cl::desc("dx is fp32 whatever dtype is"), cl::sub(emit));
 
 // One that is asked for here must fit; the one of the environment serves the problems that it fits, as in an engine.
 llvm::Expected<std::vector<codegen::Bucket>> buckets_of(const codegen::Problem& problem) {

@@ -95,13 +95,9 @@ llvm::Expected<std::vector<codegen::Problem>> parse_problems(const ProblemOption
   const auto has_fp32_dx = [](const codegen::Operator* op) {
     return op->has_dtype_flag(&codegen::Problem::has_fp32_dx);
   };
-  if (options.fp32_dx && llvm::none_of(ops, has_fp32_dx)) {
-    std::vector<std::string_view> allowed;
-    for (const codegen::Operator* op : codegen::operators())
-      if (has_fp32_dx(op)) allowed.push_back(op->name);
+  if (options.fp32_dx && llvm::none_of(ops, has_fp32_dx))
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--fp32-dx is given with {}, allowed: with {}", ops.front()->name,
-                      fmt::join(allowed, ", "));
-  }
+                      codegen::operator_names(&codegen::Problem::has_fp32_dx));
   auto architectures = parse_architectures("--arch", options.architecture);
   if (!architectures) return architectures.takeError();
 

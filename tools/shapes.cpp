@@ -143,7 +143,8 @@ class Problems {
     const bool gamma = shape.flag("gamma"), batch_invariant = shape.flag("batch_invariant");
     const bool fp32_dx = shape.flag("fp32_dx");
     const auto has_fp32_dx = [](const codegen::Operator* op) { return op->has_dtype_flag(&Problem::has_fp32_dx); };
-    if (fp32_dx && std::ranges::none_of(ops, has_fp32_dx)) shape.fail("fp32_dx is true, allowed: with pre_backward");
+    if (fp32_dx && std::ranges::none_of(ops, has_fp32_dx))
+      shape.fail("fp32_dx is true, allowed: with " + codegen::operator_names(&Problem::has_fp32_dx));
     auto ts = shape.values("t", t_rule, tokens_ == Tokens::required ? std::vector<std::int64_t>{} : no_tokens);
     if (tokens_ == Tokens::passed_over) ts = no_tokens;
     shape.allow_only({"n", "d", "t", "dtype", "gamma", "batch_invariant", "fp32_dx", "ops"});

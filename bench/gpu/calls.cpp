@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "codegen/operators.h"
 #include "oracle/tensors.h"
 
 namespace mhcjit::gpu {
@@ -36,13 +37,14 @@ std::string to_string(const Case& item) {
 }
 
 mhcjit_problem problem_of(const Case& item, mhcjit_op op) {
+  const bool has_dx = llvm::cantFail(codegen::operator_of(op))->has_dtype_flag(&codegen::Problem::has_fp32_dx);
   return {.op = op,
           .n = item.shape().n,
           .d = item.shape().D,
           .dtype = item.random.dtype,
           .has_gamma = item.shape().has_gamma ? 1 : 0,
           .batch_invariant = item.batch_invariant ? 1 : 0,
-          .fp32_dx = item.fp32_dx && op == MHCJIT_PRE_BACKWARD ? 1 : 0};
+          .fp32_dx = item.fp32_dx && has_dx ? 1 : 0};
 }
 
 void Call::poison(unsigned char byte) const {

@@ -24,7 +24,7 @@ using Tensors = std::map<std::string, std::vector<std::byte>, std::less<>>;
 struct Case {
   oracle::RandomOptions random;
   bool batch_invariant = false;
-  bool fp32_dx = false;  // of pre_backward
+  bool fp32_dx = false;  // of the operators that have dx
   // Alignment of every tensor, where it is more than the interface asks for; an allocator gives 256.
   std::size_t least_alignment = 1;
 
