@@ -2,9 +2,6 @@
 
 #include <algorithm>
 
-#include "codegen/operators.h"
-#include "oracle/outputs.h"
-
 namespace mhcjit::bench {
 namespace {
 
@@ -24,29 +21,17 @@ bool within_bounds(const Errors& errors) {
   return std::all_of(errors.begin(), errors.end(), [](const auto& entry) { return entry.second.ok(); });
 }
 
-Sample::Sample(const InputSets& sets, double x_std) : sets_(sets), tokens_(sample_of(sets.tokens())) {
-  const oracle::Shape shape = sets.sample_shape(tokens_);
-  const oracle::Inputs inputs = sets.sample_inputs(tokens_, x_std);
-  forward_ = oracle::pre_forward(shape, inputs);
-  if (sets.problem().op->id == MHCJIT_PRE_BACKWARD)
-    backward_ = oracle::pre_backward(shape, inputs, forward_, sets.sample_gradients(tokens_));
-}
+Sample::Sample(const InputSets& sets, double x_std)
+    : sets_(sets), tokens_(sample_of(sets.tokens())), expected_(sets.expected(tokens_, x_std)) {}
 
 void Sample::compare_tokens(Errors& errors) const {
-  const oracle::Shape shape = sets_.sample_shape(tokens_);
-  if (sets_.problem().op->id == MHCJIT_PRE_FORWARD) {
-    for (const oracle::Reference& output : oracle::outputs_of(shape, forward_))
-      compare(errors, output, sets_.forward(0).rows_of(output.name, tokens_));
-  } else {
-    for (const oracle::Reference& output : oracle::outputs_of(shape, backward_))
-      if (output.row_size > 0) compare(errors, output, sets_.backward(0).rows_of(output.name, tokens_));
-  }
+  for (const oracle::Reference& output : expected_.outputs)
+    if (output.row_size > 0) compare(errors, output, sets_.call(0).rows_of(output.name, tokens_));
 }
 
 void Sample::compare_sums(Errors& errors) const {
-  if (sets_.problem().op->id == MHCJIT_PRE_FORWARD) return;
-  for (const oracle::Reference& output : oracle::outputs_of(sets_.sample_shape(tokens_), backward_))
-    if (output.row_size == 0) compare(errors, output, sets_.backward(0).values_of(output.name));
+  for (const oracle::Reference& output : expected_.outputs)
+    if (output.row_size == 0) compare(errors, output, sets_.call(0).values_of(output.name));
 }
 
 void Sample::compare(Errors& errors, const oracle::Reference& reference, const std::vector<double>& values) const {

@@ -23,7 +23,7 @@ class Sample {
 
   // Compares what set 0 holds in these tokens.
   void compare_tokens(Errors& errors) const;
-  // Compares sums over all tokens, of which no other has gradients; none of pre_forward.
+  // Compares the outputs that are sums over all tokens, to which no other has added.
   void compare_sums(Errors& errors) const;
 
  private:
@@ -31,8 +31,7 @@ class Sample {
 
   const InputSets& sets_;
   std::vector<std::int64_t> tokens_;
-  oracle::Forward forward_;
-  oracle::Backward backward_;
+  Expected expected_;
 };
 
 // Compares set 0: what the calls so far have left there, then one more call each with x of standard deviation 0.05, 1

@@ -1,5 +1,6 @@
 #include "bench/candidates.h"
 
+#include <cstring>
 #include <optional>
 
 #include "bench/floor.h"
@@ -21,10 +22,13 @@ class CandidateCalls {
   }
 
   void run(int set, CUstream stream = nullptr) const {
-    mhcjit_pre_forward_args args = sets_.forward(set).args;
-    args.workspace = workspace_->as();
-    args.workspace_bytes = workspace_bytes_;
-    throw_if(operator_->run(MHCJIT_PRE_FORWARD, &args, stream));
+    const codegen::Operator& op = *sets_.problem().op;
+    const auto* const given = static_cast<const std::byte*>(sets_.call(set).arguments());
+    std::vector<std::byte> args(given, given + op.arguments.bytes);
+    void* const workspace = workspace_->as();
+    std::memcpy(args.data() + op.arguments.workspace, &workspace, sizeof workspace);
+    std::memcpy(args.data() + op.arguments.workspace_bytes, &workspace_bytes_, sizeof workspace_bytes_);
+    throw_if(operator_->run(op.id, args.data(), stream));
   }
 
  private:
@@ -37,7 +41,7 @@ class CandidateCalls {
 void measure(const Run& run, const InputSets& sets, const Sample& sample, const CompiledPlan& compiled,
              CandidateResult& result) {
   const CandidateCalls calls(run.gpu, sets, compiled);
-  sets.forward(0).poison();
+  sets.call(0).poison();
   calls.run(0);
   run.gpu.synchronize();
   sample.compare_tokens(result.errors);
@@ -59,7 +63,8 @@ std::vector<codegen::PlanPtr> legal_candidates(const codegen::Problem& problem) 
 CandidateResults bench_candidates(const Run& run, const codegen::Problem& problem, std::int64_t tokens,
                                   const std::vector<CompiledPlan>& compiled,
                                   const std::function<void(const codegen::Plan&)>& announce) {
-  const InputSets sets(run.gpu, run.engine, problem, tokens);
+  const std::unique_ptr<const InputSets> made = make_input_sets(run.gpu, run.engine, problem, tokens);
+  const InputSets& sets = *made;
   const Sample sample(sets, InputSets::x_std);
   const std::vector<codegen::Bucket> buckets = value_or_throw(codegen::choose(problem));
   const std::string chosen = codegen::to_string(*codegen::bucket_of(buckets, tokens).plan);

@@ -27,7 +27,7 @@ struct CandidateResults {
 
 std::vector<codegen::PlanPtr> legal_candidates(const codegen::Problem& problem);
 
-// `compiled` are those of `problem`, a pre_forward. `announce` is called with each plan before its first launch, so
+// `compiled` are those of `problem`. `announce` is called with each plan before its first launch, so
 // that one that hangs is known. Throws std::runtime_error when no call can be made at all.
 CandidateResults bench_candidates(const Run& run, const codegen::Problem& problem, std::int64_t tokens,
                                   const std::vector<CompiledPlan>& compiled,

@@ -7,11 +7,12 @@
 namespace mhcjit::bench {
 
 ChainResult bench_chain(const Run& run, const codegen::Problem& backward, std::int64_t tokens, int layers) {
-  const InputSets sets(run.gpu, run.engine, backward, tokens, layers);
+  const std::unique_ptr<const InputSets> made = make_input_sets(run.gpu, run.engine, backward, tokens, layers);
+  const InputSets& sets = *made;
   const auto time_chain = [&](bool overlaps) {
     const Enqueue chain = [&](CUstream stream, int) {
-      for (int layer = 0; layer < layers; ++layer) sets.run_forward(layer % sets.count(), stream, overlaps);
-      for (int layer = layers - 1; layer >= 0; --layer) sets.run_backward(layer % sets.count(), stream, overlaps);
+      for (int layer = 0; layer < layers; ++layer) sets.needed()->run(layer % sets.count(), stream, overlaps);
+      for (int layer = layers - 1; layer >= 0; --layer) sets.run(layer % sets.count(), stream, overlaps);
     };
     return time_graph(run.gpu, chain, 1, run.seconds);
   };

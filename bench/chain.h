@@ -14,8 +14,8 @@ struct ChainResult {
   Errors errors;            // of backward's outputs, which the overlapped chain left
 };
 
-// `backward` is a problem of pre_backward; forward is that of the same shape. Throws std::runtime_error with what
-// failed.
+// `backward` is a problem of an operator that reads what another saves: that is forward. Throws std::runtime_error with
+// what failed.
 ChainResult bench_chain(const Run& run, const codegen::Problem& backward, std::int64_t tokens, int layers);
 
 }  // namespace mhcjit::bench

@@ -4,6 +4,7 @@
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
+#include <map>
 #include <set>
 #include <string>
 
@@ -19,17 +20,29 @@ namespace {
 using namespace mhcjit;
 using codegen::DType;
 
-// The simplest problem, the usual one, and those whose kernels are largest.
-const codegen::Problem problems[] = {
-    {&codegen::pre_forward, 1, 64, DType::fp32, false, false, {9, 0, 'a'}},
-    {&codegen::pre_forward, 4, 4096, DType::bf16, false, false, {9, 0, 'a'}},
-    {&codegen::pre_forward, 4, 7168, DType::bf16, false, false, {9, 0, 'a'}},
-    {&codegen::pre_forward, 4, 7168, DType::bf16, false, false, {10, 0, 'a'}},
-    {&codegen::pre_forward, 6, 2560, DType::bf16, false, false, {9, 0, 'a'}},
-    {&codegen::pre_forward, 8, 2048, DType::bf16, false, false, {9, 0, 'a'}},
-    {&codegen::pre_backward, 4, 4096, DType::bf16, false, false, {9, 0, 'a'}},
-    {&codegen::pre_backward, 16, 4096, DType::bf16, true, false, {9, 0, 'a'}},
+struct Shape {
+  int n;
+  std::int64_t d;
+  DType dtype;
+  bool has_gamma;
+  codegen::Architecture architecture;
 };
+
+// The simplest problem, the usual one, and those whose kernels are largest.
+constexpr Shape shapes[] = {
+    {1, 64, DType::fp32, false, {9, 0, 'a'}},   {4, 4096, DType::bf16, false, {9, 0, 'a'}},
+    {4, 7168, DType::bf16, false, {9, 0, 'a'}}, {4, 7168, DType::bf16, false, {10, 0, 'a'}},
+    {6, 2560, DType::bf16, false, {9, 0, 'a'}}, {8, 2048, DType::bf16, false, {9, 0, 'a'}},
+    {16, 4096, DType::bf16, true, {9, 0, 'a'}},
+};
+
+std::vector<codegen::Problem> problems() {
+  std::vector<codegen::Problem> list;
+  for (const codegen::Operator* op : codegen::operators())
+    for (const Shape& shape : shapes)
+      list.push_back({op, shape.n, shape.d, shape.dtype, shape.has_gamma, false, shape.architecture});
+  return list;
+}
 
 void compile(benchmark::State& state, const runtime::Nvrtc& nvrtc, const runtime::CompileRequest& request) {
   std::size_t cubin_bytes = 0;
@@ -50,13 +63,16 @@ int main(int argc, char** argv) {
   }
   const auto compiler = llvm::cantFail(runtime::identify(*location));
   const auto templates = llvm::cantFail(runtime::load_templates(""));
-  for (const codegen::Problem& problem : problems) {
+  for (const codegen::Problem& problem : problems()) {
     std::set<std::string> seen;  // buckets share kernels
+    std::map<std::string, int> numbers;
     for (const codegen::Bucket& bucket : llvm::cantFail(codegen::choose(problem)))
       for (const codegen::Kernel& kernel : bucket.plan->kernels()) {
         const runtime::CompileRequest request = runtime::compile_request(problem, kernel, *templates, compiler);
         if (!seen.insert(request.source).second) continue;
-        benchmark::RegisterBenchmark(fmt::format("{}: {}", to_string(problem), kernel.name).c_str(),
+        // Plans of one family have kernels of one name.
+        const std::string name = fmt::format("{}: {} {}", to_string(problem), kernel.name, ++numbers[kernel.name]);
+        benchmark::RegisterBenchmark(name.c_str(),
                                      [&nvrtc, request](benchmark::State& state) { compile(state, **nvrtc, request); })
             ->Unit(benchmark::kMillisecond)
             ->UseRealTime()

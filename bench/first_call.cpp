@@ -8,7 +8,8 @@
 #include <filesystem>
 #include <memory>
 
-#include "bench/gpu/calls.h"
+#include "bench/input_sets.h"
+#include "codegen/operator.h"
 #include "runtime/stopwatch.h"
 #include "support/error.h"
 
@@ -52,7 +53,7 @@ llvm::Expected<FirstCall> call_once(const codegen::Problem& problem, const std::
   result.open_device_ms = open_watch.milliseconds();
 
   const gpu::Case item = {{{1, problem.n, problem.d, problem.has_gamma}, static_cast<mhcjit_dtype>(problem.dtype), 61}};
-  const mhcjit_problem asked = gpu::problem_of(item, MHCJIT_PRE_FORWARD);
+  const mhcjit_problem asked = gpu::problem_of(item, problem.op->id);
   const oracle::Inputs inputs = oracle::random_inputs(item.random);
   mhcjit_engine_options options = {};
   options.cache_dir = folder.c_str();
@@ -65,9 +66,9 @@ llvm::Expected<FirstCall> call_once(const codegen::Problem& problem, const std::
   const mhcjit_operator* op = nullptr;
   if (const auto status = mhcjit_prepare(engine, &asked, MHCJIT_DEVICE_GPU, nullptr, &op)) return failed(status);
   result.prepare_ms = prepare_watch.milliseconds();
-  const gpu::ForwardCall call(*gpu, item, op, inputs);
+  const std::unique_ptr<const gpu::Call> call = make_call(*problem.op, *gpu, item, op, inputs);
   const runtime::Stopwatch call_watch;
-  if (const auto status = call.run()) return failed(status);
+  if (const auto status = call->run()) return failed(status);
   gpu->synchronize();
   result.first_call_ms = result.prepare_ms + call_watch.milliseconds();
 

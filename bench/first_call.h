@@ -22,8 +22,9 @@ struct FirstCalls {
   std::vector<FirstCall> warm;
 };
 
-// Times of a pre_forward of one token, each in a process of its own. For a process that has not used CUDA yet: its
-// children could not. Errors: NO_DEVICE, IO (the temporary folder, the children), and those of mhcjit_prepare.
+// Times of a call of one token, of an operator that reads no other's results, each in a process of its own. For a
+// process that has not used CUDA yet: its children could not. Errors: NO_DEVICE, IO (the temporary folder, the
+// children), and those of mhcjit_prepare.
 llvm::Expected<FirstCalls> bench_first_calls(const codegen::Problem& problem, int repeats);
 
 }  // namespace mhcjit::bench

@@ -4,9 +4,10 @@
 
 #include "bench/choice.h"
 #include "bench/compiled_plan.h"
-#include "bench/gpu/calls.h"
+#include "bench/input_sets.h"
 #include "bench/statistics.h"
 #include "bench/value_or_throw.h"
+#include "codegen/operator.h"
 #include "runtime/launch_config.h"
 #include "runtime/stopwatch.h"
 #include "runtime/tensor_map.h"
@@ -37,21 +38,22 @@ double host_us(const gpu::Gpu& gpu, const Body& body) {
 // The launches of one call, with all that can be made beforehand made.
 class RawLaunches {
  public:
-  RawLaunches(const LoadedPlan& loaded, const mhcjit_pre_forward_args& args) : driver_(loaded.driver) {
+  RawLaunches(const LoadedPlan& loaded, const gpu::Call& call, std::int64_t T) : driver_(loaded.driver) {
     const codegen::Plan& plan = *loaded.bucket.plan;
     const runtime::ArgumentTable table(plan.problem());
-    table.fill_kernel_arguments(&args, args_);
-    plan.fill_work(args.T, args.workspace, work_);
+    table.fill_kernel_arguments(call.arguments(), args_);
+    plan.fill_work(T, call.buffer("workspace").as(), work_);
     for (std::size_t i = 0; i < plan.kernels().size(); ++i) {
       const codegen::Kernel& kernel = plan.kernels()[i];
       std::vector<void*>& parameters = parameters_.emplace_back();
       parameters.push_back(args_);
       if (kernel.work_bytes != 0) parameters.push_back(work_);
       for (const codegen::TensorMap& map : kernel.maps) {
-        throw_if(runtime::fill_tensor_map(driver_, plan.problem(), map, args.x, args.T, maps_.emplace_back()));
+        throw_if(runtime::fill_tensor_map(driver_, plan.problem(), map, call.buffer(map.tensor).as(), T,
+                                          maps_.emplace_back()));
         parameters.push_back(&maps_.back());
       }
-      codegen::Grid grid = plan.grid(i, args.T, loaded.device.planned);
+      codegen::Grid grid = plan.grid(i, T, loaded.device.planned);
       const runtime::LoadedKernel& one = loaded.bucket.kernels[i];
       if (one.max_blocks != 0) grid.x = std::min(grid.x, one.max_blocks);
       configs_.emplace_back(kernel, grid, nullptr, kernel.overlaps_previous);
@@ -83,8 +85,9 @@ class RawLaunches {
 HostCosts bench_host_costs(const gpu::Gpu& gpu, mhcjit_engine* engine, codegen::Problem problem) {
   problem.architecture = value_or_throw(codegen::parse_architecture(gpu.architecture));
   gpu::Case item = {{{1, problem.n, problem.d, problem.has_gamma}, static_cast<mhcjit_dtype>(problem.dtype), 51}};
-  const mhcjit_problem asked = gpu::problem_of(item, MHCJIT_PRE_FORWARD);
-  const gpu::ForwardCall call(gpu, item, gpu::prepare(engine, asked), oracle::random_inputs(item.random));
+  const mhcjit_problem asked = gpu::problem_of(item, problem.op->id);
+  const std::unique_ptr<const gpu::Call> call =
+      make_call(*problem.op, gpu, item, gpu::prepare(engine, asked), oracle::random_inputs(item.random));
 
   const std::vector<codegen::Bucket> buckets = value_or_throw(chosen_buckets(problem));
   const codegen::PlanPtr plan = codegen::bucket_of(buckets, item.shape().T).plan;
@@ -96,12 +99,12 @@ HostCosts bench_host_costs(const gpu::Gpu& gpu, mhcjit_engine* engine, codegen::
     value_or_throw(load_plan(compiled));
     sample = static_cast<double>(watch.nanoseconds()) * 1e-3;
   }
-  RawLaunches raw(value_or_throw(load_plan(compiled)), call.args);
+  RawLaunches raw(value_or_throw(load_plan(compiled)), *call, item.shape().T);
 
   HostCosts costs;
   costs.kernels = raw.kernels();
   for (const cache::CompiledKernel& kernel : compiled.kernels) costs.cubin_bytes += kernel.cubin.size();
-  costs.call_us = host_us(gpu, [&] { gpu::require(call.run(), "mhcjit_pre_forward"); });
+  costs.call_us = host_us(gpu, [&] { gpu::require(call->run(), problem.op->name); });
   costs.raw_launch_us = host_us(gpu, [&] { raw.run(); });
   costs.prepare_us = host_us(gpu, [&] { gpu::prepare(engine, asked); });
   costs.load_us = quantile(std::move(load_us), 0.5);

@@ -1,58 +1,68 @@
-// Tensors for many calls of one operator, so that a call finds none of its own in the L2 cache.
+// Tensors for many calls of one operator, so that a call finds none of its own in the L2 cache. Each operator's are in
+// files named for it, which bench/operators.cpp lists.
 #pragma once
 
-#include <array>
-#include <deque>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "bench/gpu/calls.h"
-#include "codegen/operators.h"
+#include "codegen/problem.h"
+#include "oracle/compare.h"
 
 namespace mhcjit::bench {
 
-// The problems whose calls a set needs, this one last: backward reads what forward saves.
-std::vector<codegen::Problem> needed_problems(const codegen::Problem& problem);
+// What the oracle computes: references to values that live as long.
+struct Expected {
+  std::shared_ptr<const void> values;
+  std::vector<oracle::Reference> outputs;
+};
 
+// All sets have the same values. All outputs are written, the saved intermediates among them.
 class InputSets {
  public:
   static constexpr double x_std = 1.0;  // standard deviation of x
 
-  // All sets have the same values. All outputs are written, the saved intermediates among
-  // them. There are as many sets as outgrow the L2 cache, and up to `wanted` where memory has room for them.
-  // Throws std::runtime_error when memory runs out or the operator cannot be prepared.
-  InputSets(const gpu::Gpu& gpu, mhcjit_engine* engine, const codegen::Problem& problem, std::int64_t tokens,
-            int wanted = 0);
-
-  int count() const { return static_cast<int>(forward_.size()); }
-  // Enqueues the operator on a set. `overlaps`: with overlap_previous.
-  void run(int set, CUstream stream, bool overlaps) const;
-  void run_forward(int set, CUstream stream, bool overlaps) const;
-  void run_backward(int set, CUstream stream, bool overlaps) const;
-
-  // Gives `tokens` of set 0 new values of x, with this standard deviation; for pre_backward also gradients, and all
-  // other tokens none, so that sums over all tokens are sums over these. Poisons the outputs and runs what is needed.
-  void run_sample(std::span<const std::int64_t> tokens, double deviation) const;
-  // What the oracle computes for these tokens is asked for with these.
-  oracle::Shape sample_shape(std::span<const std::int64_t> tokens) const;
-  oracle::Inputs sample_inputs(std::span<const std::int64_t> tokens, double deviation) const;
-  oracle::OutputGradients sample_gradients(std::span<const std::int64_t> tokens) const;
+  virtual ~InputSets() = default;
+  InputSets(const InputSets&) = delete;
+  InputSets& operator=(const InputSets&) = delete;
 
   const codegen::Problem& problem() const { return problem_; }
-  std::int64_t tokens() const { return case_.shape().T; }
-  // pre_backward's set has what forward saved for it.
-  const gpu::ForwardCall& forward(int set) const { return forward_[static_cast<std::size_t>(set)]; }
-  const gpu::BackwardCall& backward(int set) const { return backward_[static_cast<std::size_t>(set)]; }
+  std::int64_t tokens() const { return tokens_; }
+
+  virtual int count() const = 0;
+  virtual void add_set() = 0;
+  virtual const gpu::Call& call(int set) const = 0;
+  // Enqueues the operator on a set. `overlaps`: with overlap_previous.
+  void run(int set, CUstream stream = nullptr, bool overlaps = false) const;
+  // The sets of the operator whose results these read; nullptr where there is none.
+  virtual const InputSets* needed() const { return nullptr; }
+
+  // Gives `tokens` of set 0 new values of x, with this standard deviation. Where outputs are sums over all tokens, all
+  // others are given nothing to add. Poisons the outputs and runs what is needed.
+  virtual void run_sample(std::span<const std::int64_t> tokens, double deviation) const = 0;
+  // What run_sample() should leave in these tokens and in the sums.
+  virtual Expected expected(std::span<const std::int64_t> tokens, double deviation) const = 0;
+
+ protected:
+  InputSets(const codegen::Problem& problem, std::int64_t tokens) : problem_(problem), tokens_(tokens) {}
 
  private:
-  void add_set(const gpu::Gpu& gpu, const mhcjit_operator* forward_op, const mhcjit_operator* backward_op);
-  bool is_forward() const { return problem_.op->id == MHCJIT_PRE_FORWARD; }
-
   const codegen::Problem problem_;
-  const gpu::Case case_;
-  const oracle::Inputs parameters_;
-  std::deque<gpu::ForwardCall> forward_;
-  std::deque<gpu::BackwardCall> backward_;  // of pre_backward
+  const std::int64_t tokens_;
 };
+
+// As many sets as outgrow the L2 cache, and up to `wanted` where memory has room for them. Throws std::runtime_error
+// when memory runs out or the operator cannot be prepared.
+std::unique_ptr<InputSets> make_input_sets(const gpu::Gpu& gpu, mhcjit_engine* engine, const codegen::Problem& problem,
+                                           std::int64_t tokens, int wanted = 0);
+
+// One call; nullptr of an operator that reads what another has left.
+std::unique_ptr<gpu::Call> make_call(const codegen::Operator& op, const gpu::Gpu& gpu, const gpu::Case& item,
+                                     const mhcjit_operator* prepared, const oracle::Inputs& inputs);
+
+// What a call of the problem needs to have run, and the problem itself: the backward of an operator reads what forward
+// saves.
+std::vector<codegen::Problem> needed_problems(const codegen::Problem& problem);
 
 }  // namespace mhcjit::bench

@@ -8,7 +8,8 @@
 namespace mhcjit::bench {
 
 OperatorResult bench_operator(const Run& run, const codegen::Problem& problem, std::int64_t tokens) {
-  const InputSets sets(run.gpu, run.engine, problem, tokens);
+  const std::unique_ptr<const InputSets> made = make_input_sets(run.gpu, run.engine, problem, tokens);
+  const InputSets& sets = *made;
   const Enqueue rotating = [&](CUstream stream, int i) { sets.run(i % sets.count(), stream, /*overlaps=*/false); };
   const Enqueue overlapped = [&](CUstream stream, int i) { sets.run(i % sets.count(), stream, /*overlaps=*/true); };
   const Enqueue on_one = [&](CUstream stream, int) { sets.run(0, stream, /*overlaps=*/false); };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
 #include <set>
 
 #include <llvm/ADT/StringExtras.h>
@@ -18,7 +19,7 @@ namespace {
 // From here on T has the plan that is best for it: a usual step of training or prefill.
 constexpr std::int64_t many_tokens = 8192;
 // What plans for fewer are weighed by: the product of their times.
-constexpr std::array<std::int64_t, 6> few_tokens = {1, 4, 16, 64, 256, 1024};
+constexpr std::array<std::int64_t, 6> fewer_tokens = {1, 4, 16, 64, 256, 1024};
 
 // A family and parameters that a plan must have.
 struct Wanted {
@@ -51,9 +52,8 @@ llvm::Expected<Wanted> parse_wanted(std::string_view text) {
     std::int64_t value = 0;
     if (name.empty() || number.getAsInteger(10, value))
       return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
-                        "plan is '{}', allowed: a family and parameters of it, such as 'two_pass cluster_size=0', and "
-                        "{}",
-                        text, without_clusters);
+                        "plan is '{}', allowed: a family, parameters of it as NAME=NUMBER, and {}", text,
+                        without_clusters);
     wanted.parameters.emplace_back(name, value);
   }
   return wanted;
@@ -61,15 +61,33 @@ llvm::Expected<Wanted> parse_wanted(std::string_view text) {
 
 double cost(const PlanPtr& plan, std::int64_t tokens, const Device& device) { return plan->cost_us(tokens, device); }
 
+// Numbers the kernels of the problem's plans. Those of one text, which are one cubin, have one number; each kernel's
+// text is made once.
+class KernelNumbers {
+ public:
+  explicit KernelNumbers(const Problem& problem) : problem_(problem) {}
+
+  std::size_t operator()(const Kernel& kernel) {
+    const auto [known, is_new] = numbers_.try_emplace(&kernel, texts_.size());
+    if (is_new) known->second = texts_.try_emplace(emit(problem_, kernel), texts_.size()).first->second;
+    return known->second;
+  }
+
+ private:
+  const Problem& problem_;
+  std::map<const Kernel*, std::size_t> numbers_;
+  std::map<std::string, std::size_t> texts_;
+};
+
 // Plans that share out the numbers of tokens, the one for many first.
 class Choice {
  public:
-  Choice(const Device& device, const Problem& problem, PlanPtr many) : device_(device), problem_(problem) {
+  Choice(const Device& device, KernelNumbers& number, PlanPtr many) : device_(device), number_(number) {
     add(std::move(many));
   }
 
   void add(PlanPtr plan) {
-    for (const Kernel& kernel : plan->kernels()) kernels_.insert(emit(problem_, kernel));
+    for (const Kernel& kernel : plan->kernels()) kernels_.insert(number_(kernel));
     plans_.push_back(std::move(plan));
   }
 
@@ -81,23 +99,24 @@ class Choice {
   // The logarithm of the product of the times.
   double score() const {
     double sum = std::log(cost(plans_.front(), many_tokens, device_));
-    for (const std::int64_t tokens : few_tokens) sum += std::log(cost(best(tokens), tokens, device_));
+    for (const std::int64_t tokens : fewer_tokens) sum += std::log(cost(best(tokens), tokens, device_));
     return sum;
   }
 
   // By how much score() would fall.
   double gain(const PlanPtr& plan) const {
     double sum = 0.0;
-    for (const std::int64_t tokens : few_tokens)
+    for (const std::int64_t tokens : fewer_tokens)
       sum += std::max(0.0, std::log(cost(best(tokens), tokens, device_) / cost(plan, tokens, device_)));
     return sum;
   }
 
+  std::size_t plans() const { return plans_.size(); }
   std::size_t kernels() const { return kernels_.size(); }
   std::size_t new_kernels(const Plan& plan) const {
-    std::set<std::string> more;
+    std::set<std::size_t> more;
     for (const Kernel& kernel : plan.kernels())
-      if (std::string text = emit(problem_, kernel); !kernels_.contains(text)) more.insert(std::move(text));
+      if (const std::size_t number = number_(kernel); !kernels_.contains(number)) more.insert(number);
     return more.size();
   }
 
@@ -135,34 +154,33 @@ class Choice {
   }
 
   const Device& device_;
-  const Problem& problem_;
+  KernelNumbers& number_;
   std::vector<PlanPtr> plans_;
-  std::set<std::string> kernels_;
+  std::set<std::size_t> kernels_;
 };
 
-// What gains the most at few tokens, again and again, while there are kernels left.
+// What gains the most at few tokens, again and again, while there are plans and kernels left.
 void add_few(Choice& choice, const std::vector<PlanPtr>& plans, std::size_t max_kernels) {
-  // A share of the product of six times: a kernel more to compile and to keep has to be worth it.
-  constexpr double worth_a_kernel = 0.3;
-  constexpr double worth_a_bucket = 0.05;
-  for (;;) {
+  constexpr std::size_t max_plans = 3;
+  // Of the logarithm of the product of six times: what is left of a plan's gain beside others has to be worth the
+  // compilation. At n = 4, D 4096 tiles of half the tokens gain 7 % at T = 256.
+  constexpr double worth_a_plan = 0.05;
+  while (choice.plans() < max_plans) {
     std::vector<std::pair<double, const PlanPtr*>> gains;
     for (const PlanPtr& plan : plans)
-      if (const double gain = choice.gain(plan); gain > worth_a_bucket) gains.emplace_back(gain, &plan);
+      if (const double gain = choice.gain(plan); gain > worth_a_plan) gains.emplace_back(gain, &plan);
     std::ranges::stable_sort(gains, std::greater<>(), [](const auto& one) { return one.first; });
-    const auto added = std::ranges::find_if(gains, [&](const auto& one) {
-      const std::size_t more = choice.new_kernels(**one.second);
-      return choice.kernels() + more <= max_kernels && (more == 0 || one.first > worth_a_kernel);
-    });
+    const auto added = std::ranges::find_if(
+        gains, [&](const auto& one) { return choice.kernels() + choice.new_kernels(**one.second) <= max_kernels; });
     if (added == gains.end()) return;
     choice.add(*added->second);
   }
 }
 
 // The plan that is best for many tokens, of each number of kernels one: the fewer it has, the more are left for few
-// tokens, whose gain is larger than what many may lose.
+// tokens, whose gain is larger than what many may lose. Those lose no more than the regret test allows.
 std::vector<PlanPtr> plans_for_many(const std::vector<PlanPtr>& plans, const Device& device) {
-  constexpr double may_lose = 1.10;
+  constexpr double may_lose = 1.03;
   std::vector<PlanPtr> best;  // by number of kernels
   double least = HUGE_VAL;
   for (const PlanPtr& plan : plans) {
@@ -208,9 +226,10 @@ llvm::Expected<std::vector<Bucket>> choose(const Problem& problem, const Device&
         *std::ranges::min_element(plans, {}, [&](const PlanPtr& one) { return cost(one, many_tokens, device); });
     return std::vector<Bucket>{{max_tokens, plan}};
   }
+  KernelNumbers number(problem);
   std::vector<Choice> choices;
   for (const PlanPtr& many : plans_for_many(plans, device)) {
-    choices.emplace_back(device, problem, many);
+    choices.emplace_back(device, number, many);
     add_few(choices.back(), plans, options.max_kernels);
   }
   return std::ranges::min_element(choices, {}, &Choice::score)->buckets();

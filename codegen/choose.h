@@ -22,11 +22,12 @@ struct Bucket {
 inline constexpr std::string_view without_clusters = "clusters=0";
 
 struct ChooseOptions {
-  // Which plans may be chosen: a family, then parameters that they must have, "two_pass cluster_size=0";
+  // Which plans may be chosen: a family, then parameters that they must have, "FAMILY cluster_size=0";
   // without_clusters, alone or among them; "": all.
   std::string wanted = {};
-  // As many kernels at most are compiled for a problem. Where a single plan has more, it stands alone.
-  std::size_t max_kernels = 3;
+  // As many kernels at most are compiled for a problem's plans, of which there are up to three. Where a single plan has
+  // more, it stands alone.
+  std::size_t max_kernels = 5;
 };
 
 // The buckets of a problem, in rising order of T; the last one's max_tokens is codegen::max_tokens. The one function

@@ -81,13 +81,13 @@ struct ArgumentLayout {
 };
 
 struct Operator {
-  std::string_view name;  // "pre_forward"
+  std::string_view name;  // of its public function, without "mhcjit_"
   mhcjit_op id;
   std::span<const Tensor> tensors;
   std::span<const Scalar> scalars;
   ArgumentLayout arguments;
-  std::string_view kernel_header;     // "pre_forward/args.cuh"
-  std::string_view kernel_arguments;  // "PreForwardArgs": the struct in it that kernels are launched with
+  std::string_view kernel_header;     // "OPERATOR/args.cuh"
+  std::string_view kernel_arguments;  // the struct in it that kernels are launched with
   std::span<const Family* const> families;
 
   const Tensor* find_tensor(std::string_view name) const;

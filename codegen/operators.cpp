@@ -36,4 +36,11 @@ std::string operator_names() {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
+std::string operator_names(bool Problem::* dtype_flag) {
+  std::vector<std::string_view> names;
+  for (const Operator* op : list)
+    if (op->has_dtype_flag(dtype_flag)) names.push_back(op->name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
 }  // namespace mhcjit::codegen

@@ -17,7 +17,9 @@ std::span<const Operator* const> operators();
 llvm::Expected<const Operator*> operator_of(mhcjit_op id);
 llvm::Expected<const Operator*> parse_operator(std::string_view name);
 
-// "pre_forward, pre_backward"
+// Separated by commas.
 std::string operator_names();
+// Of those with a tensor that the flag makes fp32.
+std::string operator_names(bool Problem::* dtype_flag);
 
 }  // namespace mhcjit::codegen

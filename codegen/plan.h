@@ -42,10 +42,10 @@ inline constexpr std::size_t max_tensor_maps = 4;  // of a kernel
 // One launch and one cubin.
 struct Kernel {
   // What decides the cubin. emit() turns it into text.
-  std::string name;       // "pre_forward_one_pass": the template's function; the entry is "mhcjit_" + name
-  std::string header;     // "pre_forward/one_pass.cuh"
-  std::string plan;       // "PreForwardOnePass": the template's plan struct, which asserts the shared memory
-  std::string work = {};  // "TwoPassWork": the family's own arguments, beside those of the operator; "": none
+  std::string name;       // "OPERATOR_PART": the template's function; the entry is "mhcjit_" + name
+  std::string header;     // "OPERATOR/FILE.cuh"
+  std::string plan;       // the template's plan struct, which asserts the shared memory
+  std::string work = {};  // the struct of the family's own arguments, beside those of the operator; "": none
   std::size_t work_bytes = 0;
   std::vector<Constant> constants;
   int threads_per_block = 0;
@@ -137,7 +137,7 @@ inline constexpr std::size_t max_work_bytes = 256;
 
 // "cluster_size=16 tokens_per_tile=16"
 std::string to_string(const Parameters& parameters);
-// "one_pass cluster_size=16 tokens_per_tile=16": how logs, records and users name a plan.
+// "FAMILY cluster_size=16 tokens_per_tile=16": how logs, records and users name a plan.
 std::string to_string(const Plan& plan);
 
 struct Candidate {

@@ -40,7 +40,7 @@ struct Problem {
 
 llvm::hash_code hash_value(const Problem& problem);
 
-// "pre_forward n=4 D=4096 bf16 gamma sm_90a": how errors and logs name a problem.
+// "OPERATOR n=4 D=4096 bf16 gamma sm_90a": how errors and logs name a problem.
 std::string to_string(const Problem& problem);
 
 inline constexpr int max_n = 16;

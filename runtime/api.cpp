@@ -1,4 +1,5 @@
-// The functions of mhcjit.h, which every struct of a caller enters and leaves through sized_struct.h.
+// The functions of mhcjit.h but for those of each operator. Every struct of a caller enters and leaves through
+// sized_struct.h.
 #include <cstring>
 #include <vector>
 
@@ -18,7 +19,6 @@ namespace {
 
 Engine* from_handle(mhcjit_engine* handle) { return reinterpret_cast<Engine*>(handle); }
 const Engine* from_handle(const mhcjit_engine* handle) { return reinterpret_cast<const Engine*>(handle); }
-const Operator* from_handle(const mhcjit_operator* handle) { return reinterpret_cast<const Operator*>(handle); }
 
 mhcjit_compile_result result_of(const Builder::Built& built, double milliseconds) {
   mhcjit_compile_result result = {};
@@ -160,25 +160,5 @@ mhcjit_status mhcjit_operator_argument(const mhcjit_problem* problem, size_t ind
       return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "index is {}, allowed: 0 to {}", index, list.size() - 1);
     write_received(list[index], *argument);
     return llvm::Error::success();
-  });
-}
-
-mhcjit_status mhcjit_pre_forward(const mhcjit_operator* op, const mhcjit_pre_forward_args* args, void* stream) {
-  return guarded([&]() -> llvm::Error {
-    if (auto error = check_not_null(op, "op")) return error;
-    if (auto error = check_not_null(args, "args")) return error;
-    return with_filled(*args, [&](const mhcjit_pre_forward_args& known) {
-      return from_handle(op)->run(MHCJIT_PRE_FORWARD, &known, stream);
-    });
-  });
-}
-
-mhcjit_status mhcjit_pre_backward(const mhcjit_operator* op, const mhcjit_pre_backward_args* args, void* stream) {
-  return guarded([&]() -> llvm::Error {
-    if (auto error = check_not_null(op, "op")) return error;
-    if (auto error = check_not_null(args, "args")) return error;
-    return with_filled(*args, [&](const mhcjit_pre_backward_args& known) {
-      return from_handle(op)->run(MHCJIT_PRE_BACKWARD, &known, stream);
-    });
   });
 }

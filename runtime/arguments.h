@@ -47,7 +47,7 @@ class ArgumentTable {
 
   // Success, or the first argument that is wrong: INVALID_ARGUMENT, NULL_POINTER, MISALIGNED_POINTER,
   // WORKSPACE_TOO_SMALL. `args` has passed check_tokens(). With T == 0 no pointer is required: an empty tensor has
-  // none. `operator_name` begins the text of every error here: "pre_forward n=4 D=4096 ...".
+  // none. `operator_name` begins the text of every error here: "OPERATOR n=4 D=4096 ...".
   llvm::Error check(std::string_view operator_name, const void* args, std::size_t needed_workspace_bytes) const;
 
   // Writes what kernels are launched with: arguments.kernel_bytes of the operator.

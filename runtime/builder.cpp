@@ -27,7 +27,7 @@ std::int64_t unix_seconds_now() {
   return std::chrono::duration_cast<std::chrono::seconds>(now).count();
 }
 
-// "pre_forward n=4 D=4096 bf16 sm_90a, kernel mhcjit_pre_forward_one_pass"
+// "OPERATOR n=4 D=4096 bf16 sm_90a, kernel ENTRY"
 std::string name_of(const codegen::Problem& problem, const codegen::Kernel& kernel) {
   return fmt::format("{}, kernel {}", to_string(problem), kernel.entry());
 }

@@ -28,7 +28,7 @@ class MissRecord {
   std::atomic<bool> warned_ = false;
 };
 
-// {"n":4,"d":4096,"dtype":"bf16","gamma":true,"batch_invariant":false,"fp32_dx":false,"ops":["pre_forward"]}
+// {"n":4,"d":4096,"dtype":"bf16","gamma":true,"batch_invariant":false,"fp32_dx":false,"ops":["OPERATOR"]}
 std::string shape_line(const codegen::Problem& problem);
 
 }  // namespace mhcjit::runtime

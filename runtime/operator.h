@@ -25,11 +25,11 @@ class Operator {
   llvm::Expected<std::size_t> workspace_bytes(std::int64_t T) const;
 
   // Checks everything, then launches; a failed check has launched and written nothing. `args` is the public argument
-  // struct of the operator `id`, `stream` a CUstream. Errors: those of mhcjit_pre_forward, and INVALID_ARGUMENT when
-  // this is not that operator.
+  // struct of the operator `id`, `stream` a CUstream. Errors: those of the operator's public function, and
+  // INVALID_ARGUMENT when this is not that operator.
   llvm::Error run(mhcjit_op id, const void* args, void* stream) const;
 
-  // "pre_forward n=4 D=4096 bf16 sm_90a": how errors name it.
+  // "OPERATOR n=4 D=4096 bf16 sm_90a": how errors name it.
   const std::string& name() const { return name_; }
 
  protected:
@@ -53,5 +53,7 @@ class Operator {
   const ArgumentTable arguments_;
   const std::string name_;
 };
+
+inline const Operator* from_handle(const mhcjit_operator* handle) { return reinterpret_cast<const Operator*>(handle); }
 
 }  // namespace mhcjit::runtime

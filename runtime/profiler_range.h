@@ -5,7 +5,7 @@
 
 namespace mhcjit::runtime {
 
-// A range of the calling thread for as long as the object lives: "compile pre_forward n=4 D=4096 bf16 sm_90a". Where no
+// A range of the calling thread for as long as the object lives: "compile OPERATOR n=4 D=4096 bf16 sm_90a". Where no
 // tool listens it costs a comparison. The first one of a process asks for a tool as NVTX does: in the variable
 // NVTX_INJECTION64_PATH. Does nothing in a build without NVTX's headers.
 class ProfilerRange {

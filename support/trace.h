@@ -18,7 +18,7 @@ struct TraceEvent {
   std::optional<double> milliseconds = std::nullopt;
 };
 
-// `event=hit problem="pre_forward n=4 D=4096 bf16 sm_90a" digest=0a1b tier=disk ms=0.031`: always these fields in this
+// `event=hit problem="OPERATOR n=4 D=4096 bf16 sm_90a" digest=0a1b tier=disk ms=0.031`: always these fields in this
 // order.
 std::string to_string(const TraceEvent& event);
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -18,7 +19,7 @@ namespace {
 namespace cl = llvm::cl;
 
 cl::SubCommand bench_options("bench", "measure the operators on device 0");
-cl::opt<std::string> op("op", cl::desc("pre_forward or pre_backward"), cl::value_desc("OP"), cl::sub(bench_options));
+cl::opt<std::string> op("op", cl::desc(operator_help()), cl::value_desc("OP"), cl::sub(bench_options));
 cl::opt<std::string> shapes("shapes", cl::desc("file of shapes with numbers of tokens; default: a list of its own"),
                             cl::value_desc("FILE"), cl::init("default"), cl::sub(bench_options));
 cl::opt<bool> candidates("candidates", cl::desc("each candidate in place of the choice"), cl::sub(bench_options));
@@ -51,19 +52,26 @@ llvm::Expected<std::int64_t> asked_layers() {
   return parse_integer("--chain", chain, 1, max_layers);
 }
 
+// The operator that reads what another saves.
+const codegen::Operator& last_of_chain() {
+  return **std::ranges::find_if(codegen::operators(), [](const codegen::Operator* one) {
+    codegen::Problem problem = {};
+    problem.op = one;
+    return bench::needed_problems(problem).size() > 1;
+  });
+}
+
 // The shapes of the operator, for any architecture, of a chain those of backward; none where only the host's part is
 // asked for.
 llvm::Expected<std::vector<SizedProblem>> asked_shapes(bool is_chain) {
   std::vector<SizedProblem> wanted;
   if (host && candidates) return one_of_the_two("--host", "--candidates");
   if (host && op.empty() && !is_chain) return wanted;
-  llvm::Expected<std::string> name = required("--op", is_chain ? codegen::pre_backward.name : op.getValue());
+  llvm::Expected<std::string> name =
+      required("--op", is_chain ? llvm::StringRef(last_of_chain().name) : llvm::StringRef(op));
   if (!name) return name.takeError();
   llvm::Expected<const codegen::Operator*> asked = codegen::parse_operator(*name);
   if (!asked) return asked.takeError();
-  if (candidates && *asked != &codegen::pre_forward)
-    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--candidates is given with --op {}, allowed: --op pre_forward",
-                      *name);
   auto all = shapes == "default" ? parse_sized_shapes("default", default_bench_shapes) : read_sized_shapes(shapes);
   if (!all) return all.takeError();
   for (const SizedProblem& shape : *all)
@@ -184,11 +192,12 @@ const Command& bench_command() {
       "measures what the host pays: a call beside bare\n"
       "launches, a prepare, loading a kernel, and the first call of a new process with an empty cache folder and with\n"
       "a warm one.",
-      "  mhcjit bench --op pre_forward\n"
-      "  mhcjit bench --op pre_backward --quick --json\n"
-      "  mhcjit bench --op pre_forward --shapes shapes.json --host --results bench.json\n"
-      "  mhcjit bench --op pre_forward --candidates --results candidates.tsv\n"
-      "  mhcjit bench --chain 60 --results chain.json",
+      fmt::format("  mhcjit bench --op {0}\n"
+                  "  mhcjit bench --op {1} --quick --json\n"
+                  "  mhcjit bench --op {0} --shapes shapes.json --host --results bench.json\n"
+                  "  mhcjit bench --op {0} --candidates --results candidates.tsv\n"
+                  "  mhcjit bench --chain 60 --results chain.json",
+                  codegen::operators().front()->name, codegen::operators().back()->name),
       run};
   return command;
 }

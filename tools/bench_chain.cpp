@@ -11,7 +11,7 @@ namespace {
 
 constexpr const char* name = "chain";
 
-// "one_pass cluster_size=4 ...", of each operator by its name.
+// "FAMILY cluster_size=4 ...", of each operator by its name.
 llvm::Expected<llvm::json::Object> plans_of(const SizedProblem& shape) {
   llvm::json::Object plans;
   for (const codegen::Problem& problem : bench::needed_problems(shape.problem)) {

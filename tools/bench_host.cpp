@@ -14,7 +14,7 @@ namespace {
 using bench::FirstCall;
 
 // One that models have, for any architecture.
-const codegen::Problem problem = {&codegen::pre_forward, 4, 4096, codegen::DType::bf16, false, false, {}};
+const codegen::Problem problem = {codegen::operators().front(), 4, 4096, codegen::DType::bf16, false, false, {}};
 
 double median(const std::vector<FirstCall>& calls, double FirstCall::* field) {
   std::vector<double> values;
@@ -73,7 +73,7 @@ FirstCallsOrFailure measure_first_calls(int repeats) {
 }
 
 BenchRow measure_host(const gpu::Gpu& gpu, mhcjit_engine* engine, const FirstCallsOrFailure& first_calls) {
-  BenchRow row = {llvm::json::Object{{"problem", "pre_forward n=4 D=4096 bf16 T=1"}}, "", true};
+  BenchRow row = {llvm::json::Object{{"problem", fmt::format("{} n=4 D=4096 bf16 T=1", problem.op->name)}}, "", true};
   if (first_calls.failure.status == MHCJIT_SUCCESS) {
     row.json["first_call"] = json_of(first_calls.calls);
     row.text += text_of(first_calls.calls);

@@ -25,7 +25,7 @@ BenchRow measure_operator(const bench::Run& run, const SizedProblem& shape);
 // The row of a shape that could not be measured.
 BenchRow failed_row(const SizedProblem& shape, const std::string& failure);
 
-// "pre_forward n=4 D=4096 bf16 sm_90a T=8192"
+// "OPERATOR n=4 D=4096 bf16 sm_90a T=8192"
 std::string name_of(const SizedProblem& shape);
 
 // The fields that every row begins with.

@@ -42,7 +42,7 @@ std::string size_text(std::uint64_t bytes);
 // "45s", "12m", "3h" or "9d"; a time that lies in the future is of now.
 std::string age_text(std::int64_t then_unix_seconds, std::int64_t now_unix_seconds);
 
-// "pre_forward n=4 D=4096 bf16 gamma", without the architecture; "" when the key names no problem.
+// "OPERATOR n=4 D=4096 bf16 gamma", without the architecture; "" when the key names no problem.
 std::string problem_of(const cache::StoredEntry& entry);
 
 llvm::json::Array to_json(const std::vector<std::string>& texts);

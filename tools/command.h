@@ -25,7 +25,7 @@ struct Command {
   llvm::cl::SubCommand& options;  // its name (one or two words), its one-line description and its options
   const char* usage;              // after "mhcjit NAME "
   const char* details;            // what the one line does not say
-  const char* examples;           // one command a line
+  std::string examples;           // one command a line
   llvm::Expected<Report> (*run)();
 };
 

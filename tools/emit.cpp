@@ -13,7 +13,7 @@ namespace {
 namespace cl = llvm::cl;
 
 cl::SubCommand emit("emit", "print the source that would be compiled for a problem");
-cl::opt<std::string> op("op", cl::desc("pre_forward or pre_backward"), cl::value_desc("OP"), cl::sub(emit));
+cl::opt<std::string> op("op", cl::desc(operator_help()), cl::value_desc("OP"), cl::sub(emit));
 cl::opt<std::string> n("n", cl::desc("residual streams, 1 to 16"), cl::value_desc("N"), cl::sub(emit));
 cl::opt<std::string> d("d", cl::desc("hidden size D, 1 to 16777216"), cl::value_desc("D"), cl::sub(emit));
 cl::opt<std::string> dtype("dtype", cl::desc("dtype of x: bf16 (default), fp16 or fp32"), cl::value_desc("DTYPE"),
@@ -25,7 +25,7 @@ cl::opt<std::string> plan(
     cl::value_desc("PLAN"), cl::sub(emit));
 cl::opt<bool> gamma("gamma", cl::desc("the problem has gamma"), cl::sub(emit));
 cl::opt<bool> batch_invariant("batch-invariant", cl::desc("row t has the same bits whatever T is"), cl::sub(emit));
-cl::opt<bool> fp32_dx("fp32-dx", cl::desc("dx of pre_backward is fp32 whatever dtype is"), cl::sub(emit));
+cl::opt<bool> fp32_dx("fp32-dx", cl::desc("dx is fp32 whatever dtype is"), cl::sub(emit));
 
 // One that is asked for here must fit; the one of the environment serves the problems that it fits, as in an engine.
 llvm::Expected<std::vector<codegen::Bucket>> buckets_of(const codegen::Problem& problem) {
@@ -62,9 +62,11 @@ const Command& emit_command() {
       emit, "--op OP --n N --d D --arch ARCH [--dtype DTYPE] [--gamma] [--batch-invariant] [--fp32-dx] [--plan PLAN]",
       "Prints on stdout the exact units that warmup and run hand to the compiler, one for each kernel. They include\n"
       "kernel templates by name, which the library holds.",
-      "  mhcjit emit --op pre_forward --n 4 --d 4096 --dtype bf16 --arch sm_90a\n"
-      "  mhcjit emit --op pre_forward --n 4 --d 4096 --arch sm_90a --plan one_pass\n"
-      "  mhcjit emit --op pre_backward --n 4 --d 7168 --arch sm_100a --gamma",
+      fmt::format("  mhcjit emit --op {0} --n 4 --d 4096 --dtype bf16 --arch sm_90a\n"
+                  "  mhcjit emit --op {0} --n 4 --d 4096 --arch sm_90a --plan {1}\n"
+                  "  mhcjit emit --op {2} --n 4 --d 7168 --arch sm_100a --gamma",
+                  codegen::operators().front()->name, codegen::operators().front()->families.front()->name,
+                  codegen::operators().back()->name),
       run};
   return command;
 }

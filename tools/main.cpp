@@ -1,5 +1,6 @@
 // mhcjit: doctor, emit, warmup, run, make-inputs, bench and the cache commands.
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -18,6 +19,10 @@
 
 namespace mhcjit::tools {
 namespace {
+
+// Whether --json is among the arguments, however wrong they are. Not a parameter: the handler of an allocation that
+// fails has none.
+bool json_wanted = false;
 
 const std::vector<const Command*>& commands() {
   static const std::vector<const Command*> all = {
@@ -83,14 +88,10 @@ std::string to_text(llvm::json::Object json) {
   return text;
 }
 
-bool asks_for_json(int argc, char** argv) {
-  return std::any_of(argv, argv + argc, [](std::string_view word) { return word == "--json"; });
-}
-
-int fail(const Failure& failure, bool json) {
+int fail(const Failure& failure) {
   say(failure.text);
   const int exit_code = exit_code_of(failure.status);
-  if (!json) return exit_code;
+  if (!json_wanted) return exit_code;
   const char* code = mhcjit_status_name(failure.status);
   llvm::json::Object error{{"code", code}, {"text", llvm::json::fixUTF8(failure.text)}};
   return print(to_text(llvm::json::Object{{"error", std::move(error)}}), exit_code);
@@ -107,7 +108,7 @@ std::vector<std::string> join_command(int argc, char** argv) {
   return arguments;
 }
 
-int run_main(int argc, char** argv, bool json) {
+int run_main(int argc, char** argv) {
   const std::vector<std::string> arguments = join_command(argc, argv);
   const Command* command = arguments.empty() ? nullptr : find_command(arguments.front());
   if (llvm::is_contained(arguments, "--help") || llvm::is_contained(arguments, "-h"))
@@ -117,49 +118,49 @@ int run_main(int argc, char** argv, bool json) {
   if (command == nullptr)
     return fail(
         {MHCJIT_ERROR_INVALID_ARGUMENT, fmt::format("command is '{}', allowed: {}; see mhcjit --help",
-                                                    arguments.empty() ? "" : arguments.front(), command_names())},
-        json);
+                                                    arguments.empty() ? "" : arguments.front(), command_names())});
 
   const llvm::ArrayRef<std::string> rest = llvm::ArrayRef(arguments).drop_front();
-  if (auto error = parse_arguments(command->options, rest)) return fail(take_failure(std::move(error)), json);
-  if (auto error = check_log_level()) return fail(take_failure(std::move(error)), json);
+  if (auto error = parse_arguments(command->options, rest)) return fail(take_failure(std::move(error)));
+  if (auto error = check_log_level()) return fail(take_failure(std::move(error)));
   llvm::Expected<Report> report = command->run();
-  if (!report) return fail(take_failure(report.takeError()), json);
-  return print(json ? to_text(std::move(report->json)) : report->text, report->exit_code);
+  if (!report) return fail(take_failure(report.takeError()));
+  return print(json_wanted ? to_text(std::move(report->json)) : report->text, report->exit_code);
 }
 
 // Needs no memory of its own.
-int fail_without_memory(bool json) {
-  std::fputs("mhcjit: host memory ran out; free some, or raise the limit of this process\n", stderr);
-  return print(json ? R"({"error": {"code": "MHCJIT_ERROR_OUT_OF_MEMORY", )"
-                      R"("text": "host memory ran out; free some, or raise the limit of this process"}})"
-                      "\n"
-                    : "",
-               exit_failed);
+int fail_without_memory() {
+  constexpr char text[] = "host memory ran out; free some, or raise the limit of this process";
+  std::fprintf(stderr, "mhcjit: %s\n", text);
+  if (!json_wanted) return exit_failed;
+  std::array<char, 256> json = {};
+  const int length = std::snprintf(json.data(), json.size(),
+                                   R"({"error": {"code": "%s", "text": "%s"}})"
+                                   "\n",
+                                   mhcjit_status_name(MHCJIT_ERROR_OUT_OF_MEMORY), text);
+  return print({json.data(), static_cast<std::size_t>(length)}, exit_failed);
 }
-
-bool json_wanted = false;
 
 // Ends the program where the memory runs out: LLVM's tables, and its JSON objects with them, do not survive an
 // exception from an allocation. What is on disk survives an end at any moment.
 void exit_without_memory() {
   static std::atomic_flag taken = ATOMIC_FLAG_INIT;
   while (taken.test_and_set()) std::this_thread::yield();
-  std::_Exit(fail_without_memory(json_wanted));
+  std::_Exit(fail_without_memory());
 }
 
 }  // namespace
 }  // namespace mhcjit::tools
 
 int main(int argc, char** argv) {
-  const bool json = mhcjit::tools::asks_for_json(argc, argv);
-  mhcjit::tools::json_wanted = json;
-  std::set_new_handler(mhcjit::tools::exit_without_memory);
+  using namespace mhcjit::tools;
+  json_wanted = std::any_of(argv, argv + argc, [](std::string_view word) { return word == "--json"; });
+  std::set_new_handler(exit_without_memory);
   try {
-    return mhcjit::tools::run_main(argc, argv, json);
+    return run_main(argc, argv);
   } catch (const std::bad_alloc&) {
-    return mhcjit::tools::fail_without_memory(json);
+    return fail_without_memory();
   } catch (const std::exception& exception) {
-    return mhcjit::tools::fail({MHCJIT_ERROR_INTERNAL, exception.what()}, json);
+    return fail({MHCJIT_ERROR_INTERNAL, exception.what()});
   }
 }

@@ -33,6 +33,11 @@ llvm::Expected<std::vector<Value>> parse_list(llvm::StringRef option, llvm::Stri
 
 }  // namespace
 
+llvm::StringRef operator_help() {
+  static const std::string help = "one of " + codegen::operator_names();
+  return help;
+}
+
 llvm::Expected<std::string> required(llvm::StringRef option, llvm::StringRef text) {
   if (!text.empty()) return text.str();
   return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{} is missing, see --help", option.str());
@@ -91,8 +96,8 @@ llvm::Expected<std::vector<codegen::Problem>> parse_problems(const ProblemOption
     return op->has_dtype_flag(&codegen::Problem::has_fp32_dx);
   };
   if (options.fp32_dx && llvm::none_of(ops, has_fp32_dx))
-    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--fp32-dx is given with {}, allowed: with pre_backward",
-                      ops.front()->name);
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--fp32-dx is given with {}, allowed: with {}", ops.front()->name,
+                      codegen::operator_names(&codegen::Problem::has_fp32_dx));
   auto architectures = parse_architectures("--arch", options.architecture);
   if (!architectures) return architectures.takeError();
 

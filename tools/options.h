@@ -15,6 +15,9 @@
 
 namespace mhcjit::tools {
 
+// What --op may be: "one of ...".
+llvm::StringRef operator_help();
+
 // `text` when it is not empty. `option` is spelt as the user writes it: "--n".
 llvm::Expected<std::string> required(llvm::StringRef option, llvm::StringRef text);
 

@@ -34,7 +34,7 @@ struct RunResult {
   double prepare_ms = 0;  // finding or compiling the kernels, and loading them
 };
 
-// Errors: those of mhcjit_prepare, mhcjit_pre_forward and mhcjit_pre_backward, and OUT_OF_MEMORY.
+// Errors: those of mhcjit_prepare and of the operators' functions, and OUT_OF_MEMORY.
 llvm::Expected<RunResult> run_operator(const RunInputs& inputs, const RunOptions& options);
 
 }  // namespace mhcjit::tools

@@ -63,8 +63,7 @@ const Rule<std::int64_t> t_rule = {integer_up_to<codegen::max_tokens>,
 const Rule<codegen::DType> dtype_rule = {name_of<codegen::DType, codegen::parse_dtype>,
                                          "bf16, fp16, fp32, or a list of them"};
 const Rule<const codegen::Operator*> ops_rule = {name_of<const codegen::Operator*, codegen::parse_operator>,
-                                                 "pre_forward, pre_backward, or a list of "
-                                                 "them"};
+                                                 codegen::operator_names() + ", or a list of them"};
 
 // One shape of the file, read field by field. The first fault stays.
 class Shape {
@@ -133,7 +132,8 @@ bool has_fp32_dx(const codegen::Operator* op) { return op->has_dtype_flag(&Probl
 
 bool fp32_dx_of(Shape& shape, const std::vector<const codegen::Operator*>& ops) {
   const bool fp32_dx = shape.flag("fp32_dx");
-  if (fp32_dx && std::ranges::none_of(ops, has_fp32_dx)) shape.fail("fp32_dx is true, allowed: with pre_backward");
+  if (fp32_dx && std::ranges::none_of(ops, has_fp32_dx))
+    shape.fail("fp32_dx is true, allowed: with " + codegen::operator_names(&Problem::has_fp32_dx));
   return fp32_dx;
 }
 

@@ -29,7 +29,7 @@ cl::opt<std::string> arch("arch", cl::desc("architectures, such as sm_80,sm_90a"
                           cl::sub(warmup));
 cl::opt<bool> gamma("gamma", cl::desc("the problems have gamma"), cl::sub(warmup));
 cl::opt<bool> batch_invariant("batch-invariant", cl::desc("row t has the same bits whatever T is"), cl::sub(warmup));
-cl::opt<bool> fp32_dx("fp32-dx", cl::desc("dx of pre_backward is fp32 whatever dtype is"), cl::sub(warmup));
+cl::opt<bool> fp32_dx("fp32-dx", cl::desc("dx is fp32 whatever dtype is"), cl::sub(warmup));
 cl::opt<std::string> jobs("jobs", cl::desc("operators compiled at a time; default one a core, if each has 500 MB"),
                           cl::value_desc("N"), cl::sub(warmup));
 cl::opt<std::string> cache_dir("cache-dir", cl::desc("folder of compiled kernels"), cl::value_desc("DIR"),
@@ -159,7 +159,7 @@ const Command& warmup_command() {
       warmup,
       "(--shapes FILE | --n N --d D [--dtype DTYPE] [--gamma] [--batch-invariant] [--fp32-dx]) --arch ARCH[,ARCH...]\n"
       "       [--jobs N] [--cache-dir DIR] [--json]",
-      "Compiles every problem of the shapes file (docs/shapes.md), or pre_forward and pre_backward for every\n"
+      "Compiles every problem of the shapes file (docs/shapes.md), or every operator for every\n"
       "combination of --n, --d and --dtype, for each architecture. The default cache folder is\n"
       "$MHCJIT_CACHE_DIR, else $XDG_CACHE_HOME/mhcjit, else $HOME/.cache/mhcjit. What is in the cache already is\n"
       "a hit and is not compiled again: after Ctrl-C or a failure, run the same command to do the rest. A kernel\n"

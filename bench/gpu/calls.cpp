@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "codegen/operators.h"
 #include "oracle/tensors.h"
 
 namespace mhcjit::gpu {
@@ -36,13 +37,14 @@ std::string to_string(const Case& item) {
 }
 
 mhcjit_problem problem_of(const Case& item, mhcjit_op op) {
+  const bool has_dx = llvm::cantFail(codegen::operator_of(op))->has_dtype_flag(&codegen::Problem::has_fp32_dx);
   return {.op = op,
           .n = item.shape().n,
           .d = item.shape().D,
           .dtype = item.random.dtype,
           .has_gamma = item.shape().has_gamma ? 1 : 0,
           .batch_invariant = item.batch_invariant ? 1 : 0,
-          .fp32_dx = item.fp32_dx && op == MHCJIT_PRE_BACKWARD ? 1 : 0};
+          .fp32_dx = item.fp32_dx && has_dx ? 1 : 0};
 }
 
 void Call::poison(unsigned char byte) const {
@@ -100,63 +102,6 @@ void* Call::add_workspace(std::size_t& bytes) {
   require(mhcjit_workspace_bytes(op_, case_.shape().T, &bytes), "mhcjit_workspace_bytes");
   uses_.emplace("workspace", Use::workspace);
   return buffers_.try_emplace("workspace", gpu_, bytes, alignment_of("workspace", case_)).first->second.as();
-}
-
-ForwardCall::ForwardCall(const Gpu& gpu, const Case& item, const mhcjit_operator* op, const oracle::Inputs& inputs)
-    : Call(gpu, item, op) {
-  const oracle::Values values = oracle::values_of(inputs);
-  oracle::visit_tensors(item.shape(), args, [&](const oracle::Tensor& tensor, auto& pointer) {
-    if (tensor.use == oracle::Use::output)
-      oracle::point(pointer, add(tensor.name, tensor.count, Use::output));
-    else if (const auto given = values.at(tensor.name); !given.empty())
-      oracle::point(pointer, add_input(tensor.name, given));
-    else
-      oracle::point(pointer, add(tensor.name, tensor.count, Use::input));
-  });
-  args.T = item.shape().T;
-  args.norm_eps = static_cast<float>(inputs.norm_eps);
-  args.hc_eps = static_cast<float>(inputs.hc_eps);
-  args.post_mult = static_cast<float>(inputs.post_mult);
-  args.workspace = add_workspace(args.workspace_bytes);
-}
-
-mhcjit_status ForwardCall::run_overlapped(CUstream stream) const {
-  mhcjit_pre_forward_args overlapped = args;
-  overlapped.overlap_previous = 1;
-  return mhcjit_pre_forward(op_, &overlapped, stream);
-}
-
-BackwardCall::BackwardCall(const ForwardCall& forward, const Gpu& gpu, const Case& item, const mhcjit_operator* op,
-                           const oracle::OutputGradients& gradients, const BackwardOptions& options)
-    : Call(gpu, item, op) {
-  const oracle::Values given = oracle::values_of(gradients);
-  const auto use_of = [&](std::string_view output) {
-    const bool accumulates = output == "dx" ? options.accumulate_dx : options.accumulate_parameters;
-    return accumulates ? Use::accumulated : Use::output;
-  };
-  oracle::visit_tensors(item.shape(), args, [&](const oracle::Tensor& tensor, auto& pointer) {
-    const char* const name = tensor.name;
-    if (tensor.use == oracle::Use::output)
-      oracle::point(pointer, add(name, tensor.count, use_of(name)));
-    else if (forward.has(name))
-      oracle::point(pointer, forward.buffer(name).as());
-    else if (options.gradients_by_caller)
-      oracle::point(pointer, add(name, tensor.count, Use::input));
-    else if (!given.at(name).empty())
-      oracle::point(pointer, add_input(name, given.at(name)));
-  });
-  args.T = item.shape().T;
-  args.hc_eps = forward.args.hc_eps;
-  args.post_mult = forward.args.post_mult;
-  args.accumulate_dx = options.accumulate_dx ? 1 : 0;
-  args.accumulate_parameters = options.accumulate_parameters ? 1 : 0;
-  args.workspace = add_workspace(args.workspace_bytes);
-}
-
-mhcjit_status BackwardCall::run_overlapped(CUstream stream) const {
-  mhcjit_pre_backward_args overlapped = args;
-  overlapped.overlap_previous = 1;
-  return mhcjit_pre_backward(op_, &overlapped, stream);
 }
 
 }  // namespace mhcjit::gpu

@@ -1,4 +1,4 @@
-// One forward or backward call with all its tensors on the device, each between guard words.
+// One call of an operator with all its tensors on the device, each between guard words.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +24,7 @@ using Tensors = std::map<std::string, std::vector<std::byte>, std::less<>>;
 struct Case {
   oracle::RandomOptions random;
   bool batch_invariant = false;
-  bool fp32_dx = false;  // of pre_backward
+  bool fp32_dx = false;  // of the operators that have dx
   // Alignment of every tensor, where it is more than the interface asks for; an allocator gives 256.
   std::size_t least_alignment = 1;
 
@@ -37,6 +37,16 @@ mhcjit_problem problem_of(const Case& item, mhcjit_op op);
 
 class Call {
  public:
+  virtual ~Call() = default;
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+  virtual mhcjit_status run(CUstream stream = nullptr) const = 0;
+  // With overlap_previous.
+  virtual mhcjit_status run_overlapped(CUstream stream) const = 0;
+  // The operator's public argument struct.
+  virtual const void* arguments() const = 0;
+
   // Before every run: fills the outputs that are not accumulated into, and the workspace, with `byte`.
   void poison(unsigned char byte = 0xff) const;
   Tensors outputs() const;
@@ -66,36 +76,6 @@ class Call {
 
   std::map<std::string, DeviceBuffer, std::less<>> buffers_;
   std::map<std::string, Use, std::less<>> uses_;
-};
-
-class ForwardCall : public Call {
- public:
-  // `inputs` without x leave x to the caller, who uploads it into buffer("x").
-  ForwardCall(const Gpu& gpu, const Case& item, const mhcjit_operator* op, const oracle::Inputs& inputs);
-  mhcjit_status run(CUstream stream = nullptr) const { return mhcjit_pre_forward(op_, &args, stream); }
-  // With overlap_previous.
-  mhcjit_status run_overlapped(CUstream stream) const;
-
-  mhcjit_pre_forward_args args = {};
-};
-
-struct BackwardOptions {
-  bool accumulate_dx = false;          // into what the caller uploads
-  bool accumulate_parameters = false;  // likewise
-  bool gradients_by_caller = false;    // dh_in, dh_post and dh_res are there, for the caller to upload
-};
-
-class BackwardCall : public Call {
- public:
-  // Reads the inputs and what forward saved where `forward` has them: it must outlive this. An empty gradient is
-  // absent, and NULL is passed.
-  BackwardCall(const ForwardCall& forward, const Gpu& gpu, const Case& item, const mhcjit_operator* op,
-               const oracle::OutputGradients& gradients, const BackwardOptions& options = {});
-  mhcjit_status run(CUstream stream = nullptr) const { return mhcjit_pre_backward(op_, &args, stream); }
-  // With overlap_previous.
-  mhcjit_status run_overlapped(CUstream stream) const;
-
-  mhcjit_pre_backward_args args = {};
 };
 
 }  // namespace mhcjit::gpu

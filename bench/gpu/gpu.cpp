@@ -73,7 +73,7 @@ const Gpu* find_gpu() {
 
 const std::string& missing_gpu() { return missing; }
 
-void require(mhcjit_status status, const char* what) {
+void require(mhcjit_status status, std::string_view what) {
   if (status != MHCJIT_SUCCESS)
     throw std::runtime_error(fmt::format("{}: {}: {}", what, mhcjit_status_name(status), mhcjit_last_error()));
 }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "bench/gpu/driver.h"
 #include "mhcjit/mhcjit.h"
@@ -30,7 +31,7 @@ const Gpu* find_gpu();
 const std::string& missing_gpu();
 
 // Throws std::runtime_error with mhcjit_last_error() unless `status` is success.
-void require(mhcjit_status status, const char* what);
+void require(mhcjit_status status, std::string_view what);
 
 const mhcjit_operator* prepare(mhcjit_engine* engine, const mhcjit_problem& problem);
 

@@ -4,7 +4,8 @@
 #include <array>
 
 #include "codegen/operators.h"
-#include "runtime/cpu/pre_cpu.h"
+#include "runtime/cpu/pre_backward.h"
+#include "runtime/cpu/pre_forward.h"
 
 namespace mhcjit::runtime::cpu {
 namespace {

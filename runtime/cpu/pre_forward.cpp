@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "runtime/cpu/elements.h"
-#include "runtime/cpu/pre_cpu.h"
+#include "runtime/cpu/pre_forward.h"
 #include "runtime/cpu/tiling.h"
 #include "support/threads.h"
 

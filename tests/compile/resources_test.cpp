@@ -174,6 +174,7 @@ std::vector<Case> cases() {
        {6, 2560, DType::bf16, false},
        {8, 2048, DType::bf16, false},
        {3, 1004, DType::bf16, true},
+       {4, 1004, DType::bf16, false},
        {1, 8192, DType::bf16, false},
        {4, 4096, DType::fp32, true},
        {8, 2048, DType::fp32, true},

@@ -8,7 +8,7 @@
 
 #include <gtest/gtest.h>
 
-#include "bench/gpu/calls.h"
+#include "bench/gpu/pre_backward_call.h"
 #include "engine.h"
 #include "oracle/outputs.h"
 

@@ -4,7 +4,8 @@
 #include <thread>
 
 #include "codegen/problem.h"
-#include "runtime/cpu/pre_cpu.h"
+#include "runtime/cpu/pre_backward.h"
+#include "runtime/cpu/pre_forward.h"
 #include "tests/runtime/fake_gpu.h"
 
 namespace mhcjit::test {

@@ -89,6 +89,8 @@ class FakeGpuTest : public ::testing::Test {
       .op = MHCJIT_PRE_FORWARD, .n = 4, .d = 256, .dtype = MHCJIT_BF16, .has_gamma = 1};
   static constexpr mhcjit_problem backward_problem = {
       .op = MHCJIT_PRE_BACKWARD, .n = 4, .d = 256, .dtype = MHCJIT_BF16, .has_gamma = 1};
+  // For forward_problem: one kernel, whatever T is.
+  static constexpr char plan_of_one_kernel[] = "one_pass cluster_size=2 tokens_per_tile=16 gemm_warps=4";
   // Three kernels of forward, with a workspace between them.
   static constexpr char plan_without_clusters[] = "two_pass cluster_size=0";
 

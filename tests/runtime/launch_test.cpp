@@ -63,14 +63,15 @@ std::vector<std::string> launched_kernels() {
 class LaunchTest : public FakeGpuTest {
  protected:
   void* const stream = reinterpret_cast<void*>(std::uintptr_t{0x5770});
+  static constexpr mhcjit_problem wide = {.op = MHCJIT_PRE_FORWARD, .n = 9, .d = 4096, .dtype = MHCJIT_BF16};
+  static constexpr mhcjit_problem one_bucket = {
+      .op = MHCJIT_PRE_FORWARD, .n = 16, .d = 256, .dtype = MHCJIT_BF16, .has_gamma = 1, .batch_invariant = 1};
 };
 
 // On both sides of each bucket's end.
 TEST_F(LaunchTest, TheNumberOfTokensChoosesTheKernels) {
   // Few tokens and one pass; one kernel in two sizes of clusters; one plan for all.
-  for (const mhcjit_problem& problem :
-       {forward_problem, mhcjit_problem{.op = MHCJIT_PRE_FORWARD, .n = 8, .d = 2048, .dtype = MHCJIT_BF16},
-        mhcjit_problem{.op = MHCJIT_PRE_FORWARD, .n = 16, .d = 256, .dtype = MHCJIT_BF16, .has_gamma = 1}}) {
+  for (const mhcjit_problem& problem : {forward_problem, wide, one_bucket}) {
     const EnginePtr engine = make_engine();
     const mhcjit_operator* op = prepare(engine, problem);
     const std::vector<codegen::Bucket> buckets = buckets_of(problem);
@@ -99,8 +100,7 @@ TEST_F(LaunchTest, TheNumberOfTokensChoosesTheKernels) {
 
 TEST_F(LaunchTest, ThoseProblemsHaveSeveralBucketsThatShareAKernelOrDoNot) {
   EXPECT_GT(buckets_of(forward_problem).size(), 1u);
-  EXPECT_EQ(buckets_of({.op = MHCJIT_PRE_FORWARD, .n = 16, .d = 256, .dtype = MHCJIT_BF16, .has_gamma = 1}).size(), 1u);
-  const mhcjit_problem wide = {.op = MHCJIT_PRE_FORWARD, .n = 8, .d = 2048, .dtype = MHCJIT_BF16};
+  EXPECT_EQ(buckets_of(one_bucket).size(), 1u);
   std::size_t launched = 0;
   for (const codegen::Bucket& bucket : buckets_of(wide)) launched += bucket.plan->kernels().size();
   EXPECT_GT(launched, kernels_of(wide).size());

@@ -51,7 +51,7 @@ class NvtxTest : public FakeGpuTest {
   }
 
   void prepare_and_launch() {
-    const EnginePtr engine = make_engine("one_pass");  // of one kernel
+    const EnginePtr engine = make_engine(plan_of_one_kernel);
     const mhcjit_operator* op = prepare(engine, forward_problem);
     prepare(engine, forward_problem);
     const ForwardCall call(forward_problem, 3, workspace_bytes(op, 3));
@@ -72,7 +72,7 @@ TEST_F(NvtxTest, AFailureClosesItsRange) {
   const Lines lines = lines_of(NVTX_LISTENER, [&] {
     compiler().result = NVRTC_ERROR_COMPILATION;
     const mhcjit_operator* op = nullptr;
-    EXPECT_EQ(mhcjit_prepare(make_engine("one_pass").get(), &forward_problem, MHCJIT_DEVICE_GPU, nullptr, &op),
+    EXPECT_EQ(mhcjit_prepare(make_engine(plan_of_one_kernel).get(), &forward_problem, MHCJIT_DEVICE_GPU, nullptr, &op),
               MHCJIT_ERROR_COMPILATION_FAILED);
   });
   EXPECT_EQ(lines, (Lines{std::string("mhcjit push compile ") + name, "mhcjit pop"}));

@@ -28,9 +28,9 @@ class OnePassLaunchTest : public FakeGpuTest {
 
 TEST_F(OnePassLaunchTest, LaunchesClustersWithAMapOfX) {
   driver().clusters_at_once = 3;
-  const EnginePtr engine = make_engine();
+  const EnginePtr engine = make_engine(plan_of_one_kernel);
   const mhcjit_operator* op = prepare(engine, forward_problem);
-  const codegen::PlanPtr kept = buckets_of(forward_problem, "one_pass").back().plan;
+  const codegen::PlanPtr kept = buckets_of(forward_problem, plan_of_one_kernel).back().plan;
   const codegen::Plan& plan = *kept;
   const codegen::Kernel& planned = plan.kernels().front();
   const std::int64_t cluster_size = plan.parameter("cluster_size").value();
@@ -132,13 +132,14 @@ TEST_F(OnePassLaunchTest, ReportsAMapThatTheDriverRefuses) {
 
 TEST_F(OnePassLaunchTest, RefusesADeviceThatRunsNoCluster) {
   driver().clusters_at_once = 0;
-  const EnginePtr engine = make_engine();
+  const EnginePtr engine = make_engine(plan_of_one_kernel);
   const mhcjit_operator* op = nullptr;
   expect_failure(mhcjit_prepare(engine.get(), &forward_problem, MHCJIT_DEVICE_GPU, stream, &op),
                  MHCJIT_ERROR_LOAD_FAILED, {"cluster", "plan without clusters"});
   // No fault of the cubin, which is in the cache now.
-  expect_failure(mhcjit_prepare(make_engine().get(), &forward_problem, MHCJIT_DEVICE_GPU, stream, &op),
-                 MHCJIT_ERROR_LOAD_FAILED, {"cluster", "plan without clusters"});
+  expect_failure(
+      mhcjit_prepare(make_engine(plan_of_one_kernel).get(), &forward_problem, MHCJIT_DEVICE_GPU, stream, &op),
+      MHCJIT_ERROR_LOAD_FAILED, {"cluster", "plan without clusters"});
   EXPECT_EQ(compiler().compiles, 1);
   expect_failure(mhcjit_prepare(make_engine("few_tokens").get(), &forward_problem, MHCJIT_DEVICE_GPU, stream, &op),
                  MHCJIT_ERROR_LOAD_FAILED, {"few_tokens", "cluster"});
@@ -154,7 +155,8 @@ TEST_F(OnePassLaunchTest, AllowsLargeClusters) {
 }
 
 TEST_F(OnePassLaunchTest, WhereItDoesNotFitTheLibraryChooses) {
-  const mhcjit_problem large = {.op = MHCJIT_PRE_FORWARD, .n = 16, .d = 2048, .dtype = MHCJIT_BF16};
+  const mhcjit_problem large = {
+      .op = MHCJIT_PRE_FORWARD, .n = 16, .d = 2048, .dtype = MHCJIT_BF16, .batch_invariant = 1};
   const EnginePtr engine = make_engine();
   const mhcjit_operator* op = prepare(engine, large);
   const ForwardCall call(large, 3, workspace_bytes(op, 3));
@@ -171,7 +173,7 @@ TEST_F(OnePassLaunchTest, RefusesAPlanThatDoesNotExist) {
                  {"plan or MHCJIT_PLAN", "three_pass", "few_tokens, one_pass, portable, two_pass"});
   wrong.plan = "one_pass cluster_size";
   expect_failure(mhcjit_engine_create(&wrong, &engine), MHCJIT_ERROR_INVALID_ARGUMENT,
-                 {"plan is 'one_pass cluster_size'", "'two_pass cluster_size=0'"});
+                 {"plan is 'one_pass cluster_size'", "parameters of it as NAME=NUMBER"});
   EXPECT_EQ(engine, nullptr);
 }
 

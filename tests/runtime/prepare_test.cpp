@@ -197,9 +197,9 @@ TEST_F(PrepareTest, ARefusedCachedKernelIsCompiledAnewOnce) {
 
 // The driver of each device refuses it: one compile serves both.
 TEST_F(PrepareTest, ACachedKernelThatTwoDevicesRefuseIsCompiledAnewOnce) {
-  prepare(make_engine("one_pass"), forward_problem);
+  prepare(make_engine(plan_of_one_kernel), forward_problem);
   compiler().take_compiled();
-  const EnginePtr engine = make_engine("one_pass");
+  const EnginePtr engine = make_engine(plan_of_one_kernel);
   for (const int device : {0, 1}) {
     driver().set_current_device(device);
     driver().fail("cuLibraryLoadData", CUDA_ERROR_INVALID_IMAGE);

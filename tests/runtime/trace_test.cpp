@@ -18,7 +18,7 @@ class TraceTest : public FakeGpuTest {
  protected:
   // With the plan of one kernel where not asked otherwise, whose events have one order.
   EnginePtr traced(mhcjit_log_level level = MHCJIT_LOG_TRACE, const std::string& read_only = "", bool strict = false,
-                   const char* plan = "one_pass") {
+                   const char* plan = plan_of_one_kernel) {
     mhcjit_engine_options chosen = options();
     chosen.plan = plan;
     chosen.log_level = level;

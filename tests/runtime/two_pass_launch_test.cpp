@@ -7,7 +7,7 @@ namespace {
 
 class TwoPassLaunchTest : public FakeGpuTest {
  protected:
-  static constexpr mhcjit_problem wide_problem = {.op = MHCJIT_PRE_FORWARD, .n = 8, .d = 2048, .dtype = MHCJIT_BF16};
+  static constexpr mhcjit_problem wide_problem = {.op = MHCJIT_PRE_FORWARD, .n = 9, .d = 4096, .dtype = MHCJIT_BF16};
 };
 
 // One kernel, compiled once and loaded once.

@@ -140,8 +140,6 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"warmup_shapes_no_arch", "warmup --shapes shapes.json", "--arch is missing"},
         Wrong{"bench_no_op", "bench", "--op is missing"},
         Wrong{"bench_op", "bench --op sideways", "op is 'sideways', allowed: pre_forward, pre_backward"},
-        Wrong{"bench_candidates", "bench --op pre_backward --candidates",
-              "--candidates is given with --op pre_backward, allowed: --op pre_forward"},
         Wrong{"bench_chain", "bench --chain 0", "--chain is '0', allowed: an integer of 1 to 1000"},
         Wrong{"bench_chain_op", "bench --chain 2 --op pre_forward",
               "--op is given with --chain, allowed: one of the two"},

@@ -97,10 +97,10 @@ TEST(CliWarmup, CacheDirOptionWinsOverTheVariable) {
 
 TEST(CliWarmup, CompilesWhatEmitPrints) {
   const Cli cli;
-  ASSERT_EQ(cli("warmup --n 3 --d 40 --dtype fp16 --arch sm_90a").exit_code, 0);
+  ASSERT_EQ(cli("warmup --n 3 --d 100 --dtype fp16 --arch sm_90a").exit_code, 0);
   const std::string entries = all_files_in(cli.cache());
   for (const std::string op : {"pre_forward", "pre_backward"}) {
-    const CliResult emitted = cli("emit --op " + op + " --n 3 --d 40 --dtype fp16 --arch sm_90a");
+    const CliResult emitted = cli("emit --op " + op + " --n 3 --d 100 --dtype fp16 --arch sm_90a");
     ASSERT_EQ(emitted.exit_code, 0) << emitted.err;
     EXPECT_EQ(emitted.err, "");
     const std::vector<std::string> units = units_in(emitted.out);
@@ -110,7 +110,7 @@ TEST(CliWarmup, CompilesWhatEmitPrints) {
       EXPECT_NE(entries.find(unit), std::string::npos) << "no entry's key has this source of " << op << ":\n" << unit;
     }
     // Another problem finds only the kernels that both have.
-    const CliResult gamma = cli("emit --op " + op + " --n 3 --d 40 --dtype fp16 --arch sm_90a --gamma");
+    const CliResult gamma = cli("emit --op " + op + " --n 3 --d 100 --dtype fp16 --arch sm_90a --gamma");
     const std::vector<std::string> gamma_units = units_in(gamma.out);
     EXPECT_NE(gamma_units, units) << "--gamma changes nothing in " << op;
     for (const std::string& unit : gamma_units)

@@ -16,7 +16,8 @@
 #include "oracle/pre.h"
 #include "oracle/random_inputs.h"
 #include "oracle/storage.h"
-#include "runtime/cpu/pre_cpu.h"
+#include "runtime/cpu/pre_backward.h"
+#include "runtime/cpu/pre_forward.h"
 #include "tests/guarded_buffer.h"
 
 namespace mhcjit::runtime::cpu {

@@ -1,7 +1,7 @@
 #include <algorithm>
 
-#include "runtime/cpu/backward.h"
 #include "runtime/cpu/elements.h"
+#include "runtime/cpu/pre_backward_gradients.h"
 #include "runtime/cpu/tiling.h"
 #include "support/threads.h"
 
