@@ -73,7 +73,10 @@ bool run_all(std::string_view problem, std::int64_t tokens) {
   for (const sim::Unit* unit : sim::units()) {
     if (unit->problem != problem) continue;
     const Check& check = *std::ranges::find(checks, unit->op, [](const Check& one) { return one.op->name; });
-    const sim::Operator op = sim::find_operator(problem, *check.op);
+    sim::Operator op = sim::find_operator(problem, *check.op);
+    // The blocks of one group: more threads than that would wait seconds for a processor.
+    for (const codegen::Kernel& kernel : op.plan->kernels())
+      if (kernel.is_cooperative) op.device.multiprocessors = kernel.min_blocks;
     const oracle::RandomOptions options = {.shape = sim::shape_of(op.problem(), tokens),
                                            .dtype = sim::public_dtype(op.problem().dtype)};
     right = check.run(op, options) && right;
