@@ -1,6 +1,6 @@
 // The one-pass family of pre_backward: the shapes that models use have a plan, legal ones cover the problem and move no
-// more registers than there are, the workspace holds a sum of each cluster, and what cannot be is refused with the
-// reason.
+// more registers than there are, the workspace holds the sums of each group of blocks, and what cannot be is refused
+// with the reason.
 #include "templates/pre_backward/one_pass_work.cuh"
 
 #include "tests/codegen/problems.h"
@@ -24,8 +24,8 @@ std::string one_pass_refusal(const Problem& problem) { return refusal(problem, "
 template <typename Visit>
 void for_many_plans(Visit&& visit) {
   for (const int n : {1, 2, 3, 4, 6, 8})
-    for (const std::int64_t d : {8, 64, 200, 1280, 1920, 2560, 4096})
-      for (const DType dtype : {DType::bf16, DType::fp16})
+    for (const std::int64_t d : {8, 64, 200, 1280, 1920, 2560, 4096, 7168})
+      for (const DType dtype : dtypes)
         for (const Candidate& candidate : candidates_of(backward_of(n, d, dtype), "one_pass"))
           if (candidate.legal()) {
             SCOPED_TRACE(to_string(candidate.plan->problem()) + ": " + to_string(*candidate.plan));
@@ -33,11 +33,19 @@ void for_many_plans(Visit&& visit) {
           }
 }
 
+// Of the plan's blocks, on the device of its architecture.
+std::int64_t groups_at_once(const Plan& plan) {
+  const Device& device = device_of(plan.problem().architecture);
+  const auto group_blocks = static_cast<int>(*plan.parameter("group_blocks"));
+  return *plan.parameter("uses_clusters") != 0 ? device.clusters_at_once[group_blocks]
+                                               : device.multiprocessors / group_blocks;
+}
+
 TEST(BackwardOnePass, ShapesOfModelsHaveAPlan) {
   for (const Architecture& architecture : {hopper, Architecture{10, 0, 'a'}})
     for (const DType dtype : {DType::bf16, DType::fp16})
       for (const bool has_gamma : {false, true}) {
-        for (const std::int64_t d : {1280, 2560, 4096})
+        for (const std::int64_t d : {1280, 1920, 2560, 4096, 5120, 7168})
           EXPECT_EQ(one_pass_refusal(backward_of(4, d, dtype, has_gamma, architecture)), "accepted") << d;
         EXPECT_EQ(one_pass_refusal(backward_of(2, 4096, dtype, has_gamma, architecture)), "accepted");
       }
@@ -61,8 +69,8 @@ TEST(BackwardOnePass, LegalPlansCoverTheProblem) {
     EXPECT_EQ(of("consumer_warps") % 4, 0);
 
     const std::int64_t slice = of("panels_per_stream") * of("panel_columns");
-    EXPECT_GE(of("cluster_size") * slice, problem.d);
-    EXPECT_LT((of("cluster_size") - 1) * slice, problem.d);
+    EXPECT_GE(of("group_blocks") * slice, problem.d);
+    EXPECT_LT((of("group_blocks") - 1) * slice, problem.d);
     EXPECT_GE(of("pipeline_stages"), 2);
     EXPECT_EQ(of("exchange_slots") % 2, 0) << "half of them are sent ahead";
     EXPECT_LE(of("pipeline_stages") * (problem.n + 1) * slice * tokens_per_tile * bytes_of(problem.dtype),
@@ -81,9 +89,9 @@ TEST(BackwardOnePass, RefusesWithTheReason) {
   EXPECT_EQ(one_pass_refusal(backward_of(4, 5129)),
             "pre_backward n=4 D=5129 bf16 gamma sm_90a: no plan one_pass fits: D is 5129, tensor maps need a multiple "
             "of 8");
-  EXPECT_EQ(one_pass_refusal(backward_of(4, 4096, DType::fp32)),
-            "pre_backward n=4 D=4096 fp32 gamma sm_90a: no plan one_pass fits: tiles of x in fp32 are not transposed "
-            "by the tensor cores' loads");
+  EXPECT_EQ(one_pass_refusal(backward_of(4, 5130, DType::fp32)),
+            "pre_backward n=4 D=5130 fp32 gamma sm_90a: no plan one_pass fits: D is 5130, tensor maps need a multiple "
+            "of 4");
   EXPECT_EQ(one_pass_refusal(backward_of(4, 4096, DType::bf16, true, {8, 0, 0})),
             "pre_backward n=4 D=4096 bf16 gamma sm_80: no plan one_pass fits: it needs clusters and registers that "
             "move between warps: sm_90a, sm_100a and sm_103a, not sm_80");
@@ -100,54 +108,82 @@ TEST(BackwardOnePass, RefusesWithTheReason) {
 TEST(BackwardOnePass, PanelsAreNarrowOnlyWhereWideOnesDoNotServe) {
   int narrow = 0;
   for_many_plans([&](const Plan& plan) {
-    if (plan.parameter("panel_columns") != 32) return;
+    if (bytes_of(plan.problem().dtype) * *plan.parameter("panel_columns") == 128) return;
     ++narrow;
     EXPECT_EQ(constant(plan.kernels()[main_kernel], "panels_per_stream") % 2, 1);
   });
   EXPECT_GT(narrow, 0);
 }
 
-TEST(BackwardOnePass, LaunchesClustersAndThenTheirSums) {
-  const Problem problem = backward_of(4, 4096);
-  const PlanPtr plan = plan_of(problem, "one_pass");
-  ASSERT_EQ(plan->kernels().size(), 2u);
-  const Kernel& kernel = plan->kernels()[main_kernel];
-  const auto cluster_size = static_cast<std::uint32_t>(*plan->parameter("cluster_size"));
-  const auto columns = static_cast<int>(*plan->parameter("panel_columns"));
+void expect_sums_follow(const Plan& plan) {
+  const Problem& problem = plan.problem();
+  ASSERT_EQ(plan.kernels().size(), 2u);
+  const auto columns = static_cast<int>(*plan.parameter("panel_columns"));
+  const Kernel& kernel = plan.kernels()[main_kernel];
   EXPECT_EQ(kernel.name, "pre_backward_one_pass");
-  EXPECT_EQ(kernel.max_cluster_size, static_cast<int>(cluster_size));
-  EXPECT_TRUE(kernel.is_persistent);
   EXPECT_FALSE(kernel.overlaps_previous);
   EXPECT_TRUE(kernel.makes.empty()) << "the other reads what it makes";
-  EXPECT_EQ(kernel.maps, (std::vector<TensorMap>{{"x", columns, tokens_per_tile, 4},
+  EXPECT_EQ(kernel.maps, (std::vector<TensorMap>{{"x", columns, tokens_per_tile, problem.n},
                                                  {"dh_in", columns, tokens_per_tile, 1, false},
-                                                 {"dx", columns, tokens_per_tile, 4}}));
-  const Kernel& last = plan->kernels()[finish];
+                                                 {"dx", columns, tokens_per_tile, problem.n}}));
+  const Kernel& last = plan.kernels()[finish];
   EXPECT_EQ(last.name, "pre_backward_one_pass_finish");
   EXPECT_TRUE(last.overlaps_previous);
   EXPECT_EQ(last.makes, (std::vector<std::string_view>{"dphi", "dgamma", "dalpha", "dbias"}));
+  // A warp has 16 columns of a stream; one block more is for dalpha and dbias.
+  const std::int64_t warps = constant(last, "group_blocks") * constant(last, "block_tiles");
+  EXPECT_GE(warps * 16, problem.columns());
+  EXPECT_EQ(plan.grid(finish, 1, device_of(problem.architecture)),
+            (Grid{static_cast<std::uint32_t>((warps + 7) / 8 + 1)}));
+}
 
+TEST(BackwardOnePass, LaunchesClustersAndThenTheirSums) {
+  const Problem problem = backward_of(4, 4096);
+  const PlanPtr plan = plan_of(problem, "one_pass uses_clusters=1");
+  expect_sums_follow(*plan);
+  const Kernel& kernel = plan->kernels()[main_kernel];
+  const auto cluster_size = static_cast<std::uint32_t>(*plan->parameter("group_blocks"));
+  EXPECT_EQ(kernel.max_cluster_size, static_cast<int>(cluster_size));
+  EXPECT_TRUE(kernel.is_persistent);
+  EXPECT_FALSE(kernel.is_cooperative);
   const Device& device = device_of(problem.architecture);
   EXPECT_EQ(plan->grid(main_kernel, 3 * tokens_per_tile + 1, device), (Grid{4 * cluster_size, 1, cluster_size}));
   EXPECT_EQ(plan->grid(main_kernel, 1, device), (Grid{cluster_size, 1, cluster_size}));
-  // A warp has 16 columns of a stream; one block more is for dalpha and dbias.
-  const std::int64_t warps = constant(last, "cluster_size") * constant(last, "block_tiles");
-  EXPECT_EQ(warps, 4 * 4096 / 16);
-  EXPECT_EQ(plan->grid(finish, 1, device), (Grid{static_cast<std::uint32_t>(warps / 8 + 1)}));
+  EXPECT_EQ(plan->zeroed_bytes(8192), 0u);
 }
 
-// Four times the sums of the clusters, and 200 bytes a token.
+// Groups of more blocks than a cluster has.
+TEST(BackwardOnePass, LaunchesBlocksThatRunAtTheSameTimeAndThenTheirSums) {
+  const Problem problem = backward_of(4, 7168);
+  const PlanPtr plan = plan_of(problem, "one_pass uses_clusters=0");
+  expect_sums_follow(*plan);
+  const Kernel& kernel = plan->kernels()[main_kernel];
+  const auto group_blocks = static_cast<std::uint32_t>(*plan->parameter("group_blocks"));
+  EXPECT_EQ(kernel.max_cluster_size, 0);
+  EXPECT_FALSE(kernel.is_persistent);
+  EXPECT_TRUE(kernel.is_cooperative);
+  EXPECT_EQ(kernel.min_blocks, static_cast<int>(group_blocks));
+  const Device& device = device_of(problem.architecture);
+  const std::uint32_t groups = static_cast<std::uint32_t>(device.multiprocessors) / group_blocks;
+  EXPECT_EQ(plan->grid(main_kernel, 1, device), (Grid{group_blocks}));
+  EXPECT_EQ(plan->grid(main_kernel, 1 << 20, device), (Grid{groups * group_blocks}));
+}
+
+// Four times the sums of the groups and 200 bytes a token, beside the ring of partial sums.
 TEST(BackwardOnePass, TheWorkspaceIsBoundedAndGrowsWithT) {
   for_many_plans([](const Plan& plan) {
     const Problem& problem = plan.problem();
-    const std::int64_t most_clusters =
-        device_of(problem.architecture).clusters_at_once[*plan.parameter("cluster_size")];
+    const std::int64_t group_blocks = *plan.parameter("group_blocks");
+    const std::int64_t most_groups = groups_at_once(plan);
     EXPECT_EQ(plan.workspace_bytes(0), 0u);
     std::size_t before = 0;
     for (const std::int64_t tokens : token_counts) {
-      const std::int64_t clusters = std::min((tokens + tokens_per_tile - 1) / tokens_per_tile, most_clusters);
+      const std::int64_t groups = std::min((tokens + tokens_per_tile - 1) / tokens_per_tile, most_groups);
       const std::size_t bytes = plan.workspace_bytes(tokens);
-      EXPECT_LE(bytes, static_cast<std::size_t>(4 * problem.rows() * problem.columns() * 4 * clusters + 200 * tokens));
+      const std::size_t ring = plan.zeroed_bytes(tokens);
+      EXPECT_LE(ring, static_cast<std::size_t>(groups * 4 * tokens_per_tile * group_blocks * 32));
+      EXPECT_LE(bytes - ring,
+                static_cast<std::size_t>(4 * problem.rows() * problem.columns() * 4 * groups + 200 * tokens));
       EXPECT_GE(bytes, before);
       before = bytes;
     }
@@ -158,20 +194,21 @@ TEST(BackwardOnePass, RegionsAreAlignedApartAndInside) {
   constexpr std::uintptr_t base = 4096;
   for_many_plans([](const Plan& plan) {
     const Problem& problem = plan.problem();
-    const auto cluster_size = static_cast<std::size_t>(*plan.parameter("cluster_size"));
     for (const std::int64_t tokens : {1, 17, 8192}) {
       OnePassBackwardWork work = {};
       plan.fill_work(tokens, reinterpret_cast<void*>(base), &work);
       const auto offset = [](const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) - base; };
-      const std::size_t clusters = plan.grid(main_kernel, tokens, device_of(problem.architecture)).x / cluster_size;
-      for (const void* region : {static_cast<const void*>(work.phi_sums), static_cast<const void*>(work.logit_sums),
-                                 static_cast<const void*>(work.clusters)})
-        EXPECT_EQ(offset(region) % 16, 0u);
+      const auto groups = static_cast<std::size_t>(
+          std::min<std::int64_t>((tokens + tokens_per_tile - 1) / tokens_per_tile, groups_at_once(plan)));
+      EXPECT_EQ(offset(work.exchange), 0u) << "what begins as zeros comes first";
+      EXPECT_GE(offset(work.phi_sums), plan.zeroed_bytes(tokens));
+      for (const std::size_t region : {offset(work.phi_sums), offset(work.logit_sums), offset(work.groups)})
+        EXPECT_EQ(region % 16, 0u);
       const auto sums = static_cast<std::size_t>(problem.rows() * problem.columns());
-      EXPECT_GE(offset(work.logit_sums) - offset(work.phi_sums), clusters * sums * 4);
-      EXPECT_GE(offset(work.clusters) - offset(work.logit_sums),
-                clusters * 2 * static_cast<std::size_t>(problem.rows() + 3) * 4);
-      EXPECT_GE(plan.workspace_bytes(tokens) - offset(work.clusters), sizeof(int));
+      EXPECT_GE(offset(work.logit_sums) - offset(work.phi_sums), groups * sums * 4);
+      EXPECT_GE(offset(work.groups) - offset(work.logit_sums),
+                groups * 2 * static_cast<std::size_t>(problem.rows() + 3) * 4);
+      EXPECT_GE(plan.workspace_bytes(tokens) - offset(work.groups), sizeof(int));
     }
   });
 }
