@@ -36,7 +36,7 @@ constexpr std::array<Roles, 5> roles = {{
     {8, 184, 56, 88},
     {8, 176, 72, 88},
     {8, 152, 88, 120},
-    {12, 128, 56, 72},
+    {12, 112, 56, 88},
 }};
 
 // How many tiles the rings hold beside that of x and dh_in, which gets the rest of the shared memory.

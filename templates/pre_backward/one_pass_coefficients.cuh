@@ -76,8 +76,7 @@ MHCJIT_DEVICE void copy_scalars(const PreBackwardOnePass<Spec>& plan, const PreB
   for (int i = 0; i < plan.tiles; ++i) {
     const device::SharedAddress full = plan.scalars_full(slot.index);
     if (i >= Spec::scalar_slots) device::barrier_wait(plan.scalars_empty(slot.index), slot.parity ^ 1);
-    // As for the dot warps.
-    device::warp_barrier();
+    device::warp_barrier();  // as the dot warps do
     const device::i64 first = plan.first_token(i);
     const device::i64 left = args.tokens - first;
     const device::SharedAddress to = plan.scalars(slot.index);

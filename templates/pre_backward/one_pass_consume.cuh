@@ -79,7 +79,6 @@ MHCJIT_DEVICE float pack_phi(const PreBackwardOnePass<Spec>& plan, const PreBack
           plan.phi(warp) + ((step * Plan::row_blocks + block) * device::warp_size + lane) * Plan::phi_words * 4, words);
     }
   }
-  device::warp_barrier();
   return inverse;
 }
 

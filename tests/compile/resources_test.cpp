@@ -92,6 +92,7 @@ constexpr Kind few_tokens = {&codegen::pre_forward, "few_tokens", true};
 constexpr Kind two_pass = {&codegen::pre_forward, "two_pass", false};
 constexpr Kind two_pass_in_clusters = {&codegen::pre_forward, "two_pass", true};
 constexpr Kind backward = {&codegen::pre_backward, "portable", false};
+constexpr Kind backward_one_pass = {&codegen::pre_backward, "one_pass", true};
 
 struct Case {
   const char* nvrtc;
@@ -180,8 +181,24 @@ std::vector<Case> cases() {
        {8, 2048, DType::fp32, true},
        {6, 2560, DType::bf16, true},
        {10, 1000, DType::fp16, true}});
+  // The shapes of models, other n, both types of 16 bits, with and without gamma; eight consumer warps and twelve.
+  add(backward_one_pass, NVRTC_13,
+      {{4, 4096, DType::bf16, true},
+       {4, 4096, DType::fp16, false},
+       {4, 2560, DType::bf16, true},
+       {4, 2560, DType::fp16, true},
+       {4, 1280, DType::bf16, false},
+       {4, 1280, DType::fp16, true},
+       {4, 1920, DType::bf16, true},
+       {3, 1000, DType::bf16, true},
+       {3, 2560, DType::fp16, true},
+       {2, 4096, DType::bf16, true},
+       {2, 1920, DType::fp16, false},
+       {1, 2048, DType::bf16, true},
+       {1, 520, DType::fp16, true}});
 
   add(backward, NVRTC_12, {{4, 4096, DType::bf16, true}});
+  add(backward_one_pass, NVRTC_12, {{4, 4096, DType::bf16, true}, {4, 2560, DType::fp16, true}});
   add(two_pass, NVRTC_12, {{4, 4096, DType::bf16, true}, {8, 2048, DType::bf16, true}});
   add(one_pass, NVRTC_12, {{4, 4096, DType::bf16, true}, {6, 2560, DType::bf16, true}});
   return list;

@@ -96,7 +96,9 @@ class Arguments {
     return entry.first->second.data();
   }
 
-  static std::size_t alignment_of(const Tensor& tensor) { return static_cast<std::size_t>(tensor.alignment); }
+  std::size_t alignment_of(const Tensor& tensor) const {
+    return std::max(static_cast<std::size_t>(tensor.alignment), options_.least_alignment);
+  }
 
   const codegen::Problem& problem_;
   const std::int64_t tokens_;
@@ -191,12 +193,14 @@ std::string launch(const Operator& op, const runtime::ArgumentTable& table, cons
   return "";
 }
 
-// What steps through the tokens runs in two clusters, each of which steps often; groups of few tokens are as full as
-// they can be.
+// What steps through the tokens runs in two clusters or groups of blocks, each of which steps often; groups of few
+// tokens are as full as they can be.
 codegen::Device small_device(const codegen::Plan& plan) {
   codegen::Device device = codegen::device_of(plan.problem().architecture);
   const bool steps = std::ranges::any_of(plan.kernels(), &codegen::Kernel::is_persistent);
   device.clusters_at_once.fill(steps ? 2 : 1);
+  for (const codegen::Kernel& kernel : plan.kernels())
+    if (kernel.is_cooperative) device.multiprocessors = 2 * kernel.min_blocks;
   return device;
 }
 

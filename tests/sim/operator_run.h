@@ -1,9 +1,11 @@
 // Whole operators in the simulator: the launches that a device would get, on guarded buffers.
 //
 // Kernels, grids, arguments, workspace and tensor maps come from the plan and the operator's table, as on a device.
-// Every tensor has its documented alignment and no more; outputs and the workspace hold NaN before the run.
+// Every tensor has its documented alignment and no more, unless more is asked for; outputs and the workspace hold NaN
+// before the run.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -29,9 +31,10 @@ struct Outcome {
 
 struct RunOptions {
   std::uint64_t seed = 1;
-  Names unwanted = {};    // outputs that are passed as NULL
-  Names flags = {};       // that are 1: "accumulate_dx"
-  Tensors previous = {};  // what the outputs that are accumulated into hold before
+  Names unwanted = {};              // outputs that are passed as NULL
+  Names flags = {};                 // that are 1: "accumulate_dx"
+  Tensors previous = {};            // what the outputs that are accumulated into hold before
+  std::size_t least_alignment = 1;  // of every tensor, up to 64: an allocator gives more than is documented
 };
 
 // A plan of a problem with its kernels, and what it is simulated on: a device with few multiprocessors.

@@ -208,6 +208,13 @@ TEST_P(PreBackward, GivesTheSameBitsInEveryOrder) {
   for (const std::uint64_t seed : {2, 3}) EXPECT_TRUE(run(given, {.seed = seed}).outputs == first) << "seed " << seed;
 }
 
+TEST_P(PreBackward, GivesTheSameBitsForEveryAlignment) {
+  const Case given = make_case(random(70));
+  const Outcome aligned = run(given, {.least_alignment = 16});
+  EXPECT_EQ(aligned.fault, "");
+  EXPECT_TRUE(aligned.outputs == run(given).outputs);
+}
+
 TEST_P(PreBackward, GivesARowOfDxTheSameBitsForEveryT) {
   const Case all = make_case(random(70));
   const RunOptions only_dx = {.unwanted = {"dphi", "dgamma", "dalpha", "dbias"}};

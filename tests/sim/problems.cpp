@@ -27,7 +27,8 @@ struct Name {
 llvm::Error bad_name(std::string_view name) {
   return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
                     "problem is '{}', allowed: "
-                    "nN_dD_DTYPE[_gamma][_fp32dx][_cC_tT[_pP_gG]|_fF_kK|_wW_rR[_cC[_xX]]|_gR[_cC[_xX]]|_lC[_pP]][_sS]",
+                    "nN_dD_DTYPE[_gamma][_fp32dx]"
+                    "[_cC_tT[_pP_gG]|_fF_kK|_wW_rR[_cC[_xX]]|_gR[_cC[_xX]]|_cC[_pP][_eE]|_lC[_pP][_eE]][_sS]",
                     name);
 }
 
@@ -76,8 +77,10 @@ std::string wanted_backward_plan(const codegen::Problem& problem, Numbers& numbe
     const auto blocks = numbers.extract(letter);
     if (!blocks) continue;
     const auto panel = numbers.extract('p');
-    return fmt::format("one_pass uses_clusters={} group_blocks={} panel_columns={}", uses_clusters, blocks.mapped(),
-                       panel ? panel.mapped() : 128 / codegen::bytes_of(problem.dtype));
+    const auto exchange = numbers.extract('e');
+    return fmt::format("one_pass uses_clusters={} group_blocks={} panel_columns={} exchange_slots={}", uses_clusters,
+                       blocks.mapped(), panel ? panel.mapped() : 128 / codegen::bytes_of(problem.dtype),
+                       exchange ? exchange.mapped() : 4);
   }
   return "portable";
 }

@@ -6,6 +6,8 @@
 //   fF_kK              few_tokens in clusters of F, K chunks of columns a warp
 //   wW_rR[_cC[_xX]]    two_pass, W tokens a warp and R blocks of rows; in clusters of C, launched as clusters of X
 //   gR[_cC[_xX]]       the same where warp groups multiply
+//   cC[_pP][_eE]       pre_backward's one_pass in clusters of C; panels of P columns, E slots of exchanged sums
+//   lC[_pP][_eE]       the same in C blocks that exchange sums through the L2 cache
 //
 // "_sS" after these asks for S stages in place of as many as fit, so that few tokens use each again.
 #pragma once

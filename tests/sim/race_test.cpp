@@ -1,7 +1,7 @@
 // Missing barriers, waits and arrivals: ThreadSanitizer finds no race in the kernels; as soon as any of them is deleted
 // it finds one, or the kernel locks or breaks a barrier's rules.
 //
-// One of each kind is deleted from the one-pass kernel, since all of them take minutes: those are deleted with
+// One of each kind is deleted from the one-pass kernels, since all of them take minutes: those are deleted with
 // `ctest -C nightly -L nightly`, by MHCJIT_RACE_DELETE=all.
 #include <algorithm>
 #include <cstdlib>
@@ -101,17 +101,24 @@ const std::filesystem::path templates = MHCJIT_TEMPLATES;
 constexpr const char* one_pass = "pre_forward/one_pass.cuh";
 constexpr const char* few_tokens = "pre_forward/few_tokens.cuh";
 constexpr const char* project_wgmma = "pre_forward/project_wgmma.cuh";
+constexpr std::string_view backward_one_pass = "pre_backward/one_pass";  // its files begin so
 
-// The templates, less the device vocabulary and those of other kernels than the portable ones.
+// The templates whose names are wanted.
+template <typename Wanted>
+std::vector<std::filesystem::path> kernels_where(const Wanted& is_wanted) {
+  std::vector<std::filesystem::path> files;
+  for (const auto& file : std::filesystem::recursive_directory_iterator(templates))
+    if (file.path().extension() == ".cuh" && is_wanted(file.path().lexically_relative(templates).string()))
+      files.push_back(file.path());
+  return files;
+}
+
+// Less the device vocabulary and other kernels than the portable ones.
 std::vector<std::filesystem::path> portable_kernels() {
   const std::set<std::string> others = {one_pass, few_tokens, project_wgmma};
-  std::vector<std::filesystem::path> files;
-  for (const auto& file : std::filesystem::recursive_directory_iterator(templates)) {
-    const std::string name = file.path().lexically_relative(templates);
-    if (file.path().extension() == ".cuh" && !others.contains(name) && !name.starts_with("device/"))
-      files.push_back(file.path());
-  }
-  return files;
+  return kernels_where([&](const std::string& name) {
+    return !others.contains(name) && !name.starts_with(backward_one_pass) && !name.starts_with("device/");
+  });
 }
 
 // A role's wait for the other blocks to have begun is not all that keeps it from sending to them early: the gemm warps
@@ -143,6 +150,31 @@ Program one_pass_program() {
           unseen_in_one_pass(), Deleted::one_of_each_kind};
 }
 
+const std::vector<Unseen> unseen_in_backward_one_pass = {
+    // Coefficients of a tile, for which the consumers wait next, come of the whole tile.
+    {"consume_tiles", "barrier_wait(plan.full(stage.index)"},
+    // It keeps x from coming before phi, which is not a matter of order.
+    {"copy_tiles", "barrier_wait(plan.phi_loaded()"},
+    // Nothing in the kernel reads dx.
+    {"copy_tiles", "store_wait<0>()"},
+    // Sums in global memory say themselves that they have come.
+    {"send_dots", "warp_barrier()"},
+    // It keeps a lane from falling so far behind that a barrier's parity is that of its phase again.
+    {"copy_scalars", "warp_barrier();  // as"},
+    // The instruction behind it wants the whole warp.
+    {"pre_backward_one_pass", "warp_barrier()"},
+};
+
+// In clusters, and in blocks that exchange sums through the L2 cache.
+Program backward_one_pass_program() {
+  return {"backward_one_pass",
+          MHCJIT_RACE_CHECK,
+          {"n4_d128_bf16_gamma_c2_e2_s3", "137", "n4_d128_bf16_gamma_l2_e2_s3", "137"},
+          kernels_where([](const std::string& name) { return name.starts_with(backward_one_pass); }),
+          unseen_in_backward_one_pass,
+          Deleted::one_of_each_kind};
+}
+
 Program few_tokens_program() {
   return {"few_tokens", MHCJIT_RACE_CHECK, {"n4_d64_bf16_gamma_f2_k1_s3", "13"}, {templates / few_tokens}};
 }
@@ -169,6 +201,7 @@ std::vector<Program> programs() {
        unseen_in_project_wgmma},
       one_pass_program(),
       {"exchange", MHCJIT_EXCHANGE_RACE_CHECK, {}, {MHCJIT_EXCHANGE_KERNEL}},
+      backward_one_pass_program(),
       {"ring", MHCJIT_RING_RACE_CHECK, {}, {MHCJIT_RING_KERNEL}}};
 }
 

@@ -78,16 +78,22 @@ class Wait {
     activity.barrier.store(waiting.barrier, std::memory_order_relaxed);
     activity.parity.store(waiting.parity, std::memory_order_relaxed);
     activity.state.store(waiting.state, std::memory_order_relaxed);
+    count_progress();
   }
   ~Wait() {
     this_thread.activity->state.store(State::ready, std::memory_order_relaxed);
-    // A look may have found nothing new.
-    if (state_ != State::looking) this_thread.blocks->progress.fetch_add(1, std::memory_order_relaxed);
+    count_progress();
   }
   Wait(const Wait&) = delete;
   Wait& operator=(const Wait&) = delete;
 
  private:
+  // To come to a wait is progress, too: threads that are slow to begin are no dead lock.
+  void count_progress() {
+    // A look may have found nothing new.
+    if (state_ != State::looking) this_thread.blocks->progress.fetch_add(1, std::memory_order_relaxed);
+  }
+
   State state_;
 };
 

@@ -25,6 +25,14 @@ std::array<std::array<std::uint32_t, words>, 2> rows_of_this_lane(std::span<cons
   return rows;
 }
 
+// Each lane reads the row whose address it gives, so that all are read before a lane goes on.
+constexpr std::size_t words_of_row = 4;
+std::span<const std::uint32_t> exchange_matrix_rows(const char* operation, std::uint32_t row, const Place& where) {
+  std::array<std::uint32_t, words_of_row> mine;
+  std::memcpy(mine.data(), shared_memory(operation, row, sizeof(mine), sizeof(mine), where), sizeof(mine));
+  return warp_exchange(operation, mine, where);
+}
+
 }  // namespace
 
 float shuffle_xor(float value, int lane_mask, const Place& where) {
@@ -47,27 +55,22 @@ float shuffle(float value, int lane, const Place& where) {
 }
 
 std::array<std::uint32_t, 4> load_matrices(std::uint32_t row, const Place& where) {
-  const std::array<std::uint32_t, 1> mine = {row};
-  const auto all = warp_exchange("load_matrices", mine, where);
+  const auto all = exchange_matrix_rows("load_matrices", row, where);
   std::array<std::uint32_t, 4> words;
-  for (std::size_t matrix = 0; matrix < 4; ++matrix) {
-    const std::uint32_t address = all[8 * matrix + this_lane() / 4];
-    const std::byte* from = shared_memory("load_matrices", address, 16, 16, where);
-    std::memcpy(&words[matrix], from + this_lane() % 4 * 4, 4);
-  }
+  for (std::size_t matrix = 0; matrix < 4; ++matrix)
+    words[matrix] = all[(8 * matrix + this_lane() / 4) * words_of_row + this_lane() % 4];
   return words;
 }
 
 std::array<std::uint32_t, 4> load_matrices_transposed(std::uint32_t row, const Place& where) {
-  constexpr const char* operation = "load_matrices_transposed";
-  const std::array<std::uint32_t, 1> mine = {row};
-  const auto all = warp_exchange(operation, mine, where);
+  const auto all = exchange_matrix_rows("load_matrices_transposed", row, where);
+  const std::size_t column = this_lane() / 4;
   std::array<std::uint32_t, 4> words;
   for (std::size_t matrix = 0; matrix < 4; ++matrix) {
     std::array<std::uint16_t, 2> elements;
     for (std::size_t i = 0; i < 2; ++i) {
-      const std::uint32_t address = all[8 * matrix + this_lane() % 4 * 2 + i];
-      std::memcpy(&elements[i], shared_memory(operation, address, 16, 16, where) + this_lane() / 4 * 2, 2);
+      const std::uint32_t pair = all[(8 * matrix + this_lane() % 4 * 2 + i) * words_of_row + column / 2];
+      elements[i] = static_cast<std::uint16_t>(pair >> column % 2 * 16);
     }
     words[matrix] = std::bit_cast<std::uint32_t>(elements);
   }

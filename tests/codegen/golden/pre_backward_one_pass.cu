@@ -9,7 +9,7 @@ struct PreBackwardOnePassFinishSpec {
   static constexpr int columns = 16384;
   static constexpr bool has_gamma = true;
   static constexpr int threads_per_block = 256;
-  static constexpr int cluster_size = 16;
+  static constexpr int group_blocks = 16;
   static constexpr int slice = 256;
   static constexpr int block_tiles = 64;
   static constexpr int warps_per_stream = 2;
@@ -17,7 +17,7 @@ struct PreBackwardOnePassFinishSpec {
 };
 
 static_assert(sizeof(PreBackwardArgs) == 152);
-static_assert(sizeof(OnePassBackwardWork) == 24);
+static_assert(sizeof(OnePassBackwardWork) == 32);
 
 extern "C" __global__ void __launch_bounds__(256, 1)
 mhcjit_pre_backward_one_pass_finish(const __grid_constant__ PreBackwardArgs args, const __grid_constant__ OnePassBackwardWork work) {
