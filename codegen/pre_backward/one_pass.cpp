@@ -331,9 +331,11 @@ std::vector<Candidate> candidates(const Problem& problem, const Device& device) 
     // Through global memory: each number of panels that a slice may have.
     constexpr int most_panels = 10;
     constexpr int most_blocks = 32;  // the sums of more come so late that another family is faster
+    int last = 0;
     for (int count = 1; count <= most_panels; ++count) {
       const auto blocks = static_cast<int>(divide_up(problem.d, std::int64_t{count} * panel_columns));
-      if (blocks >= 2 && blocks <= most_blocks) add(false, blocks, panel_columns);
+      if (blocks >= 2 && blocks <= most_blocks && blocks != last) add(false, blocks, panel_columns);
+      last = blocks;
     }
   }
   return list;
