@@ -27,7 +27,7 @@ struct Name {
 llvm::Error bad_name(std::string_view name) {
   return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
                     "problem is '{}', allowed: "
-                    "nN_dD_DTYPE[_gamma][_fp32dx][_cC_tT[_pP_gG]|_fF_kK|_wW_rR[_cC[_xX]]|_gR[_cC[_xX]]][_sS]",
+                    "nN_dD_DTYPE[_gamma][_fp32dx][_cC_tT[_pP_gG]|_fF_kK|_wW_rR[_cC[_xX]]|_gR[_cC[_xX]]|_bB[_mM]][_sS]",
                     name);
 }
 
@@ -82,8 +82,10 @@ std::string wanted_plan(const codegen::Problem& problem, Numbers& numbers) {
     const int compiled = take('c');
     return fmt::format("compiled_cluster_size={} cluster_size={}", compiled, take('x', compiled));
   };
-  if (problem.op == &codegen::pre_backward)
-    return has('c') ? fmt::format("one_pass cluster_size={} panel_columns={}", take('c'), take('p', 64)) : "portable";
+  if (problem.op == &codegen::pre_backward) {
+    if (has('c')) return fmt::format("one_pass cluster_size={} panel_columns={}", take('c'), take('p', 64));
+    return has('b') ? fmt::format("portable tiles_per_warp={} one_split=1", take('b')) : "portable one_split=0";
+  }
   if (has('f')) return fmt::format("few_tokens cluster_size={} chunks_per_warp={}", take('f'), take('k'));
   if (has('t'))
     return fmt::format("one_pass cluster_size={} tokens_per_tile={} panel_columns={} row_groups={}", take('c'),
@@ -95,8 +97,9 @@ std::string wanted_plan(const codegen::Problem& problem, Numbers& numbers) {
   return "two_pass cluster_size=0 tokens_per_warp=16";
 }
 
-llvm::Expected<codegen::PlanPtr> find_plan(const codegen::Problem& problem, const std::string& wanted) {
-  for (const auto& [family, candidate] : codegen::candidates(problem, codegen::device_of(problem.architecture)))
+llvm::Expected<codegen::PlanPtr> find_plan(const codegen::Problem& problem, const codegen::Device& device,
+                                           const std::string& wanted) {
+  for (const auto& [family, candidate] : codegen::candidates(problem, device))
     if (candidate.legal() && codegen::is_wanted(*candidate.plan, wanted)) return candidate.plan;
   return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no legal plan is {}", to_string(problem), wanted);
 }
@@ -126,9 +129,12 @@ llvm::Expected<codegen::PlanPtr> parse_plan(std::string_view text, const codegen
   auto name = parse_name(text, op);
   if (!name) return name.takeError();
   const auto stages = name->plan.extract('s');
+  codegen::Device device = codegen::device_of(name->problem.architecture);
+  if (const auto multiprocessors = name->plan.extract('m'))
+    device = device.with_multiprocessors(multiprocessors.mapped());
   const std::string wanted = wanted_plan(name->problem, name->plan);
   if (!name->plan.empty()) return bad_name(text);
-  auto plan = find_plan(name->problem, wanted);
+  auto plan = find_plan(name->problem, device, wanted);
   if (!plan || !stages) return plan;
   return std::make_shared<OtherStages>(std::move(*plan), stages.mapped());
 }

@@ -6,6 +6,7 @@
 //   fF_kK              few_tokens in clusters of F, K chunks of columns a warp
 //   wW_rR[_cC[_xX]]    two_pass, W tokens a warp and R blocks of rows; in clusters of C, launched as clusters of X
 //   gR[_cC[_xX]]       the same where warp groups multiply
+//   bB[_mM]            pre_backward's portable in one split, B tiles of columns a warp; for M multiprocessors
 //
 // "_sS" after these asks for S stages in place of as many as fit, so that few tokens use each again.
 #pragma once

@@ -16,6 +16,7 @@
 #include "operator_run.h"
 #include "oracle/outputs.h"
 #include "oracle/random_inputs.h"
+#include "oracle/storage.h"
 #include "threads.h"
 
 namespace {
@@ -51,9 +52,17 @@ bool run_backward(const sim::Operator& op, const oracle::RandomOptions& options)
   const oracle::OutputGradients gradients = oracle::random_output_gradients(options);
   const oracle::Forward forward = oracle::pre_forward(options.shape, inputs, oracle_threads);
   const oracle::Backward backward = oracle::pre_backward(options.shape, inputs, forward, gradients, oracle_threads);
-  const sim::Outcome outcome = sim::run_backward(op, options.shape.T, inputs, forward, gradients);
-  fmt::print(stderr, "{}", outcome.fault);
-  return outcome.fault.empty() && is_right(op, outcome, oracle::outputs_of(options.shape, backward));
+  sim::RunOptions run_options;
+  const auto run = [&] {
+    const sim::Outcome outcome = sim::run_backward(op, options.shape.T, inputs, forward, gradients, run_options);
+    fmt::print(stderr, "{}", outcome.fault);
+    return outcome.fault.empty() && is_right(op, outcome, oracle::outputs_of(options.shape, backward));
+  };
+  if (!run()) return false;
+  run_options.flags = {"accumulate_dx"};
+  run_options.previous["dx"] =
+      oracle::to_storage(std::vector<double>(backward.dx.size()), sim::dtype_of(op.problem(), "dx"));
+  return run();
 }
 
 struct Check {
