@@ -7,7 +7,7 @@ namespace mhcjit::codegen {
 
 // phi, the sums of its gradient and a tile of tokens at a time stay in a cluster; x is read once.
 extern const Family pre_backward_one_pass;
-// Products in fp32, x read three times: every problem on every architecture.
+// Tensor cores without clusters or bulk copies, x read twice: every problem on every architecture.
 extern const Family pre_backward_portable;
 
 }  // namespace mhcjit::codegen

@@ -1,9 +1,11 @@
-// pre_backward in fp32 arithmetic, for every problem on every architecture: the gradients at the logits first, then dx,
-// then the gradients of the parameters from sums over ranges of tokens.
+// pre_backward on tensor cores that every architecture has, for every problem: a first kernel makes what dx needs to
+// know of each token, a second dx and the sums over tokens of dphi and dgamma, a third adds those up. Few tokens are
+// one split, which the second kernel finishes by itself.
 //
-// The kernels are templates/pre_backward/coefficients.cuh, dx.cuh, phi_partials.cuh, phi.cuh and bias.cuh.
+// The kernels are templates/pre_backward/coefficients.cuh, dx.cuh and phi.cuh.
 #include <algorithm>
-#include <bit>
+#include <array>
+#include <cmath>
 
 #include "codegen/divide_up.h"
 #include "codegen/pre_backward/families.h"
@@ -16,67 +18,127 @@ namespace mhcjit::codegen {
 namespace {
 
 constexpr std::string_view family_name = "portable";
-constexpr int threads_per_block = 256;
-constexpr int warps = threads_per_block / warp_size;
-// What a block may have on every architecture without asking the driver for more.
-constexpr int max_smem_bytes = 48 * 1024;
-
-constexpr int dx_tokens_per_thread = 8;
-constexpr int max_dx_token_blocks = 64;  // blocks that step through the tokens together
-constexpr int max_bias_slots = 1024;     // groups of tokens that are summed apart for dbias and dalpha
+constexpr int coefficient_threads = 256;
+constexpr int tile_tokens = 16;
+constexpr int most_stages = 4;
+constexpr int fewest_stages = 2;
+// At each step the tensor cores drop what stands below a sum's last bit: so many tiles are summed before that weighs.
+constexpr int tiles_per_sum = 128;
 
 struct Tiling {
   Problem problem;
   int vec_size = 0;           // elements of x in one load: at most 16 bytes, divides D
-  int rows_per_thread = 0;    // rows of phi that a thread keeps sums for
-  int row_warps = 0;          // warps of a block that share out rows
-  int row_blocks = 0;         // blocks that share out rows
   int threads_per_token = 0;  // where a group of threads works on one token
-  int dx_columns_per_block = 0;
-  int max_token_splits = 0;  // ranges of tokens that are summed apart for dphi
+  int row_blocks = 0;         // that share out rows of phi
+  int streams_per_block = 0;
+  int warps_per_stream = 0;
+  int tiles_per_warp = 0;             // of 16 columns
+  int blocks_per_multiprocessor = 0;  // that multiply, at once
+  int pipeline_stages = 0;            // tiles of tokens that a block holds
+  bool phi_in_registers = false;
+  bool is_one_split = false;
+  int max_splits = 0;              // of the tokens, that are summed apart for dphi
+  int max_coefficient_blocks = 0;  // of the first kernel
 
-  int rows_per_block() const { return rows_per_thread * row_warps; }
-  int padded_rows() const { return rows_per_block() * row_blocks; }
-  int tokens_per_group_block() const { return threads_per_block / threads_per_token; }
-  int phi_columns_per_block() const { return warp_size * std::min(vec_size, 4); }
+  int dx_warps() const { return streams_per_block * warps_per_stream; }
+  int block_columns() const { return warps_per_stream * tiles_per_warp * 16; }  // of each stream
+  std::int64_t dx_blocks() const {                                              // that share out rows and columns
+    return row_blocks * divide_up(problem.d, block_columns()) * divide_up(problem.n, streams_per_block);
+  }
+  int tokens_per_group_block() const { return coefficient_threads / threads_per_token; }
+  // Of the third kernel, which share out rows.
+  int phi_warps() const { return std::clamp(problem.rows(), 8, 24); }
+  bool is_scaled() const { return problem.dtype != DType::fp32 && !problem.has_fp32_dx; }  // dh_mix, for dx
+  int row_tiles() const { return static_cast<int>(divide_up(problem.rows(), 8)); }
+  int sum_tiles() const { return static_cast<int>(divide_up(row_tiles(), row_blocks)); }  // of a block
+  int dx_steps() const { return static_cast<int>(divide_up(problem.rows(), 16)); }
+  int phi_operands() const { return tiles_per_warp * dx_steps() * (is_scaled() ? 1 : 2); }  // of a warp
 };
 
-int dx_columns(const Problem& problem, int vec_size) {
-  const int tile_rows = static_cast<int>(divide_up(problem.rows(), 4)) * 4;
-  const int column_threads =
-      static_cast<int>(std::bit_floor(static_cast<unsigned>(std::max(1, max_smem_bytes / 4 / tile_rows / vec_size))));
-  return std::min(column_threads, threads_per_block) * vec_size;
+// What templates/pre_backward/token_record.cuh lays out.
+int record_bytes(const Tiling& tiling) {
+  const int dx_rows = tiling.dx_steps() * 16;
+  const int rows = tiling.is_scaled() ? tiling.row_tiles() * 8 * 2 + dx_rows : dx_rows * 2;
+  const auto units = static_cast<int>(divide_up(rows * 2 + 8 + tiling.problem.n * 4, 16));
+  return (units | 1) * 16;
 }
 
-int most_token_splits(const Tiling& tiling) {
-  // Enough blocks for two on each multiprocessor of a large device; each split costs one phi of workspace.
-  constexpr std::int64_t wanted_blocks = 256;
-  constexpr std::int64_t max_splits = 32;
-  const std::int64_t columns_per_block = std::int64_t{threads_per_block / tiling.row_warps} * tiling.vec_size;
-  const std::int64_t blocks = divide_up(tiling.problem.columns(), columns_per_block) * tiling.row_blocks;
-  return static_cast<int>(std::clamp<std::int64_t>(wanted_blocks / blocks, 1, max_splits));
+// x of each stream, dh_in and the records of a tile of tokens.
+int stage_bytes(const Tiling& tiling) {
+  const int row_bytes = tiling.block_columns() * bytes_of(tiling.problem.dtype) + 16;
+  return tile_tokens * ((tiling.streams_per_block + 1) * row_bytes + record_bytes(tiling));
 }
 
-std::int64_t tokens_per_split(const Tiling& tiling, std::int64_t tokens) {
-  return divide_up(tokens, tiling.max_token_splits);
+int dx_smem_bytes(const Tiling& tiling) {
+  const int phi = tiling.phi_in_registers ? 0 : tiling.dx_warps() * tiling.phi_operands() * warp_size * 16;
+  return std::max(tiling.pipeline_stages * stage_bytes(tiling) + phi, tiling.problem.rows() * 4);
 }
 
-int token_splits(const Tiling& tiling, std::int64_t tokens) {
-  return static_cast<int>(divide_up(tokens, tokens_per_split(tiling, tokens)));
+int coefficients_smem_bytes(const Tiling& tiling) {
+  const Problem& problem = tiling.problem;
+  return (coefficient_threads / warp_size * problem.n + tiling.tokens_per_group_block() * 2 * problem.rows()) * 4;
 }
 
-int bias_slots(const Tiling& tiling, std::int64_t tokens) {
-  const int tokens_per_block = tiling.tokens_per_group_block();
-  const std::int64_t blocks =
-      std::min<std::int64_t>(divide_up(tokens, tokens_per_block), max_bias_slots / tokens_per_block);
-  return static_cast<int>(blocks) * tokens_per_block;
+int phi_columns_per_block(const Tiling& tiling) { return warp_size * std::min(tiling.vec_size, 4); }
+int phi_smem_bytes(const Tiling& tiling) {
+  const Problem& problem = tiling.problem;
+  return std::max(problem.has_gamma ? tiling.phi_warps() * phi_columns_per_block(tiling) : 0, problem.rows()) * 4;
+}
+
+// Registers of a thread that multiplies, as the assembler reports them at most: sums, phi, x and products of its tiles,
+// the scalars of four tokens, and what the loop itself uses.
+int registers_needed(const Tiling& tiling, bool phi_in_registers) {
+  const int loop = tiling.sum_tiles() > 4 ? 80 : 60;
+  const int x = tiling.problem.dtype == DType::bf16 ? 4 : tiling.problem.dtype == DType::fp16 ? 12 : 16;
+  const int phi = phi_in_registers ? tiling.phi_operands() * 4 : 8;
+  return tiling.tiles_per_warp * (tiling.sum_tiles() * 4 + x + 8) + phi + loop;
+}
+// Warps are shared out among the four schedulers of a multiprocessor, each with registers of its own.
+int registers_available(const Tiling& tiling) {
+  constexpr int schedulers = 4;
+  const auto warps_of_scheduler =
+      static_cast<int>(divide_up(tiling.dx_warps() * tiling.blocks_per_multiprocessor, schedulers));
+  return std::min(255, registers_per_multiprocessor / schedulers / warp_size / warps_of_scheduler / 8 * 8);
+}
+
+// What a block takes more than it asks for.
+constexpr int reserved_smem_bytes = 1024;
+bool smem_fits(const Tiling& tiling, const Device& device) {
+  const int block_bytes = dx_smem_bytes(tiling);
+  return block_bytes <= max_opt_in_smem_bytes &&
+         (block_bytes + reserved_smem_bytes) * tiling.blocks_per_multiprocessor <= device.smem_bytes_per_multiprocessor;
+}
+
+std::int64_t tiles_of(std::int64_t tokens) { return divide_up(tokens, tile_tokens); }
+
+// No more than make the third kernel wait as long for its splits, eight at a time, as a block of the second takes for
+// the tiles of one.
+std::int64_t most_splits(const Tiling& tiling, std::int64_t tokens) {
+  const std::int64_t tiles = tiles_of(tokens);
+  const auto balanced = static_cast<std::int64_t>(std::sqrt(8.0 * static_cast<double>(tiles)));
+  return std::min({std::int64_t{tiling.max_splits}, tiles, balanced});
+}
+
+// As few as have no more tiles in the longest of them.
+std::int64_t token_splits(const Tiling& tiling, std::int64_t tokens) {
+  const std::int64_t tiles = tiles_of(tokens);
+  return divide_up(tiles, divide_up(tiles, most_splits(tiling, tokens)));
+}
+
+int coefficient_blocks(const Tiling& tiling, std::int64_t tokens) {
+  return static_cast<int>(
+      std::min<std::int64_t>(divide_up(tokens, tiling.tokens_per_group_block()), tiling.max_coefficient_blocks));
+}
+
+// Loads of x under way want registers: more of them with more streams.
+int coefficient_blocks_per_multiprocessor(const Problem& problem) {
+  return problem.n <= 4 ? 4 : problem.n <= 8 ? 3 : 1;
 }
 
 // The workspace's regions.
 struct Regions {
-  std::size_t dh_mix = 0;         // float [T, padded_rows]
-  std::size_t x_coefficient = 0;  // float [T]
-  std::size_t bias_partials = 0;  // float [bias_slots, 2, M]
+  std::size_t records = 0;        // [T] of record_bytes
+  std::size_t bias_partials = 0;  // float [2, M, bias_slots]
   std::size_t phi_partials = 0;   // float [token_splits, M, n*D]
   std::size_t total_bytes = 0;
 
@@ -84,60 +146,54 @@ struct Regions {
     if (tokens == 0) return;
     const Problem& problem = tiling.problem;
     Workspace workspace;
-    dh_mix = workspace.add(tokens * tiling.padded_rows());
-    x_coefficient = workspace.add(tokens);
-    bias_partials = workspace.add(std::int64_t{bias_slots(tiling, tokens)} * 2 * problem.rows());
+    records = workspace.add(tokens * (record_bytes(tiling) / 4));
+    bias_partials = workspace.add(std::int64_t{coefficient_blocks(tiling, tokens)} * 2 * problem.rows());
     // Not token_splits(): that can be smaller for more tokens.
-    const std::int64_t splits = std::min<std::int64_t>(tiling.max_token_splits, tokens);
-    phi_partials = workspace.add(splits * problem.rows() * problem.columns());
+    phi_partials = workspace.add(most_splits(tiling, tokens) * problem.rows() * problem.columns());
     total_bytes = workspace.end();
   }
 };
 
-Kernel kernel(const Tiling& tiling, std::string_view stem, std::string_view plan, int min_blocks, int smem_bytes,
-              std::vector<Constant> constants, std::vector<std::string_view> makes) {
-  constants.push_back({"threads_per_block", threads_per_block});
+Kernel kernel(const Tiling& tiling, std::string_view stem, std::string_view plan, int threads, int min_blocks,
+              int smem_bytes, std::vector<Constant> constants) {
+  constants.push_back({"vec_size", tiling.vec_size});
+  constants.push_back({"threads_per_block", threads});
   return {.name = fmt::format("pre_backward_{}", stem),
           .header = fmt::format("pre_backward/{}.cuh", stem),
           .plan = std::string(plan),
           .work = "PortableBackwardWork",
           .work_bytes = sizeof(PortableBackwardWork),
           .constants = with_shape(tiling.problem, std::move(constants)),
-          .threads_per_block = threads_per_block,
+          .threads_per_block = threads,
           .min_blocks_per_multiprocessor = min_blocks,
-          .dynamic_smem_bytes = smem_bytes,
-          .makes = std::move(makes)};
+          .dynamic_smem_bytes = smem_bytes};
 }
 
 std::vector<Kernel> kernels_of(const Tiling& tiling) {
-  constexpr int float_bytes = 4;
   const Problem& problem = tiling.problem;
-  const Constant vec_size = {"vec_size", tiling.vec_size};
-  const Constant padded_rows = {"padded_rows", tiling.padded_rows()};
   const Constant gamma = {"has_gamma", problem.has_gamma};
-  const int dx_smem = static_cast<int>(divide_up(problem.rows(), 4)) * 4 * tiling.dx_columns_per_block * float_bytes;
-  const int phi_smem = problem.has_gamma ? warps * tiling.phi_columns_per_block() * float_bytes : 0;
-  return {
-      kernel(tiling, "coefficients", "PreBackwardCoefficients", 2, warps * problem.n * float_bytes,
-             {vec_size, padded_rows, {"threads_per_token", tiling.threads_per_token}}, {}),
-      kernel(tiling, "dx", "PreBackwardDx", 1, dx_smem,
-             {vec_size,
-              padded_rows,
-              gamma,
-              {"has_fp32_dx", problem.has_fp32_dx},
-              {"dx_columns_per_block", tiling.dx_columns_per_block},
-              {"dx_tokens_per_thread", dx_tokens_per_thread}},
-             {"dx"}),
-      kernel(tiling, "phi_partials", "PreBackwardPhiPartials", 1, 0,
-             {vec_size,
-              padded_rows,
-              {"rows_per_thread", tiling.rows_per_thread},
-              {"row_warps", tiling.row_warps},
-              {"row_blocks", tiling.row_blocks}},
-             {"dphi", "dgamma"}),
-      kernel(tiling, "phi", "PreBackwardPhi", 2, phi_smem, {vec_size, gamma}, {"dphi", "dgamma"}),
-      kernel(tiling, "bias", "PreBackwardBias", 1, problem.rows() * float_bytes, {}, {"dalpha", "dbias"}),
-  };
+  const Constant fp32_dx = {"has_fp32_dx", problem.has_fp32_dx};
+  std::vector<Kernel> kernels = {kernel(tiling, "coefficients", "PreBackwardCoefficients", coefficient_threads,
+                                        coefficient_blocks_per_multiprocessor(problem), coefficients_smem_bytes(tiling),
+                                        {{"threads_per_token", tiling.threads_per_token}, fp32_dx}),
+                                 kernel(tiling, "dx", "PreBackwardDx", tiling.dx_warps() * warp_size,
+                                        tiling.blocks_per_multiprocessor, dx_smem_bytes(tiling),
+                                        {gamma,
+                                         fp32_dx,
+                                         {"row_blocks", tiling.row_blocks},
+                                         {"streams_per_block", tiling.streams_per_block},
+                                         {"warps_per_stream", tiling.warps_per_stream},
+                                         {"tiles_per_warp", tiling.tiles_per_warp},
+                                         {"pipeline_stages", tiling.pipeline_stages},
+                                         {"phi_in_registers", tiling.phi_in_registers}})};
+  if (!tiling.is_one_split) {
+    kernels[1].makes = {"dx", "dphi", "dgamma"};
+    kernels.push_back(
+        kernel(tiling, "phi", "PreBackwardPhi", tiling.phi_warps() * warp_size, 1, phi_smem_bytes(tiling), {gamma}));
+    kernels[2].makes = {"dphi", "dgamma", "dalpha", "dbias"};
+  }
+  for (std::size_t i = 1; i < kernels.size(); ++i) kernels[i].overlaps_previous = problem.architecture.major >= 9;
+  return kernels;
 }
 
 class Portable final : public Plan {
@@ -148,84 +204,178 @@ class Portable final : public Plan {
   }
 
   Grid grid(std::size_t kernel, std::int64_t tokens, const Device&) const override {
-    const std::int64_t columns = problem().columns();
+    // A block more sums up dbias and dalpha.
     switch (kernel) {
-      case 0: return grid_of_blocks(bias_slots(tiling_, tokens) / tiling_.tokens_per_group_block());
-      case 1: {
-        const int column_threads = tiling_.dx_columns_per_block / tiling_.vec_size;
-        const std::int64_t tokens_per_block = std::int64_t{threads_per_block / column_threads} * dx_tokens_per_thread;
-        return grid_of_blocks(divide_up(columns, tiling_.dx_columns_per_block),
-                              std::min<std::int64_t>(divide_up(tokens, tokens_per_block), max_dx_token_blocks));
-      }
-      case 2: {
-        const int column_warps = warps / tiling_.row_warps;
-        return grid_of_blocks(divide_up(columns, std::int64_t{column_warps} * warp_size * tiling_.vec_size),
-                              std::int64_t{token_splits(tiling_, tokens)} * tiling_.row_blocks);
-      }
-      case 3: return grid_of_blocks(divide_up(columns, tiling_.phi_columns_per_block()));
-      default: return grid_of_blocks(1);
+      case 0: return grid_of_blocks(coefficient_blocks(tiling_, tokens));
+      case 1:
+        return grid_of_blocks(tiling_.dx_blocks() + (tiling_.is_one_split ? 1 : 0), token_splits(tiling_, tokens));
+      default: return grid_of_blocks(divide_up(problem().columns(), phi_columns_per_block(tiling_)) + 1);
     }
   }
 
   double cost_us(std::int64_t tokens, const Device& device) const override {
-    // Each block of rows reads x again, mostly from the L2 cache: about as long as six multiply-adds an element.
-    constexpr double reread = 6.0;
-    // A value of phi read from shared memory serves the tokens of a warp; a value of x converted from its storage type
-    // serves the rows of a thread: about two instructions for each.
-    constexpr double conversion = 2.0;
-    // Two products with x, of which half the rate of fp32 is left beside loads and conversions.
-    constexpr double multiply_adds_per_clock = 64.0;
-    constexpr double launches_us = 30.0;
-    const double of_element =
-        tiling_.padded_rows() * (1.0 + conversion / tiling_.rows_per_thread) + reread * tiling_.row_blocks;
-    const double elements = static_cast<double>(tokens) * static_cast<double>(problem().columns());
-    return launches_us +
-           device.microseconds(2.0 * elements * of_element / (multiply_adds_per_clock * device.multiprocessors));
+    return device.microseconds(coefficients_clocks(tokens, device) + dx_clocks(tokens, device) +
+                               phi_clocks(tokens, device));
   }
 
   std::size_t workspace_bytes(std::int64_t tokens) const override { return Regions(tiling_, tokens).total_bytes; }
   void fill_work(std::int64_t tokens, void* workspace, void* work) const override {
     const Regions regions(tiling_, tokens);
     *static_cast<PortableBackwardWork*>(work) = {
-        .dh_mix = region<float>(workspace, regions.dh_mix),
-        .x_coefficient = region<float>(workspace, regions.x_coefficient),
+        .records = region<unsigned int>(workspace, regions.records),
         .bias_partials = region<float>(workspace, regions.bias_partials),
         .phi_partials = region<float>(workspace, regions.phi_partials),
-        .tokens_per_split = tokens_per_split(tiling_, tokens),
-        .token_splits = token_splits(tiling_, tokens),
-        .bias_slots = bias_slots(tiling_, tokens),
+        .bias_slots = coefficient_blocks(tiling_, tokens),
+        .token_splits = static_cast<int>(token_splits(tiling_, tokens)),
+        .tiles_per_sum = tiles_per_sum,
+        .adds_splits_up_later = tiling_.is_one_split ? 0 : 1,
     };
   }
 
  private:
+  static constexpr double l2_bytes_per_clock = 3100.0;
+
+  double x_bytes(std::int64_t tokens) const {
+    return static_cast<double>(tokens) * static_cast<double>(problem().columns()) * bytes_of(problem().dtype);
+  }
+  double phi_bytes() const { return 4.0 * problem().rows() * static_cast<double>(problem().columns()); }
+
+  // x and dh_in come from memory; narrow loads want more instructions.
+  double coefficients_clocks(std::int64_t tokens, const Device& device) const {
+    constexpr double launch = 5500.0;
+    constexpr double token = 900.0;  // of a group: what stands between its loads and those of its next token
+    const double bytes = x_bytes(tokens) * (1.0 + 1.0 / problem().n);
+    const double loads = bytes / (tiling_.vec_size * bytes_of(problem().dtype));
+    const double instructions = loads * (4.0 + 3.0 * tiling_.vec_size) / warp_size / (4.0 * device.multiprocessors);
+    const double steps =
+        std::ceil(static_cast<double>(tokens) / (tiling_.tokens_per_group_block() * tiling_.max_coefficient_blocks));
+    return launch + std::max({bytes / device.bytes_per_clock, instructions, steps * token});
+  }
+
+  double dx_clocks(std::int64_t tokens, const Device& device) const {
+    // Without a wait for a kernel before: phi is packed while that runs.
+    constexpr double launch = 4500.0;
+    constexpr double clocks_per_product = 7.3;
+    constexpr double barrier = 300.0;  // of a block, while those beside it work
+    const Problem& shape = problem();
+    const double streams = tiling_.streams_per_block;
+    const double blocks = static_cast<double>(tiling_.dx_blocks());
+    const double splits = static_cast<double>(token_splits(tiling_, tokens));
+    const double at_once = static_cast<double>(device.multiprocessors) * tiling_.blocks_per_multiprocessor;
+    const double waves = std::ceil(blocks * splits / at_once);
+    const double steps = waves * std::ceil(static_cast<double>(tiles_of(tokens)) / splits);
+    const double running = std::min(at_once, blocks * splits);
+    const double neighbours = std::ceil(running / device.multiprocessors);  // on a multiprocessor
+
+    // A tile of tokens, of all blocks that run at once: memory, the L2 cache, instructions; and of one alone.
+    const double tile_bytes = 16.0 * tile_tokens * tiling_.tiles_per_warp * bytes_of(shape.dtype);  // of a warp
+    const double read_and_written = tile_bytes * tiling_.dx_warps() * (2.0 + 1.0 / shape.n) / tiling_.row_blocks;
+    const double memory = running * read_and_written / device.bytes_per_clock;
+    const double copied = tile_bytes * tiling_.warps_per_stream * (2.0 * streams + 1.0) +
+                          static_cast<double>(tile_tokens) * record_bytes(tiling_);
+    const double l2 = running * copied / l2_bytes_per_clock;
+    const double terms = shape.dtype == DType::bf16 ? 2.0 : 3.0;
+    const double products =
+        tiling_.tiles_per_warp * (tiling_.sum_tiles() * terms + tiling_.dx_steps() * (tiling_.is_scaled() ? 2.0 : 6.0));
+    const double copies = tile_bytes / warp_size / (tiling_.vec_size * bytes_of(shape.dtype));
+    const double instructions = 70.0 + products + tiling_.sum_tiles() +
+                                tiling_.dx_steps() * (1.0 + tiling_.tiles_per_warp) + 70.0 * tiling_.tiles_per_warp +
+                                12.0 * copies;
+    const double issue = neighbours * tiling_.dx_warps() / 4.0 * std::max(instructions, products * clocks_per_product);
+    const double alone = 700.0 + 100.0 * tiling_.tiles_per_warp;
+    // What a warp waits for, others fill in part.
+    const double not_hidden = 5.0 / (neighbours * tiling_.dx_warps());
+    const double step =
+        std::max({memory, l2, issue, alone}) + not_hidden * std::min(memory, issue) + barrier / neighbours;
+
+    // A block's phi, read, and its sums, written, and of one split phi once more.
+    const double bytes_of_block = 2.0 * phi_bytes() / blocks;
+    constexpr double bytes_per_clock = 32.0;  // of a multiprocessor
+    const double ends =
+        std::max(waves * neighbours * bytes_of_block / bytes_per_clock, splits * phi_bytes() / l2_bytes_per_clock);
+    return launch + steps * step + ends;
+  }
+
+  double phi_clocks(std::int64_t tokens, const Device&) const {
+    if (tiling_.is_one_split) return 0.0;
+    constexpr double launch = 4500.0;
+    constexpr double latency = 900.0;  // of the splits that are asked for at once
+    const double splits = static_cast<double>(token_splits(tiling_, tokens));
+    const double rows = static_cast<double>(divide_up(problem().rows(), tiling_.phi_warps()));
+    return launch +
+           std::max((splits + 2.0) * phi_bytes() / l2_bytes_per_clock, rows * std::ceil(splits / 8.0) * latency);
+  }
+
   const Tiling tiling_;
 };
 
-Candidate candidate(const Problem& problem, int rows_per_thread, int row_warps) {
-  Tiling tiling = {.problem = problem};
-  tiling.vec_size = vec_size_of(problem);
-  tiling.rows_per_thread = rows_per_thread;
-  tiling.row_warps = row_warps;
-  tiling.row_blocks = static_cast<int>(divide_up(problem.rows(), tiling.rows_per_block()));
-  tiling.threads_per_token = most_threads_per_token(problem, tiling.vec_size, threads_per_block);
-  tiling.dx_columns_per_block = dx_columns(problem, tiling.vec_size);
-  tiling.max_token_splits = most_token_splits(tiling);
+// Registers and shared memory for as many blocks of a multiprocessor as there are; "" or why there are none.
+std::string fit(Tiling& tiling, const Device& device) {
+  constexpr int threads_per_multiprocessor = 1536;
+  constexpr int most_blocks = 4;
+  if (tiling.block_columns() / 2 >= tiling.problem.d && tiling.block_columns() > 16)
+    return fmt::format("{} columns are twice as many as D has", tiling.block_columns());
+  if (tiling.is_one_split && tiling.row_blocks > 1)
+    return fmt::format("{} rows are of several blocks, none of which can make dgamma", tiling.problem.rows());
+  if (tiling.dx_warps() > 16) return fmt::format("{} warps, allowed: up to 16", tiling.dx_warps());
+  std::string reason;
+  for (tiling.blocks_per_multiprocessor = most_blocks; tiling.blocks_per_multiprocessor >= 1;
+       --tiling.blocks_per_multiprocessor) {
+    if (tiling.blocks_per_multiprocessor * tiling.dx_warps() * warp_size > threads_per_multiprocessor) continue;
+    const int registers = registers_available(tiling);
+    tiling.phi_in_registers = tiling.sum_tiles() <= 10 && registers_needed(tiling, true) <= registers;
+    reason = fmt::format("{} tiles of {} rows need {} registers a thread", tiling.tiles_per_warp, tiling.problem.rows(),
+                         registers_needed(tiling, false));
+    if (registers_needed(tiling, tiling.phi_in_registers) > registers) continue;
+    for (tiling.pipeline_stages = most_stages; tiling.pipeline_stages >= fewest_stages; --tiling.pipeline_stages)
+      if (smem_fits(tiling, device)) return "";
+    reason = fmt::format("two tiles of tokens and phi need {} bytes of shared memory, a multiprocessor of {} has {}",
+                         dx_smem_bytes(tiling) + stage_bytes(tiling), to_string(tiling.problem.architecture),
+                         device.smem_bytes_per_multiprocessor);
+  }
+  return reason;
+}
 
+Candidate candidate(Tiling tiling, const Device& device) {
   Candidate result;
-  result.parameters = {{"rows_per_thread", rows_per_thread}, {"row_warps", row_warps}};
-  if (tiling.row_blocks == 1 && rows_per_thread * (row_warps / 2) >= problem.rows())
-    result.rejected =
-        fmt::format("{} warps of {} rows are more than {} rows need", row_warps, rows_per_thread, problem.rows());
-  else
-    result.plan = std::make_shared<Portable>(tiling, result.parameters);
+  result.rejected = fit(tiling, device);
+  result.parameters = {{"tiles_per_warp", tiling.tiles_per_warp},
+                       {"warps_per_stream", tiling.warps_per_stream},
+                       {"streams_per_block", tiling.streams_per_block},
+                       {"one_split", tiling.is_one_split ? 1 : 0}};
+  if (!result.rejected.empty()) return result;
+  // One wave of blocks.
+  const std::int64_t at_once = std::int64_t{device.multiprocessors} * tiling.blocks_per_multiprocessor;
+  tiling.max_splits =
+      tiling.is_one_split ? 1 : static_cast<int>(std::max<std::int64_t>(1, at_once / tiling.dx_blocks()));
+  result.plan = std::make_shared<Portable>(tiling, result.parameters);
   return result;
 }
 
-std::vector<Candidate> candidates(const Problem& problem, const Device&) {
-  // Multiples of 4: the gradients of the logits are read four rows at a time.
+std::vector<Candidate> candidates(const Problem& problem, const Device& device) {
+  constexpr int most_streams_per_block = 8;
+  Tiling tiling = {.problem = problem};
+  tiling.vec_size = vec_size_of(problem);
+  tiling.threads_per_token = most_threads_per_token(problem, tiling.vec_size, coefficient_threads);
+  tiling.max_coefficient_blocks = device.multiprocessors * coefficient_blocks_per_multiprocessor(problem);
+  // So many tiles' sums leave a warp registers for the rest.
+  constexpr std::int64_t most_row_tiles = 21;
+  tiling.row_blocks = static_cast<int>(divide_up(tiling.row_tiles(), most_row_tiles));
   std::vector<Candidate> list;
-  for (const int rows_per_thread : {12, 8, 4})
-    for (const int row_warps : {1, 2, 4, 8}) list.push_back(candidate(problem, rows_per_thread, row_warps));
+  int streams_before = 0;
+  for (const int parts : {1, 2, 4, 8}) {
+    tiling.streams_per_block = static_cast<int>(divide_up(problem.n, parts));
+    if (tiling.streams_per_block > most_streams_per_block || tiling.streams_per_block == streams_before) continue;
+    streams_before = tiling.streams_per_block;
+    for (const int warps_per_stream : {2, 1, 4, 8})
+      for (const int tiles_per_warp : {2, 1, 4})
+        for (const bool is_one_split : {false, true}) {
+          tiling.warps_per_stream = warps_per_stream;
+          tiling.tiles_per_warp = tiles_per_warp;
+          tiling.is_one_split = is_one_split;
+          list.push_back(candidate(tiling, device));
+        }
+  }
   return list;
 }
 

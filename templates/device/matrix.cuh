@@ -173,11 +173,22 @@ MHCJIT_DEVICE Vector<u32, 4> load_matrices_transposed(SharedAddress row) {
   return words;
 }
 
-// Writes what load_matrices_transposed reads. Compute capability 9.0 and newer.
+// Writes what load_matrices_transposed reads.
 MHCJIT_DEVICE void store_matrices_transposed(SharedAddress row, const Vector<u32, 4>& words) {
+#if __CUDA_ARCH__ >= 900
   asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row), "r"(words[0]),
                "r"(words[1]), "r"(words[2]), "r"(words[3])
                : "memory");
+#else
+  const u32 lane = threadIdx.x % warp_size;
+#pragma unroll
+  for (int matrix = 0; matrix < 4; ++matrix) {
+    u32 transposed;
+    asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(transposed) : "r"(words[matrix]));
+    const SharedAddress to = __shfl_sync(0xffffffffu, row, matrix * 8 + lane / 4) + lane % 4 * 4;
+    asm volatile("st.shared.u32 [%0], %1;" ::"r"(to), "r"(transposed) : "memory");
+  }
+#endif
 }
 
 // sums += A * B with A 16 x 16, B 16 x 8, sums 16 x 8 in fp32. With g = lane / 4 and q = lane % 4 a lane holds

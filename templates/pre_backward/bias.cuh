@@ -1,10 +1,9 @@
 // pre_backward, dbias and dalpha from the slots' sums:
 //
-//     dbias[j] = sum over slots of bias_partials[slot, 0, j]
-//     dalpha   = sums over the rows of pre, post and res of sum over slots of bias_partials[slot, 1, j]
+//     dbias[j] = sum over slots of bias_partials[0, j, slot]
+//     dalpha   = sums over the rows of pre, post and res of sum over slots of bias_partials[1, j, slot]
 //
-// Grid:   one block.
-// Block:  a warp a row at a time, its lanes across the slots.
+// One block does it: a warp a row at a time, its lanes across the slots.
 // Shared: M floats, each row's part of dalpha.
 #pragma once
 
@@ -14,31 +13,42 @@
 #include <pre_backward/portable_work.cuh>
 
 template <class Spec>
-struct PreBackwardBias {
+struct BiasSums {
   static constexpr int warps = Spec::threads_per_block / device::warp_size;
+  static constexpr int rows_per_warp = (Spec::rows + warps - 1) / warps;
+  static constexpr int rows_at_once = rows_per_warp < 3 ? rows_per_warp : 3;
   static constexpr int shared_floats = Spec::rows;
 };
 
 template <class Spec>
-MHCJIT_DEVICE void pre_backward_bias(const PreBackwardArgs& args, const PortableBackwardWork& work) {
+MHCJIT_DEVICE void sum_bias(const PreBackwardArgs& args, const PortableBackwardWork& work) {
+  using Sums = BiasSums<Spec>;
   constexpr int n = Spec::n;
-  device::let_next_kernel_begin();
   const int warp = device::thread_index() / device::warp_size;
   const int lane = device::thread_index() % device::warp_size;
   float* alpha_rows = device::shared_floats();
 
-  for (int row = warp; row < Spec::rows; row += PreBackwardBias<Spec>::warps) {
-    float bias_sum = 0.0f;
-    float alpha_sum = 0.0f;
-#pragma unroll 4
+  // Several rows of a warp at a time: what it waits for is memory's latency.
+#pragma unroll 1
+  for (int first = warp; first < Spec::rows; first += Sums::rows_at_once * Sums::warps) {
+    float sums[Sums::rows_at_once][2] = {};
+#pragma unroll 2
     for (int slot = lane; slot < work.bias_slots; slot += device::warp_size) {
-      const float* sums = work.bias_partials + device::i64{slot} * 2 * Spec::rows;
-      bias_sum += sums[row];
-      alpha_sum += sums[Spec::rows + row];
+#pragma unroll
+      for (int i = 0; i < Sums::rows_at_once; ++i) {
+        const int row = first + i * Sums::warps;
+        if (row >= Spec::rows) continue;
+        const float* of_row = work.bias_partials + device::i64{row} * work.bias_slots + slot;
+        sums[i][0] += of_row[0];
+        sums[i][1] += of_row[device::i64{Spec::rows} * work.bias_slots];
+      }
     }
-    bias_sum = warp_sum(bias_sum);
-    alpha_sum = warp_sum(alpha_sum);
-    if (lane == 0) {
+#pragma unroll
+    for (int i = 0; i < Sums::rows_at_once; ++i) {
+      const int row = first + i * Sums::warps;
+      const float bias_sum = warp_sum(sums[i][0]);
+      const float alpha_sum = warp_sum(sums[i][1]);
+      if (row >= Spec::rows || lane != 0) continue;
       alpha_rows[row] = alpha_sum;
       if (args.dbias != nullptr)
         args.dbias[row] = bias_sum + (args.accumulate_parameters != 0 ? args.dbias[row] : 0.0f);
@@ -46,7 +56,8 @@ MHCJIT_DEVICE void pre_backward_bias(const PreBackwardArgs& args, const Portable
   }
   device::block_barrier();
 
-  const int part = device::thread_index();  // pre, post, res
+  // The rows of pre, post and res, each in a lane of its own.
+  const int part = device::thread_index();
   if (part >= 3 || args.dalpha == nullptr) return;
   const int first_row = part * n;
   const int last_row = part < 2 ? first_row + n : Spec::rows;

@@ -1,22 +1,23 @@
-// pre_backward, dphi and dgamma from the sums over ranges of tokens. With G[j, k] = sum_s phi_partials[s, j, k]:
+// pre_backward, dphi and dgamma from the sums over splits of the tokens. With G[j, k] = sum_s phi_partials[s, j, k]:
 //
 //     dphi[j, k] = gamma[k] * G[j, k]          dgamma[k] = sum_j phi[j, k] * G[j, k]
 //
-// Grid:   x = blocks of columns.
+// Grid:   x = blocks of columns; the last block makes dbias and dalpha.
 // Block:  a warp across the columns, the warps across the rows.
 // Shared: for each warp, its part of dgamma: one float a column.
 #pragma once
 
-#include <device/device.cuh>
-#include <pre_backward/args.cuh>
-#include <pre_backward/portable_work.cuh>
+#include <pre_backward/bias.cuh>
 
 template <class Spec>
 struct PreBackwardPhi {
   static constexpr int part_size = Spec::vec_size < 4 ? Spec::vec_size : 4;
   static constexpr int columns_per_block = device::warp_size * part_size;
+  static constexpr int blocks = (Spec::columns + columns_per_block - 1) / columns_per_block;
   static constexpr int warps = Spec::threads_per_block / device::warp_size;
-  static constexpr int shared_floats = Spec::has_gamma ? warps * columns_per_block : 0;
+  static constexpr int dgamma_floats = Spec::has_gamma ? warps * columns_per_block : 0;
+  static constexpr int bias_floats = BiasSums<Spec>::shared_floats;
+  static constexpr int shared_floats = dgamma_floats > bias_floats ? dgamma_floats : bias_floats;
 };
 
 template <class Spec>
@@ -27,6 +28,12 @@ MHCJIT_DEVICE void pre_backward_phi(const PreBackwardArgs& args, const PortableB
 
   // The call's last kernel where no more is wanted.
   device::let_next_kernel_begin();
+  if (device::block_index_x() == Plan::blocks) {
+    device::wait_for_previous_kernel();
+    sum_bias<Spec>(args, work);
+    return;
+  }
+  if (args.dphi == nullptr && args.dgamma == nullptr) return;
   const int warp = device::thread_index() / device::warp_size;
   const int lane = device::thread_index() % device::warp_size;
   const device::i64 column = device::block_index_x() * Plan::columns_per_block + lane * part_size;
@@ -37,10 +44,12 @@ MHCJIT_DEVICE void pre_backward_phi(const PreBackwardArgs& args, const PortableB
     if (exists) gamma = device::load<part_size>(args.gamma + column);
   }
   Part dgamma = {};
+  device::wait_for_previous_kernel();
+#pragma unroll 1
   for (int row = warp; exists && row < Spec::rows; row += Plan::warps) {
     const device::i64 offset = device::i64{row} * Spec::columns + column;
     Part sum = device::load<part_size>(work.phi_partials + offset);
-#pragma unroll 4
+#pragma unroll 8
     for (int split = 1; split < work.token_splits; ++split) {
       const Part more =
           device::load<part_size>(work.phi_partials + device::i64{split} * Spec::rows * Spec::columns + offset);

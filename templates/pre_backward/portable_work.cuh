@@ -3,11 +3,11 @@
 #pragma once
 
 struct PortableBackwardWork {
-  float* dh_mix;               // [T, padded_rows]
-  float* x_coefficient;        // [T]: c of dx's term c * x
-  float* bias_partials;        // [bias_slots, 2, M]: sums of d(logit), then of d(logit) * u
-  float* phi_partials;         // [token_splits, M, n*D]: sums of dh_mix^T x over a range of tokens
-  long long tokens_per_split;  // of phi_partials
-  int token_splits;
+  unsigned int* records;  // [T]: pre_backward/token_record.cuh
+  float* bias_partials;   // [2, M, bias_slots]: sums of d(logit), then of d(logit) * u
+  float* phi_partials;    // [token_splits, M, n*D]: sums of dh_mix^T x over the tiles of a split
   int bias_slots;
+  int token_splits;
+  int tiles_per_sum;         // that the tensor cores alone add up
+  int adds_splits_up_later;  // 0: the kernel that makes dx makes every output
 };

@@ -126,7 +126,7 @@ TEST_F(FallBackTest, WhatHasNoClustersStays) {
   ASSERT_FALSE(buckets_of(large).front().plan->uses_clusters());
   const EnginePtr engine = make_engine();
   prepare(engine, large);
-  prepare(engine, backward_problem);
+  prepare(make_engine("portable"), backward_problem);
   prepare(make_engine(plan_without_clusters), forward_problem);
   EXPECT_EQ(warnings, std::vector<std::string>{});
   EXPECT_EQ(counters(engine).fallbacks, 0u);

@@ -15,6 +15,9 @@ std::vector<std::string> sorted(std::vector<std::string> names) {
   return names;
 }
 
+// Of pre_backward, a plan whose kernels are matters of different things.
+constexpr const char* portable = "portable tiles_per_warp=1 warps_per_stream=2 streams_per_block=4 one_split=0";
+
 class KernelEntries : public FakeGpuTest {
  protected:
   // Prepares the problem with a new engine and says what that compiled.
@@ -58,11 +61,11 @@ TEST_F(KernelEntries, ProblemsShareTheirKernels) {
   invariant.batch_invariant = 1;
   for (const bool same_engine : {true, false}) {
     std::filesystem::remove_all(cache_dir);
-    EnginePtr engine = make_engine();
+    EnginePtr engine = make_engine(portable);
     prepare(engine, backward_problem);
     const std::size_t entries = entry_paths().size();
     compiler().take_compiled();
-    if (!same_engine) engine = make_engine();
+    if (!same_engine) engine = make_engine(portable);
     prepare(engine, plain_backward);
     EXPECT_EQ(sorted(compiler().take_compiled()), of_gamma);
     EXPECT_EQ(entry_paths().size(), entries + of_gamma.size());
@@ -73,11 +76,12 @@ TEST_F(KernelEntries, ProblemsShareTheirKernels) {
   }
 }
 
-TEST_F(KernelEntries, Fp32DxIsAMatterOfDxAlone) {
+TEST_F(KernelEntries, Fp32DxIsAMatterOfDxAndOfWhatItReads) {
   mhcjit_problem fp32_dx = plain_backward;
   fp32_dx.fp32_dx = 1;
-  compiled_by(plain_backward, "portable");
-  EXPECT_EQ(compiled_by(fp32_dx, "portable"), std::vector<std::string>{"mhcjit_pre_backward_dx"});
+  compiled_by(plain_backward, portable);
+  EXPECT_EQ(compiled_by(fp32_dx, portable),
+            (std::vector<std::string>{"mhcjit_pre_backward_coefficients", "mhcjit_pre_backward_dx"}));
 }
 
 // The one bucket of a batch-invariant problem is the other's last.
@@ -158,7 +162,7 @@ class TemplateFolder : public KernelEntries {
       std::filesystem::create_directories(path.parent_path());
       write_file(path, std::string(header.text));
     }
-    compiled_by(backward_problem);
+    compiled_by(backward_problem, portable);
   }
 
   void change(const std::string& header) {
@@ -170,6 +174,7 @@ class TemplateFolder : public KernelEntries {
   std::vector<std::string> compiled_from_folder() {
     mhcjit_engine_options chosen = options();
     chosen.template_dir = templates.c_str();
+    chosen.plan = portable;
     mhcjit_engine* engine = nullptr;
     EXPECT_EQ(mhcjit_engine_create(&chosen, &engine), MHCJIT_SUCCESS) << mhcjit_last_error();
     const EnginePtr owned(engine);
@@ -188,10 +193,10 @@ TEST_F(TemplateFolder, AHeaderThatAKernelDoesNotIncludeIsNoMatterOfIt) {
   change("pre_backward/dx.cuh");
   EXPECT_EQ(compiled_from_folder(), std::vector<std::string>{"mhcjit_pre_backward_dx"});
   change("pre_backward/args.cuh");
-  EXPECT_EQ(compiled_from_folder(), sorted(kernels_of(backward_problem)));
+  EXPECT_EQ(compiled_from_folder(), sorted(kernels_of(backward_problem, portable)));
   // Included by what the kernels include.
   change("device/device.cuh");
-  EXPECT_EQ(compiled_from_folder(), sorted(kernels_of(backward_problem)));
+  EXPECT_EQ(compiled_from_folder(), sorted(kernels_of(backward_problem, portable)));
   EXPECT_EQ(compiled_from_folder(), std::vector<std::string>{});
 }
 

@@ -187,10 +187,13 @@ TEST_F(LaunchTest, ABackwardCallOverlapsThePreviousKernelWhenItIsAskedTo) {
   }
 }
 
+// A kernel for each group of outputs.
+constexpr const char* backward_plan = "portable one_split=0";
+
 TEST_F(LaunchTest, BackwardLaunchesEveryKernelAsPlanned) {
-  const EnginePtr engine = make_engine();
+  const EnginePtr engine = make_engine(backward_plan);
   const mhcjit_operator* op = prepare(engine, backward_problem);
-  const codegen::PlanPtr kept = buckets_of(backward_problem).front().plan;
+  const codegen::PlanPtr kept = buckets_of(backward_problem, backward_plan).front().plan;
   const codegen::Plan& plan = *kept;
   const std::int64_t T = 137;
   BackwardCall call(backward_problem, T, workspace_bytes(op, T));
@@ -200,8 +203,7 @@ TEST_F(LaunchTest, BackwardLaunchesEveryKernelAsPlanned) {
   ASSERT_EQ(launches.size(), plan.kernels().size());
   PortableBackwardWork planned = {};
   plan.fill_work(T, call.args.workspace, &planned);
-  EXPECT_EQ(planned.dh_mix, call.args.workspace);
-  EXPECT_GE(planned.token_splits * planned.tokens_per_split, T);
+  EXPECT_EQ(planned.records, call.args.workspace);
   for (std::size_t i = 0; i < plan.kernels().size(); ++i) {
     expect_planned(launches[i], plan, i, T, stream);
     ASSERT_EQ(launches[i].parameters.size(), 2u);
@@ -228,18 +230,18 @@ TEST_F(LaunchTest, BackwardLaunchesEveryKernelAsPlanned) {
     EXPECT_EQ(args.accumulate_dx, 1);
     EXPECT_EQ(args.accumulate_parameters, 0);
     const auto work = parameter_of<PortableBackwardWork>(launches[i], 1);
-    EXPECT_EQ(work.dh_mix, planned.dh_mix);
-    EXPECT_EQ(work.x_coefficient, planned.x_coefficient);
+    EXPECT_EQ(work.records, planned.records);
     EXPECT_EQ(work.bias_partials, planned.bias_partials);
     EXPECT_EQ(work.phi_partials, planned.phi_partials);
-    EXPECT_EQ(work.tokens_per_split, planned.tokens_per_split);
     EXPECT_EQ(work.token_splits, planned.token_splits);
     EXPECT_EQ(work.bias_slots, planned.bias_slots);
+    EXPECT_EQ(work.tiles_per_sum, planned.tiles_per_sum);
+    EXPECT_EQ(work.adds_splits_up_later, planned.adds_splits_up_later);
   }
 }
 
 TEST_F(LaunchTest, BackwardLaunchesOnlyWhatIsWanted) {
-  const EnginePtr engine = make_engine();
+  const EnginePtr engine = make_engine(backward_plan);
   const mhcjit_operator* op = prepare(engine, backward_problem);
   using Names = std::vector<std::string>;
   struct Case {
@@ -248,10 +250,10 @@ TEST_F(LaunchTest, BackwardLaunchesOnlyWhatIsWanted) {
   };
   for (const Case& wanted : {
            Case{true, false, false, false, false, {"backward_coefficients", "backward_dx"}},
-           Case{false, true, false, false, false, {"backward_coefficients", "backward_phi_partials", "backward_phi"}},
-           Case{false, false, true, false, false, {"backward_coefficients", "backward_phi_partials", "backward_phi"}},
-           Case{false, false, false, true, false, {"backward_coefficients", "backward_bias"}},
-           Case{false, false, false, false, true, {"backward_coefficients", "backward_bias"}},
+           Case{false, true, false, false, false, {"backward_coefficients", "backward_dx", "backward_phi"}},
+           Case{false, false, true, false, false, {"backward_coefficients", "backward_dx", "backward_phi"}},
+           Case{false, false, false, true, false, {"backward_coefficients", "backward_phi"}},
+           Case{false, false, false, false, true, {"backward_coefficients", "backward_phi"}},
            Case{false, false, false, false, false, {}},
        }) {
     driver().reset();

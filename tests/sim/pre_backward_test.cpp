@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 
 #include "changed_plan.h"
-#include "codegen/divide_up.h"
+#include "codegen/choose.h"
 #include "oracle/storage.h"
 #include "problem_test.h"
 #include "templates/pre_backward/portable_work.cuh"
@@ -74,8 +74,8 @@ TEST_P(PreBackward, MatchesTheOracleForEveryPostMult) {
   }
 }
 
-// A launch is limited in how many blocks and ranges it uses: with many tokens each steps through several. The limits
-// are not compiled in, so lower ones show it with few tokens.
+// A launch is limited in how many blocks and splits it uses: with many tokens each steps through several tiles, and
+// moves its sums to memory now and then. The limits are not compiled in, so lower ones show it with few tokens.
 class FewBlocks final : public ChangedPlan {
  public:
   using ChangedPlan::ChangedPlan;
@@ -83,40 +83,52 @@ class FewBlocks final : public ChangedPlan {
   codegen::Grid grid(std::size_t kernel, std::int64_t tokens, const codegen::Device& device) const override {
     const codegen::Grid usual = ChangedPlan::grid(kernel, tokens, device);
     const std::string& name = kernels_[kernel].name;
-    if (name == "pre_backward_coefficients") return {std::min(usual.x, coefficients_blocks)};
-    if (name == "pre_backward_dx") return {usual.x, std::min(usual.y, dx_token_blocks)};
-    if (name == "pre_backward_phi_partials")
-      return {usual.x, token_splits(tokens) * static_cast<std::uint32_t>(constant(kernel, "row_blocks"))};
+    if (name == "pre_backward_coefficients") return {std::min(usual.x, coefficient_blocks)};
+    if (name == "pre_backward_dx") return {usual.x, std::min(usual.y, token_splits)};
     return usual;
   }
 
   void fill_work(std::int64_t tokens, void* workspace, void* work) const override {
     ChangedPlan::fill_work(tokens, workspace, work);
-    const auto tokens_per_block = constant(0, "threads_per_block") / constant(0, "threads_per_token");
     auto& changed = *static_cast<PortableBackwardWork*>(work);
-    changed.tokens_per_split = tokens_per_split(tokens);
-    changed.token_splits = static_cast<int>(token_splits(tokens));
-    changed.bias_slots = std::min(changed.bias_slots, static_cast<int>(coefficients_blocks * tokens_per_block));
+    changed.bias_slots = std::min(changed.bias_slots, static_cast<int>(coefficient_blocks));
+    changed.token_splits = std::min(changed.token_splits, static_cast<int>(token_splits));
+    changed.tiles_per_sum = 2;
   }
 
  private:
-  static constexpr std::uint32_t coefficients_blocks = 2;
-  static constexpr std::uint32_t dx_token_blocks = 2;
-  static constexpr std::int64_t most_token_splits = 3;
-
-  static std::int64_t tokens_per_split(std::int64_t tokens) { return codegen::divide_up(tokens, most_token_splits); }
-  static std::uint32_t token_splits(std::int64_t tokens) {
-    return static_cast<std::uint32_t>(codegen::divide_up(tokens, tokens_per_split(tokens)));
-  }
-
-  std::int64_t constant(std::size_t kernel, std::string_view name) const {
-    return std::get<std::int64_t>(std::ranges::find(kernels_[kernel].constants, name, &codegen::Constant::name)->value);
-  }
+  static constexpr std::uint32_t coefficient_blocks = 2;
+  static constexpr std::uint32_t token_splits = 2;
 };
+
+// As many tiles as a ring has stages, and more.
+constexpr std::int64_t tokens_of_many_tiles = 165;
 
 TEST_P(PreBackward, MatchesTheOracleWhenBlocksStepThroughTokens) {
   // Others step through the tokens of every call that is larger than the simulated device.
   if (op().plan->family() != "portable") GTEST_SKIP() << op().plan->family();
+  op().plan = std::make_shared<FewBlocks>(op().plan);
+  expect_matches_oracle(make_case(random(tokens_of_many_tiles)));
+}
+
+// The same kernels without a third; null where there is no such plan.
+codegen::PlanPtr in_one_split(const codegen::Plan& plan) {
+  codegen::Parameters wanted = plan.parameters();
+  std::ranges::find(wanted, "one_split", &codegen::Parameters::value_type::first)->second = 1;
+  const codegen::Problem& problem = plan.problem();
+  for (const auto& [family, candidate] : codegen::candidates(problem, codegen::device_of(problem.architecture)))
+    if (candidate.legal() && candidate.parameters == wanted) return candidate.plan;
+  return nullptr;
+}
+
+TEST_P(PreBackward, MatchesTheOracleInOneSplit) {
+  if (op().plan->family() != "portable") GTEST_SKIP() << op().plan->family();
+  // More rows than one block has sums for need the third kernel.
+  const codegen::PlanPtr plan = in_one_split(*op().plan);
+  ASSERT_EQ(plan != nullptr, problem().n <= 12);
+  if (plan == nullptr) return;
+  op().plan = plan;
+  for (const std::int64_t tokens : {7, 70}) expect_matches_oracle(make_case(random(tokens)));
   op().plan = std::make_shared<FewBlocks>(op().plan);
   expect_matches_oracle(make_case(random(70)));
 }

@@ -28,7 +28,7 @@ llvm::Error bad_name(std::string_view name) {
   return make_error(MHCJIT_ERROR_INVALID_ARGUMENT,
                     "problem is '{}', allowed: "
                     "nN_dD_DTYPE[_gamma][_fp32dx]"
-                    "[_cC_tT[_pP_gG]|_fF_kK|_wW_rR[_cC[_xX]]|_gR[_cC[_xX]]|_cC[_pP][_eE]|_lC[_pP][_eE]][_sS]",
+                    "[_cC_tT[_pP_gG]|_fF_kK|_wW_rR[_cC[_xX]]|_gR[_cC[_xX]]|_cC[_pP][_eE]|_lC[_pP][_eE]|_bB[_mM]][_sS]",
                     name);
 }
 
@@ -82,7 +82,9 @@ std::string wanted_backward_plan(const codegen::Problem& problem, Numbers& numbe
                        blocks.mapped(), panel ? panel.mapped() : 128 / codegen::bytes_of(problem.dtype),
                        exchange ? exchange.mapped() : 4);
   }
-  return "portable";
+  if (const auto tiles = numbers.extract('b'))
+    return fmt::format("portable tiles_per_warp={} one_split=1", tiles.mapped());
+  return "portable one_split=0";
 }
 
 // What choose() calls wanted.
@@ -108,8 +110,9 @@ std::string wanted_plan(const codegen::Problem& problem, Numbers& numbers) {
   return "two_pass cluster_size=0 tokens_per_warp=16";
 }
 
-llvm::Expected<codegen::PlanPtr> find_plan(const codegen::Problem& problem, const std::string& wanted) {
-  for (const auto& [family, candidate] : codegen::candidates(problem, codegen::device_of(problem.architecture)))
+llvm::Expected<codegen::PlanPtr> find_plan(const codegen::Problem& problem, const codegen::Device& device,
+                                           const std::string& wanted) {
+  for (const auto& [family, candidate] : codegen::candidates(problem, device))
     if (candidate.legal() && codegen::is_wanted(*candidate.plan, wanted)) return candidate.plan;
   return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{}: no legal plan is {}", to_string(problem), wanted);
 }
@@ -139,9 +142,12 @@ llvm::Expected<codegen::PlanPtr> parse_plan(std::string_view text, const codegen
   auto name = parse_name(text, op);
   if (!name) return name.takeError();
   const auto stages = name->plan.extract('s');
+  codegen::Device device = codegen::device_of(name->problem.architecture);
+  if (const auto multiprocessors = name->plan.extract('m'))
+    device = device.with_multiprocessors(multiprocessors.mapped());
   const std::string wanted = wanted_plan(name->problem, name->plan);
   if (!name->plan.empty()) return bad_name(text);
-  auto plan = find_plan(name->problem, wanted);
+  auto plan = find_plan(name->problem, device, wanted);
   if (!plan || !stages) return plan;
   return std::make_shared<OtherStages>(std::move(*plan), stages.mapped());
 }

@@ -8,6 +8,7 @@
 //   gR[_cC[_xX]]       the same where warp groups multiply
 //   cC[_pP][_eE]       pre_backward's one_pass in clusters of C; panels of P columns, E slots of exchanged sums
 //   lC[_pP][_eE]       the same in C blocks that exchange sums through the L2 cache
+//   bB[_mM]            pre_backward's portable in one split, B tiles of columns a warp; for M multiprocessors
 //
 // "_sS" after these asks for S stages in place of as many as fit, so that few tokens use each again.
 #pragma once

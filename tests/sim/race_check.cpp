@@ -16,6 +16,7 @@
 #include "operator_run.h"
 #include "oracle/outputs.h"
 #include "oracle/random_inputs.h"
+#include "oracle/storage.h"
 #include "threads.h"
 
 namespace {
@@ -51,11 +52,16 @@ bool run_backward(const sim::Operator& op, const oracle::RandomOptions& options)
   const oracle::OutputGradients gradients = oracle::random_output_gradients(options);
   const oracle::Forward forward = oracle::pre_forward(options.shape, inputs, oracle_threads);
   const oracle::Backward backward = oracle::pre_backward(options.shape, inputs, forward, gradients, oracle_threads);
-  // Tensors that stand at multiples of 16 bytes are copied in bulk, others by threads.
+  // Tensors that stand at multiples of 16 bytes are copied in bulk, others by threads; dx is added to as well.
   bool right = true;
-  for (const std::size_t alignment : {1u, 16u}) {
-    const sim::Outcome outcome =
-        sim::run_backward(op, options.shape.T, inputs, forward, gradients, {.least_alignment = alignment});
+  for (const bool accumulates : {false, true}) {
+    sim::RunOptions run_options = {.least_alignment = accumulates ? 16u : 1u};
+    if (accumulates) {
+      run_options.flags = {"accumulate_dx"};
+      run_options.previous["dx"] =
+          oracle::to_storage(std::vector<double>(backward.dx.size()), sim::dtype_of(op.problem(), "dx"));
+    }
+    const sim::Outcome outcome = sim::run_backward(op, options.shape.T, inputs, forward, gradients, run_options);
     fmt::print(stderr, "{}", outcome.fault);
     right = right && outcome.fault.empty() && is_right(op, outcome, oracle::outputs_of(options.shape, backward));
   }

@@ -102,6 +102,8 @@ constexpr const char* one_pass = "pre_forward/one_pass.cuh";
 constexpr const char* few_tokens = "pre_forward/few_tokens.cuh";
 constexpr const char* project_wgmma = "pre_forward/project_wgmma.cuh";
 constexpr std::string_view backward_one_pass = "pre_backward/one_pass";  // its files begin so
+constexpr const char* pre_backward = "pre_backward/";
+constexpr const char* sums = "common/sums.cuh";
 
 // The templates whose names are wanted.
 template <typename Wanted>
@@ -115,9 +117,9 @@ std::vector<std::filesystem::path> kernels_where(const Wanted& is_wanted) {
 
 // Less the device vocabulary and other kernels than the portable ones.
 std::vector<std::filesystem::path> portable_kernels() {
-  const std::set<std::string> others = {one_pass, few_tokens, project_wgmma};
+  const std::set<std::string> others = {one_pass, few_tokens, project_wgmma, sums};
   return kernels_where([&](const std::string& name) {
-    return !others.contains(name) && !name.starts_with(backward_one_pass) && !name.starts_with("device/");
+    return !others.contains(name) && !name.starts_with(pre_backward) && !name.starts_with("device/");
   });
 }
 
@@ -185,6 +187,13 @@ const Unseen end_of_applying = {"apply_in_cluster", "cluster_wait();  // until"}
 const std::vector<Unseen> unseen_in_project_wgmma = {
     end_of_applying, {"pre_forward_project_wgmma", "cluster_wait()"}, {"pre_forward_project_wgmma", "warp_barrier()"}};
 
+std::vector<std::filesystem::path> pre_backward_kernels() {
+  std::vector<std::filesystem::path> files = {templates / sums};
+  for (const char* name : {"bias.cuh", "coefficients.cuh", "dx.cuh", "phi.cuh"})
+    files.push_back(templates / pre_backward / name);
+  return files;
+}
+
 std::vector<Program> programs() {
   // Those that multiply also as clusters.
   return {
@@ -193,6 +202,11 @@ std::vector<Program> programs() {
        {"n1_d264_fp16_gamma", "3", "n1_d100_bf16_w16_r1_c2", "13"},
        portable_kernels(),
        {end_of_applying}},
+      {"pre_backward",
+       MHCJIT_RACE_CHECK,
+       {"n1_d264_bf16_gamma", "3", "n1_d264_bf16_b1_m1", "21", "n8_d16_bf16_gamma_b1_s2", "45", "n2_d36_fp32_b1_s2",
+        "45"},
+       pre_backward_kernels()},
       few_tokens_program(),
       {"project_wgmma",
        MHCJIT_RACE_CHECK,

@@ -11,14 +11,19 @@ namespace {
 
 constexpr std::int64_t token_counts[] = {1, 2, 7, 13, 16, 17, 31, 32, 33, 137, 512, 1023, 8192, 65536, max_tokens};
 constexpr std::uintptr_t base = 4096;
+constexpr std::int64_t tile_tokens = 16;
 
-enum KernelIndex : std::size_t { coefficients, dx, phi_partials, phi, bias };
+enum KernelIndex : std::size_t { coefficients, dx, phi };
 
 Problem backward_of(int n, std::int64_t d, DType dtype = DType::bf16, bool has_gamma = true) {
   return {&pre_backward, n, d, dtype, has_gamma, false, hopper};
 }
 
-PlanPtr portable(const Problem& problem) { return plan_of(problem, "portable"); }
+// The usual one for many tokens, or for few.
+PlanPtr portable(const Problem& problem, bool is_one_split = false) {
+  return plan_of(problem, fmt::format("portable tiles_per_warp=1 warps_per_stream=2 streams_per_block={} one_split={}",
+                                      problem.n, is_one_split ? 1 : 0));
+}
 
 PortableBackwardWork work_of(const Plan& plan, std::int64_t tokens) {
   PortableBackwardWork work = {};
@@ -34,86 +39,98 @@ TEST(Portable, LegalPlansCoverTheProblem) {
         for (const Candidate& candidate : candidates_of(problem, "portable")) {
           if (!candidate.legal()) continue;
           SCOPED_TRACE(to_string(problem) + ": " + to_string(*candidate.plan));
-          const std::vector<Kernel>& kernels = candidate.plan->kernels();
-          ASSERT_EQ(kernels.size(), 5u);
-          for (const Kernel& kernel : kernels) EXPECT_LE(kernel.dynamic_smem_bytes, 48 * 1024) << kernel.name;
-          const std::int64_t threads = constant(kernels[dx], "threads_per_block");
-          const std::int64_t vec_size = constant(kernels[dx], "vec_size");
-          EXPECT_EQ(d % vec_size, 0);
-          EXPECT_LE(vec_size * bytes_of(dtype), 16);
-          EXPECT_EQ(threads % constant(kernels[coefficients], "threads_per_token"), 0);
-          const std::int64_t padded_rows = constant(kernels[phi_partials], "padded_rows");
-          EXPECT_EQ(padded_rows, constant(kernels[phi_partials], "rows_per_thread") *
-                                     constant(kernels[phi_partials], "row_warps") *
-                                     constant(kernels[phi_partials], "row_blocks"));
-          EXPECT_GE(padded_rows, problem.rows());
-          EXPECT_EQ(threads % (warp_size * constant(kernels[phi_partials], "row_warps")), 0);
-          const std::int64_t dx_columns = constant(kernels[dx], "dx_columns_per_block");
-          EXPECT_EQ(dx_columns % vec_size, 0);
-          EXPECT_EQ(threads % (dx_columns / vec_size), 0);
+          const Kernel& kernel = candidate.plan->kernels()[dx];
+          EXPECT_EQ(d % constant(kernel, "vec_size"), 0);
+          EXPECT_LE(constant(kernel, "vec_size") * bytes_of(dtype), 16);
+          const std::int64_t streams = constant(kernel, "streams_per_block");
+          const std::int64_t warps = constant(kernel, "warps_per_stream");
+          EXPECT_EQ(kernel.threads_per_block, streams * warps * warp_size);
+          const std::int64_t columns = warps * constant(kernel, "tiles_per_warp") * 16;
+          const std::int64_t column_blocks = (d + columns - 1) / columns;
+          const std::int64_t blocks = column_blocks * ((n + streams - 1) / streams) * constant(kernel, "row_blocks");
+          const bool is_one_split = candidate.plan->parameter("one_split") == 1;
+          const Grid grid = candidate.plan->grid(dx, 8192, device_of(hopper));
+          EXPECT_EQ(grid.x, blocks + (is_one_split ? 1 : 0));
+          EXPECT_EQ(candidate.plan->kernels().size(), is_one_split ? 2u : 3u);
         }
       }
 }
 
 TEST(Portable, RejectsWithTheReason) {
-  EXPECT_TRUE(rejections(backward_of(1, 2048), "portable").contains("2 warps of 12 rows are more than 3 rows need"));
+  EXPECT_TRUE(rejections(backward_of(4, 16), "portable").contains("32 columns are twice as many as D has"));
+  EXPECT_TRUE(rejections(backward_of(4, 4096), "portable").contains("32 warps, allowed: up to 16"));
+  EXPECT_TRUE(rejections(backward_of(16, 4096), "portable")
+                  .contains("288 rows are of several blocks, none of which can make dgamma"));
 }
 
-TEST(Portable, KeepsAllRowsOfTheUsualShapeInOneBlock) {
-  const PlanPtr plan = portable(backward_of(4, 4096));
-  const Kernel& kernel = plan->kernels()[phi_partials];
-  EXPECT_EQ(constant(kernel, "row_blocks"), 1);
-  EXPECT_EQ(constant(kernel, "padded_rows"), 24);
+TEST(Portable, FewTokensAndManyShareKernels) {
+  for (const bool is_one_split : {false, true}) {
+    const PlanPtr plan = portable(backward_of(4, 4096), is_one_split);
+    const PlanPtr other = portable(backward_of(4, 4096), !is_one_split);
+    for (const std::size_t kernel : {coefficients, dx})
+      EXPECT_EQ(emit(plan->problem(), plan->kernels()[kernel]), emit(other->problem(), other->kernels()[kernel]));
+  }
 }
 
-TEST(Portable, GridOfTheUsualShape) {
-  const PlanPtr plan = portable(backward_of(4, 4096));
+TEST(Portable, ManyTokensFillTheDeviceOnce) {
   const Device& device = device_of(hopper);
-  EXPECT_EQ(plan->grid(coefficients, 8192, device), (Grid{1024, 1}));
-  EXPECT_EQ(plan->grid(dx, 8192, device), (Grid{32, 64}));
-  EXPECT_EQ(plan->grid(phi_partials, 8192, device), (Grid{16, 16}));
-  EXPECT_EQ(plan->grid(phi, 8192, device), (Grid{128, 1}));
-  EXPECT_EQ(plan->grid(bias, 8192, device), (Grid{1, 1}));
+  for (const std::int64_t d : {1280, 2560, 4096, 5129, 7168}) {
+    const PlanPtr plan = portable(backward_of(4, d));
+    const Grid grid = plan->grid(dx, 8192, device);
+    const std::uint32_t at_once = device.multiprocessors * plan->kernels()[dx].min_blocks_per_multiprocessor;
+    EXPECT_LE(grid.x * grid.y, at_once);
+    EXPECT_GT(grid.x * (grid.y + 1), at_once * 9 / 10);
+  }
 }
 
 TEST(Portable, LaunchesWhatWantedOutputsNeed) {
-  const PlanPtr plan = portable(backward_of(4, 4096));
-  const std::vector<Kernel>& kernels = plan->kernels();
-  EXPECT_TRUE(kernels[coefficients].makes.empty()) << "all others read what it makes";
-  EXPECT_EQ(kernels[dx].makes, std::vector<std::string_view>{"dx"});
-  EXPECT_EQ(kernels[phi_partials].makes, (std::vector<std::string_view>{"dphi", "dgamma"}));
-  EXPECT_EQ(kernels[phi].makes, (std::vector<std::string_view>{"dphi", "dgamma"}));
-  EXPECT_EQ(kernels[bias].makes, (std::vector<std::string_view>{"dalpha", "dbias"}));
+  using Names = std::vector<std::string_view>;
+  const PlanPtr many = portable(backward_of(4, 4096));
+  EXPECT_TRUE(many->kernels()[coefficients].makes.empty()) << "all others read what it makes";
+  EXPECT_EQ(many->kernels()[dx].makes, (Names{"dx", "dphi", "dgamma"}));
+  EXPECT_EQ(many->kernels()[phi].makes, (Names{"dphi", "dgamma", "dalpha", "dbias"}));
+  for (const Kernel& kernel : portable(backward_of(4, 4096), true)->kernels()) EXPECT_TRUE(kernel.makes.empty());
 }
 
-TEST(Portable, TokenSplitsCoverEveryTokenAndNoneIsEmpty) {
+TEST(Portable, NoSplitIsEmpty) {
   const PlanPtr plan = portable(backward_of(4, 4096));
   for (const std::int64_t tokens : token_counts) {
     const PortableBackwardWork work = work_of(*plan, tokens);
-    EXPECT_GE(work.token_splits * work.tokens_per_split, tokens);
-    EXPECT_LT((work.token_splits - 1) * work.tokens_per_split, tokens);
-    EXPECT_EQ(plan->grid(phi_partials, tokens, device_of(hopper)).y, static_cast<std::uint32_t>(work.token_splits));
+    EXPECT_GE(work.token_splits, 1);
+    EXPECT_LE(work.token_splits, (tokens + tile_tokens - 1) / tile_tokens);
+    EXPECT_EQ(plan->grid(dx, tokens, device_of(hopper)).y, static_cast<std::uint32_t>(work.token_splits));
+    EXPECT_EQ(plan->grid(coefficients, tokens, device_of(hopper)).x, static_cast<std::uint32_t>(work.bias_slots));
+    EXPECT_EQ(work_of(*portable(backward_of(4, 4096), true), tokens).token_splits, 1);
   }
 }
 
 TEST(Portable, RegionsAreAlignedApartAndInside) {
   const Problem problem = backward_of(3, 127);
-  const PlanPtr plan = portable(problem);
-  const auto padded_rows = static_cast<std::size_t>(constant(plan->kernels()[dx], "padded_rows"));
-  for (const std::int64_t tokens : token_counts) {
-    const PortableBackwardWork work = work_of(*plan, tokens);
-    const auto offset = [](const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) - base; };
-    for (const void* region : {work.dh_mix, work.x_coefficient, work.bias_partials, work.phi_partials})
-      EXPECT_EQ(offset(region) % 16, 0u);
-    const auto count = static_cast<std::size_t>(tokens);
-    EXPECT_GE(offset(work.x_coefficient) - offset(work.dh_mix), count * padded_rows * 4);
-    EXPECT_GE(offset(work.bias_partials) - offset(work.x_coefficient), count * 4);
-    EXPECT_GE(offset(work.phi_partials) - offset(work.bias_partials),
-              static_cast<std::size_t>(work.bias_slots) * 2 * static_cast<std::size_t>(problem.rows()) * 4);
-    EXPECT_GE(
-        plan->workspace_bytes(tokens) - offset(work.phi_partials),
-        static_cast<std::size_t>(work.token_splits) * static_cast<std::size_t>(problem.rows() * problem.columns()) * 4);
+  // 15 rows: high and low of 16 each, scaled of 16, two scalars and h_pre.
+  constexpr std::size_t record_bytes = 7 * 16;
+  for (const bool is_one_split : {false, true}) {
+    const PlanPtr plan = portable(problem, is_one_split);
+    for (const std::int64_t tokens : token_counts) {
+      const PortableBackwardWork work = work_of(*plan, tokens);
+      const auto offset = [](const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) - base; };
+      for (const void* region : {static_cast<const void*>(work.records), static_cast<const void*>(work.bias_partials),
+                                 static_cast<const void*>(work.phi_partials)})
+        EXPECT_EQ(offset(region) % 16, 0u);
+      EXPECT_GE(offset(work.bias_partials) - offset(work.records), static_cast<std::size_t>(tokens) * record_bytes);
+      EXPECT_GE(offset(work.phi_partials) - offset(work.bias_partials),
+                static_cast<std::size_t>(work.bias_slots) * 2 * static_cast<std::size_t>(problem.rows()) * 4);
+      EXPECT_GE(plan->workspace_bytes(tokens) - offset(work.phi_partials),
+                static_cast<std::size_t>(work.token_splits) *
+                    static_cast<std::size_t>(problem.rows() * problem.columns()) * 4);
+    }
   }
+}
+
+TEST(Portable, WorkspaceIsSmall) {
+  const Problem problem = backward_of(4, 4096);
+  const PlanPtr plan = portable(problem);
+  const std::size_t of_splits = static_cast<std::size_t>(work_of(*plan, 8192).token_splits) * 24 * 4 * 4096 * 4;
+  EXPECT_LE(plan->workspace_bytes(8192), of_splits + 8192 * 224 + 1024 * 200);
 }
 
 }  // namespace

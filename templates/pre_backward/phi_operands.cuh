@@ -1,0 +1,101 @@
+// (phi * gamma)^T of a warp's columns as A operands of the tensor cores, for a whole launch: in registers, or in shared
+// memory where the sums need those.
+//
+// For dx of 16 bits: one term of fp16. A power of two for all of the warp's brings the largest value near the top of
+// fp16's range. For dx in fp32: two terms of bf16.
+#pragma once
+
+#include <pre_backward/args.cuh>
+#include <pre_backward/token_record.cuh>
+
+template <class Spec>
+struct PhiOperands {
+  using Record = TokenRecord<Spec>;
+  using Words = device::Vector<device::u32, 4>;
+  static constexpr int tiles = Spec::tiles_per_warp;
+  static constexpr int steps = Record::dx_steps;
+  static constexpr int terms = Record::is_scaled ? 1 : 2;
+  static constexpr int operands = tiles * steps * terms;
+  static constexpr int operand_bytes = device::warp_size * 16;
+  static constexpr int shared_bytes = Spec::phi_in_registers ? 0 : operands * operand_bytes;  // of a warp
+
+  // Operands packed at once, and steps multiplied at once: few, where registers are rare.
+  static constexpr int unrolled = Spec::phi_in_registers ? tiles * steps : 1;
+  static constexpr int unrolled_steps = Spec::phi_in_registers ? steps : 2;
+
+  Words in_registers[Spec::phi_in_registers ? operands : 1];
+  device::SharedAddress in_shared;  // of the lane
+  float inverse_scale = 1.0f;
+
+  // `first_column` is the warp's, of `columns` that exist from there on; `shared` its part of shared memory.
+  MHCJIT_DEVICE PhiOperands(const PreBackwardArgs& args, int first_column, int columns, device::SharedAddress shared)
+      : in_shared(shared + device::thread_index() % device::warp_size * 16) {
+    const int lane = device::thread_index() % device::warp_size;
+    const int row = lane % 4 * 2;
+    const int column = lane / 4;
+    // Element e of word w of the operand of a tile and a step of sixteen rows.
+    const auto value = [&](int tile, int step, int w, int e) {
+      const int phi_row = step * 16 + w / 2 * 8 + row + e;
+      const int tile_column = tile * 16 + w % 2 * 8 + column;
+      if (phi_row >= Spec::rows || tile_column >= columns) return 0.0f;
+      const float phi = args.phi[device::i64{phi_row} * Spec::columns + first_column + tile_column];
+      if constexpr (Spec::has_gamma) return phi * args.gamma[first_column + tile_column];
+      return phi;
+    };
+    // Those that stay in registers are read once.
+    constexpr int kept = Spec::phi_in_registers ? tiles * steps * 8 : 1;
+    float values[kept];
+    if constexpr (Spec::phi_in_registers) {
+#pragma unroll
+      for (int i = 0; i < kept; ++i) values[i] = value(i / 8 / steps, i / 8 % steps, i / 2 % 4, i % 2);
+    }
+    const auto value_of = [&](int i) {
+      if constexpr (Spec::phi_in_registers) return values[i];
+      return value(i / 8 / steps, i / 8 % steps, i / 2 % 4, i % 2);
+    };
+
+    float scale = 1.0f;
+    if constexpr (Record::is_scaled) {
+      float largest = 0.0f;
+#pragma unroll unrolled
+      for (int i = 0; i < tiles * steps; ++i) {
+#pragma unroll
+        for (int e = 0; e < 8; ++e) largest = larger_magnitude(largest, value_of(i * 8 + e));
+      }
+#pragma unroll
+      for (int mask = device::warp_size / 2; mask > 0; mask /= 2)
+        largest = larger_magnitude(largest, device::shuffle_xor(largest, mask));
+      scale = power_of_two_scale(largest, inverse_scale);
+    }
+#pragma unroll unrolled
+    for (int i = 0; i < tiles * steps; ++i) {
+      Words words[terms];
+#pragma unroll
+      for (int w = 0; w < 4; ++w) {
+        const float first = value_of(i * 8 + w * 2);
+        const float second = value_of(i * 8 + w * 2 + 1);
+        if constexpr (Record::is_scaled) {
+          words[0][w] = device::pack<device::fp16>(first * scale, second * scale);
+        } else {
+          const TwoTerms both = two_terms<device::bf16>(first, second);
+          words[0][w] = both.high;
+          words[1][w] = both.low;
+        }
+      }
+#pragma unroll
+      for (int term = 0; term < terms; ++term) {
+        if constexpr (Spec::phi_in_registers)
+          in_registers[i * terms + term] = words[term];
+        else
+          device::store_shared_words(in_shared + (i * terms + term) * operand_bytes, words[term]);
+      }
+    }
+  }
+
+  // A lane reads what it has written itself.
+  MHCJIT_DEVICE Words operand(int tile, int step, int term) const {
+    const int number = (tile * steps + step) * terms + term;
+    if constexpr (Spec::phi_in_registers) return in_registers[number];
+    return device::load_shared_words<4>(in_shared + number * operand_bytes);
+  }
+};

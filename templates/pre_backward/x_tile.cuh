@@ -1,0 +1,172 @@
+// A warp's columns of a tile of 16 tokens, of x, dh_in or dx, in shared memory and as fragments of the tensor cores.
+//
+// In shared memory a token is a row of the columns of all warps that share a stream. Rows are an odd number of 16 bytes
+// long, so that eight of them begin in different banks.
+#pragma once
+
+#include <common/two_terms.cuh>
+#include <device/matrix.cuh>
+
+template <class Spec>
+struct XTile {
+  using Element = typename Spec::Element;
+
+  static constexpr int tokens = 16;
+  static constexpr int columns = Spec::tiles_per_warp * 16;  // of a warp
+  static constexpr int element_bytes = static_cast<int>(sizeof(Element));
+  static constexpr int row_bytes = Spec::warps_per_stream * columns * element_bytes + 16;
+  static constexpr int bytes = tokens * row_bytes;  // of all warps that share a stream
+
+  // Parts of a row that a lane copies at a time. Elements of two bytes, which no copy can, go in pairs.
+  static constexpr int part_elements = Spec::vec_size * element_bytes >= 4 ? Spec::vec_size : 2;
+  static constexpr bool is_whole = part_elements == Spec::vec_size;
+  static constexpr int part_bytes = part_elements * element_bytes;
+
+  // A lane's first part; the others lie at distances that are the same for every lane.
+  static constexpr int row_parts = columns / part_elements;
+  static constexpr int lanes_per_row = row_parts < device::warp_size ? row_parts : device::warp_size;
+  static constexpr int copies_per_row = row_parts / lanes_per_row;
+  static constexpr int rows_at_once = device::warp_size / lanes_per_row;
+  static constexpr int copies = tokens / rows_at_once * copies_per_row;
+  static_assert(lanes_per_row * rows_at_once == device::warp_size && lanes_per_row * copies_per_row == row_parts);
+  static MHCJIT_DEVICE int first_token() { return device::thread_index() % device::warp_size / lanes_per_row; }
+  static MHCJIT_DEVICE int first_column() { return device::thread_index() % lanes_per_row * part_elements; }
+  static MHCJIT_DEVICE device::SharedAddress first_place() {
+    return static_cast<device::SharedAddress>(place(first_token(), first_column()));
+  }
+
+  // What exists of tokens and columns, from a lane's first part on.
+  struct Extent {
+    int tokens;
+    int columns;
+    MHCJIT_DEVICE bool contains(int token, int column) const { return token < tokens && column < columns; }
+  };
+
+  // Asks for the lane's parts of a tile; zeros where nothing exists. The caller makes a group of the copies. Tokens lie
+  // `stride` elements apart; both addresses are those of the lane's first part.
+  static MHCJIT_DEVICE void copy_in(device::SharedAddress to, const Element* from, int stride, const Extent& extent) {
+    device::u32 pairs[is_whole ? 1 : copies];
+#pragma unroll
+    for (int i = 0; i < copies; ++i) {
+      const Element* source = from + device::i64{token_of(i)} * stride + column_of(i);
+      if constexpr (is_whole) {
+        device::copy_async_or_zeros<part_bytes>(to + place(token_of(i), column_of(i)), source,
+                                                extent.contains(token_of(i), column_of(i)));
+      } else {
+        pairs[i] = 0;
+#pragma unroll
+        for (int e = 0; e < 2; ++e)
+          if (extent.contains(token_of(i), column_of(i) + e)) pairs[i] |= device::u32{bits_of(source + e)} << e * 16;
+      }
+    }
+    if constexpr (!is_whole) {
+#pragma unroll
+      for (int i = 0; i < copies; ++i) device::store_shared(to + place(token_of(i), column_of(i)), pairs[i]);
+    }
+  }
+
+  static MHCJIT_DEVICE void copy_out(Element* to, int stride, const Extent& extent, device::SharedAddress from) {
+#pragma unroll
+    for (int i = 0; i < copies; ++i) {
+      if (!extent.contains(token_of(i), column_of(i))) continue;
+      const device::SharedAddress source = from + place(token_of(i), column_of(i));
+      Element* target = to + device::i64{token_of(i)} * stride + column_of(i);
+      if constexpr (part_bytes == 16) {
+        device::store_words(target, device::load_shared_words<4>(source));
+      } else if constexpr (part_bytes == 8) {
+        device::store(reinterpret_cast<float*>(target), device::load_shared_2(source));
+      } else {
+        const float word = device::load_shared(source);
+        if constexpr (is_whole) {
+          device::store(reinterpret_cast<float*>(target), device::Vector<float, 1>{{word}});
+        } else {
+          store_bits(target, static_cast<device::u16>(device::float_bits(word) & 0xffffu));
+          if (extent.contains(token_of(i), column_of(i) + 1))
+            store_bits(target + 1, static_cast<device::u16>(device::float_bits(word) >> 16));
+        }
+      }
+    }
+  }
+
+ private:
+  // Of a lane's part i, from its first.
+  static constexpr MHCJIT_DEVICE int token_of(int i) { return i / copies_per_row * rows_at_once; }
+  static constexpr MHCJIT_DEVICE int column_of(int i) { return i % copies_per_row * lanes_per_row * part_elements; }
+  static constexpr MHCJIT_DEVICE int place(int token, int column) { return token * row_bytes + column * element_bytes; }
+  static MHCJIT_DEVICE device::u16 bits_of(const Element* element) {
+    return device::load<1>(reinterpret_cast<const device::u16*>(element))[0];
+  }
+  static MHCJIT_DEVICE void store_bits(Element* element, device::u16 bits) {
+    device::store(reinterpret_cast<device::u16*>(element), device::Vector<device::u16, 1>{{bits}});
+  }
+};
+
+// Sixteen columns of a tile, the `number`-th of the warp's. With g = lane / 4 and q = lane % 4 a lane holds in pair w
+// tokens 2q, 2q + 1 of column g; w = 1 and 3 is column g + 8, w = 2 and 3 tokens 2q + 8, 2q + 9. So the tensor cores
+// want operand A of x^T, and so they give dx^T.
+template <class Element, int row_bytes>
+struct XFragment {
+  device::Vector<device::u32, 4> words;
+
+  MHCJIT_DEVICE void load(device::SharedAddress tile, int number) {
+    words = device::load_matrices_transposed(address(tile, number));
+  }
+  MHCJIT_DEVICE float value(int pair, int e) const {
+    return e == 0 ? device::low_half<Element>(words[pair]) : device::high_half<Element>(words[pair]);
+  }
+  // Rounds the values to where load() has them from.
+  static MHCJIT_DEVICE void store(device::SharedAddress tile, int number, const float (&values)[4][2]) {
+    device::Vector<device::u32, 4> rounded;
+#pragma unroll
+    for (int pair = 0; pair < 4; ++pair) rounded[pair] = device::pack<Element>(values[pair][0], values[pair][1]);
+    device::store_matrices_transposed(address(tile, number), rounded);
+  }
+
+ private:
+  static MHCJIT_DEVICE device::SharedAddress address(device::SharedAddress tile, int number) {
+    const int lane = device::thread_index() % device::warp_size;
+    return tile + (lane / 16 * 8 + lane % 8) * row_bytes + lane / 8 % 2 * 16 + number * 32;
+  }
+};
+template <int row_bytes>
+struct XFragment<float, row_bytes> {
+  float values[4][2];
+
+  MHCJIT_DEVICE void load(device::SharedAddress tile, int number) {
+#pragma unroll
+    for (int pair = 0; pair < 4; ++pair) {
+#pragma unroll
+      for (int e = 0; e < 2; ++e) values[pair][e] = device::load_shared(address(tile, number, pair, e));
+    }
+  }
+  MHCJIT_DEVICE float value(int pair, int e) const { return values[pair][e]; }
+
+ private:
+  static MHCJIT_DEVICE device::SharedAddress address(device::SharedAddress tile, int number, int pair, int e) {
+    const int lane = device::thread_index() % device::warp_size;
+    return tile + (lane % 4 * 2 + pair / 2 * 8 + e) * row_bytes + (lane / 4 + pair % 2 * 8 + number * 16) * 4;
+  }
+};
+
+// x of bf16 is an operand as it stands; of the other types it becomes two terms of bf16, which are exact for fp16.
+template <class Element, class Fragment>
+struct XOperand {
+  static constexpr int terms = 2;
+  device::Vector<device::u32, 4> words[terms];
+
+  MHCJIT_DEVICE void set(const Fragment& fragment) {
+#pragma unroll
+    for (int pair = 0; pair < 4; ++pair) {
+      const TwoTerms both = two_terms<device::bf16>(fragment.value(pair, 0), fragment.value(pair, 1));
+      words[0][pair] = both.high;
+      words[1][pair] = both.low;
+    }
+  }
+};
+template <class Fragment>
+struct XOperand<device::bf16, Fragment> {
+  static constexpr int terms = 1;
+  device::Vector<device::u32, 4> words[terms];
+
+  MHCJIT_DEVICE void set(const Fragment& fragment) { words[0] = fragment.words; }
+};
