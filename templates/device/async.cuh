@@ -98,7 +98,8 @@ MHCJIT_DEVICE void copy_fence() { asm volatile("fence.proxy.async.shared::cta;" 
 // can wait for these.
 
 // A box of shared memory, laid out as the map's swizzle says, to the tensor, first element at (c0, c1, c2), with c0 at
-// a multiple of 16 bytes. What lies outside the tensor is not written.
+// a multiple of 16 bytes. What lies beyond the tensor's ends is not written; its rows are multiples of 16 bytes. No
+// coordinate is negative: an H200 makes an illegal instruction of that.
 MHCJIT_DEVICE void store_box(const TensorMap& map, int c0, int c1, int c2, SharedAddress from) {
   asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%1, %2, %3}], [%4];" ::"l"(&map),
                "r"(c0), "r"(c1), "r"(c2), "r"(from)

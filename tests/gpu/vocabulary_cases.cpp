@@ -200,13 +200,13 @@ std::vector<AsyncCase> async_cases() {
           std::array{200, 0, 0}, std::array{0, 21, 0}, std::array{8, 20, 1}})
       cases.push_back(box_case(tensor, first));
   }
-  // 100 columns: a row ends inside a box and, in halves, inside 16 bytes.
+  // 104 columns: a row ends inside a box.
   for (const char* kernel : {"store_box", "add_box"})
     for (const mhcjit_dtype dtype : {MHCJIT_BF16, MHCJIT_FP16, MHCJIT_FP32})
       for (const std::uint32_t swizzle_bytes : {0, 64, 128})
         for (const std::array<std::int32_t, 3> first :
-             {std::array{0, 0, 0}, std::array{32, 4, 1}, std::array{96, 16, 2}, std::array{-8, -3, -1}})
-          cases.push_back(output_case(kernel, tensor_of({100, 21, 3}, dtype, swizzle_bytes), first));
+             {std::array{0, 0, 0}, std::array{32, 4, 1}, std::array{96, 16, 2}})
+          cases.push_back(output_case(kernel, tensor_of({104, 21, 3}, dtype, swizzle_bytes), first));
   cases.push_back({.name = "store_matrices_transposed",
                    .kernel = "store_matrices_transposed",
                    .shape = {blocks, 1, vocabulary_threads, vocabulary_threads * 16},

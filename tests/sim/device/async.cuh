@@ -90,6 +90,10 @@ inline void start_store(const char* operation, const TensorMap& map, std::array<
                         bool adds, const Place& where) {
   const mhcjit::sim::TensorShape shape = mhcjit::sim::decode(map.opaque);
   const u32 offset = box_offset(operation, shape, first[0], from, where);
+  mhcjit::sim::check_multiple_of_16(operation, static_cast<i64>(shape.sizes[0]) * shape.element_bytes(), where);
+  if (first[0] < 0 || first[1] < 0 || first[2] < 0)
+    throw mhcjit::sim::Fault(std::string(operation) + " at " + mhcjit::sim::to_string(where) +
+                             ": a coordinate is negative");
   const auto* const shared = reinterpret_cast<const std::byte*>(mhcjit::sim::position().shared);
   mhcjit::sim::start(
       mhcjit::sim::BoxStore{.shape = shape, .first = first, .from = shared + offset, .address = from, .adds = adds});
