@@ -5,11 +5,12 @@
 namespace mhcjit::bench {
 namespace {
 
-constexpr std::int64_t sampled_tokens = 32;
+constexpr std::int64_t most_tokens = 32;
 constexpr double deviations[] = {1.0, 0.05, 20.0};
 
-std::vector<std::int64_t> sample_of(std::int64_t T) {
-  const std::int64_t count = std::min(T, sampled_tokens);
+// Spread over all of T, the first and the last among them.
+std::vector<std::int64_t> sampled_tokens(std::int64_t T) {
+  const std::int64_t count = std::min(T, most_tokens);
   std::vector<std::int64_t> tokens(static_cast<std::size_t>(count));
   for (std::int64_t i = 1; i < count; ++i) tokens[static_cast<std::size_t>(i)] = i * (T - 1) / (count - 1);
   return tokens;
@@ -22,7 +23,7 @@ bool within_bounds(const Errors& errors) {
 }
 
 Sample::Sample(const InputSets& sets, double x_std)
-    : sets_(sets), tokens_(sample_of(sets.tokens())), expected_(sets.expected(tokens_, x_std)) {}
+    : sets_(sets), tokens_(sampled_tokens(sets.tokens())), expected_(sets.expected(tokens_, x_std)) {}
 
 void Sample::compare_tokens(Errors& errors) const {
   for (const oracle::Reference& output : expected_.outputs)
@@ -46,10 +47,10 @@ void Sample::compare(Errors& errors, const oracle::Reference& reference, const s
 
 Errors check_accuracy(const InputSets& sets) {
   Errors errors;
+  Sample(sets, InputSets::x_std).compare_tokens(errors);
   for (const double x_std : deviations) {
+    sets.run_sample(sampled_tokens(sets.tokens()), x_std);
     const Sample sample(sets, x_std);
-    if (x_std == InputSets::x_std) sample.compare_tokens(errors);
-    sets.run_sample(sample.tokens(), x_std);
     sample.compare_tokens(errors);
     sample.compare_sums(errors);
   }

@@ -17,9 +17,8 @@ bool within_bounds(const Errors& errors);
 // Tokens spread over all of T, the first and the last among them, and what the oracle computes for them.
 class Sample {
  public:
+  // x of set 0 has this standard deviation in these tokens.
   Sample(const InputSets& sets, double x_std);
-
-  std::span<const std::int64_t> tokens() const { return tokens_; }
 
   // Compares what set 0 holds in these tokens.
   void compare_tokens(Errors& errors) const;

@@ -41,7 +41,7 @@ class InputSets {
   // Gives `tokens` of set 0 new values of x, with this standard deviation. Where outputs are sums over all tokens, all
   // others are given nothing to add. Poisons the outputs and runs what is needed.
   virtual void run_sample(std::span<const std::int64_t> tokens, double deviation) const = 0;
-  // What run_sample() should leave in these tokens and in the sums.
+  // What run_sample() should have left in these tokens and in the sums, from what other operators have left for it.
   virtual Expected expected(std::span<const std::int64_t> tokens, double deviation) const = 0;
 
  protected:

@@ -5,6 +5,7 @@
 #include "bench/gpu/fast_random.h"
 #include "codegen/operators.h"
 #include "oracle/outputs.h"
+#include "oracle/tensors.h"
 
 namespace mhcjit::bench {
 namespace {
@@ -75,8 +76,11 @@ void PreBackwardSets::run_sample(std::span<const std::int64_t> tokens, double de
 Expected PreBackwardSets::expected(std::span<const std::int64_t> tokens, double deviation) const {
   const oracle::Shape shape = forward_.sample_shape(tokens);
   const oracle::Inputs inputs = forward_.sample_inputs(tokens, deviation);
+  // As it was saved: errors of forward are none of backward.
+  const oracle::Forward saved =
+      oracle::saved_by_forward([&](const char* tensor) { return forward_.call(0).rows_of(tensor, tokens); });
   const auto values = std::make_shared<const oracle::Backward>(
-      oracle::pre_backward(shape, inputs, oracle::pre_forward(shape, inputs), sample_gradients(case_, tokens)));
+      oracle::pre_backward(shape, inputs, saved, sample_gradients(case_, tokens)));
   return {values, oracle::outputs_of(shape, *values)};
 }
 

@@ -84,6 +84,17 @@ inline Values values_of(const OutputGradients& gradients) {
   return {{"dh_in", gradients.dh_in}, {"dh_post", gradients.dh_post}, {"dh_res", gradients.dh_res}};
 }
 
+// What backward reads of forward, as a device has saved it: values_of(name) has each tensor's values.
+template <typename ValuesOf>
+Forward saved_by_forward(const ValuesOf& values_of) {
+  Forward saved;
+  saved.inv_rms = values_of("inv_rms");
+  saved.h_mix = values_of("h_mix");
+  saved.h_pre = values_of("h_pre");
+  saved.h_post = values_of("h_post");
+  return saved;
+}
+
 // The values of backward.
 inline Values values_of(const Inputs& inputs, const Forward& saved, const OutputGradients& gradients) {
   Values values = values_of(inputs);

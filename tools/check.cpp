@@ -4,6 +4,7 @@
 
 #include "oracle/outputs.h"
 #include "oracle/storage.h"
+#include "oracle/tensors.h"
 
 namespace mhcjit::tools {
 namespace {
@@ -37,11 +38,8 @@ std::vector<CheckRow> check_outputs(const RunInputs& inputs, const RunOptions& o
   oracle::Backward backward;
   if (options.backward) {
     // Backward is a function of what forward saved, as it was saved: where h_post is 2, the logit behind it is lost.
-    oracle::Forward saved;
-    saved.inv_rms = values_of(find(outputs, "inv_rms"));
-    saved.h_mix = values_of(find(outputs, "h_mix"));
-    saved.h_pre = values_of(find(outputs, "h_pre"));
-    saved.h_post = values_of(find(outputs, "h_post"));
+    const oracle::Forward saved =
+        oracle::saved_by_forward([&](const char* tensor) { return values_of(find(outputs, tensor)); });
     backward = oracle::pre_backward(shape, values, saved,
                                     {values_of(inputs.dh_in, inputs.dtype), values_of(inputs.dh_post, MHCJIT_FP32),
                                      values_of(inputs.dh_res, MHCJIT_FP32)});

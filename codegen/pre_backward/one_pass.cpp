@@ -109,7 +109,9 @@ int consumer_registers_needed(const Tiling& tiling) {
   const int sums = steps(tiling) * blocks * 4;
   // dh_mix in both forms; phi of this step and the next.
   const int operands = splits_phi(tiling.problem) ? blocks * (4 + 4) + blocks * 8 : blocks * (4 + 2) + blocks * 4;
-  const int elements = splits_phi(tiling.problem) ? 16 : 0;  // of x and dh_in, in place of pairs of them
+  // x and dh_in of this step and the next in place of pairs of them, and x's two terms; for sm_100a more are in use.
+  const int of_fp32 = tiling.problem.architecture.major < 10 ? 32 : 44;
+  const int elements = splits_phi(tiling.problem) ? of_fp32 : 0;
   return sums + operands + elements + 54;
 }
 int dot_registers_needed(const Problem& problem) { return 30 + 6 * problem.n; }

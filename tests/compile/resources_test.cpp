@@ -181,7 +181,8 @@ std::vector<Case> cases() {
        {8, 2048, DType::fp32, true},
        {6, 2560, DType::bf16, true},
        {10, 1000, DType::fp16, true}});
-  // The shapes of models, other n, both types of 16 bits, with and without gamma; eight consumer warps and twelve.
+  // The shapes of models, other n, each dtype, with and without gamma; in clusters and in larger groups of blocks;
+  // eight consumer warps and twelve.
   add(backward_one_pass, NVRTC_13,
       {{4, 4096, DType::bf16, true},
        {4, 4096, DType::fp16, false},
@@ -190,12 +191,18 @@ std::vector<Case> cases() {
        {4, 1280, DType::bf16, false},
        {4, 1280, DType::fp16, true},
        {4, 1920, DType::bf16, true},
+       {4, 7168, DType::bf16, true},
+       {4, 7168, DType::fp16, true},
+       {4, 5120, DType::bf16, false},
        {3, 1000, DType::bf16, true},
        {3, 2560, DType::fp16, true},
        {2, 4096, DType::bf16, true},
        {2, 1920, DType::fp16, false},
        {1, 2048, DType::bf16, true},
-       {1, 520, DType::fp16, true}});
+       {1, 520, DType::fp16, true},
+       {4, 1280, DType::fp32, true},
+       {4, 2560, DType::fp32, true},
+       {2, 1280, DType::fp32, false}});
 
   add(backward, NVRTC_12, {{4, 4096, DType::bf16, true}});
   add(backward_one_pass, NVRTC_12, {{4, 4096, DType::bf16, true}, {4, 2560, DType::fp16, true}});

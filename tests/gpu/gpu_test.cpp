@@ -35,11 +35,8 @@ void GpuTest::expect_matches_oracle(const Case& item) {
   expect_right(item, oracle::outputs_of(item.shape(), reference), values);
 
   // Backward is a function of what forward saved, as it was saved.
-  oracle::Forward saved = reference;
-  saved.inv_rms = values_in(item, "inv_rms", values);
-  saved.h_mix = values_in(item, "h_mix", values);
-  saved.h_pre = values_in(item, "h_pre", values);
-  saved.h_post = values_in(item, "h_post", values);
+  const oracle::Forward saved =
+      oracle::saved_by_forward([&](const char* tensor) { return values_in(item, tensor, values); });
   const oracle::OutputGradients gradients = oracle::random_output_gradients(item.random);
   const oracle::Backward expected = oracle::pre_backward(item.shape(), inputs, saved, gradients);
   const BackwardCall backward(forward, gpu(), item, prepare(problem_of(item, MHCJIT_PRE_BACKWARD)), gradients);

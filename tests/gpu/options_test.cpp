@@ -19,7 +19,6 @@ class Options : public GpuTest {
     if (IsSkipped()) return;
     inputs = oracle::random_inputs(item.random);
     gradients = oracle::random_output_gradients(item.random);
-    reference = oracle::pre_forward(item.shape(), inputs);
   }
 
   ForwardCall forward_call() const {
@@ -30,12 +29,18 @@ class Options : public GpuTest {
     return BackwardCall(forward, gpu(), of, prepare(problem_of(of, MHCJIT_PRE_BACKWARD)), given, options);
   }
 
+  // What backward should be from what forward has saved.
+  oracle::Backward reference(const ForwardCall& forward, const oracle::OutputGradients& given) const {
+    const oracle::Forward saved =
+        oracle::saved_by_forward([&](const char* tensor) { return forward.values_of(tensor); });
+    return oracle::pre_backward(item.shape(), inputs, saved, given);
+  }
+
   // The same halved values, in another order, stand in the outputs before.
   void expect_adds_to_existing_gradients(const Case& of);
 
   oracle::Inputs inputs;
   oracle::OutputGradients gradients;
-  oracle::Forward reference;
 };
 
 bool is_poison(const std::vector<std::byte>& bytes) {
@@ -51,7 +56,7 @@ TEST_F(Options, AbsentGradientsCountAsZero) {
     (given.*absent).clear();
     const BackwardCall backward = backward_call(forward, given);
     ASSERT_EQ(backward.run(), MHCJIT_SUCCESS) << mhcjit_last_error();
-    const oracle::Backward expected = oracle::pre_backward(item.shape(), inputs, reference, given);
+    const oracle::Backward expected = reference(forward, given);
     expect_right(item, oracle::outputs_of(item.shape(), expected), backward.outputs());
   }
 }
@@ -98,7 +103,7 @@ void Options::expect_adds_to_existing_gradients(const Case& of) {
   ASSERT_EQ(forward.run(), MHCJIT_SUCCESS) << mhcjit_last_error();
   const BackwardCall backward = backward_call(forward, gradients, {true, true}, of);
   // As large as the gradients themselves, so that neither hides the other's error.
-  oracle::Backward expected = oracle::pre_backward(item.shape(), inputs, reference, gradients);
+  oracle::Backward expected = reference(forward, gradients);
   const auto start_from_half = [&](const char* tensor, std::vector<double>& values) {
     const mhcjit_dtype dtype = oracle::dtype_of(tensor, of.dtypes());
     std::vector<double> existing = values;

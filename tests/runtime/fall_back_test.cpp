@@ -119,6 +119,28 @@ TEST_F(FallBackTest, TwoPassesGiveWayToo) {
   }
 }
 
+TEST_F(FallBackTest, BackwardGivesWayToo) {
+  ASSERT_TRUE(buckets_of(backward_problem).back().plan->uses_clusters());
+  const EnginePtr engine = make_engine();
+  const mhcjit_operator* op = prepare(engine, backward_problem);
+  const std::vector<codegen::Bucket> without = buckets_of(backward_problem, without_clusters);
+  for (const std::int64_t T : {1, 5000}) {
+    const codegen::Plan& plan = *codegen::bucket_of(without, T).plan;
+    EXPECT_EQ(workspace_bytes(op, T), plan.workspace_bytes(T));
+    // Nothing runs, so the tensors may be of one token.
+    BackwardCall call(backward_problem, 1, workspace_bytes(op, T));
+    call.args.T = T;
+    const std::size_t before = driver().launches().size();
+    ASSERT_EQ(mhcjit_pre_backward(op, &call.args, nullptr), MHCJIT_SUCCESS) << mhcjit_last_error();
+    const std::vector<fake::Launch> launches = driver().launches();
+    ASSERT_EQ(launches.size() - before, plan.kernels().size());
+    for (std::size_t i = 0; i < plan.kernels().size(); ++i)
+      EXPECT_EQ(launches[before + i].kernel, plan.kernels()[i].entry());
+  }
+  expect_warning({"pre_backward n=4 D=256", "plans without clusters serve it", "mhcjit_pre_backward_one_pass"});
+  EXPECT_EQ(counters(engine).fallbacks, 1u);
+}
+
 TEST_F(FallBackTest, WhatHasNoClustersStays) {
   mhcjit_problem large = forward_problem;
   large.n = 16;

@@ -15,9 +15,6 @@ std::vector<std::string> sorted(std::vector<std::string> names) {
   return names;
 }
 
-// Of pre_backward, a plan whose kernels are matters of different things.
-constexpr const char* portable = "portable tiles_per_warp=1 warps_per_stream=2 streams_per_block=4 one_split=0";
-
 class KernelEntries : public FakeGpuTest {
  protected:
   // Prepares the problem with a new engine and says what that compiled.
@@ -61,11 +58,11 @@ TEST_F(KernelEntries, ProblemsShareTheirKernels) {
   invariant.batch_invariant = 1;
   for (const bool same_engine : {true, false}) {
     std::filesystem::remove_all(cache_dir);
-    EnginePtr engine = make_engine(portable);
+    EnginePtr engine = make_engine(plan_of_five_kernels);
     prepare(engine, backward_problem);
     const std::size_t entries = entry_paths().size();
     compiler().take_compiled();
-    if (!same_engine) engine = make_engine(portable);
+    if (!same_engine) engine = make_engine(plan_of_five_kernels);
     prepare(engine, plain_backward);
     EXPECT_EQ(sorted(compiler().take_compiled()), of_gamma);
     EXPECT_EQ(entry_paths().size(), entries + of_gamma.size());
@@ -79,8 +76,8 @@ TEST_F(KernelEntries, ProblemsShareTheirKernels) {
 TEST_F(KernelEntries, Fp32DxIsAMatterOfDxAndOfWhatItReads) {
   mhcjit_problem fp32_dx = plain_backward;
   fp32_dx.fp32_dx = 1;
-  compiled_by(plain_backward, portable);
-  EXPECT_EQ(compiled_by(fp32_dx, portable),
+  compiled_by(plain_backward, plan_of_five_kernels);
+  EXPECT_EQ(compiled_by(fp32_dx, plan_of_five_kernels),
             (std::vector<std::string>{"mhcjit_pre_backward_coefficients", "mhcjit_pre_backward_dx"}));
 }
 
@@ -162,7 +159,7 @@ class TemplateFolder : public KernelEntries {
       std::filesystem::create_directories(path.parent_path());
       write_file(path, std::string(header.text));
     }
-    compiled_by(backward_problem, portable);
+    compiled_by(backward_problem, plan_of_five_kernels);
   }
 
   void change(const std::string& header) {
@@ -174,7 +171,7 @@ class TemplateFolder : public KernelEntries {
   std::vector<std::string> compiled_from_folder() {
     mhcjit_engine_options chosen = options();
     chosen.template_dir = templates.c_str();
-    chosen.plan = portable;
+    chosen.plan = plan_of_five_kernels;
     mhcjit_engine* engine = nullptr;
     EXPECT_EQ(mhcjit_engine_create(&chosen, &engine), MHCJIT_SUCCESS) << mhcjit_last_error();
     const EnginePtr owned(engine);
@@ -193,10 +190,10 @@ TEST_F(TemplateFolder, AHeaderThatAKernelDoesNotIncludeIsNoMatterOfIt) {
   change("pre_backward/dx.cuh");
   EXPECT_EQ(compiled_from_folder(), std::vector<std::string>{"mhcjit_pre_backward_dx"});
   change("pre_backward/args.cuh");
-  EXPECT_EQ(compiled_from_folder(), sorted(kernels_of(backward_problem, portable)));
+  EXPECT_EQ(compiled_from_folder(), sorted(kernels_of(backward_problem, plan_of_five_kernels)));
   // Included by what the kernels include.
   change("device/device.cuh");
-  EXPECT_EQ(compiled_from_folder(), sorted(kernels_of(backward_problem, portable)));
+  EXPECT_EQ(compiled_from_folder(), sorted(kernels_of(backward_problem, plan_of_five_kernels)));
   EXPECT_EQ(compiled_from_folder(), std::vector<std::string>{});
 }
 

@@ -187,13 +187,10 @@ TEST_F(LaunchTest, ABackwardCallOverlapsThePreviousKernelWhenItIsAskedTo) {
   }
 }
 
-// A kernel for each group of outputs.
-constexpr const char* backward_plan = "portable one_split=0";
-
 TEST_F(LaunchTest, BackwardLaunchesEveryKernelAsPlanned) {
-  const EnginePtr engine = make_engine(backward_plan);
+  const EnginePtr engine = make_engine(plan_of_five_kernels);
   const mhcjit_operator* op = prepare(engine, backward_problem);
-  const codegen::PlanPtr kept = buckets_of(backward_problem, backward_plan).front().plan;
+  const codegen::PlanPtr kept = buckets_of(backward_problem, plan_of_five_kernels).front().plan;
   const codegen::Plan& plan = *kept;
   const std::int64_t T = 137;
   BackwardCall call(backward_problem, T, workspace_bytes(op, T));
@@ -241,7 +238,7 @@ TEST_F(LaunchTest, BackwardLaunchesEveryKernelAsPlanned) {
 }
 
 TEST_F(LaunchTest, BackwardLaunchesOnlyWhatIsWanted) {
-  const EnginePtr engine = make_engine(backward_plan);
+  const EnginePtr engine = make_engine(plan_of_five_kernels);
   const mhcjit_operator* op = prepare(engine, backward_problem);
   using Names = std::vector<std::string>;
   struct Case {

@@ -83,12 +83,8 @@ Tensors run_backward(const CpuCase& c, const Tensors& saved, unsigned threads, c
   args.accumulate_dx = options.accumulate_dx ? 1 : 0;
   args.accumulate_parameters = options.accumulate_parameters ? 1 : 0;
   args.workspace_bytes = find_implementation(*problem.op)->workspace_bytes(problem, args.T);
-  const oracle::Forward forward = {.h_in = {},
-                                   .h_post = values_of(c, saved, "h_post"),
-                                   .h_res = {},
-                                   .inv_rms = values_of(c, saved, "inv_rms"),
-                                   .h_mix = values_of(c, saved, "h_mix"),
-                                   .h_pre = values_of(c, saved, "h_pre")};
+  const oracle::Forward forward =
+      oracle::saved_by_forward([&](const char* tensor) { return values_of(c, saved, tensor); });
   const Tensors inputs = fill(args, c, oracle::values_of(c.inputs, forward, c.gradients), outputs, options.initial);
   pre_backward(problem, args, threads);
   return outputs.take();
