@@ -244,10 +244,10 @@ class OnePass final : public Plan {
     const double memory = bytes * at_once / device.bytes_per_clock;
     const double math = (500.0 + steps(tiling_) * (90.0 + 70.0 * blocks)) * tiling_.role.consumer_warps / 8.0;
     const double coefficients = tiling_.uses_clusters
-                                    ? 1350.0 + 275.0 * n
+                                    ? 1250.0 + 275.0 * n
                                     : 1540.0 + 35.0 * tiling_.group_blocks + 8.2 * slice_columns(tiling_);
     // From asking for a tile to having its place again.
-    const double latency = tiling_.uses_clusters ? 12300.0 : 18500.0;
+    const double latency = (tiling_.uses_clusters ? 9300.0 : 15500.0) + math;
     // Between plans that are alike so far, what has the most to spare.
     constexpr double reserve = 0.02;
     const double clocks = std::max({memory, math, coefficients, latency / tiling_.pipeline_stages}) +

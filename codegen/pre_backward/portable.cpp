@@ -213,6 +213,7 @@ class Portable final : public Plan {
     }
   }
 
+  // Fitted to an H200: n = 4 within 15 % from T = 1 to 8192, n = 6 and 8 up to 20 % less than what was measured.
   double cost_us(std::int64_t tokens, const Device& device) const override {
     return device.microseconds(coefficients_clocks(tokens, device) + dx_clocks(tokens, device) +
                                phi_clocks(tokens, device));
@@ -242,7 +243,7 @@ class Portable final : public Plan {
 
   // x and dh_in come from memory; narrow loads want more instructions.
   double coefficients_clocks(std::int64_t tokens, const Device& device) const {
-    constexpr double launch = 5500.0;
+    constexpr double launch = 4000.0;
     constexpr double token = 900.0;  // of a group: what stands between its loads and those of its next token
     const double bytes = x_bytes(tokens) * (1.0 + 1.0 / problem().n);
     const double loads = bytes / (tiling_.vec_size * bytes_of(problem().dtype));
@@ -254,7 +255,7 @@ class Portable final : public Plan {
 
   double dx_clocks(std::int64_t tokens, const Device& device) const {
     // Without a wait for a kernel before: phi is packed while that runs.
-    constexpr double launch = 4500.0;
+    constexpr double launch = 3000.0;
     constexpr double clocks_per_product = 7.3;
     constexpr double barrier = 300.0;  // of a block, while those beside it work
     const Problem& shape = problem();
@@ -282,7 +283,10 @@ class Portable final : public Plan {
                                 tiling_.dx_steps() * (1.0 + tiling_.tiles_per_warp) + 70.0 * tiling_.tiles_per_warp +
                                 12.0 * copies;
     const double issue = neighbours * tiling_.dx_warps() / 4.0 * std::max(instructions, products * clocks_per_product);
-    const double alone = 700.0 + 100.0 * tiling_.tiles_per_warp;
+    // The blocks of one split do not fill the device: a tile takes as long as its copies.
+    const double few_warps = 2400.0 / tiling_.dx_warps();
+    const double alone = few_warps + (tiling_.is_one_split ? 550.0 + 600.0 * tiling_.tiles_per_warp
+                                                           : 400.0 + 100.0 * tiling_.tiles_per_warp);
     // What a warp waits for, others fill in part.
     const double not_hidden = 5.0 / (neighbours * tiling_.dx_warps());
     const double step =
