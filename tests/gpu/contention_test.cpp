@@ -27,6 +27,7 @@ std::vector<Contended> contended_calls() {
           {MHCJIT_PRE_FORWARD, {{{16, 4, 4096, true}, MHCJIT_BF16, 33}}},
           {MHCJIT_PRE_BACKWARD, {{{2048, 4, 4096, false}, MHCJIT_BF16, 35}}},
           {MHCJIT_PRE_BACKWARD, {{{1024, 4, 2560, true}, MHCJIT_BF16, 36}, false, true}},
+          {MHCJIT_PRE_BACKWARD, {{{1024, 4, 7168, false}, MHCJIT_BF16, 38}}},
           {MHCJIT_PRE_BACKWARD, {{{16, 4, 4096, true}, MHCJIT_BF16, 37}}}};
 }
 

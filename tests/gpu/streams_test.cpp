@@ -1,5 +1,6 @@
 // Launches from CUDA graphs, on several streams and from several threads give the bits of a lone call; preparing during
 // a capture is refused and leaves the capture valid.
+#include <fmt/format.h>
 #include <array>
 #include <string>
 #include <thread>
@@ -45,19 +46,25 @@ class Layer {
 
 const Case first_case = {{{512, 4, 2560, true}, MHCJIT_BF16, 21}};
 const Case second_case = {{{700, 4, 1280, false}, MHCJIT_BF16, 22}};
+// Backward in clusters, and in blocks that wait for one another without being a cluster.
+const Case clustered_case = {{{1500, 4, 2560, true}, MHCJIT_BF16, 23}};
+const Case cooperative_case = {{{900, 4, 7168, false}, MHCJIT_BF16, 24}};
 
 class Streams : public GpuTest {};
 
 TEST_F(Streams, GraphReplaysGiveTheSameBits) {
-  const Layer layer(gpu(), first_case);
-  const Graph graph(gpu(), [&](CUstream stream) { layer.run(stream); });
-  EXPECT_NE(layer.differing_outputs(), "") << "the capture itself must not run anything";
-  const Stream stream(gpu());
-  for (int replay = 0; replay < 3; ++replay) {
-    layer.poison();
-    graph.launch(stream);
-    stream.synchronize();
-    EXPECT_EQ(layer.differing_outputs(), "") << "replay " << replay;
+  for (const Case* item : {&first_case, &clustered_case, &cooperative_case}) {
+    SCOPED_TRACE(to_string(*item));
+    const Layer layer(gpu(), *item);
+    const Graph graph(gpu(), [&](CUstream stream) { layer.run(stream); });
+    EXPECT_NE(layer.differing_outputs(), "") << "the capture itself must not run anything";
+    const Stream stream(gpu());
+    for (int replay = 0; replay < 3; ++replay) {
+      layer.poison();
+      graph.launch(stream);
+      stream.synchronize();
+      EXPECT_EQ(layer.differing_outputs(), "") << "replay " << replay;
+    }
   }
 }
 
@@ -96,14 +103,17 @@ TEST_F(Streams, TwoStreamsDoNotDisturbEachOther) {
 }
 
 // Both read what one forward saved, and write at the same time what is theirs.
-TEST_F(Streams, TwoBackwardCallsOfOneForwardDoNotDisturbEachOther) {
-  const ForwardCall forward(gpu(), first_case, prepare(problem_of(first_case, MHCJIT_PRE_FORWARD)),
-                            oracle::random_inputs(first_case.random));
+class TwoBackwardCalls : public GpuTest, public ::testing::WithParamInterface<Case> {};
+
+TEST_P(TwoBackwardCalls, OfOneForwardDoNotDisturbEachOther) {
+  const Case& item = GetParam();
+  const ForwardCall forward(gpu(), item, prepare(problem_of(item, MHCJIT_PRE_FORWARD)),
+                            oracle::random_inputs(item.random));
   require(forward.run(), "mhcjit_pre_forward");
-  const mhcjit_operator* op = prepare(problem_of(first_case, MHCJIT_PRE_BACKWARD));
-  const oracle::OutputGradients gradients = oracle::random_output_gradients(first_case.random);
-  const BackwardCall calls[] = {BackwardCall(forward, gpu(), first_case, op, gradients),
-                                BackwardCall(forward, gpu(), first_case, op, gradients)};
+  const mhcjit_operator* op = prepare(problem_of(item, MHCJIT_PRE_BACKWARD));
+  const oracle::OutputGradients gradients = oracle::random_output_gradients(item.random);
+  const BackwardCall calls[] = {BackwardCall(forward, gpu(), item, op, gradients),
+                                BackwardCall(forward, gpu(), item, op, gradients)};
   require(calls[0].run(), "mhcjit_pre_backward");
   const Tensors expected = calls[0].outputs();
   const Stream streams[] = {Stream(gpu()), Stream(gpu())};
@@ -116,6 +126,11 @@ TEST_F(Streams, TwoBackwardCallsOfOneForwardDoNotDisturbEachOther) {
   }
   EXPECT_EQ(calls[0].damaged() + calls[1].damaged() + forward.damaged(), "");
 }
+
+INSTANTIATE_TEST_SUITE_P(, TwoBackwardCalls, ::testing::Values(first_case, clustered_case, cooperative_case),
+                         [](const auto& info) {
+                           return fmt::format("D{}", info.param.shape().D) + (info.index == 0 ? "_few" : "");
+                         });
 
 // Both threads launch the same operators.
 TEST_F(Streams, TwoThreadsDoNotDisturbEachOther) {
