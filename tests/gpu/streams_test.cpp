@@ -1,9 +1,10 @@
 // Launches from CUDA graphs, on several streams and from several threads give the bits of a lone call; preparing during
 // a capture is refused and leaves the capture valid.
-#include <fmt/format.h>
 #include <array>
 #include <string>
 #include <thread>
+
+#include <fmt/format.h>
 
 #include "bench/gpu/stream.h"
 #include "gpu_test.h"
