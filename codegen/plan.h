@@ -99,7 +99,8 @@ class Plan {
   std::optional<std::int64_t> parameter(std::string_view name) const;
   // In the order of their launches.
   const std::vector<Kernel>& kernels() const { return kernels_; }
-  // Whether a device may have no room for its blocks: some of them must run at the same time.
+  // Whether a device may have no room for its blocks: some of them must run at the same time, in clusters or in a
+  // cooperative launch.
   bool uses_clusters() const;
 
   // Blocks of a kernel's launch for T >= 1 tokens; of a persistent kernel, the most that have something to do. On the

@@ -62,8 +62,8 @@ typedef struct mhcjit_engine_options {
                                 A file that cannot be written is a warning to the log */
   const char* plan;          /* development: which plans serve every problem that they fit, a family and parameters of
                                 it, "one_pass" or "two_pass cluster_size=0" (docs/DESIGN.md), or "clusters=0",
-                                those without clusters; for the others the library chooses. NULL: $MHCJIT_PLAN; "": the
-                                library chooses for all */
+                                those without clusters and cooperative launches; for the others the library chooses.
+                                NULL: $MHCJIT_PLAN; "": the library chooses for all */
   const char* remote_url;    /* HTTP server that is asked for what no cache folder has, and sent what is compiled:
                                 "http://HOST:PORT/PATH" or https, below which an entry is PATH/<digest>; NULL:
                                 $MHCJIT_CACHE_REMOTE; "": none. A request takes 2 s at most; after a failure, which is a
@@ -177,7 +177,7 @@ typedef struct mhcjit_counters {
   uint64_t remote_failures;  /* requests to it that failed, and answers of its that a check refused */
   uint64_t remote_uploads;   /* entries that were sent to it */
   uint64_t fallbacks;        /* problems, on a device each, that plans without clusters serve because the device cannot
-                                run even one cluster of blocks of the library's choice */
+                                run even one cluster, or cooperative group of blocks, of the library's choice */
 } mhcjit_counters;
 
 #define MHCJIT_COUNTERS_INIT MHCJIT_INITIALISER(.struct_size = sizeof(mhcjit_counters))

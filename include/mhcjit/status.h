@@ -72,9 +72,9 @@ typedef enum mhcjit_status {
   MHCJIT_ERROR_NOT_PREPARED = 9,
   /* The driver refused the compiled kernel, even after it was compiled anew. Remedy: the driver may be older
    * than the NVRTC that compiled it; the text has both versions.
-   * Or the device, a MIG slice perhaps, cannot run even one cluster of blocks of a plan that `plan` or $MHCJIT_PLAN
-   * asks for. Remedy: ask for none. Where the library chose the plan, this is no error: the cheapest plans without
-   * clusters take its place, with a warning to the log. */
+   * Or the device, a MIG slice perhaps, cannot run even one cluster, or cooperative group of blocks, of a plan that
+   * `plan` or $MHCJIT_PLAN asks for. Remedy: ask for none. Where the library chose the plan, this is no error: the
+   * cheapest plans without clusters take its place, with a warning to the log. */
   MHCJIT_ERROR_LOAD_FAILED = 10,
   /* The driver refused the launch. The text carries the driver's own error name. Often an earlier asynchronous
    * fault of the process reported late. */

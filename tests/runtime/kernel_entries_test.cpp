@@ -58,11 +58,11 @@ TEST_F(KernelEntries, ProblemsShareTheirKernels) {
   invariant.batch_invariant = 1;
   for (const bool same_engine : {true, false}) {
     std::filesystem::remove_all(cache_dir);
-    EnginePtr engine = make_engine(plan_of_five_kernels);
+    EnginePtr engine = make_engine(plan_of_three_kernels);
     prepare(engine, backward_problem);
     const std::size_t entries = entry_paths().size();
     compiler().take_compiled();
-    if (!same_engine) engine = make_engine(plan_of_five_kernels);
+    if (!same_engine) engine = make_engine(plan_of_three_kernels);
     prepare(engine, plain_backward);
     EXPECT_EQ(sorted(compiler().take_compiled()), of_gamma);
     EXPECT_EQ(entry_paths().size(), entries + of_gamma.size());
@@ -76,8 +76,8 @@ TEST_F(KernelEntries, ProblemsShareTheirKernels) {
 TEST_F(KernelEntries, Fp32DxIsAMatterOfDxAndOfWhatItReads) {
   mhcjit_problem fp32_dx = plain_backward;
   fp32_dx.fp32_dx = 1;
-  compiled_by(plain_backward, plan_of_five_kernels);
-  EXPECT_EQ(compiled_by(fp32_dx, plan_of_five_kernels),
+  compiled_by(plain_backward, plan_of_three_kernels);
+  EXPECT_EQ(compiled_by(fp32_dx, plan_of_three_kernels),
             (std::vector<std::string>{"mhcjit_pre_backward_coefficients", "mhcjit_pre_backward_dx"}));
 }
 
@@ -128,6 +128,7 @@ TEST_F(KernelKey, HasNothingOfTheLaunch) {
   other.max_cluster_size += 2;
   other.is_persistent = !other.is_persistent;
   other.is_cooperative = !other.is_cooperative;
+  other.min_blocks += 2;
   other.overlaps_previous = !other.overlaps_previous;
   other.makes = {"h_in"};
   ASSERT_FALSE(other.maps.empty());
@@ -159,7 +160,7 @@ class TemplateFolder : public KernelEntries {
       std::filesystem::create_directories(path.parent_path());
       write_file(path, std::string(header.text));
     }
-    compiled_by(backward_problem, plan_of_five_kernels);
+    compiled_by(backward_problem, plan_of_three_kernels);
   }
 
   void change(const std::string& header) {
@@ -171,7 +172,7 @@ class TemplateFolder : public KernelEntries {
   std::vector<std::string> compiled_from_folder() {
     mhcjit_engine_options chosen = options();
     chosen.template_dir = templates.c_str();
-    chosen.plan = plan_of_five_kernels;
+    chosen.plan = plan_of_three_kernels;
     mhcjit_engine* engine = nullptr;
     EXPECT_EQ(mhcjit_engine_create(&chosen, &engine), MHCJIT_SUCCESS) << mhcjit_last_error();
     const EnginePtr owned(engine);
@@ -190,10 +191,10 @@ TEST_F(TemplateFolder, AHeaderThatAKernelDoesNotIncludeIsNoMatterOfIt) {
   change("pre_backward/dx.cuh");
   EXPECT_EQ(compiled_from_folder(), std::vector<std::string>{"mhcjit_pre_backward_dx"});
   change("pre_backward/args.cuh");
-  EXPECT_EQ(compiled_from_folder(), sorted(kernels_of(backward_problem, plan_of_five_kernels)));
+  EXPECT_EQ(compiled_from_folder(), sorted(kernels_of(backward_problem, plan_of_three_kernels)));
   // Included by what the kernels include.
   change("device/device.cuh");
-  EXPECT_EQ(compiled_from_folder(), sorted(kernels_of(backward_problem, plan_of_five_kernels)));
+  EXPECT_EQ(compiled_from_folder(), sorted(kernels_of(backward_problem, plan_of_three_kernels)));
   EXPECT_EQ(compiled_from_folder(), std::vector<std::string>{});
 }
 

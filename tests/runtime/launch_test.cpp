@@ -172,25 +172,30 @@ TEST_F(LaunchTest, ACallOverlapsThePreviousKernelWhenItIsAskedTo) {
 }
 
 TEST_F(LaunchTest, ABackwardCallOverlapsThePreviousKernelWhenItIsAskedTo) {
-  const EnginePtr engine = make_engine();
-  const mhcjit_operator* op = prepare(engine, backward_problem);
-  BackwardCall call(backward_problem, 137, workspace_bytes(op, 137));
-  const std::vector<codegen::Kernel>& kernels = buckets_of(backward_problem).front().plan->kernels();
-  for (const int overlap : {0, 1}) {
-    call.args.overlap_previous = overlap;
-    const std::size_t before = driver().launches().size();
-    ASSERT_EQ(mhcjit_pre_backward(op, &call.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
-    for (std::size_t i = 0; i < kernels.size(); ++i)
-      EXPECT_EQ(driver().launches()[before + i].overlaps_previous,
-                kernels[i].overlaps_previous || (i == 0 && overlap == 1))
-          << kernels[i].name;
+  for (const char* plan : {"", "one_pass uses_clusters=0", plan_of_three_kernels}) {
+    const EnginePtr engine = make_engine(plan);
+    const mhcjit_operator* op = prepare(engine, backward_problem);
+    const std::vector<codegen::Bucket> buckets = buckets_of(backward_problem, plan);
+    for (const std::int64_t T : {3, 5000}) {
+      BackwardCall call(backward_problem, T, workspace_bytes(op, T));
+      const std::vector<codegen::Kernel>& kernels = bucket_of(buckets, T).plan->kernels();
+      for (const int overlap : {0, 1}) {
+        call.args.overlap_previous = overlap;
+        const std::size_t before = driver().launches().size();
+        ASSERT_EQ(mhcjit_pre_backward(op, &call.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
+        const auto launches = driver().launches();
+        ASSERT_EQ(launches.size() - before, kernels.size());
+        for (std::size_t i = 0; i < kernels.size(); ++i)
+          EXPECT_EQ(launches[before + i].overlaps_previous, i != 0 || overlap == 1) << kernels[i].name << " " << T;
+      }
+    }
   }
 }
 
 TEST_F(LaunchTest, BackwardLaunchesEveryKernelAsPlanned) {
-  const EnginePtr engine = make_engine(plan_of_five_kernels);
+  const EnginePtr engine = make_engine(plan_of_three_kernels);
   const mhcjit_operator* op = prepare(engine, backward_problem);
-  const codegen::PlanPtr kept = buckets_of(backward_problem, plan_of_five_kernels).front().plan;
+  const codegen::PlanPtr kept = buckets_of(backward_problem, plan_of_three_kernels).front().plan;
   const codegen::Plan& plan = *kept;
   const std::int64_t T = 137;
   BackwardCall call(backward_problem, T, workspace_bytes(op, T));
@@ -238,7 +243,7 @@ TEST_F(LaunchTest, BackwardLaunchesEveryKernelAsPlanned) {
 }
 
 TEST_F(LaunchTest, BackwardLaunchesOnlyWhatIsWanted) {
-  const EnginePtr engine = make_engine(plan_of_five_kernels);
+  const EnginePtr engine = make_engine(plan_of_three_kernels);
   const mhcjit_operator* op = prepare(engine, backward_problem);
   using Names = std::vector<std::string>;
   struct Case {

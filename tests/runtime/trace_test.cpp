@@ -4,6 +4,7 @@
 #include <map>
 #include <mutex>
 #include <regex>
+#include <set>
 
 #include "tests/runtime/fake_gpu.h"
 
@@ -109,13 +110,18 @@ TEST_F(TraceTest, SeveralKernelsOfAProblem) {
   }
   EXPECT_EQ(loads, 1);
 
-  // A problem that shares all but two of them.
+  // A problem that shares some of them.
   mhcjit_problem plain = backward_problem;
   plain.has_gamma = 0;
+  const std::set<std::string> known = units_of(backward_problem), asked = units_of(plain);
+  const auto shared = std::ranges::count_if(asked, [&](const std::string& unit) { return known.contains(unit); });
+  const auto others = std::ssize(asked) - shared;
+  ASSERT_GT(shared, 0);
+  ASSERT_GT(others, 0);
   prepare(engine, plain);
-  const Steps shared = steps(events());
-  EXPECT_EQ(std::ranges::count(shared, "hit/memory"), 3);
-  EXPECT_EQ(std::ranges::count(shared, "compile/-"), 2);
+  const Steps said = steps(events());
+  EXPECT_EQ(std::ranges::count(said, "hit/memory"), shared);
+  EXPECT_EQ(std::ranges::count(said, "compile/-"), others);
 }
 
 TEST_F(TraceTest, AnImagesKernelIsPromoted) {

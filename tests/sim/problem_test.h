@@ -1,6 +1,7 @@
 // What the tests of whole operators share: one instance for each problem that the program was built with.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <string_view>
@@ -15,10 +16,14 @@
 
 namespace mhcjit::sim {
 
-inline std::vector<std::string_view> problem_names(const codegen::Operator& op) {
+// With `entry`, those alone that have such a kernel: the problems of a family.
+inline std::vector<std::string_view> problem_names(const codegen::Operator& op, std::string_view entry = "") {
+  const auto is_asked_for = [&](const Unit& unit) {
+    return unit.op == op.name && (entry.empty() || std::ranges::count(unit.entries, entry, &Entry::name) != 0);
+  };
   std::vector<std::string_view> names;
   for (const Unit* unit : units())
-    if (unit->op == op.name) names.push_back(unit->problem);
+    if (is_asked_for(*unit)) names.push_back(unit->problem);
   return names;
 }
 

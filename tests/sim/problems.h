@@ -1,6 +1,6 @@
 // Names of the problems whose kernels are built for the host: nN_dD_DTYPE[_gamma][_fp32dx], then letters with numbers
 // that say which plan. Without any: of pre_forward the one of two passes without clusters that has the fewest tokens a
-// warp, of every other operator the library's choice.
+// warp, of pre_backward the first of portable in several splits.
 //
 //   cC_tT[_pP_gG]      one_pass in clusters of C and tiles of T tokens; panels of P columns, G row groups
 //   fF_kK              few_tokens in clusters of F, K chunks of columns a warp

@@ -93,6 +93,17 @@ std::string error_code_of(const CliResult& result) {
   return error->getString("code").value_or("").str();
 }
 
+std::vector<std::string> units_in(const std::string& text) {
+  std::vector<std::string> units;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t next = text.find("\n\n#include <pre_", begin);
+    const std::size_t end = next == text.npos ? text.size() : next + 1;
+    units.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return units;
+}
+
 void expect_examples_run(const Cli& cli, const std::string& command) {
   const std::string help = cli(command + " --help").out;
   const std::size_t start = help.find("\nexamples:\n");

@@ -47,6 +47,9 @@ llvm::json::Object json_of(const CliResult& result);
 // stdout of a failed --json call must be {"error": {"code", "text"}} and stderr must have the text; returns the code.
 std::string error_code_of(const CliResult& result);
 
+// What emit prints, a kernel each: a unit begins with its includes, behind an empty line.
+std::vector<std::string> units_in(const std::string& text);
+
 // The examples of a command's help text, as a user would paste them, one after another in one folder, end with 0.
 void expect_examples_run(const Cli& cli, const std::string& command);
 
