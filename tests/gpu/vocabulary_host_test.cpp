@@ -178,7 +178,7 @@ TEST(VocabularyOnHost, BoxesAreStoredAndAdded) {
     EXPECT_TRUE(run_clean(item) == seen_twice);
     EXPECT_NE(expected.words, item.operands.b);
   }
-  EXPECT_EQ(cases, 2 * 3 * 3 * 4);
+  EXPECT_EQ(cases, 2 * 3 * 3 * 3);
 }
 
 TEST(VocabularyOnHost, BarriersPassValuesOn) {
