@@ -27,7 +27,6 @@ std::vector<Contended> contended_calls() {
           {MHCJIT_PRE_FORWARD, {{{16, 4, 4096, true}, MHCJIT_BF16, 33}}},
           {MHCJIT_PRE_BACKWARD, {{{2048, 4, 4096, false}, MHCJIT_BF16, 35}}},
           {MHCJIT_PRE_BACKWARD, {{{1024, 4, 2560, true}, MHCJIT_BF16, 36}, false, true}},
-          {MHCJIT_PRE_BACKWARD, {{{1024, 4, 7168, false}, MHCJIT_BF16, 38}}},
           {MHCJIT_PRE_BACKWARD, {{{16, 4, 4096, true}, MHCJIT_BF16, 37}}}};
 }
 
@@ -156,6 +155,28 @@ std::string name_of(const ::testing::TestParamInfo<Contended>& info) {
 }
 
 INSTANTIATE_TEST_SUITE_P(, Contention, ::testing::ValuesIn(contended_calls()), name_of);
+
+// All blocks of a cooperative launch run at the same time: it waits for a holder of some multiprocessors too.
+class CooperativeContention : public Contention {};
+
+TEST_P(CooperativeContention, WaitsForAHolderOfSomeMultiprocessorsAndGivesTheSameBits) {
+  const Stream stream(gpu());
+  const Events events(gpu(), 1);
+  call().poison();
+  const Holder holder(gpu(), holder_clusters * holder_cluster_size, holder_cluster_size);
+  ASSERT_EQ(launch(stream), MHCJIT_SUCCESS) << mhcjit_last_error();
+  events.record(0, stream);
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_FALSE(events.has_happened(0)) << "some of its blocks waited for others that had no room";
+  EXPECT_TRUE(holder.release());
+  stream.synchronize();
+  EXPECT_EQ(differing_outputs(), "") << to_string(GetParam().item);
+  EXPECT_EQ(call().damaged(), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(, CooperativeContention,
+                         ::testing::Values(Contended{MHCJIT_PRE_BACKWARD, {{{1024, 4, 7168, false}, MHCJIT_BF16, 38}}}),
+                         name_of);
 
 }  // namespace
 }  // namespace mhcjit::gpu
