@@ -45,9 +45,6 @@ struct Tiling {
   std::int64_t dx_blocks() const {                                              // that share out rows and columns
     return row_blocks * divide_up(problem.d, block_columns()) * divide_up(problem.n, streams_per_block);
   }
-  // Rows that begin at multiples of less are read with what is around them.
-  bool is_settled() const { return vec_size * bytes_of(problem.dtype) >= 8; }
-  int columns_per_load() const { return std::max(vec_size, 8 / bytes_of(problem.dtype)); }  // of the first kernel
   int tokens_per_group_block() const { return coefficient_threads / threads_per_token; }
   // Of the third kernel, which share out rows.
   int phi_warps() const { return std::clamp(problem.rows(), 8, 24); }
@@ -68,8 +65,7 @@ int record_bytes(const Tiling& tiling) {
 
 // x of each stream, dh_in and the records of a tile of tokens.
 int stage_bytes(const Tiling& tiling) {
-  const int around = tiling.is_settled() ? 0 : tiling.warps_per_stream * 16;
-  const int row_bytes = ((tiling.block_columns() * bytes_of(tiling.problem.dtype) + around) / 16 | 1) * 16;
+  const int row_bytes = tiling.block_columns() * bytes_of(tiling.problem.dtype) + 16;
   return tile_tokens * ((tiling.streams_per_block + 1) * row_bytes + record_bytes(tiling));
 }
 
@@ -250,10 +246,8 @@ class Portable final : public Plan {
     constexpr double launch = 4000.0;
     constexpr double token = 900.0;  // of a group: what stands between its loads and those of its next token
     const double bytes = x_bytes(tokens) * (1.0 + 1.0 / problem().n);
-    const double loads = bytes / (tiling_.columns_per_load() * bytes_of(problem().dtype));
-    const double shifts = tiling_.is_settled() ? 0.0 : 9.0;
-    const double instructions =
-        loads * (4.0 + 3.0 * tiling_.columns_per_load() + shifts) / warp_size / (4.0 * device.multiprocessors);
+    const double loads = bytes / (tiling_.vec_size * bytes_of(problem().dtype));
+    const double instructions = loads * (4.0 + 3.0 * tiling_.vec_size) / warp_size / (4.0 * device.multiprocessors);
     const double steps =
         std::ceil(static_cast<double>(tokens) / (tiling_.tokens_per_group_block() * tiling_.max_coefficient_blocks));
     return launch + std::max({bytes / device.bytes_per_clock, instructions, steps * token});
@@ -284,8 +278,7 @@ class Portable final : public Plan {
     const double terms = shape.dtype == DType::bf16 ? 2.0 : 3.0;
     const double products =
         tiling_.tiles_per_warp * (tiling_.sum_tiles() * terms + tiling_.dx_steps() * (tiling_.is_scaled() ? 2.0 : 6.0));
-    const double copied_bytes = tiling_.is_settled() ? tiling_.vec_size * bytes_of(shape.dtype) : 4.0;
-    const double copies = tile_bytes / warp_size / copied_bytes;
+    const double copies = tile_bytes / warp_size / (tiling_.vec_size * bytes_of(shape.dtype));
     const double instructions = 70.0 + products + tiling_.sum_tiles() +
                                 tiling_.dx_steps() * (1.0 + tiling_.tiles_per_warp) + 70.0 * tiling_.tiles_per_warp +
                                 12.0 * copies;
@@ -367,7 +360,7 @@ std::vector<Candidate> candidates(const Problem& problem, const Device& device) 
   constexpr int most_streams_per_block = 8;
   Tiling tiling = {.problem = problem};
   tiling.vec_size = vec_size_of(problem);
-  tiling.threads_per_token = most_threads_per_token(problem, tiling.columns_per_load(), coefficient_threads);
+  tiling.threads_per_token = most_threads_per_token(problem, tiling.vec_size, coefficient_threads);
   tiling.max_coefficient_blocks = device.multiprocessors * coefficient_blocks_per_multiprocessor(problem);
   // So many tiles' sums leave a warp registers for the rest.
   constexpr std::int64_t most_row_tiles = 21;

@@ -49,38 +49,3 @@ struct Packed<float, 1> {
   MHCJIT_DEVICE void load(const float* address) { element = device::load<1>(address); }
   MHCJIT_DEVICE void unpack(float (&floats)[1]) const { floats[0] = element[0]; }
 };
-
-// Elements that begin anywhere: the parts of memory, of as many bytes, that hold them.
-template <class Element, int size>
-struct PackedAnywhere {
-  static constexpr int words = size * static_cast<int>(sizeof(Element)) / 4;
-  device::Vector<device::u32, words> parts[2];
-  device::u32 shift;  // in bytes, of the elements in the first part
-
-  MHCJIT_DEVICE void load(const Element* address) {
-    shift = static_cast<device::u32>(reinterpret_cast<unsigned long long>(address)) % (words * 4);
-    const auto* first = reinterpret_cast<const device::u32*>(reinterpret_cast<const char*>(address) - shift);
-#pragma unroll
-    for (int i = 0; i < 2; ++i) parts[i] = device::load<words>(first + i * words);
-  }
-  MHCJIT_DEVICE void unpack(float (&floats)[size]) const {
-    static_assert(words == 2);
-    device::u32 held[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) held[i] = device::opaque(parts[i / 2][i % 2]);
-    const bool is_word_later = (shift & 4) != 0;
-#pragma unroll
-    for (int i = 0; i < 3; ++i) held[i] = is_word_later ? held[i + 1] : held[i];
-    if constexpr (sizeof(Element) == 4) {
-#pragma unroll
-      for (int i = 0; i < 2; ++i) floats[i] = device::float_of_bits(held[i]);
-    } else {
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const device::u32 pair = device::shift_right(held[i], held[i + 1], shift % 4 * 8);
-        floats[2 * i] = device::low_half<Element>(pair);
-        floats[2 * i + 1] = device::high_half<Element>(pair);
-      }
-    }
-  }
-};

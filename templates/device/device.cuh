@@ -164,12 +164,6 @@ MHCJIT_DEVICE void wait_for_previous_kernel() {
 
 // ---- Arithmetic ----------------------------------------------------------------------------------------------------
 
-// Bits `bits` (0 to 31) and higher of the 64 bits whose halves are given: 32 of them.
-MHCJIT_DEVICE u32 shift_right(u32 low, u32 high, u32 bits) {
-  u32 result;
-  asm("shf.r.wrap.b32 %0, %1, %2, %3;" : "=r"(result) : "r"(low), "r"(high), "r"(bits));
-  return result;
-}
 MHCJIT_DEVICE i64 multiply_wide(u32 a, u32 b) { return static_cast<i64>(static_cast<unsigned long long>(a) * b); }
 MHCJIT_DEVICE float fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 // Within 2 + |1.173 value| ulp: no more than the gates' accuracy needs, and short to compile.

@@ -92,9 +92,10 @@ MHCJIT_DEVICE void copy_async(SharedAddress to, const void* from) {
                  : "memory");
 }
 
-// The same of the first `source_bytes`, from 0 on: nothing behind them is read. Zeros in the place of the others.
+// The same; zeros in their place where nothing `exists` to be copied.
 template <int bytes>
-MHCJIT_DEVICE void copy_async_first(SharedAddress to, const void* from, int source_bytes) {
+MHCJIT_DEVICE void copy_async_or_zeros(SharedAddress to, const void* from, bool exists) {
+  const int source_bytes = exists ? bytes : 0;
   if constexpr (bytes == 16)
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(__cvta_generic_to_global(from)),
                  "r"(source_bytes)
@@ -103,12 +104,6 @@ MHCJIT_DEVICE void copy_async_first(SharedAddress to, const void* from, int sour
     asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(__cvta_generic_to_global(from)),
                  "n"(bytes), "r"(source_bytes)
                  : "memory");
-}
-
-// All or nothing: zeros where nothing `exists` to be copied.
-template <int bytes>
-MHCJIT_DEVICE void copy_async_or_zeros(SharedAddress to, const void* from, bool exists) {
-  copy_async_first<bytes>(to, from, exists ? bytes : 0);
 }
 
 // Makes a group of the copies that the thread has asked for since it made the last one.

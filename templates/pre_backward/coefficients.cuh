@@ -24,33 +24,12 @@ struct PreBackwardCoefficients {
   static constexpr int shared_floats = scratch_floats + tokens_per_block * 2 * Spec::rows;
 };
 
-// Columns of a row in parts, a load each.
-template <class Element, int vec_size, int d, bool is_aligned = vec_size * sizeof(Element) >= 8>
-struct RowParts {
-  using Part = Packed<Element, vec_size>;
-  static constexpr int size = vec_size;
-  static constexpr int begin = 0;
-  static constexpr int end = d;
-};
-// Where rows begin anywhere: 8 bytes each. Both halves of what such a load reads stand in the row, which leaves out
-// some columns at its ends.
-template <class Element, int vec_size, int d>
-struct RowParts<Element, vec_size, d, false> {
-  static constexpr int size = 8 / static_cast<int>(sizeof(Element));
-  using Part = PackedAnywhere<Element, size>;
-  static constexpr int begin = size < d ? size : d;
-  static constexpr int end = d / size > 2 ? (d / size - 1) * size : begin;
-};
-
 // A thread's part of dh_pre of one token.
 template <class Spec>
 struct InputGradientDots {
   using Element = typename Spec::Element;
-  using Parts = RowParts<Element, Spec::vec_size, Spec::d>;
-  using Part = typename Parts::Part;
-  static constexpr int step = Spec::threads_per_token * Parts::size;
-  static constexpr int left_out = Parts::begin + Spec::d - Parts::end;
-  static_assert(left_out <= Spec::threads_per_token);
+  using Part = Packed<Element, Spec::vec_size>;
+  static constexpr int step = Spec::threads_per_token * Spec::vec_size;
   // Loads of so many steps are under way at once: as many as there are registers for them to wait in.
   static constexpr int registers = (static_cast<int>(sizeof(Part)) + 3) / 4 * (Spec::n + 1);
   static constexpr int at_once = registers < 20 ? 40 / registers : 1;
@@ -64,22 +43,18 @@ struct InputGradientDots {
         dh_in(static_cast<const Element*>(args.dh_in) + token * Spec::d) {}
 
   MHCJIT_DEVICE void add(int member) {
-    int d = Parts::begin + member * Parts::size;
+    int d = member * Spec::vec_size;
 #pragma unroll 1
-    for (; d + (at_once - 1) * step < Parts::end; d += at_once * step) add_steps<Part, Parts::size, at_once>(d);
+    for (; d + (at_once - 1) * step < Spec::d; d += at_once * step) add_steps<at_once>(d);
 #pragma unroll 1
-    for (; d < Parts::end; d += step) add_steps<Part, Parts::size, 1>(d);
-    if constexpr (left_out > 0) {
-      if (member < left_out)
-        add_steps<Packed<Element, 1>, 1, 1>(member < Parts::begin ? member : member - Parts::begin + Parts::end);
-    }
+    for (; d < Spec::d; d += step) add_steps<1>(d);
   }
 
  private:
-  template <class Load, int size, int steps>
+  template <int steps>
   MHCJIT_DEVICE void add_steps(int d) {
-    Load gradient[steps];
-    Load values[steps][Spec::n];
+    Part gradient[steps];
+    Part values[steps][Spec::n];
 #pragma unroll
     for (int i = 0; i < steps; ++i) {
       gradient[i].load(dh_in + d + i * step);
@@ -89,14 +64,14 @@ struct InputGradientDots {
     }
 #pragma unroll
     for (int i = 0; i < steps; ++i) {
-      float dh[size];
+      float dh[Spec::vec_size];
       gradient[i].unpack(dh);
 #pragma unroll
       for (int stream = 0; stream < Spec::n; ++stream) {
-        float of_stream[size];
+        float of_stream[Spec::vec_size];
         values[i][stream].unpack(of_stream);
 #pragma unroll
-        for (int e = 0; e < size; ++e) sums[stream] = device::fma(dh[e], of_stream[e], sums[stream]);
+        for (int e = 0; e < Spec::vec_size; ++e) sums[stream] = device::fma(dh[e], of_stream[e], sums[stream]);
       }
     }
   }

@@ -53,7 +53,7 @@ struct DxWarp {
   int part;  // of the block's columns
   int d;     // its first column
   int stream;
-  int columns;  // that exist, from its first on; -X::columns where the block has more warps than streams are left
+  int columns;  // that exist, from its first on; none where the block has more warps than streams are left
 
   MHCJIT_DEVICE explicit DxWarp(int number) : row_block(number % Spec::row_blocks) {
     const int block = number / Spec::row_blocks;
@@ -63,7 +63,7 @@ struct DxWarp {
     d = block % Plan::column_blocks * Plan::block_columns + part * Plan::X::columns;
     const int wanted = block / Plan::column_blocks * Spec::streams_per_block + stream_of_block;
     stream = wanted < Spec::n ? wanted : Spec::n - 1;
-    columns = wanted < Spec::n ? Spec::d - d : -Plan::X::columns;
+    columns = wanted < Spec::n ? Spec::d - d : 0;
   }
 };
 
@@ -174,18 +174,13 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
   const int lane = device::thread_index() % device::warp_size;
   const device::SharedAddress shared = device::shared_base();
   // Places of the warp's columns in a stage, and tokens of a tile that exist, as the lane copies them.
-  const device::SharedAddress part = warp.part * X::warp_bytes;
+  const device::SharedAddress part = warp.part * X::columns * X::element_bytes;
   const device::SharedAddress x_place = part + warp.stream_of_block * X::bytes;
   const device::SharedAddress dh_in_place = part + Plan::dh_in;
   const auto tokens = static_cast<int>(args.tokens);
   const int first_column = warp.stream * Spec::d + warp.d;
   const int columns = warp.columns - X::first_column();
-  const int dh_in_columns = args.dh_in != nullptr ? Spec::d - warp.d : -X::columns;
-  // dh_in is copied by the warps of one stream; of several in turn where its rows have to be settled as well.
-  const auto copies_dh_in = [&](int stage) {
-    return warp.stream_of_block == (X::is_settled ? 0 : stage % Spec::streams_per_block);
-  };
-  const auto first_tokens = [&](int tile) { return tile == 0 ? tokens : 0; };
+  const int dh_in_columns = args.dh_in != nullptr && warp.stream_of_block == 0 ? columns : 0;
   const auto extent_of = [&](int tile) { return Extent{tokens - tile * X::tokens - X::first_token(), columns}; };
   const device::i64 lane_offset = device::i64{X::first_token()} * Spec::columns + first_column + X::first_column();
   const Element* lane_x = static_cast<const Element*>(args.x) + lane_offset;
@@ -196,10 +191,9 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
   const auto copy_x = [&](int stage, int tile) {
     const device::SharedAddress to = shared + stage * Plan::stage_bytes + X::first_place();
     const Extent extent = extent_of(tile);
-    X::copy_in(to + x_place, lane_x + first_of(tile, Spec::columns), args.x, Spec::columns, extent);
-    if (copies_dh_in(stage))
-      X::copy_in(to + dh_in_place, lane_dh_in + first_of(tile, Spec::d), args.dh_in, Spec::d,
-                 {extent.tokens, dh_in_columns - X::first_column()});
+    X::copy_in(to + x_place, lane_x + first_of(tile, Spec::columns), Spec::columns, extent);
+    if (warp.stream_of_block == 0)
+      X::copy_in(to + dh_in_place, lane_dh_in + first_of(tile, Spec::d), Spec::d, {extent.tokens, dh_in_columns});
   };
   const auto copy_records = [&](int stage, int tile) {
     constexpr int words_per_token = Plan::record_words;
@@ -244,15 +238,6 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
     for (; tile >= 0 && tile > end; tile -= splits) {
       // The present tile is complete, and nobody reads the one before any more.
       device::copy_wait<stages - 2>();
-      if constexpr (!X::is_settled) {
-        device::warp_barrier();
-        const device::SharedAddress of_stage = shared + stage * Plan::stage_bytes;
-        X::settle(of_stage + x_place, static_cast<const Element*>(args.x) + first_column, args.x, Spec::columns,
-                  warp.columns, first_tokens(tile));
-        if (copies_dh_in(stage))
-          X::settle(of_stage + dh_in_place, static_cast<const Element*>(args.dh_in) + warp.d, args.dh_in, Spec::d,
-                    dh_in_columns, first_tokens(tile));
-      }
       device::block_barrier();
       const int asked = tile - (stages - 1) * splits;
       if (asked >= 0) {
@@ -274,7 +259,7 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
         if (adds_to_dx) {
           // What stands in dx takes the place of x, which is in registers.
           device::warp_barrier();
-          X::copy_in(x_tile + X::first_place(), dx + lane_offset, args.dx, Spec::columns, extent_of(tile));
+          X::copy_in(x_tile + X::first_place(), dx + lane_offset, Spec::columns, extent_of(tile));
           device::copy_commit();
         }
       }
@@ -303,11 +288,6 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
           if (adds_to_dx) {
             device::copy_wait<0>();
             device::warp_barrier();
-            if constexpr (!X::is_settled) {
-              X::settle(x_tile, static_cast<const Dx*>(args.dx) + first_column, args.dx, Spec::columns, warp.columns,
-                        first_tokens(tile));
-              device::warp_barrier();
-            }
           }
         }
 #pragma unroll

@@ -125,10 +125,6 @@ std::vector<VocabularyCase> matrix_cases() {
   }
   for (const char* kernel : {"low_half_bf16", "high_half_bf16", "low_half_fp16", "high_half_fp16"})
     cases.push_back({kernel, elementwise, operands_of(all_pairs())});
-  VocabularyCase shift = {"shift_right", elementwise,
-                          operands_of(random_words(1 << 16, 15), random_words(1 << 16, 16))};
-  for (std::uint32_t i = 0; i < 1 << 16; ++i) shift.operands.c.push_back(i % 32);
-  cases.push_back(std::move(shift));
   const LaunchShape shape = {blocks, 1, vocabulary_threads, vocabulary_threads * 16};
   cases.push_back({"shuffle", shape, {random_normals(threads, 5), {}, {}, 0, threads * 32}});
   cases.push_back({"shared_memory", shape, operands_of(random_normals(threads * 4, 6))});
@@ -136,7 +132,6 @@ std::vector<VocabularyCase> matrix_cases() {
     cases.push_back({kernel,
                      {blocks, 1, vocabulary_threads, std::size_t{2} * vocabulary_threads * 16},
                      {random_normals(threads * 4, 11), {}, {}, 0, threads * 8}});
-  cases.push_back({"copy_async_first", shape, operands_of(random_words(threads * 4, 14))});
   for (const char* kernel : {"load_matrices", "load_matrices_transposed"})
     cases.push_back({kernel, shape, operands_of(random_words(threads * 4, 7))});
   return cases;

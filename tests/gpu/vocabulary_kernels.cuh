@@ -63,8 +63,6 @@ MHCJIT_ELEMENTWISE_KERNEL(reciprocal, device::float_bits(device::reciprocal(devi
 MHCJIT_ELEMENTWISE_KERNEL(reciprocal_square_root,
                           device::float_bits(device::reciprocal_square_root(device::float_of_bits(args.a[i]))))
 
-MHCJIT_ELEMENTWISE_KERNEL(shift_right, device::shift_right(args.a[i], args.b[i], args.c[i]))
-
 MHCJIT_VOCABULARY_KERNEL(vectors_of_1_float) { reverse_vectors<float, 1>(args); }
 MHCJIT_VOCABULARY_KERNEL(vectors_of_2_float) { reverse_vectors<float, 2>(args); }
 MHCJIT_VOCABULARY_KERNEL(vectors_of_4_float) { reverse_vectors<float, 4>(args); }
@@ -225,16 +223,6 @@ MHCJIT_VOCABULARY_KERNEL(copy_async_4) { copy_async<4>(args); }
 MHCJIT_VOCABULARY_KERNEL(copy_async_8) { copy_async<8>(args); }
 MHCJIT_VOCABULARY_KERNEL(copy_async_16) { copy_async<16>(args); }
 
-// Four words for each thread, of which it copies the first bytes, 0 to 16 of them.
-MHCJIT_VOCABULARY_KERNEL(copy_async_first) {
-  const unsigned int thread = thread_of_grid();
-  const device::SharedAddress place = place_of(device::thread_index());
-  device::copy_async_first<16>(place, args.a + 4 * thread, static_cast<int>(thread % 17));
-  device::copy_commit();
-  device::copy_wait<0>();
-  device::store_words(args.result + 4 * thread, device::load_shared_words<4>(place));
-}
-
 // Four words for each thread: its elements of the 8 x 8 matrices whose rows the warp's threads have stored.
 namespace {
 
@@ -289,7 +277,6 @@ MHCJIT_VOCABULARY_KERNEL(multiply_add_fp16_16) { multiply_add<device::fp16, 16>(
   F(exponential)                     \
   F(reciprocal)                      \
   F(reciprocal_square_root)          \
-  F(shift_right)                     \
   F(vectors_of_1_float)              \
   F(vectors_of_2_float)              \
   F(vectors_of_4_float)              \
@@ -314,7 +301,6 @@ MHCJIT_VOCABULARY_KERNEL(multiply_add_fp16_16) { multiply_add<device::fp16, 16>(
   F(copy_async_4)                    \
   F(copy_async_8)                    \
   F(copy_async_16)                   \
-  F(copy_async_first)                \
   F(load_matrices)                   \
   F(load_matrices_transposed)        \
   F(multiply_add_bf16_8)             \

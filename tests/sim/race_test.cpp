@@ -189,7 +189,7 @@ const std::vector<Unseen> unseen_in_project_wgmma = {
 
 std::vector<std::filesystem::path> pre_backward_kernels() {
   std::vector<std::filesystem::path> files = {templates / sums};
-  for (const char* name : {"bias.cuh", "coefficients.cuh", "dx.cuh", "phi.cuh", "x_tile.cuh"})
+  for (const char* name : {"bias.cuh", "coefficients.cuh", "dx.cuh", "phi.cuh"})
     files.push_back(templates / pre_backward / name);
   return files;
 }
@@ -205,7 +205,7 @@ std::vector<Program> programs() {
       {"pre_backward",
        MHCJIT_RACE_CHECK,
        {"n1_d264_bf16_gamma", "3", "n1_d264_bf16_b1_m1", "21", "n8_d16_bf16_gamma_b1_s2", "45", "n2_d36_fp32_b1_s2",
-        "45", "n2_d37_bf16_b1_s2", "45"},
+        "45"},
        pre_backward_kernels()},
       few_tokens_program(),
       {"project_wgmma",

@@ -118,9 +118,6 @@ inline void sleep_nanoseconds(u32) {}
 inline void let_next_kernel_begin() {}
 inline void wait_for_previous_kernel() {}
 
-inline u32 shift_right(u32 low, u32 high, u32 bits) {
-  return static_cast<u32>((std::uint64_t{high} << 32 | low) >> (bits % 32));
-}
 inline i64 multiply_wide(u32 a, u32 b) { return static_cast<i64>(a) * static_cast<i64>(b); }
 inline u32 opaque(u32 value) { return value; }
 
