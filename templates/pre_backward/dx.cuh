@@ -315,8 +315,7 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
                 for (int e = 0; e < 2; ++e) values[pair][e] += previous.value(pair, e);
               }
             }
-            // Every lane has read what the others replace.
-            device::warp_barrier();
+            device::warp_barrier();  // until every lane has read what the others replace
             Fragment::store(x_tile, i, values);
           } else {
             store_fp32_dx<Spec>(dx + first_column + i * 16, values, tokens - tile * X::tokens, warp.columns - i * 16,
