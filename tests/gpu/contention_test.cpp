@@ -22,10 +22,10 @@ struct Contended {
 
 // Both families of forward use clusters where the device has them: of one pass with many tokens, and for few tokens.
 std::vector<Contended> contended_calls() {
-  return {{MHCJIT_PRE_FORWARD, {{{8192, 4, 4096, false}, MHCJIT_BF16, 31}}},
-          {MHCJIT_PRE_FORWARD, {{{8192, 4, 2560, true}, MHCJIT_BF16, 32}}},
+  return {{MHCJIT_PRE_FORWARD, {{{2048, 4, 4096, false}, MHCJIT_BF16, 31}}},
+          {MHCJIT_PRE_FORWARD, {{{2048, 4, 2560, true}, MHCJIT_BF16, 32}}},
           {MHCJIT_PRE_FORWARD, {{{16, 4, 4096, true}, MHCJIT_BF16, 33}}},
-          {MHCJIT_PRE_BACKWARD, {{{2048, 4, 4096, false}, MHCJIT_BF16, 35}}},
+          {MHCJIT_PRE_BACKWARD, {{{1024, 4, 4096, false}, MHCJIT_BF16, 35}}},
           {MHCJIT_PRE_BACKWARD, {{{1024, 4, 2560, true}, MHCJIT_BF16, 36}, false, true}},
           {MHCJIT_PRE_BACKWARD, {{{16, 4, 4096, true}, MHCJIT_BF16, 37}}}};
 }

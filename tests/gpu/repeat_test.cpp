@@ -12,7 +12,7 @@ constexpr int runs = 100;
 
 std::vector<Case> repeated_cases() {
   return {
-      {{{256, 4, 4096, true}, MHCJIT_BF16, 1}}, {{{4096, 4, 2560, false}, MHCJIT_BF16, 2}},
+      {{{256, 4, 4096, true}, MHCJIT_BF16, 1}}, {{{1100, 4, 2560, false}, MHCJIT_BF16, 2}},
       {{{137, 3, 127, true}, MHCJIT_FP32, 3}},  {{{700, 16, 1920, false}, MHCJIT_FP16, 4}},
       {{{13, 8, 5129, true}, MHCJIT_BF16, 5}},  {{{700, 4, 1280, true}, MHCJIT_BF16, 6}, false, true},
   };
