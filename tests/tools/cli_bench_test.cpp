@@ -258,6 +258,19 @@ TEST_F(CliBench, ResultsThatAreWrongMakeNoTable) {
   EXPECT_NE(printed.out.find("\n| pre_forward | 2 | 63 | 16 | bf16, gamma | "), std::string::npos) << printed.out;
 }
 
+TEST_F(CliBench, ChainsHaveATableToo) {
+  const std::string table = "python3 " BENCH_TABLE " ";
+  cli("bench --chain 3 --shapes shapes.json --quick --results wrong.json");
+  const CliResult refused = cli.shell(table + "wrong.json");
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_TRUE(refused.err.ends_with(" chains that failed or are wrong, expected 0\n")) << refused.err;
+  const CliResult printed = cli.shell(
+      R"(sed 's/"within_bounds": false/"within_bounds": true/' wrong.json > right.json; )" + table + "right.json");
+  EXPECT_EQ(printed.exit_code, 0) << printed.err;
+  EXPECT_NE(printed.out.find("| layers | floor us | graph us | overlapped us |"), std::string::npos) << printed.out;
+  EXPECT_NE(printed.out.find(" | 3 | "), std::string::npos) << printed.out;
+}
+
 TEST_F(CliBench, ResultsThatCannotBeWrittenAreKnownBeforeAnythingIsMeasured) {
   const CliResult result = cli("bench --op pre_forward --shapes shapes.json --results absent/bench.json");
   EXPECT_EQ(result.exit_code, 1);
