@@ -11,4 +11,14 @@ std::string clusters_unsupported(const Problem& problem, const Device& device) {
   return fmt::format("it needs clusters: sm_90, sm_100 and sm_103, not {}", to_string(problem.architecture));
 }
 
+std::string persistent_tiles_unsupported(const Problem& problem, const Device& device) {
+  const int map_columns = 16 / bytes_of(problem.dtype);
+  if (problem.d % map_columns != 0)
+    return fmt::format("D is {}, tensor maps need a multiple of {}", problem.d, map_columns);
+  if (problem.architecture.suffix == 0)
+    return fmt::format("it needs clusters and registers that move between warps: sm_90a, sm_100a and sm_103a, not {}",
+                       to_string(problem.architecture));
+  return clusters_unsupported(problem, device);
+}
+
 }  // namespace mhcjit::codegen

@@ -144,15 +144,9 @@ std::string fit(Tiling& tiling) {
 std::string reject(Tiling& tiling, const Device& device) {
   const Problem& problem = tiling.problem;
   const std::int64_t slice = slice_columns(tiling);
-  const int columns_of_map = 16 / bytes_of(problem.dtype);
   if (problem.has_fp32_dx && problem.dtype != DType::fp32)
     return "dx takes the place of x, whose elements are of 16 bits";
-  if (problem.d % columns_of_map != 0)
-    return fmt::format("D is {}, tensor maps need a multiple of {}", problem.d, columns_of_map);
-  if (problem.architecture.suffix == 0)
-    return fmt::format("it needs clusters and registers that move between warps: sm_90a, sm_100a and sm_103a, not {}",
-                       to_string(problem.architecture));
-  if (auto reason = clusters_unsupported(problem, device); !reason.empty()) return reason;
+  if (auto reason = persistent_tiles_unsupported(problem, device); !reason.empty()) return reason;
   if (tiling.max_groups == 0)
     return fmt::format("{} blocks are more than {} multiprocessors", tiling.group_blocks, device.multiprocessors);
   if (tiling.panel_columns != widest_panel(problem) && slice % widest_panel(problem) == 0)

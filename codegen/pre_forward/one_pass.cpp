@@ -132,17 +132,6 @@ int operands_in_registers(const Tiling& tiling) {
   return (left - kept) / operand - 2;
 }
 
-// "" or why the device cannot run the kernel on the problem.
-std::string unsupported(const Problem& problem, const Device& device) {
-  constexpr int map_bytes = 16;
-  if (problem.d % (map_bytes / bytes_of(problem.dtype)) != 0)
-    return fmt::format("D is {}, tensor maps need a multiple of {}", problem.d, map_bytes / bytes_of(problem.dtype));
-  if (problem.architecture.suffix == 0)
-    return fmt::format("it needs clusters and registers that move between warps: sm_90a, sm_100a and sm_103a, not {}",
-                       to_string(problem.architecture));
-  return clusters_unsupported(problem, device);
-}
-
 int smem_bytes(const Tiling& tiling) {
   const int blocks = row_blocks(tiling.problem);
   const int token_sum_bytes = (blocks * 8 + 4) * 4;
@@ -309,7 +298,7 @@ std::string reject(Tiling& tiling, const Device& device) {
   constexpr int most_operands = 128;
   const std::int64_t slice = slice_columns(tiling);
   const int blocks = row_blocks(problem);
-  if (auto reason = unsupported(problem, device); !reason.empty()) return reason;
+  if (auto reason = persistent_tiles_unsupported(problem, device); !reason.empty()) return reason;
   if (panel_columns != widest_panel(problem) && slice % widest_panel(problem) == 0)
     return fmt::format("{} panels of {} columns are whole wider ones", tiling.panels_per_stream, panel_columns);
   if ((cluster_size - 1) * slice >= problem.d)
