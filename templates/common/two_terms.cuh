@@ -34,6 +34,14 @@ MHCJIT_DEVICE float larger_magnitude(float largest, float value) {
   return magnitude > largest ? magnitude : largest;
 }
 
+// The largest of `largest` >= 0 over the warp, in every lane.
+MHCJIT_DEVICE float warp_largest(float largest) {
+#pragma unroll
+  for (int mask = device::warp_size / 2; mask > 0; mask /= 2)
+    largest = larger_magnitude(largest, device::shuffle_xor(largest, mask));
+  return largest;
+}
+
 // A power of two that brings `largest` >= 0 near 2^14, and its inverse. Infinity and NaN stay what they are.
 MHCJIT_DEVICE float power_of_two_scale(float largest, float& inverse) {
   const int exponent = device::from_float<device::bf16>(largest).bits >> 7;

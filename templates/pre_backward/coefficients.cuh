@@ -188,10 +188,7 @@ MHCJIT_DEVICE void pre_backward_coefficients(const PreBackwardArgs& args, const 
     dinv = warp_sum(dinv);
     float inverse_scale = 1.0f;
     if constexpr (Record::is_scaled) {
-#pragma unroll
-      for (int mask = device::warp_size / 2; mask > 0; mask /= 2)
-        largest = larger_magnitude(largest, device::shuffle_xor(largest, mask));
-      const float scale = power_of_two_scale(largest, inverse_scale);
+      const float scale = power_of_two_scale(warp_largest(largest), inverse_scale);
 #pragma unroll
       for (int i = 0; i < rows_per_lane; ++i) {
         const int row = lane + i * device::warp_size;

@@ -54,9 +54,7 @@ MHCJIT_DEVICE float pack_phi(const PreBackwardOnePass<Spec>& plan, const PreBack
     }
   }
   if (lane == 0) device::barrier_arrive(plan.phi_loaded());
-#pragma unroll
-  for (int mask = device::warp_size / 2; mask > 0; mask /= 2)
-    largest = larger_magnitude(largest, device::shuffle_xor(largest, mask));
+  largest = warp_largest(largest);
   float inverse = 1.0f;
   const float scale = Plan::splits_phi ? 1.0f : power_of_two_scale(largest, inverse);
 #pragma unroll

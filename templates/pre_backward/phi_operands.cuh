@@ -62,10 +62,7 @@ struct PhiOperands {
 #pragma unroll
         for (int e = 0; e < 8; ++e) largest = larger_magnitude(largest, value_of(i * 8 + e));
       }
-#pragma unroll
-      for (int mask = device::warp_size / 2; mask > 0; mask /= 2)
-        largest = larger_magnitude(largest, device::shuffle_xor(largest, mask));
-      scale = power_of_two_scale(largest, inverse_scale);
+      scale = power_of_two_scale(warp_largest(largest), inverse_scale);
     }
 #pragma unroll unrolled
     for (int i = 0; i < tiles * steps; ++i) {

@@ -77,9 +77,7 @@ MHCJIT_DEVICE void pre_forward_pack_phi(const PreForwardArgs& args, const TwoPas
 #pragma unroll
       for (int e = 0; e < 4; ++e) largest = larger_magnitude(largest, values[e]);
     }
-#pragma unroll
-    for (int mask = device::warp_size / 2; mask > 0; mask /= 2)
-      largest = larger_magnitude(largest, device::shuffle_xor(largest, mask));
+    largest = warp_largest(largest);
     if (lane == 0) {
       float inverse;
       scales[warp] = power_of_two_scale(largest, inverse);
