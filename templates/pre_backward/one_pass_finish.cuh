@@ -13,6 +13,7 @@
 #include <device/device.cuh>
 #include <pre_backward/args.cuh>
 #include <pre_backward/one_pass_work.cuh>
+#include <pre_backward/store_gradient.cuh>
 
 template <class Spec>
 struct PreBackwardOnePassFinish {
@@ -24,10 +25,6 @@ struct PreBackwardOnePassFinish {
   static constexpr int coefficient_warps = 2;
   static constexpr int shared_floats = 0;
 };
-
-MHCJIT_DEVICE void add_to_or_set(float* to, float value, int accumulate) {
-  *to = accumulate != 0 ? *to + value : value;
-}
 
 // One thread for each sum, over the groups and their coefficient warps.
 template <class Spec>
@@ -42,7 +39,7 @@ MHCJIT_DEVICE void finish_logits(const PreBackwardArgs& args, const OnePassBackw
   float sum = 0.0f;
 #pragma unroll 8
   for (int part = 0; part < parts; ++part) sum += work.logit_sums[part * Plan::logit_floats + index];
-  add_to_or_set(out + (kind < 0 ? index : kind), sum, args.accumulate_parameters);
+  store_gradient(args, out + (kind < 0 ? index : kind), sum);
 }
 
 template <class Spec>
@@ -106,8 +103,7 @@ MHCJIT_DEVICE void pre_backward_one_pass_finish(const PreBackwardArgs& args, con
     for (int block = 0; block < blocks; ++block) {
 #pragma unroll
       for (int e = 0; e < 4; ++e)
-        if (exists(block, e))
-          add_to_or_set(args.dphi + place(block, e), sums[block][e] * gamma[e / 2], args.accumulate_parameters);
+        if (exists(block, e)) store_gradient(args, args.dphi + place(block, e), sums[block][e] * gamma[e / 2]);
     }
   }
   if constexpr (Spec::has_gamma) {
@@ -123,7 +119,7 @@ MHCJIT_DEVICE void pre_backward_one_pass_finish(const PreBackwardArgs& args, con
       sum += device::shuffle_xor(sum, 1);
       sum += device::shuffle_xor(sum, 2);
       if (lane % 4 == 0 && column + half * 8 < Spec::d)
-        add_to_or_set(args.dgamma + stream * Spec::d + column + half * 8, sum, args.accumulate_parameters);
+        store_gradient(args, args.dgamma + stream * Spec::d + column + half * 8, sum);
     }
   }
 }

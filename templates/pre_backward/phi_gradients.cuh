@@ -3,12 +3,8 @@
 
 #include <pre_backward/args.cuh>
 #include <pre_backward/portable_work.cuh>
+#include <pre_backward/store_gradient.cuh>
 #include <pre_backward/token_record.cuh>
-
-// dphi or dgamma at one place.
-MHCJIT_DEVICE void store_gradient(const PreBackwardArgs& args, float* to, float value) {
-  *to = args.accumulate_parameters != 0 ? *to + value : value;
-}
 
 template <class Spec>
 struct PhiGradients {
