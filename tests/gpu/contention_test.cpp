@@ -63,6 +63,22 @@ class Contention : public GpuTest, public ::testing::WithParamInterface<Contende
   // The outputs that are not those of the lone call.
   std::string differing_outputs() const { return differing(alone_, call().outputs()); }
 
+  // Behind a holder of so many multiprocessors.
+  void expect_waits_for_holder(unsigned blocks, unsigned cluster_size) {
+    const Stream stream(gpu());
+    const Events events(gpu(), 1);
+    call().poison();
+    const Holder holder(gpu(), blocks, cluster_size);
+    ASSERT_EQ(launch(stream), MHCJIT_SUCCESS) << mhcjit_last_error();
+    events.record(0, stream);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    EXPECT_FALSE(events.has_happened(0)) << "the call, or a part of it, ran where it had no room";
+    EXPECT_TRUE(holder.release());
+    stream.synchronize();
+    EXPECT_EQ(differing_outputs(), "") << to_string(GetParam().item);
+    EXPECT_EQ(call().damaged(), "");
+  }
+
   const Call& call() const { return backward_ ? static_cast<const Call&>(*backward_) : *forward_; }
   mhcjit_status launch(CUstream stream) const { return backward_ ? backward_->run(stream) : forward_->run(stream); }
 
@@ -121,7 +137,6 @@ constexpr unsigned holder_clusters = 3;
 constexpr unsigned holder_cluster_size = 8;
 
 TEST_P(Contention, GivesTheSameBitsBesideAHolderOfMultiprocessors) {
-  if (std::stoi(gpu().architecture.substr(3)) < 90) GTEST_SKIP() << gpu().architecture << " has no clusters";
   const Stream stream(gpu());
   const Holder holder(gpu(), holder_clusters * holder_cluster_size, holder_cluster_size);
   for (int run = 0; run < 10; ++run) {
@@ -135,18 +150,7 @@ TEST_P(Contention, GivesTheSameBitsBesideAHolderOfMultiprocessors) {
 }
 
 TEST_P(Contention, WaitsForAHolderOfAllMultiprocessorsAndGivesTheSameBits) {
-  const Stream stream(gpu());
-  const Events events(gpu(), 1);
-  call().poison();
-  const Holder holder(gpu(), multiprocessors(gpu()), 0);
-  ASSERT_EQ(launch(stream), MHCJIT_SUCCESS) << mhcjit_last_error();
-  events.record(0, stream);
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  EXPECT_FALSE(events.has_happened(0)) << "the call ran where no multiprocessor had room for it";
-  EXPECT_TRUE(holder.release());
-  stream.synchronize();
-  EXPECT_EQ(differing_outputs(), "") << to_string(GetParam().item);
-  EXPECT_EQ(call().damaged(), "");
+  expect_waits_for_holder(multiprocessors(gpu()), 0);
 }
 
 std::string name_of(const ::testing::TestParamInfo<Contended>& info) {
@@ -160,18 +164,7 @@ INSTANTIATE_TEST_SUITE_P(, Contention, ::testing::ValuesIn(contended_calls()), n
 class CooperativeContention : public Contention {};
 
 TEST_P(CooperativeContention, WaitsForAHolderOfSomeMultiprocessorsAndGivesTheSameBits) {
-  const Stream stream(gpu());
-  const Events events(gpu(), 1);
-  call().poison();
-  const Holder holder(gpu(), holder_clusters * holder_cluster_size, holder_cluster_size);
-  ASSERT_EQ(launch(stream), MHCJIT_SUCCESS) << mhcjit_last_error();
-  events.record(0, stream);
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  EXPECT_FALSE(events.has_happened(0)) << "some of its blocks waited for others that had no room";
-  EXPECT_TRUE(holder.release());
-  stream.synchronize();
-  EXPECT_EQ(differing_outputs(), "") << to_string(GetParam().item);
-  EXPECT_EQ(call().damaged(), "");
+  expect_waits_for_holder(holder_clusters * holder_cluster_size, holder_cluster_size);
 }
 
 INSTANTIATE_TEST_SUITE_P(, CooperativeContention,

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "runtime/compiler_identity.h"
+#include "runtime/launch_config.h"
 #include "runtime/nvrtc.h"
 #include "runtime/template_set.h"
 #include "support/error.h"
@@ -42,30 +43,15 @@ CUkernel KernelProgram::kernel(const char* entry) const {
 }
 
 void KernelProgram::launch(const char* entry, const LaunchShape& shape, const void* args, CUstream stream) const {
-  CUlaunchConfig config = {};
-  config.gridDimX = shape.grid_x;
-  config.gridDimY = shape.grid_y;
-  config.gridDimZ = 1;
-  config.blockDimX = shape.threads_per_block;
-  config.blockDimY = 1;
-  config.blockDimZ = 1;
-  config.sharedMemBytes = static_cast<unsigned>(shape.shared_bytes);
-  config.hStream = stream;
-  CUlaunchAttribute attributes[2] = {};
-  config.attrs = attributes;
-  if (shape.cluster_size != 0) {
-    CUlaunchAttribute& cluster = attributes[config.numAttrs++];
-    cluster.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
-    cluster.value.clusterDim = {shape.cluster_size, 1, 1};
-  }
-  if (shape.is_cooperative) {
-    CUlaunchAttribute& cooperative = attributes[config.numAttrs++];
-    cooperative.id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE;
-    cooperative.value.cooperative = 1;
-  }
+  codegen::Kernel described;
+  described.threads_per_block = static_cast<int>(shape.threads_per_block);
+  described.dynamic_smem_bytes = static_cast<int>(shape.shared_bytes);
+  described.is_cooperative = shape.is_cooperative;
+  const runtime::LaunchConfig config(described, {shape.grid_x, shape.grid_y, shape.cluster_size}, stream, false);
   void* parameters[] = {const_cast<void*>(args)};
   gpu_.driver.check(
-      gpu_.driver.cuLaunchKernelEx(&config, reinterpret_cast<CUfunction>(kernel(entry)), parameters, nullptr), entry);
+      gpu_.driver.cuLaunchKernelEx(config.get(), reinterpret_cast<CUfunction>(kernel(entry)), parameters, nullptr),
+      entry);
 }
 
 }  // namespace mhcjit::gpu
