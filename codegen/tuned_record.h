@@ -88,15 +88,14 @@ struct TunedRecord {
   RecordHeader header;
   std::vector<Trial> trials;
   std::vector<TunedChoice> choices;  // of each problem the last
-  // The whole lines of the text. What follows is a line whose write was cut short, and is to be cut off before another
-  // is appended.
-  std::size_t whole_bytes = 0;
+  std::size_t whole_bytes = 0;       // of the text: what follows is a line cut short, to be cut off before another
 };
 
 enum class Trials { read, passed_over };
 
 // What the text of a record says. Trials that are passed over cost next to nothing. `file` is what errors call it.
-// Errors: BAD_FILE with the line's number; a first line that is no header of this schema is BAD_FILE too.
+// A last line that is cut short, without its newline or no JSON, is passed over. Errors: BAD_FILE with the line's
+// number, also where the first line is no header of this schema or is cut short.
 llvm::Expected<TunedRecord> parse_record(llvm::StringRef file, llvm::StringRef text, Trials trials = Trials::read);
 
 // As lines of a record, each with its newline.
