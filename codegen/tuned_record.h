@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -90,6 +91,8 @@ struct TunedRecord {
   std::vector<TunedChoice> choices;  // of each problem the last
   std::size_t whole_bytes = 0;       // of the text: what follows is a line cut short, to be cut off before another
 };
+
+using TunedRecordPtr = std::shared_ptr<const TunedRecord>;
 
 enum class Trials { read, passed_over };
 
