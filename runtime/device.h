@@ -11,6 +11,7 @@ namespace mhcjit::runtime {
 
 struct Device {
   CUdevice ordinal = 0;  // the driver's handle of a device is its ordinal
+  std::string name;      // "NVIDIA H200"
   codegen::Architecture architecture;
   codegen::Device planned;             // what grids are worked out for
   bool reads_pageable_memory = false;  // kernels may use plain host memory
