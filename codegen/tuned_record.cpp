@@ -266,6 +266,13 @@ llvm::Error add_line(TunedRecord& record, const std::string& where, const Value&
   return llvm::Error::success();
 }
 
+// With as few digits as give the same number again; finite.
+void write_number(OStream& json, llvm::StringRef name, double number) {
+  json.attributeBegin(name);
+  json.rawValue(fmt::format("{}", number));
+  json.attributeEnd();
+}
+
 void write_problem(OStream& json, const Problem& problem) {
   json.attribute("op", llvm::StringRef(problem.op->name));
   json.attribute("n", problem.n);
@@ -330,7 +337,7 @@ std::string to_line(const RecordHeader& header) {
     });
     json.attribute("driver", header.driver);
     json.attribute("nvrtc", header.nvrtc);
-    json.attribute("copy_gigabytes_per_second", header.copy_gigabytes_per_second);
+    write_number(json, "copy_gigabytes_per_second", header.copy_gigabytes_per_second);
     json.attribute("created", header.created);
   });
 }
@@ -342,10 +349,10 @@ std::string to_line(const Trial& trial) {
       json.attribute("t", trial.tokens);
       json.attribute("plan", trial.plan);
       json.attribute("outcome", llvm::StringRef(to_string(trial.outcome)));
-      json.attribute("us", trial.us);
-      json.attribute("spread_us", trial.spread_us);
+      write_number(json, "us", trial.us);
+      write_number(json, "spread_us", trial.spread_us);
       json.attribute("samples", trial.samples);
-      json.attribute("floor_ratio", trial.floor_ratio);
+      write_number(json, "floor_ratio", trial.floor_ratio);
       json.attribute("sm_mhz", trial.sm_mhz);
       json.attribute("reason", llvm::json::fixUTF8(trial.reason));
     });
@@ -368,12 +375,12 @@ std::string to_line(const TunedChoice& choice) {
           json.object([&] {
             json.attribute("t", row.tokens);
             json.attribute("plan", row.plan);
-            json.attribute("us", row.us);
-            json.attribute("spread_us", row.spread_us);
+            write_number(json, "us", row.us);
+            write_number(json, "spread_us", row.spread_us);
             json.attribute("present_plan", row.present_plan);
-            json.attribute("present_us", row.present_us);
-            json.attribute("present_spread_us", row.present_spread_us);
-            json.attribute("gain", row.gain);
+            write_number(json, "present_us", row.present_us);
+            write_number(json, "present_spread_us", row.present_spread_us);
+            write_number(json, "gain", row.gain);
           });
       });
     });
