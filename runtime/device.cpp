@@ -30,8 +30,8 @@ llvm::Expected<Device> inspect_device(const DriverApi& driver, CUdevice ordinal)
                                 "asking device {} for its name", ordinal))
     return error;
   const codegen::Architecture architecture = codegen::architecture_of_device(major, minor);
-  return Device{ordinal, name, architecture, codegen::device_of(architecture).with_multiprocessors(multiprocessors),
-                pageable != 0};
+  return Device{ordinal, architecture, codegen::device_of(architecture).with_multiprocessors(multiprocessors),
+                pageable != 0, name};
 }
 
 llvm::Error check_memory(const DriverApi& driver, const Device& device, const void* pointer,

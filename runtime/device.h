@@ -11,10 +11,10 @@ namespace mhcjit::runtime {
 
 struct Device {
   CUdevice ordinal = 0;  // the driver's handle of a device is its ordinal
-  std::string name;      // "NVIDIA H200"
   codegen::Architecture architecture;
   codegen::Device planned;             // what grids are worked out for
   bool reads_pageable_memory = false;  // kernels may use plain host memory
+  std::string name = {};               // "NVIDIA H200"
 };
 
 // Device of the calling thread's current context. Cost: tens of nanoseconds; allowed during a capture. Errors:
