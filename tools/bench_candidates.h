@@ -1,4 +1,4 @@
-// What `mhcjit bench --candidates` says about the candidates of one shape.
+// Rows of `mhcjit bench --candidates`: the candidates of one shape.
 #pragma once
 
 #include "bench/candidates.h"

@@ -1,4 +1,4 @@
-// What `mhcjit bench` has measured so far: the JSON, the text, and the file that has one of them.
+// The report of `mhcjit bench` so far: the JSON, the text, and the file that has one of them.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace mhcjit::tools {
 
-// What the text is, and what the file has.
+// The kind of the text and of the file.
 enum class ReportFormat {
   table,  // for readers; the file has the JSON
   tsv,    // comment lines that begin with #, a line of column names, a line a candidate; the file has the same
@@ -22,7 +22,7 @@ class BenchReport {
   BenchReport(std::string file, const gpu::Gpu& gpu, ReportFormat format)
       : file_(std::move(file)), gpu_(gpu), format_(format) {}
 
-  // What is known before anything is measured, the machine among it.
+  // Adds all that is known before anything is measured, the machine among it.
   llvm::Error begin(const std::string& commit, bool quick);
   // `heading` stands in the text above what follows.
   llvm::Error add_copy_rate(double gigabytes_per_second, const std::string& heading);

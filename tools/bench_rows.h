@@ -1,4 +1,4 @@
-// What `mhcjit bench` says about one operator on one shape.
+// Rows of `mhcjit bench`: one operator on one shape.
 #pragma once
 
 #include <string>

@@ -89,7 +89,7 @@ void add(Totals& totals, const codegen::Problem& problem, const WarmupOutcome& o
   switch (outcome.kind) {
     case WarmupOutcome::Kind::skipped: ++totals.skipped; return;
     case WarmupOutcome::Kind::failed:
-      // What stands in the way of all, such as no NVRTC, is said once.
+      // A reason that stops all, such as no NVRTC, is said once.
       say(fmt::format("failed: {}: {}", name, outcome.failure.text == totals.said ? "the same" : outcome.failure.text));
       totals.said = outcome.failure.text;
       totals.errors.push_back(llvm::json::Object{
