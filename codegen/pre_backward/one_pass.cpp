@@ -6,6 +6,7 @@
 #include "codegen/clusters.h"
 #include "codegen/divide_up.h"
 #include "codegen/pre_backward/families.h"
+#include "codegen/pre_backward/tiles_per_sum.h"
 #include "codegen/workspace.h"
 #include "support/error.h"
 #include "templates/pre_backward/one_pass_work.cuh"
@@ -258,7 +259,8 @@ class OnePass final : public Plan {
     *static_cast<OnePassBackwardWork*>(work) = {.exchange = region<unsigned>(workspace, regions.exchange),
                                                 .phi_sums = region<float>(workspace, regions.phi_sums),
                                                 .logit_sums = region<float>(workspace, regions.logit_sums),
-                                                .groups = region<int>(workspace, regions.groups)};
+                                                .groups = region<int>(workspace, regions.groups),
+                                                .tiles_per_sum = tiles_per_sum};
   }
 
  private:

@@ -9,6 +9,7 @@
 
 #include "codegen/divide_up.h"
 #include "codegen/pre_backward/families.h"
+#include "codegen/pre_backward/tiles_per_sum.h"
 #include "codegen/vectors.h"
 #include "codegen/workspace.h"
 #include "support/error.h"
@@ -22,8 +23,6 @@ constexpr int coefficient_threads = 256;
 constexpr int tile_tokens = 16;
 constexpr int most_stages = 4;
 constexpr int fewest_stages = 2;
-// At each step the tensor cores drop what stands below a sum's last bit: so many tiles are summed before that weighs.
-constexpr int tiles_per_sum = 128;
 
 struct Tiling {
   Problem problem;

@@ -246,39 +246,54 @@ MHCJIT_DEVICE void consume_tile(
   }
 }
 
+// The lane's share of the group's sums, in the workspace: stored, or added to what stands there.
 template <class Spec>
-MHCJIT_DEVICE void consume_tiles(const PreBackwardOnePass<Spec>& plan, const PreBackwardArgs& args,
-                                 const OnePassBackwardWork& work, int warp, int lane) {
+MHCJIT_DEVICE void hand_on_sums(
+    const PreBackwardOnePass<Spec>& plan, const OnePassBackwardWork& work, int warp, bool adds,
+    const float (&sums)[PreBackwardOnePass<Spec>::steps][PreBackwardOnePass<Spec>::row_blocks][4]) {
   using Plan = PreBackwardOnePass<Spec>;
-  const float phi_inverse = pack_phi(plan, args, warp, lane);
-  float sums[Plan::steps][Plan::row_blocks][4] = {};
-  RingPosition<Plan::stages> stage;
-  RingPosition<Spec::coefficient_slots> slot;
-#pragma unroll 1
-  for (int i = 0; i < plan.tiles; ++i) {
-    device::barrier_wait(plan.full(stage.index), stage.parity);
-    device::barrier_wait(plan.coefficients_full(slot.index), slot.parity);
-    consume_tile(plan, plan.stage(stage.index), plan.coefficients(slot.index), warp, phi_inverse, sums);
-    device::copy_fence();
-    device::warp_barrier();
-    if (device::lane_index() == 0) {
-      device::barrier_arrive(plan.done(stage.index));
-      device::barrier_arrive(plan.coefficients_empty(slot.index));
-    }
-    stage.advance();
-    slot.advance();
-  }
-
-  if (args.dphi == nullptr && args.dgamma == nullptr) return;
   const device::i64 first_tile =
       device::i64{plan.group * Spec::group_blocks + plan.rank} * Plan::block_tiles + warp * Plan::steps;
+  float* lane_sums = work.phi_sums + (first_tile * Plan::row_blocks * device::warp_size + device::lane_index()) * 4;
 #pragma unroll
   for (int step = 0; step < Plan::steps; ++step) {
 #pragma unroll
     for (int block = 0; block < Plan::row_blocks; ++block) {
       const float(&sum)[4] = sums[step][block];
-      device::store(work.phi_sums + (((first_tile + step) * Plan::row_blocks + block) * device::warp_size + lane) * 4,
-                    device::Vector<float, 4>{sum[0], sum[1], sum[2], sum[3]});
+      float* words = lane_sums + (step * Plan::row_blocks + block) * device::warp_size * 4;
+      device::Vector<float, 4> before{};
+      if (adds) before = device::load<4>(words);
+      device::store(words, device::Vector<float, 4>{before[0] + sum[0], before[1] + sum[1], before[2] + sum[2],
+                                                    before[3] + sum[3]});
     }
+  }
+}
+
+template <class Spec>
+MHCJIT_DEVICE void consume_tiles(const PreBackwardOnePass<Spec>& plan, const PreBackwardArgs& args,
+                                 const OnePassBackwardWork& work, int warp, int lane) {
+  using Plan = PreBackwardOnePass<Spec>;
+  const float phi_inverse = pack_phi(plan, args, warp, lane);
+  RingPosition<Plan::stages> stage;
+  RingPosition<Spec::coefficient_slots> slot;
+#pragma unroll 1
+  for (int first = 0; first < plan.tiles; first += work.tiles_per_sum) {
+    float sums[Plan::steps][Plan::row_blocks][4] = {};
+    const int end = plan.tiles - first < work.tiles_per_sum ? plan.tiles : first + work.tiles_per_sum;
+#pragma unroll 1
+    for (int i = first; i < end; ++i) {
+      device::barrier_wait(plan.full(stage.index), stage.parity);
+      device::barrier_wait(plan.coefficients_full(slot.index), slot.parity);
+      consume_tile(plan, plan.stage(stage.index), plan.coefficients(slot.index), warp, phi_inverse, sums);
+      device::copy_fence();
+      device::warp_barrier();
+      if (device::lane_index() == 0) {
+        device::barrier_arrive(plan.done(stage.index));
+        device::barrier_arrive(plan.coefficients_empty(slot.index));
+      }
+      stage.advance();
+      slot.advance();
+    }
+    if (args.dphi != nullptr || args.dgamma != nullptr) hand_on_sums(plan, work, warp, first > 0, sums);
   }
 }

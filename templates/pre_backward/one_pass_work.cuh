@@ -7,4 +7,5 @@ struct OnePassBackwardWork {
   float* phi_sums;     // [groups, blocks of a group, column tiles of a block, row blocks, 32 lanes, 4]
   float* logit_sums;   // [groups, coefficient warps, rows in whole blocks + 4]: of gradients, then of each class's u
   int* groups;         // [1]: how many the launch had
+  int tiles_per_sum;   // that the tensor cores alone add up
 };

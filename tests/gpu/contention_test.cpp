@@ -137,6 +137,7 @@ constexpr unsigned holder_clusters = 3;
 constexpr unsigned holder_cluster_size = 8;
 
 TEST_P(Contention, GivesTheSameBitsBesideAHolderOfMultiprocessors) {
+  if (!has_clusters(gpu())) GTEST_SKIP() << gpu().architecture << " has no clusters";
   const Stream stream(gpu());
   const Holder holder(gpu(), holder_clusters * holder_cluster_size, holder_cluster_size);
   for (int run = 0; run < 10; ++run) {
@@ -160,10 +161,12 @@ std::string name_of(const ::testing::TestParamInfo<Contended>& info) {
 
 INSTANTIATE_TEST_SUITE_P(, Contention, ::testing::ValuesIn(contended_calls()), name_of);
 
-// All blocks of a cooperative launch run at the same time: it waits for a holder of some multiprocessors too.
+// All blocks of a cooperative launch run at the same time: it waits for a holder of some multiprocessors too. The
+// family that launches so is of devices with clusters.
 class CooperativeContention : public Contention {};
 
 TEST_P(CooperativeContention, WaitsForAHolderOfSomeMultiprocessorsAndGivesTheSameBits) {
+  if (!has_clusters(gpu())) GTEST_SKIP() << gpu().architecture << " has no clusters";
   expect_waits_for_holder(holder_clusters * holder_cluster_size, holder_cluster_size);
 }
 

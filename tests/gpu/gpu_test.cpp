@@ -1,5 +1,7 @@
 #include "gpu_test.h"
 
+#include <string_view>
+
 #include "oracle/storage.h"
 #include "oracle/tensors.h"
 
@@ -57,6 +59,8 @@ void GpuTest::expect_right(const Case& item, const std::vector<oracle::Reference
   for (const oracle::Reference& output : outputs)
     expect_right(item, output, values_in(item, std::string(output.name), tensors));
 }
+
+bool has_clusters(const Gpu& gpu) { return std::stoi(gpu.architecture.substr(std::string_view("sm_").size())) >= 90; }
 
 std::vector<mhcjit_problem> problems_of(std::span<const Case> cases) {
   std::vector<mhcjit_problem> problems;

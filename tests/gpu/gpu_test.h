@@ -34,6 +34,8 @@ class GpuTest : public ::testing::Test {
   std::map<std::string, oracle::Comparison> worst_;  // by tensor, of what was compared
 };
 
+bool has_clusters(const Gpu& gpu);
+
 // Both operators of each case.
 std::vector<mhcjit_problem> problems_of(std::span<const Case> cases);
 

@@ -31,8 +31,7 @@ class AsyncVocabulary : public GpuTest {
   void SetUp() override {
     GpuTest::SetUp();
     if (IsSkipped()) return;
-    // "sm_90a"
-    if (std::stoi(gpu().architecture.substr(3)) < 90) GTEST_SKIP() << gpu().architecture << " has no clusters";
+    if (!has_clusters(gpu())) GTEST_SKIP() << gpu().architecture << " has no clusters";
     program_ = std::make_unique<KernelProgram>(gpu(), async_vocabulary_source);
   }
 

@@ -21,6 +21,7 @@ class ChangedPlan : public codegen::Plan {
     return plan_->cost_us(tokens, device);
   }
   std::size_t workspace_bytes(std::int64_t tokens) const override { return plan_->workspace_bytes(tokens); }
+  std::size_t zeroed_bytes(std::int64_t tokens) const override { return plan_->zeroed_bytes(tokens); }
   void fill_work(std::int64_t tokens, void* workspace, void* work) const override {
     plan_->fill_work(tokens, workspace, work);
   }

@@ -9,6 +9,7 @@
 #include "codegen/choose.h"
 #include "oracle/storage.h"
 #include "problem_test.h"
+#include "templates/pre_backward/one_pass_work.cuh"
 #include "templates/pre_backward/portable_work.cuh"
 
 namespace mhcjit::sim {
@@ -110,6 +111,32 @@ class PreBackwardPortable : public PreBackward {};
 TEST_P(PreBackwardPortable, MatchesTheOracleWhenBlocksStepThroughTokens) {
   op().plan = std::make_shared<FewBlocks>(op().plan);
   expect_matches_oracle(make_case(random(tokens_of_many_tiles)));
+}
+
+// One group has every tile, and hands its sums on after each two of them.
+class OneGroup final : public ChangedPlan {
+ public:
+  using ChangedPlan::ChangedPlan;
+
+  codegen::Grid grid(std::size_t kernel, std::int64_t tokens, const codegen::Device& device) const override {
+    codegen::Grid grid = ChangedPlan::grid(kernel, tokens, device);
+    if (kernel == 0)
+      grid.x = static_cast<std::uint32_t>(std::max(kernels_[0].max_cluster_size, kernels_[0].min_blocks));
+    return grid;
+  }
+
+  void fill_work(std::int64_t tokens, void* workspace, void* work) const override {
+    ChangedPlan::fill_work(tokens, workspace, work);
+    static_cast<OnePassBackwardWork*>(work)->tiles_per_sum = 2;
+  }
+};
+
+class PreBackwardOnePass : public PreBackward {};
+
+TEST_P(PreBackwardOnePass, MatchesTheOracleWhenItHandsItsSumsOn) {
+  op().plan = std::make_shared<OneGroup>(op().plan);
+  for (const std::int64_t tokens : {std::int64_t{70}, tokens_of_many_tiles})
+    expect_matches_oracle(make_case(random(tokens)));
 }
 
 // The same kernels without a third; null where there is no such plan.
@@ -265,6 +292,9 @@ TEST_P(PreBackward, GarbageInOneRowChangesNoOtherOfDx) {
 INSTANTIATE_TEST_SUITE_P(, PreBackward, ::testing::ValuesIn(problem_names(codegen::pre_backward)), problem_name);
 INSTANTIATE_TEST_SUITE_P(, PreBackwardPortable,
                          ::testing::ValuesIn(problem_names(codegen::pre_backward, "mhcjit_pre_backward_coefficients")),
+                         problem_name);
+INSTANTIATE_TEST_SUITE_P(, PreBackwardOnePass,
+                         ::testing::ValuesIn(problem_names(codegen::pre_backward, "mhcjit_pre_backward_one_pass")),
                          problem_name);
 
 }  // namespace

@@ -17,7 +17,7 @@ struct PreBackwardOnePassFinishSpec {
 };
 
 static_assert(sizeof(PreBackwardArgs) == 152);
-static_assert(sizeof(OnePassBackwardWork) == 32);
+static_assert(sizeof(OnePassBackwardWork) == 40);
 
 extern "C" __global__ void __launch_bounds__(256, 1)
 mhcjit_pre_backward_one_pass_finish(const __grid_constant__ PreBackwardArgs args, const __grid_constant__ OnePassBackwardWork work) {
