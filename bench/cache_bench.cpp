@@ -1,4 +1,4 @@
-// What the cache costs on the host: the memory look-up, a disk hit up to the driver's load, a publish, a key's digest.
+// Measures the cache on the host: the memory look-up, a disk hit up to the driver's load, a publish, a key's digest.
 // The counter bar_ns is the most that each may take.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>

@@ -1,4 +1,4 @@
-// Which plans an engine of this environment has for a problem.
+// The plans that an engine of this environment has for a problem.
 #pragma once
 
 #include "codegen/choose.h"

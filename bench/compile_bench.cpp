@@ -1,6 +1,6 @@
-// What compiling each kernel of some operators costs, alone: an operator's kernels are compiled at the same time, so
-// that it takes as long as its slowest kernel where there are cores for all. The compiler is $MHCJIT_NVRTC, or what the
-// library finds.
+// Measures the compile of each kernel of some operators, alone: an operator's kernels are compiled at the same time, so
+// that it takes as long as its slowest kernel if there are cores for all. The compiler is $MHCJIT_NVRTC, or the one
+// that the library finds.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 

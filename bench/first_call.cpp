@@ -16,7 +16,7 @@
 namespace mhcjit::bench {
 namespace {
 
-// What a child sends: a result, or why there is none.
+// A child's answer: a result, or why there is none.
 struct Message {
   mhcjit_status status = MHCJIT_SUCCESS;
   FirstCall result;

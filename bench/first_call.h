@@ -1,4 +1,5 @@
-// What a process pays until its first call has run: with an empty cache folder, and with one that has the kernels.
+// Measures the time of a new process until its first call has run: with an empty cache folder, and with one that has
+// the kernels.
 #pragma once
 
 #include <vector>

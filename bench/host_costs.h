@@ -1,4 +1,4 @@
-// What the host pays for a call, for finding a prepared operator and for loading kernels, in microseconds.
+// Measures the host's time for a call, for finding a prepared operator and for loading kernels, in microseconds.
 #pragma once
 
 #include "bench/gpu/gpu.h"

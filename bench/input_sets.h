@@ -12,7 +12,7 @@
 
 namespace mhcjit::bench {
 
-// What the oracle computes: references to values that live as long.
+// References that the oracle computed; `values` keeps them alive.
 struct Expected {
   std::shared_ptr<const void> values;
   std::vector<oracle::Reference> outputs;
@@ -38,10 +38,11 @@ class InputSets {
   // The sets of the operator whose results these read; nullptr where there is none.
   virtual const InputSets* needed() const { return nullptr; }
 
-  // Gives `tokens` of set 0 new values of x, with this standard deviation. Where outputs are sums over all tokens, all
-  // others are given nothing to add. Poisons the outputs and runs what is needed.
+  // Gives `tokens` of set 0 new values of x, with this standard deviation. The other tokens add nothing to outputs that
+  // are sums over all tokens. Poisons the outputs and runs what is needed.
   virtual void run_sample(std::span<const std::int64_t> tokens, double deviation) const = 0;
-  // What run_sample() should have left in these tokens and in the sums, from what other operators have left for it.
+  // The right outputs of run_sample() for these tokens, and the right sums, computed from the device's results of other
+  // operators.
   virtual Expected expected(std::span<const std::int64_t> tokens, double deviation) const = 0;
 
  protected:
@@ -61,8 +62,7 @@ std::unique_ptr<InputSets> make_input_sets(const gpu::Gpu& gpu, mhcjit_engine* e
 std::unique_ptr<gpu::Call> make_call(const codegen::Operator& op, const gpu::Gpu& gpu, const gpu::Case& item,
                                      const mhcjit_operator* prepared, const oracle::Inputs& inputs);
 
-// What a call of the problem needs to have run, and the problem itself: the backward of an operator reads what forward
-// saves.
+// The problems that must have run before a call of this one, and this one: backward reads tensors that forward saves.
 std::vector<codegen::Problem> needed_problems(const codegen::Problem& problem);
 
 }  // namespace mhcjit::bench

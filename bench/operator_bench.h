@@ -8,7 +8,7 @@
 
 namespace mhcjit::bench {
 
-// What all measurements of a run share.
+// All measurements of a run share this.
 struct Run {
   const gpu::Gpu& gpu;
   mhcjit_engine* engine;

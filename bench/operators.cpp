@@ -1,4 +1,4 @@
-// Which calls an operator is measured by.
+// The calls that measure each operator.
 #include <algorithm>
 #include <array>
 

@@ -1,4 +1,4 @@
-// What calls of pre_backward are measured with.
+// Tensors for measured calls of pre_backward.
 #pragma once
 
 #include <deque>

@@ -8,7 +8,7 @@ namespace {
 
 using gpu::TokenTensor;
 
-// Where an allocator would put them.
+// Allocators align at least so.
 constexpr std::size_t alignment = 256;
 
 TokenTensor x_of(const gpu::Case& item, double deviation) {

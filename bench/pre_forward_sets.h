@@ -1,4 +1,4 @@
-// What calls of pre_forward are measured with.
+// Tensors for measured calls of pre_forward.
 #pragma once
 
 #include <deque>
@@ -21,7 +21,7 @@ class PreForwardSets final : public InputSets {
   void run_sample(std::span<const std::int64_t> tokens, double deviation) const override;
   Expected expected(std::span<const std::int64_t> tokens, double deviation) const override;
 
-  // What the oracle is given for these tokens.
+  // The oracle's shape for these tokens.
   oracle::Shape sample_shape(std::span<const std::int64_t> tokens) const;
   oracle::Inputs sample_inputs(std::span<const std::int64_t> tokens, double deviation) const;
 

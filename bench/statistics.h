@@ -1,4 +1,4 @@
-// What is said of many samples of one thing.
+// Quantiles of samples.
 #pragma once
 
 #include <vector>

@@ -24,7 +24,7 @@ class BundleWriter {
   void add_compilers(const CompilerLines& lines);
   void add(llvm::StringRef digest, const StoredEntry& entry);
 
-  // What follows the last member, then the first failure. Called by write_bundle().
+  // Ends the archive and returns the first failure. Called by write_bundle().
   llvm::Error finish();
 
  private:
@@ -40,7 +40,7 @@ class BundleWriter {
 // bytes. Errors: those of `fill`; IO.
 llvm::Error write_bundle(int fd, const std::string& path, llvm::function_ref<llvm::Error(BundleWriter&)> fill);
 
-// What a bundle holds, member by member; either may be left out.
+// Receives a bundle member by member; either function may be left out.
 struct BundleVisitor {
   std::function<llvm::Error(const std::string& digest, StoredEntry& entry)> entry;
   std::function<llvm::Error(const CompilerLines& lines)> compilers;

@@ -1,4 +1,4 @@
-// What is read from a file or a server, without copies of its parts.
+// Bytes read from a file or a server; their parts are not copied.
 #pragma once
 
 #include <cstddef>

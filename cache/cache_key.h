@@ -1,4 +1,4 @@
-// What a cache entry is looked up by: a readable list of fields and its SHA-256. The text's format is in FORMAT.md.
+// A cache entry is looked up by its key: a readable list of fields and its SHA-256. The text's format is in FORMAT.md.
 #pragma once
 
 #include <string>

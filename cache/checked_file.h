@@ -12,7 +12,7 @@
 
 namespace mhcjit::cache {
 
-// Who else may own or write a folder or a file that is used.
+// Others who may own or write a folder or a file that is used.
 enum class Trust {
   owner,     // owned by this user or root, and a folder is writable by its owner alone
   everyone,  // no check
@@ -23,7 +23,7 @@ enum class Trust {
 // failed, with the call, the path and the reason.
 llvm::Expected<bool> check_folder(FileOps& ops, const std::string& path, Trust trust);
 
-// What a read leaves in the file's modification time.
+// The effect of a read on the file's modification time.
 enum class Recency {
   keep,  // nothing
   touch  // now, when it is off by more than an hour: the file was used. Not being allowed to is no failure

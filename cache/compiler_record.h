@@ -1,5 +1,5 @@
-// Which compilers the entries of a folder come from, for machines that have none: a file of the folder, and a member of
-// a bundle, with one line a compiler (FORMAT.md).
+// A folder records the compilers that its entries come from, for machines that have none: in a file of the folder, and
+// in a member of a bundle, with one line a compiler (FORMAT.md).
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// Whether bytes may be shown to a CUDA driver as a cubin.
+// Checks bytes before a CUDA driver sees them as a cubin.
 #pragma once
 
 #include <llvm/ADT/StringRef.h>

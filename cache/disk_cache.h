@@ -20,7 +20,7 @@
 
 namespace mhcjit::cache {
 
-// Where an entry lies; in traces "disk", "read_only" and "remote". The first two are kinds of folders.
+// The place of an entry; in traces "disk", "read_only" and "remote". The first two are kinds of folders.
 enum class Tier { writable, read_only, remote };
 std::string_view to_string(Tier tier);
 
@@ -35,7 +35,7 @@ struct Options {
   std::string hmac_key = {};
   // Write nothing to the folder: a bad entry is passed over where it lies, and nothing can be published.
   bool read_only = false;
-  // What the folder is trimmed to, now and then after a publish.
+  // The folder is trimmed to these, now and then after a publish.
   StoreLimits limits = {};
   // Takes warnings, each kind once for each DiskCache, and traces of corrupt and evicted entries.
   Log log;
@@ -67,7 +67,7 @@ class DiskCache {
   // `entry.key_text` is `key.text()`. An entry that find() would refuse is not written.
   bool publish(const CacheKey& key, const Entry& entry);
 
-  // Whether the folder may be used; makes it, with its parents, where it is absent. False for a read-only one.
+  // Makes the folder, with its parents, if it is absent. True if it may be written.
   bool make_root();
 
   // Sets the entry of this key aside, because the driver refused its cubin. True when no entry is left.
@@ -82,7 +82,7 @@ class DiskCache {
   enum class Warning { unusable_root, unreadable_entry, corrupt_entry, publish_failed, count };
   using Counter = std::atomic<std::uint64_t>;
 
-  // Whether the root may be used; where it is absent, `create` makes it.
+  // True if the root may be used; `create` makes one that is absent.
   bool open_root(bool create);
   std::optional<Entry> load(const CacheKey& key, llvm::StringRef architecture);
   bool set_entry_aside(const std::string& digest, std::string_view reason);

@@ -95,7 +95,7 @@ std::string checksum(llvm::StringRef bytes) {
   return text;
 }
 
-// What holds for every sound file of this format, before a length inside it is believed.
+// Checks all that holds for every sound file of this format, before a length inside it is believed.
 llvm::Error check_envelope(llvm::StringRef bytes) {
   if (llvm::Error error = check_all({{"size", bytes.size(), header_bytes + checksum_bytes, max_entry_bytes}})) {
     return error;
@@ -111,7 +111,7 @@ llvm::Error check_envelope(llvm::StringRef bytes) {
   return llvm::Error::success();
 }
 
-// What is left of an entry's bytes, from which its parts are taken.
+// The rest of an entry's bytes, from which its parts are taken.
 class Rest {
  public:
   explicit Rest(llvm::StringRef bytes) : bytes_(bytes), left_(bytes) {}

@@ -13,7 +13,7 @@
 
 namespace mhcjit::cache {
 
-// What the compiler reported for one kernel.
+// The compiler's report of one kernel.
 struct KernelResources {
   std::string name;
   int registers = 0;          // of a thread
@@ -53,7 +53,7 @@ llvm::Error check_limits(const Entry& entry);
 std::string encode(const Entry& entry);
 
 // The entry in `bytes`, of which its cubins are parts, or BAD_FILE with the field, what it holds and what it should
-// hold. Where the bytes are aligned to 16, so are the cubins. Reads any bytes safely; does not look into the cubins
+// hold. If the bytes are aligned to 16, so are the cubins. Reads any bytes safely; does not look into the cubins
 // (check_cubins() does). Cost: the checksum, about 12 us for 100 KB.
 llvm::Expected<Entry> decode(const Bytes& bytes);
 

@@ -32,7 +32,7 @@ llvm::Error check_entry(const Entry& entry, const CacheKey& key, llvm::StringRef
 llvm::StringRef without_tag(llvm::StringRef file) {
   if (file.size() < least_entry_bytes + tag_bytes) return file;
   const llvm::StringRef entry = file.drop_back(tag_bytes);
-  // What an entry says of its own length tells a tag from a cubin that ends like one.
+  // The length that an entry states tells a tag from a cubin that ends like one.
   const std::uint64_t total = llvm::support::endian::read64le(entry.data() + total_length_offset);
   return total == entry.size() && file.drop_front(entry.size()).starts_with(tag_magic) ? entry : file;
 }

@@ -15,7 +15,7 @@ using Mac = std::array<std::uint8_t, 32>;
 // Cost: that of SHA-256, about 3 us a KB.
 Mac hmac_sha256(llvm::StringRef key, llvm::StringRef message);
 
-// Whether two strings are the same, in a time that depends on their lengths alone.
+// True if two strings are the same. The time depends on their lengths alone.
 bool same_bytes(llvm::StringRef left, llvm::StringRef right);
 
 // The key in the file `path`: its bytes, less one newline at their end. The file is regular (not a link), 32 to 4096

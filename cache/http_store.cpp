@@ -12,7 +12,7 @@ namespace {
 
 constexpr long http_ok = 200, http_created = 201, http_no_content = 204, http_not_found = 404;
 
-// What a server may say to an upload; nobody reads it.
+// The longest answer to an upload; nobody reads it.
 constexpr std::size_t max_answer_bytes = std::size_t{64} << 10;
 
 llvm::Error unexpected_status(std::string_view method, long status, std::string_view expected) {

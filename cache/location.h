@@ -1,4 +1,4 @@
-// Where caches live when the host does not say, read from the environment. `get_environment` answers like getenv().
+// Places of caches that the host does not name, read from the environment. `get_environment` answers like getenv().
 #pragma once
 
 #include <string>

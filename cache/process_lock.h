@@ -38,7 +38,7 @@ class ProcessLock {
 
   State state() const { return state_; }
 
-  // Whether another had it at first.
+  // True if another process had it at first.
   bool waited() const { return waited_; }
 
  private:

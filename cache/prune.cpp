@@ -65,8 +65,8 @@ class Remover {
     return errno == ENOENT ? Removal::spared : fail("remove", path);
   }
 
-  // Whoever uses or replaces the entry after the scan does so under its name, so what was moved away is looked at once
-  // more before it is lost.
+  // A process that uses or replaces the entry after the scan does so under its name, so a file that was moved away is
+  // looked at once more before it is lost.
   Removal move_and_remove(const StoredFile& file, const std::string& digest) {
     const std::string path = root_ + "/" + file.name;
     llvm::Expected<std::string> aside = random_path(FileOps::system(), root_, digest, ".bad");
@@ -77,7 +77,7 @@ class Remover {
     if (::rename(path.c_str(), aside->c_str()) != 0) return errno == ENOENT ? Removal::spared : fail("rename", path);
     struct stat status = {};
     if (::lstat(aside->c_str(), &status) == 0 && !same_file(status, file)) {
-      // Where the name is taken again there is a newer entry, and this one may go.
+      // If the name is taken again, a newer entry stands there, and this one may go.
       if (::renameat2(AT_FDCWD, aside->c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) == 0) return Removal::spared;
     }
     return remove(*aside);

@@ -23,7 +23,7 @@ struct PruneOptions {
   StoreLimits limits;
   std::int64_t now_unix_seconds = 0;
   bool dry_run = false;  // the same report, and nothing changes
-  // Whether this process uses the entry of this digest; such an entry stays. Empty: it uses none.
+  // True if this process uses the entry of this digest; such an entry stays. Empty: it uses none.
   std::function<bool(llvm::StringRef digest)> in_use;
 };
 
@@ -48,7 +48,7 @@ llvm::Expected<PruneReport> prune(const std::string& root, const PruneOptions& o
 PruneReport remove_files(const std::string& root, const std::vector<StoredFile>& entries,
                          const std::vector<StoredFile>& leftovers, bool dry_run);
 
-// Whether the folder lies on a file system that other machines share, where clocks differ and every call is slow:
+// True if the folder lies on a file system that other machines share, where clocks differ and every call is slow:
 // nothing is removed there unless someone asks for it. False when it cannot be told.
 bool on_network_file_system(const std::string& root);
 

@@ -57,12 +57,12 @@ class RemoteStore {
 
   RemoteCounters counters() const;
 
-  // Whether the server answers as a cache does, asked for an entry that is none. Independent of what failed before.
+  // Asks for an entry that is none. Success if the server answers as a cache does. Independent of what failed before.
   // Cost: as find(). Errors: INVALID_ARGUMENT (url), IO.
   static llvm::Error probe(const HttpStoreOptions& server);
 
  private:
-  // What has failed in this process, one for each url; lives as long as the process.
+  // Records what has failed in this process, one for each url; lives as long as the process.
   struct Circuit {
     std::atomic<bool> is_off = false;
     std::atomic<bool> takes_no_uploads = false;

@@ -14,7 +14,7 @@ constexpr std::size_t max_url_bytes = 2000;
 
 bool is_allowed(char c) { return llvm::isPrint(c) && c != ' ' && c != '?' && c != '#'; }
 
-// What stands before the first slash behind the scheme, or at the start where there is no scheme.
+// The text before the first slash behind the scheme, or from the start if there is no scheme.
 llvm::StringRef authority_of(llvm::StringRef url) {
   const std::size_t scheme = url.find("://");
   return (scheme == llvm::StringRef::npos ? url : url.drop_front(scheme + 3)).split('/').first;

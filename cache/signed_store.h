@@ -1,5 +1,5 @@
-// A key makes of any store one whose files are authenticated: each carries a tag that only a holder of the key can make
-// (FORMAT.md). Whoever has no key reads the same files and passes over the tags.
+// A key makes any store one whose files are authenticated: each carries a tag that only a holder of the key can make
+// (FORMAT.md). A reader without a key reads the same files and passes over the tags.
 #pragma once
 
 #include <memory>
@@ -9,7 +9,7 @@
 
 namespace mhcjit::cache {
 
-// `store`, but that a file with another key's tag or none is BAD_FILE, and that a file is written with a tag. Where
+// `store`, but that a file with another key's tag or none is BAD_FILE, and that a file is written with a tag. If
 // `hmac_key` is "", `store` itself. Cost of each call: a SHA-256 over the file, about 300 us for 100 KB.
 std::unique_ptr<EntryStore> signed_store(std::unique_ptr<EntryStore> store, std::string hmac_key);
 

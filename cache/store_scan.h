@@ -1,4 +1,4 @@
-// What lies in a cache folder, by name, size and time; no file is opened.
+// Lists the files of a cache folder by name, size and time; opens none.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// What the files of this folder that make system calls share. Internal to the folder.
+// Helpers for files of this folder that make system calls. Internal to the folder.
 #pragma once
 
 #include <cerrno>

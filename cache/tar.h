@@ -14,14 +14,14 @@ namespace mhcjit::cache {
 
 inline constexpr std::size_t tar_block_bytes = 512;
 
-// What stands before the bytes of a member of mode 0644. The name has at most 99 bytes, the size is below 8 GiB, and a
-// time outside 1970 to 2242 becomes the nearest of them.
+// The header that stands before the bytes of a member of mode 0644. The name has at most 99 bytes, the size is below 8
+// GiB, and a time outside 1970 to 2242 becomes the nearest of them.
 std::string tar_header(llvm::StringRef name, std::uint64_t size, std::int64_t unix_seconds);
 
 // The zeros that fill the last block of `size` bytes.
 std::string tar_padding(std::uint64_t size);
 
-// What stands after the last member.
+// The blocks after the last member.
 std::string tar_end();
 
 struct TarMember {

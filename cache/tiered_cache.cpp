@@ -49,8 +49,8 @@ llvm::Expected<TieredCache::Made> TieredCache::make_once(const CacheKey& key, ll
       // Not on the server: what was not there a moment ago another process of this machine would have published here.
       if (std::optional<Found> found = find_in_folders(key, architecture))
         return Made{std::move(found->entry), found->tier};
-      // Whoever had the lock left nothing: the disk is full, or the compile fails. In turn, each of those that wait
-      // would wait for all before it; now they compile at once.
+      // The holder of the lock left nothing: the disk is full, or the compile fails. If all that wait took the lock in
+      // turn, each would wait for all before it; now they compile at once.
       if (lock->waited()) lock.reset();
     }
     if (state == ProcessLock::State::unsupported)

@@ -1,5 +1,5 @@
-// Where one engine looks for entries: a folder that is written, others that are only read, and a server. Below the
-// memory tier (single_flight.h), and what processes that start together share.
+// The tiers in which one engine looks for entries: a folder that is written, others that are only read, and a server.
+// They lie below the memory tier (single_flight.h). Processes that start together share them.
 #pragma once
 
 #include <atomic>
@@ -24,7 +24,7 @@ struct TierOptions {
   RemoteOptions remote = {};                       // asked last; its key and log are those of the folders
   std::vector<std::string> read_only_roots = {};   // asked in this order, after the writable one
   std::chrono::milliseconds lock_timeout{30'000};  // how long a process waits for another that compiles the same
-  // Where the lock file is when the writable folder is on a network file system; "": there is none then.
+  // Folder of the lock file when the writable folder is on a network file system; "": there is none then.
   std::string runtime_folder = {};
   bool (*on_network)(const std::string& root) = on_network_file_system;
 };
@@ -53,8 +53,8 @@ class TieredCache {
     bool promoted = false;  // it was copied to the writable folder
   };
 
-  // The entry of this key in the first folder that has it, or on the server, or nothing. What did not come from the
-  // writable folder is written to it, where it outlives the other and is found sooner.
+  // The entry of this key in the first folder that has it, or on the server, or nothing. An entry from elsewhere is
+  // written to the writable folder, where it outlives the other and is found sooner.
   std::optional<Found> find(const CacheKey& key, llvm::StringRef architecture);
 
   struct Made {
@@ -62,10 +62,10 @@ class TieredCache {
     std::optional<Tier> found_in;  // where another process published it meanwhile; nothing: `compile` made it
   };
 
-  // For a key that find() did not find: what `compile` returns, which publishes it too; or what another process that
-  // was compiling it has published. Of all processes that use the writable folder and ask at once, one compiles. Where
-  // it then publishes nothing, after `lock_timeout`, or where there are no locks, this one compiles too. Errors: those
-  // of `compile`.
+  // For a key that find() did not find. Returns the result of `compile`, and publishes it; or the entry that another
+  // process has published, which was compiling it. One of all processes that use the writable folder and ask at once
+  // compiles. If it publishes nothing, if `lock_timeout` is over, or if there are no locks, this one compiles too.
+  // Errors: those of `compile`.
   llvm::Expected<Made> make_once(const CacheKey& key, llvm::StringRef architecture,
                                  llvm::function_ref<llvm::Expected<Entry>()> compile);
 

@@ -27,9 +27,9 @@ target_include_directories(mhcjit_headers INTERFACE ${PROJECT_SOURCE_DIR}/includ
 add_library(mhcjit_warnings INTERFACE)
 target_compile_options(mhcjit_warnings INTERFACE -Wall -Wextra -Wpedantic -Werror)
 
-# What most sources include, parsed once and not once for each of them. None of the project's own headers is among it, and
-# none that one source alone needs. CMAKE_DISABLE_PRECOMPILE_HEADERS does without, for ccache, and in the clang preset,
-# which shows that each source includes what it uses.
+# The headers that most sources include are parsed once and not once for each of them. None of the project's own headers
+# is among it, and none that one source alone needs. CMAKE_DISABLE_PRECOMPILE_HEADERS does without, for ccache, and in
+# the clang preset, which shows that each source includes what it uses.
 file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/precompiled.cpp CONTENT "")
 add_library(mhcjit_common_headers OBJECT ${PROJECT_BINARY_DIR}/precompiled.cpp)
 target_include_directories(mhcjit_common_headers SYSTEM PRIVATE ${FMT_INCLUDE_DIR})

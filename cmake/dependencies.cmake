@@ -1,4 +1,4 @@
-# What the library is built from. scripts/install-deps installs all of it on Debian 12, some of it into .deps.
+# The library is built from these. scripts/install-deps installs all of them on Debian 12, some into .deps.
 #
 # LLVM: only the support library and its demangler, linked statically. Debian's LLVMConfig.cmake imports every LLVM
 # tool and library, and asks for development packages of each, so the two archives are named directly.

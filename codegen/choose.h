@@ -1,4 +1,4 @@
-// Which plans serve a problem: up to so many tokens this one, beyond them another.
+// Chooses the plans that serve a problem: up to so many tokens this one, beyond them another.
 #pragma once
 
 #include <cstdint>
@@ -47,15 +47,14 @@ struct TunedRecords {
   TunedRecordPtr shipped = {};
 };
 
-// What ChooseOptions::wanted says of any family: no plan that a device without clusters cannot run.
+// In ChooseOptions::wanted, in place of a family: no plan that a device without clusters cannot run.
 inline constexpr std::string_view without_clusters = "clusters=0";
 
 struct ChooseOptions {
-  // Which plans may be chosen: a family, then parameters that they must have, "FAMILY cluster_size=0";
+  // The plans that may be chosen: a family, then parameters that they must have, "FAMILY cluster_size=0";
   // without_clusters, alone or among them; "": all.
   std::string wanted = {};
-  // As many kernels at most are compiled for a problem's plans, of which there are up to three. Where a single plan has
-  // more, it stands alone.
+  // A problem has up to three plans. They have at most so many kernels together, unless one plan alone has more.
   std::size_t max_kernels = 5;
   // Measured rows, which come before the estimate where all plans are wanted.
   TunedRecords tuned = {};
@@ -89,7 +88,7 @@ std::vector<NamedCandidate> candidates(const Problem& problem, const Device& dev
 // As to_string() names its plan, legal or not.
 std::string name_of(const NamedCandidate& candidate);
 
-// Whether a plan is one of those that `wanted`, which has passed check_wanted(), allows; "" allows all.
+// True if `wanted`, which has passed check_wanted(), allows the plan; "" allows all.
 bool is_wanted(const Plan& plan, std::string_view wanted);
 
 // Success when `wanted` names a family of the operator and is well formed, or INVALID_ARGUMENT.

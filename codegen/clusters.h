@@ -1,4 +1,4 @@
-// What families that launch clusters ask of a device.
+// Conditions on a device that launches clusters, for families that do.
 #pragma once
 
 #include <string>

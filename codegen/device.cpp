@@ -16,8 +16,8 @@ constexpr std::array<int, max_cluster_size + 1> hopper_clusters() {
   return clusters;
 }
 
-// Measured on an H200: clock under load and bytes a clock. Of the others the clock is the datasheet's boost clock and
-// the bytes are its bandwidth over that; an a100 and a b200 have not been measured.
+// An H200's clock under load and bytes a clock are measured. The others have the boost clock of the datasheet, and its
+// bandwidth over that clock; an a100 and a b200 have not been measured.
 constexpr Device a100 = {"a100", 108, 164 * 1024, 1.41, 1445.0, {}};
 constexpr Device rtx4090 = {"rtx4090", 128, 100 * 1024, 2.52, 400.0, {}};
 constexpr Device h200 = {"h200", 132, 228 * 1024, 1.755, 2370.0, hopper_clusters()};
@@ -67,7 +67,7 @@ Device Device::with_multiprocessors(int count) const {
   Device device = *this;
   device.multiprocessors = count;
   if (count == multiprocessors) return device;
-  // Which groups of multiprocessors a cut-down device has is not known: the same shares of the whole.
+  // A cut-down device does not tell its groups of multiprocessors: it gets the same shares of the whole.
   for (int size = 1; size <= max_cluster_size; ++size) {
     const int clusters = clusters_at_once[size] * count / multiprocessors;
     device.clusters_at_once[size] = clusters_at_once[size] == 0 ? 0 : clusters < 1 ? 1 : clusters;

@@ -1,4 +1,4 @@
-// What kernels are planned for: an architecture, and of one of its devices what grids and costs depend on.
+// Kernels are planned for an architecture, and for one of its devices, on which grids and costs depend.
 #pragma once
 
 #include <array>
@@ -30,7 +30,7 @@ Architecture architecture_of_device(int major, int minor);
 inline constexpr int warp_size = 32;
 inline constexpr int max_cluster_size = 16;
 inline constexpr int registers_per_multiprocessor = 65536;
-// What a block of a device with clusters may ask for.
+// The most that a block may ask for on a device with clusters.
 inline constexpr int max_opt_in_smem_bytes = 227 * 1024;
 
 struct Device {
@@ -50,8 +50,8 @@ struct Device {
   double microseconds(double clocks) const { return clocks / (clock_ghz * 1e3); }
 };
 
-// The device that stands for an architecture where there is none to ask: a100, rtx4090, h200, b200, rtx5090. What is
-// compiled follows from it on every machine, so that a warm-up without a GPU compiles what a job asks for.
+// The device that stands for an architecture if there is none to ask: a100, rtx4090, h200, b200, rtx5090. Every machine
+// chooses kernels by it, so that a warm-up without a GPU compiles those that a job asks for.
 const Device& device_of(const Architecture& architecture);
 
 }  // namespace mhcjit::codegen

@@ -10,9 +10,8 @@ namespace mhcjit::codegen {
 // The name of the struct of constants that a kernel's unit defines.
 std::string constants_struct(const Kernel& kernel);
 
-// What is handed to the compiler: a complete source, which includes the kernel's template by name and defines its
-// extern "C" entry. `problem` gives its operator and dtype; nothing of the launch, of T or of another kernel is in the
-// text.
+// The source for the compiler. It includes the kernel's template by name and defines its extern "C" entry. `problem`
+// gives its operator and dtype; the text has nothing of the launch, of T or of another kernel.
 std::string emit(const Problem& problem, const Kernel& kernel);
 
 }  // namespace mhcjit::codegen

@@ -1,5 +1,5 @@
-// What an operator is: a table of its tensors and scalars, and a list of families that compute it. All that is generic
-// follows from it: checks of arguments, what kernels are launched with, workspace, the bytes that must move, the tools.
+// An operator is a table of its tensors and scalars, and a list of families that compute it. All that is generic
+// follows from it: checks of arguments, the kernels' arguments, workspace, the bytes that must move, the tools.
 #pragma once
 
 #include <cstddef>
@@ -49,7 +49,7 @@ struct Tensor {
 // How many elements a tensor has; 0 where it does not exist.
 std::int64_t elements(const Tensor& tensor, const Problem& problem, std::int64_t tokens);
 
-// What the tensor's address must be a multiple of: rows that are D long are read in the widest loads that divide them.
+// The tensor's address is a multiple of this: rows that are D long are read in the widest loads that divide them.
 int alignment_of(const Tensor& tensor, const Problem& problem);
 
 enum class ScalarKind {
@@ -91,7 +91,7 @@ struct Operator {
   std::span<const Family* const> families;
 
   const Tensor* find_tensor(std::string_view name) const;
-  // Whether the flag decides the dtype of one of its tensors.
+  // True if the flag decides the dtype of one of its tensors.
   bool has_dtype_flag(bool Problem::* flag) const;
 };
 

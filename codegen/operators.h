@@ -19,7 +19,7 @@ llvm::Expected<const Operator*> parse_operator(std::string_view name);
 
 // Separated by commas.
 std::string operator_names();
-// Of those with a tensor that the flag makes fp32.
+// The names of operators with a tensor that the flag makes fp32.
 std::string operator_names(bool Problem::* dtype_flag);
 
 }  // namespace mhcjit::codegen

@@ -25,8 +25,8 @@ struct Constant {
 // n, d, rows and columns, which the struct of every kernel has, and `more`.
 std::vector<Constant> with_shape(const Problem& problem, std::vector<Constant> more);
 
-// What copies move of a tensor [T, n, D] or [T, D], by way of a tensor map with dimensions {D, T, n}, where n may be 1.
-// Loads and stores alike.
+// The box that TMA loads and stores move of a tensor [T, n, D] or [T, D]. Its tensor map has the dimensions {D, T, n},
+// where n may be 1.
 struct TensorMap {
   std::string_view tensor;
   int columns = 0;
@@ -41,7 +41,7 @@ inline constexpr std::size_t max_tensor_maps = 4;  // of a kernel
 
 // One launch and one cubin.
 struct Kernel {
-  // What decides the cubin. emit() turns it into text.
+  // These decide the cubin. emit() turns them into text.
   std::string name;       // "OPERATOR_PART": the template's function; the entry is "mhcjit_" + name
   std::string header;     // "OPERATOR/FILE.cuh"
   std::string plan;       // the template's plan struct, which asserts the shared memory
@@ -83,7 +83,7 @@ inline Grid grid_of_clusters(std::int64_t clusters, int cluster_size) {
   return {static_cast<std::uint32_t>(clusters * cluster_size), 1, static_cast<std::uint32_t>(cluster_size)};
 }
 
-// What tells a candidate from the others of its family: the axes of a sweep.
+// Parameters tell a candidate from the others of its family: the axes of a sweep.
 using Parameters = std::vector<std::pair<std::string_view, std::int64_t>>;
 
 // Immutable, so every member may be called from any number of threads at the same time.
@@ -99,8 +99,8 @@ class Plan {
   std::optional<std::int64_t> parameter(std::string_view name) const;
   // In the order of their launches.
   const std::vector<Kernel>& kernels() const { return kernels_; }
-  // Whether a device may have no room for its blocks: some of them must run at the same time, in clusters or in a
-  // cooperative launch.
+  // True if some of its blocks must run at the same time, in clusters or in a cooperative launch: a device may have no
+  // room for them.
   bool uses_clusters() const;
 
   // Blocks of a kernel's launch for T >= 1 tokens; of a persistent kernel, the most that have something to do. On the

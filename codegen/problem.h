@@ -1,4 +1,4 @@
-// What is asked: one operator on one shape, for one architecture.
+// A problem is one operator on one shape, for one architecture.
 #pragma once
 
 #include <compare>

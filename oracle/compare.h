@@ -18,7 +18,7 @@ namespace mhcjit::oracle {
 inline constexpr double absolute_floor = 0x1p-126;
 
 // ||value - reference|| / max(||reference||, least_norm). NaN when a NaN or an infinity stands anywhere or the sizes
-// differ, so that every `error <= bound` fails. Where that norm is zero: 0 when no difference is above absolute_floor,
+// differ, so that every `error <= bound` fails. If that norm is zero: 0 when no difference is above absolute_floor,
 // else infinity.
 double normalised_error(std::span<const double> reference, std::span<const double> value, double least_norm = 0.0);
 
@@ -26,7 +26,7 @@ double normalised_error(std::span<const double> reference, std::span<const doubl
 // h_res, inv_rms, h_mix, h_pre, dx, dphi, dgamma, dalpha or dbias; any other has no bound.
 std::optional<double> error_bound(std::string_view tensor, DTypes dtypes);
 
-// What one output should be. oracle/outputs.h makes them.
+// The right values of one output. oracle/outputs.h makes them.
 struct Reference {
   std::string_view name;  // one that has a bound
   std::span<const double> values;

@@ -33,7 +33,7 @@ struct Inputs {
 
 struct Forward {
   std::vector<double> h_in, h_post, h_res, inv_rms, h_mix, h_pre;
-  // What the norm of h_res is where alpha * u and bias do not cancel, each u as large as those of its token are.
+  // The norm that h_res has if alpha * u and bias do not cancel, each u as large as those of its token are.
   double h_res_terms = 0.0;
 };
 

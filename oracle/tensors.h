@@ -84,7 +84,7 @@ inline Values values_of(const OutputGradients& gradients) {
   return {{"dh_in", gradients.dh_in}, {"dh_post", gradients.dh_post}, {"dh_res", gradients.dh_res}};
 }
 
-// What backward reads of forward, as a device has saved it: values_of(name) has each tensor's values.
+// The tensors of forward that backward reads, as a device has saved them: values_of(name) has each tensor's values.
 template <typename ValuesOf>
 Forward saved_by_forward(const ValuesOf& values_of) {
   Forward saved;

@@ -14,7 +14,7 @@
 
 namespace mhcjit::runtime {
 
-// What one prepared problem keeps: what would otherwise be worked out at each call.
+// The offsets, sizes and rules of one prepared problem's arguments, which each call would otherwise work out anew.
 class ArgumentTable {
  public:
   explicit ArgumentTable(const codegen::Problem& problem);
@@ -40,7 +40,7 @@ class ArgumentTable {
   std::int64_t tokens(const void* args) const;
   const void* workspace(const void* args) const;
   std::size_t workspace_bytes(const void* args) const;
-  // Whether the call may begin before the kernel before it in the stream has ended.
+  // True if the call may begin before the kernel before it in the stream has ended.
   bool overlaps_previous(const void* args) const;
   // The value of a scalar that is a flag, by name; 0 where the operator has no such scalar.
   std::int32_t flag(const void* args, std::string_view name) const;

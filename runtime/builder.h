@@ -79,8 +79,8 @@ class Builder {
   // Errors: NO_NVRTC, COMPILATION_FAILED, NOT_IN_CACHE, OUT_OF_MEMORY, IO (template_dir).
   llvm::Expected<Built> build(const BuildRequest& request);
 
-  // What serves in place of a kernel's entries of these digests, whose cubins the driver refused: another compiler's
-  // entry, else what is compiled now, once however many problems and devices share the kernel, and replaces them.
+  // Replaces a kernel's entries of these digests, whose cubins the driver refused: by another compiler's entry, else by
+  // one that is compiled now, once however many problems and devices share the kernel.
   llvm::Expected<BuiltKernelPtr> build_anew(const BuildRequest& request, const codegen::Kernel& kernel,
                                             const std::set<std::string>& refused);
 
@@ -96,7 +96,7 @@ class Builder {
  private:
   Builder(const Settings& settings, CacheSettings cache);
 
-  // What one compiler is to make of a kernel.
+  // One kernel for one compiler.
   struct Unit {
     const codegen::Problem* problem;
     const codegen::Kernel* kernel;
@@ -107,7 +107,7 @@ class Builder {
   // For each compiler whose kernels may be used, the best first. Not empty.
   using Units = std::vector<Unit>;
 
-  // What kernels are compiled with.
+  // The templates and compilers of a build.
   struct Tools {
     std::shared_ptr<const TemplateSet> templates;
     std::vector<CompilerIdentity> compilers;
@@ -122,12 +122,12 @@ class Builder {
   // What serves in place of measured plans that do not compile any more.
   llvm::Expected<CompiledOperatorPtr> make_untuned(BuildRequest request, const std::string& reason,
                                                    std::atomic<bool>& compiled_now);
-  // Where no compiler is known there is nothing to look up, which is a miss too.
+  // Without a known compiler there is nothing to look up, which is a miss too.
   llvm::Error without_tools(const BuildRequest& request, llvm::Error reason);
   llvm::Error not_in_cache(const BuildRequest& request) const;
   void trace(std::string_view event, const Unit& unit, std::string_view tier = "-",
              std::optional<double> milliseconds = {}) const;
-  // nullptr where no cache has it.
+  // nullptr if no cache has it.
   BuiltKernelPtr find(const Units& units);
   BuiltKernelPtr find(const Unit& unit);
   llvm::Expected<BuiltKernelPtr> make_kernel(const Unit& unit);

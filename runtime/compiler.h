@@ -21,12 +21,12 @@ class Compiler {
   Compiler(std::string nvrtc_path, std::vector<std::string> cache_roots)
       : nvrtc_path_(std::move(nvrtc_path)), cache_roots_(std::move(cache_roots)) {}
 
-  // Whose kernels may be used: that of the NVRTC on this machine, else those that the cache folders record, each once,
-  // in the folders' order and the newest of each first. Not empty. Never opens NVRTC. Errors: NO_NVRTC (there is none,
-  // and no folder records one).
+  // The compilers whose kernels may be used: the NVRTC on this machine, else those that the cache folders record, each
+  // once, in the folders' order and the newest of each first. Not empty. Never opens NVRTC. Errors: NO_NVRTC (there is
+  // none, and no folder records one).
   llvm::Expected<std::vector<CompilerIdentity>> identities();
 
-  // Whether the host or the user named an NVRTC, so that none is searched for and no record serves in its place.
+  // True if the host or the user named an NVRTC: none is searched for, and no record serves in its place.
   bool is_named() const;
 
   // Opens NVRTC when it is not open yet. Several threads may compile at once. Errors: NO_NVRTC, COMPILATION_FAILED,

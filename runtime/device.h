@@ -1,4 +1,4 @@
-// What the library needs to know of a GPU.
+// The properties of a GPU that the library asks the driver for.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// What mhcjit needs, where it was found, and what to do about what is missing.
+// Reports each thing that mhcjit needs: its place, or what to do if it is missing.
 #pragma once
 
 #include <cstdint>
@@ -63,7 +63,7 @@ struct Findings {
   Remote remote;
   KeyFile key_file;
 
-  // Whether mhcjit_prepare can work for MHCJIT_DEVICE_GPU from an empty cache.
+  // True if mhcjit_prepare can work for MHCJIT_DEVICE_GPU from an empty cache.
   bool gpu_ready() const;
 };
 

@@ -73,7 +73,7 @@ class DriverApi : public DriverFunctions {
 
   // "12.8", or "unknown".
   std::string version() const;
-  // Where the library was found.
+  // The library's file.
   const std::string& path() const { return path_; }
 
  private:

@@ -62,12 +62,12 @@ class Engine {
 
   llvm::Expected<const Operator*> prepare_on_cpu(const mhcjit_problem& problem);
   llvm::Expected<const Operator*> prepare_on_gpu(const mhcjit_problem& problem, CUstream stream);
-  // nullptr where the operator is not ready.
+  // nullptr if the operator is not ready.
   const Operator* find_ready(const OperatorKey& key);
   llvm::Expected<OperatorPtr> load(const DriverApi& driver, const mhcjit_problem& asked, CUdevice ordinal);
   llvm::Expected<std::vector<LoadedKernel>> load_kernels(const DriverApi& driver, CUdevice ordinal,
                                                          const BuildRequest& request, const CompiledOperator& compiled);
-  // Where the driver refuses what a cache folder held, another compiler's entry, or what is compiled anew.
+  // If the driver refuses the cubin of a cache folder, loads another compiler's entry, or one that is compiled anew.
   llvm::Expected<LoadedKernel> load_one(const DriverApi& driver, CUdevice ordinal, const BuildRequest& request,
                                         const codegen::Kernel& kernel, BuiltKernelPtr built);
   // What takes the place of plans that a device cannot load or run.

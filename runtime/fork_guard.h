@@ -5,8 +5,8 @@
 
 namespace mhcjit::runtime {
 
-// Number of forks between this process and the one that first asked. What cannot survive a fork remembers the value
-// it was made under and compares. Cost: one load. The first call installs a fork handler.
+// Number of forks between this process and the one that first asked. An object that cannot survive a fork remembers the
+// value it was made under and compares. Cost: one load. The first call installs a fork handler.
 std::uint32_t fork_generation();
 
 }  // namespace mhcjit::runtime

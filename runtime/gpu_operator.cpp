@@ -93,7 +93,7 @@ llvm::Error GpuOperator::check_device() const {
 }
 
 // Asking the driver costs 0.1 us a pointer, which a call with a dozen of them would pay each time: so each thread
-// remembers those that passed. What is refused is asked about again.
+// remembers those that passed. A pointer that was refused is asked about again.
 llvm::Error GpuOperator::check_memory(const void* args) const {
   constinit thread_local Recent<PointerOnDevice, std::monostate, kept_pointers> passed_here;
   auto& passed = passed_here;  // found once, not at each pointer

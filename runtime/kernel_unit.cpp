@@ -16,7 +16,7 @@ CompileRequest compile_request(const codegen::Problem& problem, const codegen::K
 
 cache::CacheKey key_of(const codegen::Problem& problem, const codegen::Kernel& kernel, const CompileRequest& request,
                        const CompilerIdentity& compiler) {
-  // What all problems that share the kernel have in common: for people, since the source has it too.
+  // The fields that all problems share which have this kernel. They are for people: the source has them too.
   codegen::Problem common = problem;
   common.has_gamma = common.batch_invariant = common.has_fp32_dx = false;
   cache::CacheKey key;

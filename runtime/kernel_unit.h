@@ -10,7 +10,7 @@
 
 namespace mhcjit::runtime {
 
-// What the compiler is asked for. The request refers to `templates`.
+// The request to the compiler. It refers to `templates`.
 CompileRequest compile_request(const codegen::Problem& problem, const codegen::Kernel& kernel,
                                const TemplateSet& templates, const CompilerIdentity& compiler);
 
@@ -19,7 +19,7 @@ CompileRequest compile_request(const codegen::Problem& problem, const codegen::K
 cache::CacheKey key_of(const codegen::Problem& problem, const codegen::Kernel& kernel, const CompileRequest& request,
                        const CompilerIdentity& compiler);
 
-// What the compiler made, with what it says of the kernel.
+// The cubin, with the compiler's report of the kernel.
 cache::CompiledKernel compiled_kernel(const codegen::Kernel& kernel, CompileOutput output);
 
 }  // namespace mhcjit::runtime

@@ -15,7 +15,7 @@
 namespace mhcjit::runtime {
 namespace {
 
-// What this process has written.
+// The lines that this process has written.
 struct Written {
   std::mutex mutex;
   std::set<std::pair<std::string, std::string>> lines;  // path and line
@@ -27,7 +27,7 @@ Written& written() {
   return *written;
 }
 
-// Whether a write to the file was cut short. False when it cannot be told.
+// True if a write to the file was cut short. False when it cannot be told.
 bool ends_within_a_line(cache::FileOps& ops, const std::string& path) {
   constexpr int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
   const cache::Descriptor file(ops, cache::retry([&] { return ops.open(path.c_str(), flags, 0); }));

@@ -30,7 +30,7 @@ llvm::Error write_source(const std::string& path, llvm::StringRef source) {
                              /*flush=*/false);
 }
 
-// What became of the source, for the error's text.
+// Keeps the source. Returns its place, or why there is none, for the error's text.
 std::string keep_source(const CompileRequest& request) {
   const std::string& path = request.kept_source_path;
   if (path.empty()) return "not kept: there is no cache folder";

@@ -37,7 +37,7 @@ struct Place {
   fs::path folder;
 };
 
-// Where memory ran out, nothing is known of the file.
+// A lack of memory says nothing of the file.
 void check_memory(std::error_code error) {
   if (error == std::errc::not_enough_memory) throw std::bad_alloc();
 }
@@ -137,8 +137,8 @@ fs::path prefix_of_python(GetEnvironment get_environment) {
   return {};
 }
 
-// Who may write beside a program may replace it as well, except where anybody may add files and only owners remove
-// them.
+// A user who may write beside a program may replace it as well, except in a folder where anybody may add files and only
+// owners remove them.
 void add_folder_of_program(std::vector<Place>& places) {
   std::error_code error;
   const fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path();

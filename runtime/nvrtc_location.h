@@ -1,4 +1,4 @@
-// Where NVRTC is on this machine, found by looking at files alone: a host with a warm cache never opens it.
+// Finds NVRTC on this machine by looking at files alone: a host with a warm cache never opens it.
 #pragma once
 
 #include <string>
@@ -30,7 +30,7 @@ llvm::Expected<NvrtcLocation> locate_nvrtc(const std::string& option, GetEnviron
 // Those folders, each with what leads to it: "/usr/local/cuda/lib64 (CUDA_HOME)".
 std::vector<std::string> searched_folders(GetEnvironment get_environment);
 
-// Whether `option` or $MHCJIT_NVRTC names an NVRTC, so that none is searched for.
+// True if `option` or $MHCJIT_NVRTC names an NVRTC, so that none is searched for.
 bool names_nvrtc(const std::string& option, GetEnvironment get_environment);
 
 }  // namespace mhcjit::runtime

@@ -49,7 +49,7 @@ class Operator {
   // For T within its range.
   virtual mhcjit_plan_info plan_of(std::int64_t T) const = 0;
 
-  // Whether calls are possible now, on this thread, with these tensors.
+  // Success if calls are possible now, on this thread, with these tensors.
   virtual llvm::Error check_usable(const void* args) const = 0;
 
   // `args` are checked.

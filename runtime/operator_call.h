@@ -1,4 +1,4 @@
-// What the public function of each operator does.
+// The body of each operator's public function.
 #pragma once
 
 #include "runtime/api_boundary.h"

@@ -1,12 +1,12 @@
-// What the library is doing, on a profiler's time line: NVTX ranges in the domain "mhcjit".
+// NVTX ranges in the domain "mhcjit" show a profiler what the library is doing.
 #pragma once
 
 #include <string>
 
 namespace mhcjit::runtime {
 
-// A range of the calling thread for as long as the object lives: "compile OPERATOR n=4 D=4096 bf16 sm_90a". Where no
-// tool listens it costs a comparison. The first one of a process asks for a tool as NVTX does: in the variable
+// A range of the calling thread for as long as the object lives: "compile OPERATOR n=4 D=4096 bf16 sm_90a". It costs a
+// comparison if no tool listens. The first one of a process asks for a tool as NVTX does: in the variable
 // NVTX_INJECTION64_PATH. Does nothing in a build without NVTX's headers.
 class ProfilerRange {
  public:

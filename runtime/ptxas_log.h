@@ -1,4 +1,4 @@
-// What the assembler says about each kernel, read from the log of a compile with --ptxas-options=-v.
+// Reads ptxas's report of each kernel from the log of a compile with --ptxas-options=-v.
 #pragma once
 
 #include <string_view>

@@ -1,5 +1,5 @@
-// What a thread has found out lately: values kept by key in a table of fixed size, so that a look-up needs neither a
-// lock nor an allocation.
+// A thread keeps values that it has found out lately by key, in a table of fixed size: a look-up needs neither a lock
+// nor an allocation.
 #pragma once
 
 #include <array>
@@ -17,8 +17,8 @@ namespace mhcjit::runtime {
 template <typename Key, typename Value, std::size_t places>
 class Recent {
  public:
-  // The value kept for `key`, valid until the next call. Where there is none, `make`, called as llvm::Error(Value&),
-  // writes it; what fails is not kept.
+  // The value kept for `key`, valid until the next call. If there is none, `make`, called as llvm::Error(Value&),
+  // writes it; a failure is not kept.
   template <typename Make>
   llvm::Expected<const Value*> get_or_make(const Key& key, Make&& make) {
     Place& place = places_[place_of(key)];

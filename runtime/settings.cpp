@@ -22,8 +22,8 @@ Log log_of(const mhcjit_engine_options& options) {
   return {sink, options.log_level == 0 ? MHCJIT_LOG_WARNING : options.log_level};
 }
 
-// Whether the option or the variable forbids something. Who means to must not learn from a slow start, or from what
-// was written, that it was misspelt.
+// True if the option or the variable forbids something. Any other text than 0 and 1 is an error: a user who misspelt it
+// must not learn that from a slow start, or from what was written.
 llvm::Expected<bool> flag_of(const char* option_name, std::int32_t option, const char* variable_name) {
   if (option != 0 && option != 1)
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{} is {}, allowed: 0 and 1", option_name, option);

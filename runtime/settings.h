@@ -1,4 +1,4 @@
-// What a host chose for an engine, with the defaults filled in.
+// A host's choices for an engine, with the defaults filled in.
 #pragma once
 
 #include <string>

@@ -18,7 +18,7 @@ struct SizedStruct {
   std::size_t bytes;        // of this version
 };
 
-// What is known of each struct, as sized<T>.
+// sized<T> describes each struct.
 template <typename T>
 inline constexpr SizedStruct sized = {};
 

@@ -15,7 +15,7 @@ namespace mhcjit::runtime {
 struct TemplateSet {
   std::vector<Header> headers;  // ordered by name, which is the path below the folder: "device/device.cuh"
 
-  // What `headers` points into when a folder was read; empty for the embedded templates.
+  // `headers` points into these when a folder was read; empty for the embedded templates.
   std::vector<std::pair<std::string, std::string>> files;
 };
 
@@ -23,8 +23,8 @@ struct TemplateSet {
 // and below it. Errors: IO (the folder or one of its files cannot be read, or it holds no .cuh file).
 llvm::Expected<std::shared_ptr<const TemplateSet>> load_templates(const std::string& folder);
 
-// The headers that `source` includes with angle brackets, and those that they include, ordered by name. What the set
-// does not have is left to the compiler to report.
+// The headers that `source` includes with angle brackets, and those that they include, ordered by name. The compiler
+// reports a header that the set does not have.
 std::vector<Header> included_headers(const TemplateSet& templates, std::string_view source);
 
 // SHA-256 over all names and texts, hexadecimal.

@@ -5,7 +5,7 @@
 namespace mhcjit::runtime {
 namespace {
 
-// What a map depends on.
+// All that a map depends on.
 struct MapKey {
   const void* base = nullptr;
   std::int64_t T = 0;

@@ -1,4 +1,4 @@
-// What to run so that a problem is in the cache.
+// The command that brings a problem into the cache.
 #pragma once
 
 #include <string>

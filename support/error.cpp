@@ -27,8 +27,8 @@ class StatusError : public llvm::ErrorInfo<StatusError> {
 
 char StatusError::ID = 0;
 
-// LLVM's containers take memory from malloc, and end the process where it has none. Where they are told otherwise they
-// throw what the others throw. This file is in every program that uses them: none of their failures is without it.
+// LLVM's containers take memory from malloc, and end the process if it has none, unless they are told to throw as the
+// others do. Every program that uses them links this file, which tells them.
 [[maybe_unused]] const bool containers_throw = [] {
   llvm::install_bad_alloc_error_handler([](void*, const char*, bool) { throw std::bad_alloc(); });
   return true;

@@ -1,4 +1,4 @@
-// Where the library's one-line messages go: to the host's callback, or nowhere.
+// The library's one-line messages go to the host's callback, or nowhere.
 #pragma once
 
 #include <functional>

@@ -42,7 +42,7 @@ class Threads {
 unsigned usable_cores();
 
 // Calls body(i) once for each i in [0, count), in any order, on the calling thread and on at most `threads` - 1 others;
-// 0: one thread for each usable core. Where a call throws, those that have not begun are left out, and the exception is
+// 0: one thread for each usable core. If a call throws, those that have not begun are left out, and the exception is
 // thrown here once all have ended.
 void parallel_for(std::int64_t count, unsigned threads, llvm::function_ref<void(std::int64_t)> body);
 

@@ -29,8 +29,7 @@ cl::opt<std::string> chain("chain",
 cl::opt<bool> host("host", cl::desc("the host's part: launch, kernel load, first call of a process"),
                    cl::sub(bench_options));
 cl::opt<bool> quick("quick", cl::desc("fewer samples"), cl::sub(bench_options));
-cl::opt<std::string> results("results",
-                             cl::desc("file for the JSON, or the TSV of candidates, written after each shape"),
+cl::opt<std::string> results("results", cl::desc("file for the results as TSV, a line a row, written after each shape"),
                              cl::value_desc("FILE"), cl::sub(bench_options));
 cl::opt<std::string> commit("commit", cl::desc("commit that this was built from, for the results"),
                             cl::value_desc("COMMIT"), cl::init("unknown"), cl::sub(bench_options));
@@ -96,18 +95,20 @@ void compile_all(const bench::Run& run, const std::vector<SizedProblem>& asked) 
 struct Mode {
   const char* list;  // of the report
   std::string heading;
+  std::string columns;  // of the TSV
   std::function<BenchRow(const SizedProblem&)> measure;
 };
 
 Mode mode_of(const bench::Run& run, int layers) {
   if (candidates)
     return {
-        "candidates", candidate_columns(),
+        "candidates", "", candidate_columns(),
         [sweep = std::make_shared<CandidateSweep>(run)](const SizedProblem& shape) { return sweep->measure(shape); }};
   if (layers > 0)
-    return {"chains", chain_heading(),
+    return {"chains", chain_heading(), chain_columns(),
             [&run, layers](const SizedProblem& shape) { return measure_chain(run, shape, layers); }};
-  return {"operators", bench_heading(), [&run](const SizedProblem& shape) { return measure_operator(run, shape); }};
+  return {"operators", bench_heading(), bench_columns(),
+          [&run](const SizedProblem& shape) { return measure_operator(run, shape); }};
 }
 
 llvm::Error measure_shapes(bench::Run& run, const std::vector<SizedProblem>& asked, int layers, BenchReport& report) {
@@ -116,7 +117,7 @@ llvm::Error measure_shapes(bench::Run& run, const std::vector<SizedProblem>& ask
   compile_all(run, asked);
   run.copy_gigabytes_per_second = bench::copy_gigabytes_per_second(run.gpu, run.seconds);
   const Mode mode = mode_of(run, layers);
-  if (auto error = report.add_copy_rate(run.copy_gigabytes_per_second, mode.heading)) return error;
+  if (auto error = report.add_copy_rate(run.copy_gigabytes_per_second, mode.heading, mode.columns)) return error;
   std::size_t number = 0;
   for (const SizedProblem& shape : asked) {
     if (interrupted) {
@@ -139,7 +140,7 @@ llvm::Expected<Report> measure(std::vector<SizedProblem> asked, int layers, cons
   auto engine = open_engine(cache_dir);
   if (!engine) return engine.takeError();
 
-  BenchReport report(results, *gpu, candidates ? ReportFormat::tsv : ReportFormat::table);
+  BenchReport report(results, *gpu, candidates ? ReportText::tsv : ReportText::table);
   if (auto error = report.begin(commit, quick)) return error;
   // A candidate is timed only as long as tells it from others.
   bench::Run run = {*gpu, engine->get(), 0.0, candidates ? 0.02 : quick ? 0.05 : 0.2};
@@ -182,9 +183,9 @@ const Command& bench_command() {
       "failed, or a\n"
       "result is wrong. --candidates measures, in place of the kernels that the library chooses, every legal "
       "candidate,\n"
-      "and says by how much the library's choice is slower than the fastest; the output, and the file of --results, "
-      "is\n"
-      "TSV with a line a candidate. --chain measures forward and then backward of so many layers, captured in one "
+      "and says by how much the library's choice is slower than the fastest; the output is that of --results, a line "
+      "a\n"
+      "candidate. --chain measures forward and then backward of so many layers, captured in one "
       "graph:\n"
       "each layer has tensors of its own if memory has room for them, else layers share sets that outgrow the L2 "
       "cache.\n"
@@ -194,9 +195,9 @@ const Command& bench_command() {
       "a warm one.",
       fmt::format("  mhcjit bench --op {0}\n"
                   "  mhcjit bench --op {1} --quick --json\n"
-                  "  mhcjit bench --op {0} --shapes shapes.json --host --results bench.json\n"
+                  "  mhcjit bench --op {0} --shapes shapes.json --host --results bench.tsv\n"
                   "  mhcjit bench --op {0} --candidates --results candidates.tsv\n"
-                  "  mhcjit bench --chain 60 --results chain.json",
+                  "  mhcjit bench --chain 60 --results chain.tsv",
                   codegen::operators().front()->name, codegen::operators().back()->name),
       run};
   return command;

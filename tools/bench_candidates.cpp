@@ -41,13 +41,11 @@ llvm::json::Object candidate_json(const CandidateResult& candidate, double floor
 
 // A candidate that failed has no times.
 std::string tsv_line(const SizedProblem& shape, const CandidateResult& candidate, double floor_us) {
-  const codegen::Problem& problem = shape.problem;
-  const auto time = [&](double us) { return digits(candidate.failure.empty() ? us : NAN); };
-  return fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\n", problem.op->name, problem.n, problem.d,
-                     shape.tokens, codegen::to_string(problem.dtype), problem.has_gamma ? 1 : 0,
-                     candidate.plan->family(), codegen::to_string(candidate.plan->parameters()),
-                     time(candidate.graph.median_us), time(candidate.graph.p10_us), time(candidate.graph.p90_us),
-                     digits(floor_us), candidate.ok() ? 1 : 0);
+  const bench::Timing none = {.median_us = NAN, .p10_us = NAN, .p90_us = NAN};
+  return fmt::format("{}\t{}\t{}{}\t{}\t{}\n", tsv_fields(shape.problem.op->name, shape), candidate.plan->family(),
+                     codegen::to_string(candidate.plan->parameters()),
+                     tsv_fields(candidate.failure.empty() ? candidate.graph : none), digits(floor_us),
+                     candidate.ok() ? 1 : 0);
 }
 
 // The fastest of those that are right; nullptr where none is.
@@ -94,7 +92,7 @@ BenchRow row_of(const SizedProblem& shape, const bench::CandidateResults& result
 }  // namespace
 
 std::string candidate_columns() {
-  return "op\tn\tD\tT\tdtype\tgamma\tfamily\tplan\tmedian_us\tp10_us\tp90_us\tfloor_us\tright\n";
+  return fmt::format("{}\tfamily\tplan\tmedian_us\tp10_us\tp90_us\tfloor_us\tright", tsv_field_names);
 }
 
 BenchRow CandidateSweep::measure(const SizedProblem& shape) {
@@ -106,9 +104,7 @@ BenchRow CandidateSweep::measure(const SizedProblem& shape) {
   try {
     return row_of(shape, bench::bench_candidates(run_, shape.problem, shape.tokens, plans, announce));
   } catch (const std::runtime_error& failure) {
-    BenchRow failed = failed_row(shape, failure.what());
-    failed.tsv_lines = "# " + failed.text;
-    return failed;
+    return failed_row(shape, failure.what());
   }
 }
 

@@ -1,4 +1,4 @@
-// What `mhcjit bench --candidates` says about the candidates of one shape.
+// Rows of `mhcjit bench --candidates`: the candidates of one shape.
 #pragma once
 
 #include "bench/candidates.h"
@@ -6,7 +6,7 @@
 
 namespace mhcjit::tools {
 
-// The line of column names of the TSV.
+// The TSV's column names.
 std::string candidate_columns();
 
 // All legal candidates of each shape, compiled once for a problem.

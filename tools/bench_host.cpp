@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include <fmt/format.h>
+#include <llvm/ADT/StringExtras.h>
 
 #include "bench/host_costs.h"
 #include "bench/statistics.h"
@@ -85,6 +86,8 @@ BenchRow measure_host(const gpu::Gpu& gpu, mhcjit_engine* engine, const FirstCal
   } catch (const std::runtime_error& failure) {
     add_failure(row, "launch", failure.what());
   }
+  for (const llvm::StringRef line : llvm::split(llvm::StringRef(row.text).rtrim(), '\n'))
+    row.tsv_lines += fmt::format("# {}\n", std::string_view(line));
   return row;
 }
 

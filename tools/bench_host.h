@@ -1,4 +1,4 @@
-// What `mhcjit bench --host` says: the host's part of a call, of loading kernels and of a process's first call.
+// Rows of `mhcjit bench --host`: the host's part of a call, of loading kernels and of a process's first call.
 #pragma once
 
 #include "bench/first_call.h"

@@ -3,7 +3,6 @@
 #include <ctime>
 
 #include <fmt/chrono.h>
-#include <llvm/Support/FormatVariadic.h>
 
 #include "runtime/doctor.h"
 #include "tools/output_file.h"
@@ -24,18 +23,16 @@ llvm::Error BenchReport::begin(const std::string& commit, bool quick) {
                                     {"quick", quick}};
   report_.text = fmt::format("{}, {}, driver of CUDA {}, NVRTC {}, commit {}\n", gpu_.name, gpu_.architecture,
                              found->driver.version, found->nvrtc.version, commit);
-  if (format_ == ReportFormat::tsv) {
-    report_.text.clear();
-    for (const char* field : {"device", "architecture", "driver", "nvrtc", "mhcjit", "commit", "date"})
-      report_.text += fmt::format("# {}: {}\n", field, std::string_view(*report_.json.getString(field)));
-  }
+  for (const char* field : {"device", "architecture", "driver", "nvrtc", "mhcjit", "commit", "date"})
+    tsv_ += fmt::format("# {}: {}\n", field, std::string_view(*report_.json.getString(field)));
   return write();
 }
 
-llvm::Error BenchReport::add_copy_rate(double gigabytes_per_second, const std::string& heading) {
+llvm::Error BenchReport::add_copy_rate(double gigabytes_per_second, const std::string& heading,
+                                       const std::string& columns) {
   report_.json["copy_gigabytes_per_second"] = number(gigabytes_per_second);
-  report_.text += fmt::format("{}a plain copy: {:.0f} GB/s read plus written\n{}",
-                              format_ == ReportFormat::tsv ? "# " : "", gigabytes_per_second, heading);
+  report_.text += fmt::format("a plain copy: {:.0f} GB/s read plus written\n{}", gigabytes_per_second, heading);
+  tsv_ += fmt::format("# copy_gigabytes_per_second: {}\n{}\n", digits(gigabytes_per_second), columns);
   return write();
 }
 
@@ -57,9 +54,15 @@ void BenchReport::interrupt() {
   report_.exit_code = exit_interrupted;
 }
 
+Report BenchReport::take() {
+  if (text_ == ReportText::tsv) report_.text = tsv_;
+  return std::move(report_);
+}
+
 void BenchReport::take_text(const BenchRow& row) {
   say(llvm::StringRef(row.text).rtrim().str());
-  report_.text += format_ == ReportFormat::tsv ? row.tsv_lines : row.text;
+  report_.text += row.text;
+  tsv_ += row.tsv_lines;
   if (!row.ok) report_.exit_code = exit_failed;
 }
 
@@ -67,10 +70,7 @@ llvm::Error BenchReport::write() const {
   if (file_.empty()) return llvm::Error::success();
   auto file = OutputFile::create(file_);
   if (!file) return file.takeError();
-  const std::string text = format_ == ReportFormat::tsv
-                               ? report_.text
-                               : llvm::formatv("{0:2}\n", llvm::json::Value(llvm::json::Object(report_.json))).str();
-  if (auto error = file->write(text)) return error;
+  if (auto error = file->write(tsv_)) return error;
   return file->publish();
 }
 

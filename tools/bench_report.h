@@ -1,4 +1,4 @@
-// What `mhcjit bench` has measured so far: the JSON, the text, and the file that has one of them.
+// The report of `mhcjit bench` so far: the JSON, the text, and the TSV, which a file has.
 #pragma once
 
 #include <string>
@@ -9,30 +9,27 @@
 
 namespace mhcjit::tools {
 
-// What the text is, and what the file has.
-enum class ReportFormat {
-  table,  // for readers; the file has the JSON
-  tsv,    // comment lines that begin with #, a line of column names, a line a candidate; the file has the same
-};
+enum class ReportText { table, tsv };
 
-// Each function that adds something writes the file, "" for none, so that a run that is ended keeps what it has.
-// Errors: IO, when the file cannot be written.
+// The TSV has comment lines that begin with #, a line of column names, and a line a row. Each function that adds
+// something writes the file, "" for none, so that a run that is ended keeps what it has. Errors: IO, when the file
+// cannot be written.
 class BenchReport {
  public:
-  BenchReport(std::string file, const gpu::Gpu& gpu, ReportFormat format)
-      : file_(std::move(file)), gpu_(gpu), format_(format) {}
+  BenchReport(std::string file, const gpu::Gpu& gpu, ReportText text)
+      : file_(std::move(file)), gpu_(gpu), text_(text) {}
 
-  // What is known before anything is measured, the machine among it.
+  // Adds all that is known before anything is measured, the machine among it.
   llvm::Error begin(const std::string& commit, bool quick);
-  // `heading` stands in the text above what follows.
-  llvm::Error add_copy_rate(double gigabytes_per_second, const std::string& heading);
+  // `heading` stands in the table above what follows, `columns` in the TSV.
+  llvm::Error add_copy_rate(double gigabytes_per_second, const std::string& heading, const std::string& columns);
   // As a field of the JSON, or as the next of a list of it.
   llvm::Error add(llvm::StringRef field, BenchRow row);
   llvm::Error add_to(llvm::StringRef list, BenchRow row);
 
   void interrupt();
 
-  Report take() { return std::move(report_); }
+  Report take();
 
  private:
   void take_text(const BenchRow& row);
@@ -40,7 +37,8 @@ class BenchReport {
 
   const std::string file_;
   const gpu::Gpu& gpu_;
-  const ReportFormat format_;
+  const ReportText text_;
+  std::string tsv_;
   Report report_;
   llvm::json::Array rows_;
 };

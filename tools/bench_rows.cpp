@@ -43,6 +43,13 @@ BenchRow row_of(const SizedProblem& shape, const codegen::Plan& plan, const benc
       result.graph_overlapped.median_us, result.brief.median_us / result.floor_us,
       result.stream.median_us / result.floor_us, result.graph.median_us / result.floor_us,
       gigabytes_per_second(result.stream, result.bytes), worst_of(result.errors), within_bounds ? "" : "  WRONG");
+  row.tsv_lines = fmt::format("{}\t{}\t{}\t{}\t{}\t{}", tsv_fields(shape.problem.op->name, shape),
+                              shape.problem.has_fp32_dx ? 1 : 0, plan.family(), codegen::to_string(plan.parameters()),
+                              result.bytes, digits(result.floor_us));
+  for (const bench::Timing& timing :
+       {result.brief, result.stream, result.graph, result.stream_warm, result.graph_warm, result.graph_overlapped})
+    row.tsv_lines += tsv_fields(timing);
+  row.tsv_lines += fmt::format("\t{}\t{}\n", worst_of(result.errors), within_bounds ? 1 : 0);
   return row;
 }
 
@@ -53,6 +60,13 @@ std::string bench_heading() {
       "{:<12} {:>2} {:>5} {:>6} {:<10} {:<10} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6} {:>6} {:>6} {:>5}  {}\n",
       "op", "n", "D", "T", "dtype", "family", "floor us", "brief", "stream", "p90", "graph", "warm", "overlap", "brief",
       "stream", "graph", "GB/s", "error nearest to its bound");
+}
+
+std::string bench_columns() {
+  std::string names = fmt::format("{}\tfp32_dx\tfamily\tplan\tbytes\tfloor_us", tsv_field_names);
+  for (const char* timing : {"brief", "stream", "graph", "stream_warm", "graph_warm", "graph_overlapped"})
+    names += tsv_field_names_of(timing);
+  return names + "\tnearest_to_bound\tright";
 }
 
 BenchRow measure_operator(const bench::Run& run, const SizedProblem& shape) {
@@ -70,6 +84,7 @@ BenchRow failed_row(const SizedProblem& shape, const std::string& failure) {
   BenchRow row = {json_of(shape), fmt::format("{} FAILED: {}\n", columns_of(shape.problem.op->name, shape), failure),
                   false};
   row.json["failure"] = failure;
+  row.tsv_lines = "# " + row.text;
   return row;
 }
 
@@ -119,6 +134,18 @@ std::string columns_of(std::string_view op, const SizedProblem& shape) {
                      fmt::format("{}{}{}", codegen::to_string(problem.dtype), problem.has_gamma ? " gamma" : "",
                                  problem.has_fp32_dx ? " fp32_dx" : ""));
 }
+
+std::string tsv_fields(std::string_view op, const SizedProblem& shape) {
+  const codegen::Problem& problem = shape.problem;
+  return fmt::format("{}\t{}\t{}\t{}\t{}\t{}", op, problem.n, problem.d, shape.tokens,
+                     codegen::to_string(problem.dtype), problem.has_gamma ? 1 : 0);
+}
+
+std::string tsv_fields(const bench::Timing& timing) {
+  return fmt::format("\t{}\t{}\t{}", digits(timing.median_us), digits(timing.p10_us), digits(timing.p90_us));
+}
+
+std::string tsv_field_names_of(std::string_view name) { return fmt::format("\t{0}_us\t{0}_p10_us\t{0}_p90_us", name); }
 
 std::string worst_of(const bench::Errors& errors) {
   const auto& [tensor, worst] =

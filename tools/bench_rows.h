@@ -1,4 +1,4 @@
-// What `mhcjit bench` says about one operator on one shape.
+// Rows of `mhcjit bench`: one operator on one shape.
 #pragma once
 
 #include <string>
@@ -14,15 +14,16 @@ struct BenchRow {
   llvm::json::Object json;
   std::string text;            // a line of the table
   bool ok = false;             // measured, and right
-  std::string tsv_lines = {};  // of a report in TSV, where `text` is progress
+  std::string tsv_lines = {};  // a row, or comments
 };
 
-// The line above the table.
+// The line above the table, and the TSV's column names.
 std::string bench_heading();
+std::string bench_columns();
 
 BenchRow measure_operator(const bench::Run& run, const SizedProblem& shape);
 
-// The row of a shape that could not be measured.
+// The row of a shape that could not be measured, a comment of the TSV.
 BenchRow failed_row(const SizedProblem& shape, const std::string& failure);
 
 // "OPERATOR n=4 D=4096 bf16 sm_90a T=8192"
@@ -38,6 +39,14 @@ llvm::json::Object json_of(const bench::Timing& timing, std::size_t bytes, doubl
 
 // The columns that every line of a table begins with.
 std::string columns_of(std::string_view op, const SizedProblem& shape);
+
+// The fields that every row of a TSV begins with, and their names.
+std::string tsv_fields(std::string_view op, const SizedProblem& shape);
+inline constexpr std::string_view tsv_field_names = "op\tn\tD\tT\tdtype\tgamma";
+
+// A timing's fields behind others, and the names of those of the timing `name`.
+std::string tsv_fields(const bench::Timing& timing);
+std::string tsv_field_names_of(std::string_view name);
 
 // The tensor that is nearest to its bound, or the farthest beyond it.
 std::string worst_of(const bench::Errors& errors);

@@ -47,7 +47,8 @@ std::string problem_of(const cache::StoredEntry& entry);
 
 llvm::json::Array to_json(const std::vector<std::string>& texts);
 
-// What prune and clear report: counts and sizes, in text and in JSON. Exit code 1 when something could not be removed.
+// The report of prune and clear: counts and sizes, in text and in JSON. Exit code 1 when something could not be
+// removed.
 Report removal_report(const std::string& folder, const cache::PruneReport& report);
 
 }  // namespace mhcjit::tools::cache_options

@@ -14,7 +14,7 @@ namespace mhcjit::tools {
 
 enum ExitCode { exit_ok = 0, exit_failed = 1, exit_usage = 2, exit_no_gpu = 3, exit_interrupted = 130 };
 
-// What a subcommand prints on stdout: `json` with --json, else `text`. Nothing else goes there.
+// A subcommand prints this on stdout, and nothing else: `json` with --json, else `text`.
 struct Report {
   int exit_code = exit_ok;
   llvm::json::Object json;
@@ -60,7 +60,7 @@ std::optional<mhcjit_log_level> log_level();
 // Errors: INVALID_ARGUMENT, when $MHCJIT_LOG is none of warning, info and trace. main() asks.
 llvm::Error check_log_level();
 
-// What the library logs goes to stderr, each line with its level.
+// Writes the library's log to stderr, each line with its level.
 void log_to_stderr(mhcjit_log_level level, const char* line, void* user);
 
 }  // namespace mhcjit::tools

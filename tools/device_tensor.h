@@ -10,7 +10,7 @@
 
 namespace mhcjit::tools {
 
-// Where to run: a CUDA ordinal, or the CPU.
+// The device of a run: a CUDA ordinal, or nothing for the CPU.
 using Placement = std::optional<std::int32_t>;
 
 // "cpu", "cuda:K", or "auto": cuda:0 where there is a GPU, else the CPU. A GPU is opened: its context becomes current

@@ -15,7 +15,7 @@ struct DestroyEngine {
 };
 using EnginePtr = std::unique_ptr<mhcjit_engine, DestroyEngine>;
 
-// Its cache is `cache_dir`, or the default folder where that is "". What it logs goes to stderr. Errors: those of
+// Its cache is `cache_dir`, or the default folder if that is "". Its log goes to stderr. Errors: those of
 // mhcjit_engine_create.
 llvm::Expected<EnginePtr> open_engine(const std::string& cache_dir);
 

@@ -1,4 +1,4 @@
-// Which entries --match names.
+// The entries that --match names.
 #pragma once
 
 #include <string>
@@ -20,10 +20,10 @@ class EntryMatch {
   // term and what is allowed.
   static llvm::Expected<EntryMatch> parse(llvm::StringRef text);
 
-  // Whether all terms hold. An entry whose key names no problem has none of the problem's fields.
+  // True if all terms hold. An entry whose key names no problem has none of the problem's fields.
   bool operator()(llvm::StringRef digest, const cache::StoredEntry& entry) const;
 
-  // Whether an entry of this digest may match: spares reading the others.
+  // True if an entry of this digest may match: spares reading the others.
   bool may_match(llvm::StringRef digest) const { return digest.starts_with(digest_prefix_); }
 
  private:

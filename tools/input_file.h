@@ -25,7 +25,7 @@ class InputFile {
   // The file may have shrunk since it was opened: that is BAD_FILE.
   llvm::Error read_at(std::uint64_t offset, std::byte* to, std::uint64_t bytes) const;
 
-  // What it held when it was opened. BAD_FILE, before anything is read, where that is more than `most` bytes.
+  // Its content when it was opened. BAD_FILE, before anything is read, if that is more than `most` bytes.
   llvm::Expected<std::string> read_all(std::uint64_t most) const;
 
  private:

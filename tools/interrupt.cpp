@@ -13,7 +13,7 @@ static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler changes 
 
 std::string message;
 
-// What it finishes may take minutes, and whoever waits is to know at once.
+// The handler writes itself: the work that is finished first may take minutes, and the user is to know at once.
 void interrupt(int) {
   const int error = errno;
   interrupted = true;

@@ -20,7 +20,7 @@
 namespace mhcjit::tools {
 namespace {
 
-// Whether --json is among the arguments, however wrong they are. Not a parameter: the handler of an allocation that
+// True if --json is among the arguments, however wrong they are. It is no parameter: the handler of an allocation that
 // fails has none.
 bool json_wanted = false;
 
@@ -141,8 +141,8 @@ int fail_without_memory() {
   return print({json.data(), static_cast<std::size_t>(length)}, exit_failed);
 }
 
-// Ends the program where the memory runs out: LLVM's tables, and its JSON objects with them, do not survive an
-// exception from an allocation. What is on disk survives an end at any moment.
+// Ends the program when memory runs out: LLVM's tables, and its JSON objects with them, do not survive an exception
+// from an allocation. Files survive an end at any moment.
 void exit_without_memory() {
   static std::atomic_flag taken = ATOMIC_FLAG_INIT;
   while (taken.test_and_set()) std::this_thread::yield();

@@ -15,7 +15,7 @@
 
 namespace mhcjit::tools {
 
-// What --op may be: "one of ...".
+// The values of --op: "one of ...".
 llvm::StringRef operator_help();
 
 // `text` when it is not empty. `option` is spelt as the user writes it: "--n".
@@ -27,8 +27,8 @@ llvm::Expected<std::int64_t> parse_integer(llvm::StringRef option, llvm::StringR
 // A finite number of at least `least`.
 llvm::Expected<double> parse_number(llvm::StringRef option, llvm::StringRef text, double least);
 
-// What --cache-dir says, or where the library looks when it says nothing; what the environment names and the library
-// does not use goes to stderr. Errors: when there is no such place.
+// The folder of --cache-dir, or the library's own if it is not given; folders of the environment that the library does
+// not use are named on stderr. Errors: when there is no such place.
 llvm::Expected<std::string> cache_folder(const std::string& cache_dir);
 
 // A comma list of integers without repetition.

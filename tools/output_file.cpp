@@ -38,7 +38,7 @@ llvm::Expected<std::string> follow_links(const std::string& path) {
   return file.native();
 }
 
-// What is to be replaced, or nothing.
+// The file that is to be replaced, or nothing.
 llvm::Expected<std::optional<struct stat>> look_at(const std::string& path, const std::string& destination) {
   struct stat status = {};
   if (::stat(destination.c_str(), &status) != 0) {
@@ -49,7 +49,8 @@ llvm::Expected<std::optional<struct stat>> look_at(const std::string& path, cons
   return status;
 }
 
-// The owner first, since a change of it clears bits of the mode. Who may not give a file away may give it to a group.
+// The owner comes first, since a change of it clears bits of the mode. A user who may not give a file away may give it
+// to a group.
 bool take_owner_and_mode(int fd, const struct stat& replaced) {
   constexpr auto same_user = static_cast<uid_t>(-1);
   [[maybe_unused]] const bool is_owner_taken =

@@ -8,10 +8,10 @@
 
 namespace mhcjit::tools {
 
-// What is written goes to a temporary file in the folder of the file, which publish() renames over it. A link is
-// followed, also to a file that is not there yet. The file that is replaced leaves its mode, and its owner where this
-// user may give files away, to the new one; without one the umask says the mode. Anything but a regular file in its
-// place is refused. Errors of every member: IO, with the path.
+// Bytes go to a temporary file in the folder of the file, which publish() renames over it. A link is followed, also to
+// a file that is not there yet. The file that is replaced leaves its mode, and its owner where this user may give files
+// away, to the new one; without one the umask says the mode. Anything but a regular file in its place is refused.
+// Errors of every member: IO, with the path.
 class OutputFile {
  public:
   static llvm::Expected<OutputFile> create(const std::string& path);

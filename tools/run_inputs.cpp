@@ -18,7 +18,7 @@ llvm::Expected<const TensorInfo*> find_required(const SafetensorsFile& file, llv
                     names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", ")));
 }
 
-// What x says about the problem.
+// Reads the problem's shape and dtype from x.
 llvm::Error read_problem(const SafetensorsFile& file, const TensorInfo& x, RunInputs& inputs) {
   const auto fault = [&](const std::string& text) {
     return make_error(MHCJIT_ERROR_BAD_FILE, "{}: tensor 'x': {}", file.path(), text);

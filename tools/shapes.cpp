@@ -32,7 +32,7 @@ std::string spelt(const Value& value) {
   return text;
 }
 
-// What one field allows: the value in JSON, or nothing, and the words for it.
+// One field's values: a parser of the JSON, which gives nothing for others, and the words for them.
 template <typename T>
 struct Rule {
   std::optional<T> (*parse)(const Value&);

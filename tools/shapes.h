@@ -17,7 +17,7 @@ struct Shapes {
   std::vector<std::string> cut_lines;  // "FILE: line N": the beginning of a record, which a full disk cut short
 };
 
-// What `text` names, at least one problem. `file` is what errors call it. Reads any bytes safely. Errors: BAD_FILE with
+// The problems that `text` names, at least one. Errors call it `file`. Reads any bytes safely. Errors: BAD_FILE with
 // the shape, its field, what it holds and what is allowed; one wrong shape refuses the whole file, because a warm-up
 // that passes it over would miss it.
 llvm::Expected<Shapes> parse_shapes(llvm::StringRef file, llvm::StringRef text);

@@ -122,7 +122,7 @@ void add(Totals& totals, const codegen::Problem& problem, const WarmupOutcome& o
   switch (outcome.kind) {
     case WarmupOutcome::Kind::skipped: ++totals.skipped; return;
     case WarmupOutcome::Kind::failed:
-      // What stands in the way of all, such as no NVRTC, is said once.
+      // A reason that stops all, such as no NVRTC, is said once.
       say(fmt::format("failed: {}: {}", name, outcome.failure.text == totals.said ? "the same" : outcome.failure.text));
       totals.said = outcome.failure.text;
       totals.errors.push_back(llvm::json::Object{
@@ -194,13 +194,12 @@ const Command& warmup_command() {
       "       [--tuned FILE] [--jobs N] [--cache-dir DIR] [--json]\n"
       "       mhcjit warmup --tuned FILE [--jobs N] [--cache-dir DIR] [--json]",
       "Compiles every problem of the shapes file (docs/shapes.md), or every operator for every\n"
-      "combination of --n, --d and --dtype, for each architecture, with the plans of the tuned record "
-      "(docs/tuning.md)\n"
-      "where it has them; with --tuned alone, the problems of the record for its architecture. The default cache "
-      "folder is\n"
-      "$MHCJIT_CACHE_DIR, else $XDG_CACHE_HOME/mhcjit, else $HOME/.cache/mhcjit. What is in the cache already is\n"
-      "a hit and is not compiled again: after Ctrl-C or a failure, run the same command to do the rest. A kernel\n"
-      "that a later process will not find in the folder, or on the server of MHCJIT_CACHE_REMOTE, counts as\n"
+      "combination of --n, --d and --dtype, for each architecture, with the plans of the tuned record\n"
+      "(docs/tuning.md) where it has them. With --tuned alone, compiles the problems of the record for its\n"
+      "architecture. The default cache folder is $MHCJIT_CACHE_DIR, else $XDG_CACHE_HOME/mhcjit, else\n"
+      "$HOME/.cache/mhcjit. What is in the cache already is a hit and is not compiled again: after Ctrl-C or a\n"
+      "failure, run the same command to do the rest. A kernel that a later process will not find in the folder, or\n"
+      "on the server of MHCJIT_CACHE_REMOTE, counts as\n"
       "failed; where the folder cannot be written, nothing is compiled. Progress goes to stderr: a bar on a terminal,\n"
       "a line every 10 s elsewhere; then each failure. Exit code 130 after Ctrl-C or SIGTERM.",
       "  mhcjit warmup --shapes shapes.json --arch sm_90a,sm_100a\n"

@@ -1,5 +1,5 @@
-// Whether what a warm-up makes is where a later process looks for it: in the cache folder, and on the server of
-// MHCJIT_CACHE_REMOTE where that is written to.
+// Checks that the kernels of a warm-up are where a later process looks for them: in the cache folder, and on the server
+// of MHCJIT_CACHE_REMOTE if that is written to.
 #pragma once
 
 #include <atomic>
@@ -22,8 +22,8 @@ class WarmupDelivery {
   // read_cache_settings().
   static llvm::Expected<std::unique_ptr<WarmupDelivery>> open(const std::string& folder);
 
-  // What would keep everything that is compiled now from arriving: the folder cannot be made or written, or the server
-  // does not answer as a cache does. Errors: BAD_FILE, IO, INVALID_ARGUMENT (the server's url).
+  // Success if a kernel that is compiled now can arrive: the folder can be made and written, and the server answers as
+  // a cache does. Errors: BAD_FILE, IO, INVALID_ARGUMENT (the server's url).
   llvm::Error check() const;
 
   // Sends the folder's entry of this digest to the server where that has none, and reads it back: once, however many

@@ -35,10 +35,10 @@ class WarmupProgress {
   WarmupProgress(Style style, std::chrono::steady_clock::time_point start)
       : style_(style), start_(start), last_(start) {}
 
-  // What to write now, "" for nothing.
+  // The text to write now, "" for nothing.
   std::string update(const WarmupCounts& counts, std::chrono::steady_clock::time_point now);
 
-  // What makes room for other output: the bar goes away until the next update.
+  // The text that makes room for other output: the bar goes away until the next update.
   std::string clear();
 
  private:

@@ -94,7 +94,7 @@ class Worker {
   std::optional<runtime::Engine> engine_;
 };
 
-// What the threads share.
+// The state that the threads share.
 class Run {
  public:
   Run(const WarmupRequest& request, WarmupDelivery& delivery, const std::atomic<bool>& interrupted)

@@ -12,7 +12,7 @@
 
 namespace mhcjit::tools {
 
-// What became of one problem.
+// The outcome of one problem.
 struct WarmupOutcome {
   enum class Kind { skipped, compiled, hit, failed };
   Kind kind = Kind::skipped;

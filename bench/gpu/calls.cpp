@@ -10,7 +10,7 @@
 namespace mhcjit::gpu {
 namespace {
 
-// What mhcjit.h asks of a pointer.
+// mhcjit.h asks for this alignment of a pointer.
 std::size_t required_alignment(std::string_view tensor, const Case& item) {
   if (tensor == "workspace") return 16;
   const bool is_row_of_x = tensor == "x" || tensor == "h_in" || tensor == "dh_in" || tensor == "dx";

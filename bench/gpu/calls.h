@@ -20,7 +20,7 @@ namespace mhcjit::gpu {
 // Storage bytes by the tensor's name in mhcjit.h.
 using Tensors = std::map<std::string, std::vector<std::byte>, std::less<>>;
 
-// What is run, and on which inputs.
+// A problem with its T and its random inputs.
 struct Case {
   oracle::RandomOptions random;
   bool batch_invariant = false;

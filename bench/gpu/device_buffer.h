@@ -34,7 +34,7 @@ class DeviceBuffer {
   // Enqueues a copy of `from`, which is of the same size.
   void copy_from(const DeviceBuffer& from, CUstream stream = nullptr) const;
 
-  // Whether nothing was written outside the buffer.
+  // True if nothing was written outside the buffer.
   bool intact() const;
 
  private:

@@ -23,7 +23,7 @@ class Stream {
   CUstream stream_ = nullptr;
 };
 
-// What `enqueue` puts on a stream, captured as a graph that can be launched many times.
+// Captures the work that `enqueue` puts on a stream as a graph, which can be launched many times.
 class Graph {
  public:
   template <typename Enqueue>

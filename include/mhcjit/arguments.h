@@ -1,5 +1,5 @@
-/* The argument struct of an operator, described by the library itself: what a binding for another language reads in
- * place of a list of its own.
+/* The argument struct of an operator, described by the library itself. A binding for another language reads it in place
+ * of a list of its own.
  *
  *     size_t count, bytes;  mhcjit_operator_arguments(&problem, &count, &bytes);
  *     for (size_t i = 0; i < count; ++i) {

@@ -4,8 +4,8 @@
  * mhcjit_last_error() belongs to the calling thread. A thread that calls mhcjit_prepare or mhcjit_compile needs a
  * stack of 512 KiB, since NVRTC runs on it; 256 KiB are enough for every other function.
  *
- * Limits: where no further thread can be made, the calling thread does the work alone. Where memory runs out, the
- * result is OUT_OF_MEMORY; NVRTC and the driver may still end the process where memory runs out inside them.
+ * Limits: if no further thread can be made, the calling thread does the work alone. If memory runs out, the result is
+ * OUT_OF_MEMORY; NVRTC and the driver may still end the process when memory runs out inside them.
  *
  * The library never prints, exits, aborts or throws through this interface. T is never part of what is
  * compiled. The same call gives the same bits every time, for every output.
@@ -54,7 +54,7 @@ typedef struct mhcjit_engine_options {
   int32_t cpu_threads;        /* threads of a call on the CPU, at most; 0: one per core */
   const char* read_only_cache_dirs; /* folders that are searched after cache_dir and never written, with : between
                                        them; NULL: the absolute paths in $MHCJIT_CACHE_RO, others are a warning to
-                                       the log; "": none. What is found there is copied to cache_dir */
+                                       the log; "": none. Entries found there are copied to cache_dir */
   int32_t no_compile;        /* 1: a kernel that no cache folder has is NOT_IN_CACHE, and the compiler is never opened;
                                 0: the same when $MHCJIT_NO_COMPILE is 1 */
   const char* record_path;   /* file to which each problem that no cache folder has is appended as a line of a shapes
@@ -134,8 +134,8 @@ typedef struct mhcjit_operator mhcjit_operator;
  * Errors: INVALID_ARGUMENT, NULL_POINTER, NO_DEVICE, NO_NVRTC, COMPILATION_FAILED, NOT_PREPARED, LOAD_FAILED,
  * NOT_IN_CACHE, OUT_OF_MEMORY, FORKED, IO (template_dir). A cache folder that cannot be used is a warning to the log,
  * never an error.
- * Where several processes of one machine share a cache folder and ask at the same time, one compiles; the others wait
- * for it, at most 30 s, and take what it published. */
+ * If several processes of one machine share a cache folder and ask at the same time, one compiles; the others wait for
+ * it, at most 30 s, and take the entry that it published. */
 MHCJIT_API mhcjit_status mhcjit_prepare(mhcjit_engine* engine, const mhcjit_problem* problem, mhcjit_device device,
                                         void* stream, const mhcjit_operator** op);
 
@@ -179,7 +179,7 @@ typedef struct mhcjit_plan_info {
 /* Errors: INVALID_ARGUMENT (T outside 0..2^31-1; struct_size), NULL_POINTER, OUT_OF_MEMORY. */
 MHCJIT_API mhcjit_status mhcjit_operator_plan(const mhcjit_operator* op, int64_t T, mhcjit_plan_info* info);
 
-/* What a compile found or made. Start from MHCJIT_COMPILE_RESULT_INIT. */
+/* The result of a compile. Start from MHCJIT_COMPILE_RESULT_INIT. */
 typedef struct mhcjit_compile_result {
   size_t struct_size MHCJIT_BEGINS_AS(sizeof(mhcjit_compile_result)); /* how structs grow: status.h */
   int32_t cache_hit;   /* 1: all kernels were in the cache; 0: some were compiled now */
@@ -191,8 +191,8 @@ typedef struct mhcjit_compile_result {
 
 #define MHCJIT_COMPILE_RESULT_INIT MHCJIT_INITIALISER(.struct_size = sizeof(mhcjit_compile_result))
 
-/* Compiles `problem` for a named architecture ("sm_80", "sm_90a", ...) into the cache, without a GPU or a driver: what
- * a warm-up does. A later mhcjit_prepare on such a device is a hit. `result` may be NULL.
+/* Compiles `problem` for a named architecture ("sm_80", "sm_90a", ...) into the cache, without a GPU or a driver, as a
+ * warm-up does. A later mhcjit_prepare on such a device is a hit. `result` may be NULL.
  * Errors: INVALID_ARGUMENT, NULL_POINTER, NO_NVRTC, COMPILATION_FAILED, NOT_IN_CACHE, OUT_OF_MEMORY, IO
  * (template_dir). */
 MHCJIT_API mhcjit_status mhcjit_compile(mhcjit_engine* engine, const mhcjit_problem* problem, const char* architecture,

@@ -11,7 +11,7 @@
  *     size_t bytes;               mhcjit_workspace_bytes(op, T, &bytes);                     once per T
  *     mhcjit_pre_forward(op, &args, stream);                                                 every layer
  *
- * What each header below says:
+ * Each header has a subject:
  *
  *     status.h                        outcomes of calls; how structs grow
  *     engine.h                        engines, problems, preparing, compiling, counters; threads and limits

@@ -45,7 +45,7 @@ class [[nodiscard]] Status {
   mhcjit_status code() const { return code_; }
   const char* name() const { return mhcjit_status_name(code_); }
 
-  // What failed, with which inputs, what is allowed, what to do; "" on success.
+  // The failure, its inputs, the allowed values and the remedy; "" on success.
   const std::string& text() const { return text_; }
 
  private:
@@ -147,7 +147,7 @@ class Engine {
     return result;
   }
 
-  // What this engine has found, compiled and loaded since its creation.
+  // Counts of what this engine has found, compiled and loaded since its creation.
   Result<mhcjit_counters> counters() const {
     mhcjit_counters counters = {};
     if (auto status = Status::of_call(mhcjit_engine_counters(handle_.get(), &counters)); !status.ok()) return status;

@@ -1,4 +1,4 @@
-/* What every function of the library returns, and how its structs grow.
+/* Outcomes of the library's functions, and how its structs grow.
  *
  * Structs that a caller fills or receives begin with struct_size, which says how much of them the caller's program
  * knows: the library reads and writes no more. In C each has an initialiser, MHCJIT_..._INIT, which sets struct_size
@@ -55,7 +55,7 @@ typedef enum mhcjit_status {
   /* A pointer is host memory or memory of another device, or the current context belongs to another device than
    * the operator was prepared for. Remedy: prepare under that device's context, or move the tensor.
    * Each thread remembers the pointers that passed and does not ask the driver about them again: when such memory is
-   * freed and its address later belongs to other memory, that is not noticed. What is refused is never remembered. */
+   * freed and its address later belongs to other memory, that is not noticed. A refused pointer is never remembered. */
   MHCJIT_ERROR_WRONG_DEVICE = 5,
   /* The CUDA driver (libcuda.so.1) is absent, too old, or reports no device; or no context is current on this
    * thread. Remedy: install a driver, make a context current, or use MHCJIT_DEVICE_CPU. */
@@ -73,7 +73,7 @@ typedef enum mhcjit_status {
   /* The driver refused the compiled kernel, even after it was compiled anew. Remedy: the driver may be older
    * than the NVRTC that compiled it; the text has both versions.
    * Or the device, a MIG slice perhaps, cannot run even one cluster, or cooperative group of blocks, of a plan that
-   * `plan` or $MHCJIT_PLAN asks for. Remedy: ask for none. Where the library chose the plan, this is no error: the
+   * `plan` or $MHCJIT_PLAN asks for. Remedy: ask for none. If the library chose the plan, this is no error: the
    * cheapest plans without clusters take its place, with a warning to the log. */
   MHCJIT_ERROR_LOAD_FAILED = 10,
   /* The driver refused the launch. The text carries the driver's own error name. Often an earlier asynchronous
@@ -102,7 +102,7 @@ MHCJIT_API const char* mhcjit_version(void);
 /* Name of a status, such as "MHCJIT_ERROR_NO_NVRTC"; "unknown status" for any other number. Never NULL. */
 MHCJIT_API const char* mhcjit_status_name(mhcjit_status status);
 
-/* Text of the calling thread's most recent failure: what failed, with which inputs, what is allowed, what to do.
+/* Text of the calling thread's most recent failure: its inputs, the allowed values and the remedy.
  * "" when no call of this thread has failed. Valid until this thread's next failing call. Never NULL. */
 MHCJIT_API const char* mhcjit_last_error(void);
 

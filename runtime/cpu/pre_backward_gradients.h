@@ -1,4 +1,4 @@
-// What the two halves of backward share: the gradient at the logits of each token, which lies in the workspace.
+// The two halves of backward share the gradient at the logits of each token, which lies in the workspace.
 #pragma once
 
 #include <cstdint>

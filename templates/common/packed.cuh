@@ -1,5 +1,5 @@
-// Elements of x that wait in registers: two of a 16-bit type in each. Of a Vector the compiler would give each its own,
-// and convert it to float long before its use.
+// Elements of x that wait in registers, two of a 16-bit type in each. The compiler would give each element of a Vector
+// a register of its own, and convert it to float long before its use.
 #pragma once
 
 #include <device/matrix.cuh>

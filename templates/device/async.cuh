@@ -30,8 +30,8 @@ MHCJIT_DEVICE void barrier_arrive_expect(SharedAddress barrier, int bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
 
-// Waits for the end of the phase of this parity, which is the present or the previous phase. What was written by
-// threads of the block that arrived, and by copies of the block, is seen after it.
+// Waits for the end of the phase of this parity, which is the present or the previous phase. Writes of threads of the
+// block that arrived, and of copies of the block, are seen after it.
 MHCJIT_DEVICE void barrier_wait(SharedAddress barrier, int parity) {
   asm volatile(
       "{\n"
@@ -65,14 +65,14 @@ MHCJIT_DEVICE void barrier_wait_cluster(SharedAddress barrier, int parity) {
 //
 // One thread issues each; its bytes count on `barrier`.
 
-// What the driver encodes of a tensor for the copies below; an argument of the kernel, by value.
+// A tensor map (CUtensorMap), which the driver encodes; an argument of the kernel, by value.
 struct alignas(64) TensorMap {
   unsigned char opaque[128];
 };
 
-// A box of a tensor of three dimensions, first element at (c0, c1, c2), to `to`, as the map's swizzle lays it out. What
-// lies outside the tensor becomes zero; its bytes count. c0 is at a multiple of 16 bytes: of others an H200 makes an
-// illegal instruction.
+// Copies a box of a tensor of three dimensions, first element at (c0, c1, c2), to `to`, as the map's swizzle lays it
+// out (https://docs.nvidia.com/cuda/parallel-thread-execution/#tensor-swizzling-modes). Elements outside the tensor
+// become zero; their bytes count. c0 is at a multiple of 16 bytes; otherwise an H200 reports an illegal instruction.
 MHCJIT_DEVICE void copy_box(SharedAddress to, const TensorMap& map, int c0, int c1, int c2, SharedAddress barrier) {
   asm volatile(
       "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], "
@@ -97,9 +97,9 @@ MHCJIT_DEVICE void copy_fence() { asm volatile("fence.proxy.async.shared::cta;" 
 // They read what copy_fence has ordered before them. The thread that asks for them makes groups of them, and it alone
 // can wait for these.
 
-// A box of shared memory, laid out as the map's swizzle says, to the tensor, first element at (c0, c1, c2), with c0 at
-// a multiple of 16 bytes. What lies beyond the tensor's ends is not written; its rows are multiples of 16 bytes. No
-// coordinate is negative: an H200 makes an illegal instruction of that.
+// Stores a box of shared memory, laid out as the map's swizzle says, to the tensor, first element at (c0, c1, c2), with
+// c0 at a multiple of 16 bytes. Elements beyond the tensor's ends are not written; its rows are multiples of 16 bytes.
+// No coordinate is negative; otherwise an H200 reports an illegal instruction.
 MHCJIT_DEVICE void store_box(const TensorMap& map, int c0, int c1, int c2, SharedAddress from) {
   asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%1, %2, %3}], [%4];" ::"l"(&map),
                "r"(c0), "r"(c1), "r"(c2), "r"(from)
@@ -159,7 +159,7 @@ struct ClusterAddress {
   u32 value;
 };
 
-// What stands at `address` of this block, in the block of this rank.
+// The address in the block of this rank that corresponds to `address` in this block.
 MHCJIT_DEVICE ClusterAddress in_block(SharedAddress address, int rank) {
   ClusterAddress mapped;
   asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(mapped.value) : "r"(address), "r"(rank));

@@ -110,8 +110,8 @@ MHCJIT_DEVICE u32 opaque(u32 value) {
 
 // ---- Blocks that wait for one another -------------------------------------------------------------------------------
 //
-// They run at the same time if the kernel is launched so (codegen/plan.h, is_cooperative). What one hands to others
-// stands in 16 bytes, which are written and read in one access each: no other access is ordered by it.
+// They run at the same time if the kernel is launched so (codegen/plan.h, is_cooperative). A block hands others 16
+// bytes at a time, which are written and read in one access each. These accesses order no other.
 
 // `address` is aligned to 16 bytes, and nothing else writes there.
 MHCJIT_DEVICE Vector<u32, 4> load_relaxed(const u32* address) {
@@ -145,8 +145,8 @@ MHCJIT_DEVICE void sleep_nanoseconds(u32 count) { asm volatile("nanosleep.u32 %0
 
 // ---- Kernels behind one another in a stream ------------------------------------------------------------------------
 //
-// Where a kernel is launched to overlap the one before it (compute capability 9.0 and newer), it begins as soon as
-// every block of that one has let it or has ended.
+// A kernel that is launched to overlap the one before it (compute capability 9.0 and newer) begins as soon as every
+// block of that one has let it or has ended.
 
 // Lets the next kernel begin.
 MHCJIT_DEVICE void let_next_kernel_begin() {

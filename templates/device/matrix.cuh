@@ -152,8 +152,9 @@ MHCJIT_DEVICE float high_half<bf16>(u32 pair) {
 
 // ---- Tensor cores. Every lane of the warp takes part in each ------------------------------------------------------
 
-// Four 8 x 8 matrices of 16-bit elements. Lane 8 m + r gives the address of row r of matrix m (16 bytes, aligned);
-// lane l receives in word m elements 2 (l % 4) and 2 (l % 4) + 1 of row l / 4 of matrix m.
+// Four 8 x 8 matrices of 16-bit elements. Lane 8 m + r gives the address of row r of matrix m (16 bytes, aligned); lane
+// l receives in word m elements 2 (l % 4) and 2 (l % 4) + 1 of row l / 4 of matrix m
+// (https://docs.nvidia.com/cuda/parallel-thread-execution/#warp-level-matrix-instructions-ldmatrix).
 MHCJIT_DEVICE Vector<u32, 4> load_matrices(SharedAddress row) {
   Vector<u32, 4> words;
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -191,7 +192,9 @@ MHCJIT_DEVICE void store_matrices_transposed(SharedAddress row, const Vector<u32
 #endif
 }
 
-// sums += A * B with A 16 x 16, B 16 x 8, sums 16 x 8 in fp32. With g = lane / 4 and q = lane % 4 a lane holds
+// sums += A * B with A 16 x 16, B 16 x 8, sums 16 x 8 in fp32, in the layout of mma.m16n8k16
+// (https://docs.nvidia.com/cuda/parallel-thread-execution/#warp-level-matrix-fragment-mma-16816-float). A
+// lane with g = lane / 4 and q = lane % 4 holds
 //   a[0], a[1], a[2], a[3]: columns 2q, 2q + 1 of rows g and g + 8, then columns 2q + 8, 2q + 9 of the same rows;
 //   b[0], b[1]: rows 2q, 2q + 1 and 2q + 8, 2q + 9 of column g;
 //   sums: columns 2q and 2q + 1 of row g, then of row g + 8.

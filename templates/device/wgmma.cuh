@@ -44,9 +44,10 @@ MHCJIT_DEVICE void wgmma_wait_for(float (&sums)[blocks][4]) {
 template <class Element, int columns>
 MHCJIT_DEVICE void wgmma(float (*sums)[4], const Vector<u32, 4>& a, SharedAddress b, int row_stride);
 
-// The operand that the instruction takes for B: where it begins, the distance between its halves of eight rows, and
-// that between matrices of neighbouring columns, in units of 16 bytes. Of an address it takes the 18 bits that lie in a
-// block: in a cluster those above have the block's rank.
+// The matrix descriptor of B has its start, the distance between its halves of eight rows, and that between matrices of
+// neighbouring columns, in units of 16 bytes
+// (https://docs.nvidia.com/cuda/parallel-thread-execution/#asynchronous-warpgroup-level-matrix-shared-memory-layout-matrix-descriptor).
+// It takes the 18 bits of an address that lie in a block: those above have the block's rank in a cluster.
 #define MHCJIT_WGMMA(element, type, columns, all_sums, a0, a1, a2, a3, b, stride, ...)                                \
   template <>                                                                                                         \
   MHCJIT_DEVICE void wgmma<element, columns>(float(*sums)[4], const Vector<u32, 4>& a, SharedAddress b0,              \

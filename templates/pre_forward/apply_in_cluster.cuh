@@ -45,7 +45,7 @@ MHCJIT_DEVICE void apply_in_cluster(const PreForwardArgs& args, const TwoPassWor
   Plan::TokenCoefficients::make(
       args, work, tokens, shared, Partials::splits(), barrier,
       [&](int i, int split, int row) { return Partials::in_block_of(split, first + i, row); });
-  // What others have is read: all that is made of it has met at `barrier`.
+  // The other blocks' sums have been read: all warps that use them have met at `barrier`.
   device::cluster_arrive();
   collapse.make_h_in(shared);
   device::cluster_wait();  // until the others have read what this block has

@@ -1,5 +1,5 @@
-// What every kernel of pre_forward is launched with: its tensors, T and scalars, named as in the public header. A null
-// output is not written. Each emitted unit asserts that the launch puts them where this struct has them.
+// Arguments of every kernel of pre_forward: its tensors, T and scalars, named as in the public header. A null output is
+// not written. Each emitted unit asserts that the launch puts them where this struct has them.
 #pragma once
 
 struct PreForwardArgs {

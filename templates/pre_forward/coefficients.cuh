@@ -6,7 +6,7 @@
 
 MHCJIT_DEVICE float sigmoid(float value) { return device::reciprocal(1.0f + device::exponential(-value)); }
 
-// Which of alpha's three values scales a row.
+// Index of the value of alpha that scales a row.
 template <class Spec>
 MHCJIT_DEVICE int alpha_index(int row) {
   return row < Spec::n ? 0 : row < 2 * Spec::n ? 1 : 2;
@@ -19,7 +19,7 @@ MHCJIT_DEVICE float inverse_rms(float sum_of_squares, float norm_eps) {
   return device::reciprocal_square_root(device::fma(sum_of_squares, inverse_columns, norm_eps));
 }
 
-// What four rows' coefficients are made with. Of rows beyond the last, which nobody stores, that of the last.
+// alpha and bias of four rows. Rows beyond the last, which nobody stores, have those of the last.
 struct RowScales {
   float alpha[4];
   float bias[4];

@@ -1,4 +1,4 @@
-// What pre_forward makes of the sums of a block's tokens: the coefficients, and the collapsed streams.
+// pre_forward makes the coefficients of a block's tokens from their sums, then the collapsed streams.
 //
 //     h_mix, inv_rms from the partial sums; h_pre, h_post, h_res from u = h_mix * inv_rms;
 //     h_in[t, d] = sum_i h_pre[t, i] * x[t, i, d]

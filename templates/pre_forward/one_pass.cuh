@@ -20,8 +20,8 @@
 //         hold | partial sums of the gemm warps, at the start gamma | partial sums received, h_pre received: `stages`
 //         slots each | barriers.
 //
-// Why slots may be reused: tile i + stages needs the stage of tile i, which the apply warps give back once they have
-// used h_pre of tile i, which its owner sent after it had read all that it received for tile i.
+// Slots may be reused: tile i + stages needs the stage of tile i. The apply warps give that back once they have used
+// h_pre of tile i. Its owner sent h_pre after it had read all that it received for tile i.
 #pragma once
 
 #include <common/ring_position.cuh>
@@ -62,7 +62,7 @@ struct PreForwardOnePass {
   static constexpr int rows_together = 128 / panel_row_bytes;
   static constexpr int chunks_per_row = panel_row_bytes / 16;
   static constexpr int chunk_columns = 16 / element_bytes;
-  // Of 16 bytes, that a lane of an apply warp works on, as far as its registers go.
+  // Items of 16 bytes that a lane of an apply warp works on at once, as far as its registers go.
   static constexpr int items_at_once = Spec::apply_registers == 0 || Spec::apply_registers > 64 ? 8 : 3;
   // The bytes of a panel's row from its chunk of 16 bytes on, where the swizzle puts them.
   static MHCJIT_DEVICE int in_panel(int row, int chunk) {
@@ -80,9 +80,9 @@ struct PreForwardOnePass {
   using X = XLoad<Element, token_groups, own_groups, panel_row_bytes>;
   static constexpr int steps_per_load = X::steps;
 
-  // Where a column group's step lies: in which panel, and as which of its steps. A group has whole panels; or, where
-  // steps are loaded one by one, as many groups as a panel has steps share panels, each has the same step of all. Then
-  // its addresses are constants beyond that of its first step.
+  // A step of a column group lies in a panel, as one of the panel's steps. A group has whole panels; or, if steps are
+  // loaded one by one, as many groups as a panel has steps share panels, and each has the same step of all of them. Its
+  // addresses are then constants beyond that of its first step.
   static constexpr bool has_whole_panels = steps % steps_per_panel == 0;
   static constexpr bool shares_panels =
       !has_whole_panels && steps_per_load == 1 && column_groups % steps_per_panel == 0;
@@ -149,7 +149,7 @@ struct PreForwardOnePass {
   static_assert(threads == Spec::threads_per_block);
   static_assert(stages >= items_per_block);
 
-  // Where things stand, and which tiles this cluster works on.
+  // The base of shared memory, and the tiles of this cluster.
   device::SharedAddress base;
   int rank;
   int cluster;
@@ -373,7 +373,7 @@ MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp,
     }
 
     if (i > 0) device::barrier_wait(plan.partials_empty(), (i - 1) & 1);
-    // Nothing that depends on the lane is kept in registers over the products.
+    // Nothing that depends on the lane is kept in registers over the MMAs.
     const int lane_now = device::lane_index();
     const int result_row = lane_now / 4;
     const int result_pair = lane_now % 4;
@@ -404,7 +404,7 @@ MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp,
   }
 }
 
-// Multiplies phi by gamma where the producer has put it. The apply warps, which have nothing else to do yet.
+// Multiplies phi by gamma where the producer has put it. The apply warps do it, which have nothing else to do yet.
 template <class Spec>
 MHCJIT_DEVICE void scale_phi(const PreForwardOnePass<Spec>& plan, int thread) {
   using Plan = PreForwardOnePass<Spec>;
@@ -482,7 +482,7 @@ MHCJIT_DEVICE void apply_tiles(const PreForwardOnePass<Spec>& plan, const PreFor
     device::barrier_wait(plan.full(ring.index), ring.parity);
     device::barrier_wait_cluster(plan.h_received(slot.index), slot.parity);
     if (thread == 0) plan.arm_h_received(slot.index);
-    // Not the whole of a wide slice: the places of so many items would not stay in registers.
+    // Unrolled by items_at_once alone: unrolled fully, the addresses of a wide slice spill.
 #pragma unroll Plan::items_at_once
     for (int item = 0; item < Plan::tokens * chunks; item += threads) {
       // Eight lanes read all banks: as many rows of a panel as lie together.
@@ -547,13 +547,13 @@ MHCJIT_DEVICE void produce_tiles(const PreForwardOnePass<Spec>& plan, const PreF
     }
   }
 
-  // Everything but phi, gamma, alpha and bias may be the previous kernel's. Whatever the other roles do with it comes
-  // of x.
+  // The previous kernel may write all inputs but phi, gamma, alpha and bias. The other roles depend on them through x
+  // alone.
   device::wait_for_previous_kernel();
   RingPosition<Plan::stages> ring = {Plan::first_stage, Plan::first_parity};
 #pragma unroll 1
   for (int i = 0; i < plan.tiles; ++i) {
-    // What the stage held before: phi, or an earlier tile.
+    // The stage held phi before, or an earlier tile.
     const int phi_item = Plan::phi_items + i - Plan::stages;
     if (i >= Plan::stages)
       device::barrier_wait(plan.empty(ring.index), (i / Plan::stages - 1) & 1);
@@ -632,7 +632,7 @@ MHCJIT_DEVICE void finalise_tiles(const PreForwardOnePass<Spec>& plan, const Pre
     if (lane == 0) plan.arm_sums_received(slot.index);
 #pragma unroll 1
     for (int first = 0; first < owned; first += tokens_at_once) {
-      // Read anew, so that no register is kept for where the rows stand.
+      // The lane is read anew, so that no register is kept for the rows' addresses.
       const int lane_now = device::lane_index();
       const int place = lane_now / chunks;
       const int first_row = lane_now % chunks * 4;

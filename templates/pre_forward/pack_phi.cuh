@@ -52,8 +52,8 @@ template <class Spec>
 MHCJIT_DEVICE void pre_forward_pack_phi(const PreForwardArgs& args, const TwoPassWork& work) {
   using Plan = PreForwardPackPhi<Spec>;
   using Phi = PackedPhi<Spec>;
-  // The workspace may still be in use. And what follows reads x before it waits for this kernel: it may begin as soon
-  // as x is there.
+  // The previous kernel may still use the workspace. The next kernel reads x before it waits for this one: it may begin
+  // as soon as x is there.
   device::wait_for_previous_kernel();
   device::let_next_kernel_begin();
   const int thread = device::thread_index();

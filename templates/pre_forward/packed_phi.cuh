@@ -7,10 +7,9 @@
 // There are two layouts, for the two kernels that multiply.
 //
 // As A operands of a warp (pre_forward/project.cuh): the high terms of a tile's rows and below them the low terms are
-// one 16 x 16 operand. In which order a step has its columns is free as long as x agrees: as k = 2q, 2q + 1, 2q + 8,
-// 2q + 9 it has those of part q, so that a lane's part of an operand is made of four columns of a row, and what it
-// needs of x lies in consecutive bytes too. Chunks follow upon one another through all columns.
-// Layout: [chunk][tile][step][lane] of four words.
+// one 16 x 16 operand. The order of a step's columns is free as long as x agrees: k = 2q, 2q + 1, 2q + 8, 2q + 9 are
+// those of part q. A lane's part of an operand is then made of four columns of a row, and its x lies in consecutive
+// bytes too. Chunks follow upon one another through all columns. Layout: [chunk][tile][step][lane] of four words.
 //
 // As B operands of a warp group (pre_forward/project_wgmma.cuh): rows of phi are columns of B. Each stream has chunks
 // of its own, the last of which may reach beyond D.
@@ -33,7 +32,7 @@ struct PackedPhi {
   static constexpr int tile_bytes = tile_parts * 16;
   static constexpr int block_bytes = Spec::row_tiles * tile_bytes;
 
-  // Columns of a stream, where streams have chunks of their own; else of all of them together.
+  // Columns of a stream, if streams have chunks of their own; else of all of them together.
   static constexpr int row_columns = Spec::uses_wgmma ? Spec::d : Spec::columns;
   static constexpr int padded_row_columns = (row_columns + chunk_columns - 1) / chunk_columns * chunk_columns;
   // Columns of all chunks.

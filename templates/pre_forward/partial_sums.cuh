@@ -1,6 +1,6 @@
-// Where a block of the projection leaves what its tokens sum up to over its range of columns, for its rows of phi: in
-// the workspace, for the kernel behind it; or where the blocks that share a tile of tokens are a cluster, in its shared
-// memory, for all of them.
+// A block of the projection leaves its partial sums, over its range of columns and for its rows of phi, in the
+// workspace, for the next kernel. If the blocks that share a tile of tokens form a cluster, a block keeps them in its
+// shared memory, for all of them.
 //
 // The blocks of a cluster stand side by side in x: those of a split's blocks of rows, split after split. Otherwise the
 // splits, of which there may be very many, are the grid's y.
@@ -24,7 +24,7 @@ struct PartialSums {
   static MHCJIT_DEVICE int blocks() { return device::cluster_blocks(); }
   static MHCJIT_DEVICE int splits() { return blocks() / Spec::row_blocks; }
 
-  // What a block works on.
+  // The block's tile of tokens, range of columns and block of rows of phi.
   static MHCJIT_DEVICE device::i64 first_token() {
     return device::i64{block_index() / (in_cluster ? blocks() : Spec::row_blocks)} * tokens;
   }
@@ -61,7 +61,7 @@ struct PartialSums {
     if (row_block() == 0) squares[token * token_floats] = value;
   }
 
-  // What a block of the cluster has set, of a row of phi or, row M, of the squares.
+  // The partial sum of a block of the cluster: of a row of phi or, row M, of the squares.
   static MHCJIT_DEVICE float in_block_of(int which_split, int token, int row) {
     const bool is_square = row == Spec::rows;
     const int block = is_square ? 0 : row / block_rows;

@@ -3,10 +3,10 @@
 // A row of phi is split into two terms of x's 16-bit type, or of bf16 where x is fp32, high + low, so that products
 // with x keep fp32's accuracy. Eight rows make a block; the blocks of the high terms and then those of the low terms
 // are stacked, and two consecutive blocks are one 16 x 16 A operand. There are as many operands as blocks of eight
-// rows. Of fp16, whose range is narrow, each row is first scaled by a power of two.
+// rows. Rows that become fp16, whose range is narrow, are first scaled by a power of two.
 //
 // A warp owns k_steps_per_warp steps of 16 columns, for the rows of its row group. Counted tile by tile, its first
-// phi_register_operands operands stay in registers, the others in shared memory, which so serves every step alike.
+// phi_register_operands operands stay in registers, the others in shared memory, where every step has as many.
 #pragma once
 
 #include <common/two_terms.cuh>

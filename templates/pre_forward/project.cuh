@@ -3,7 +3,7 @@
 //     partial_sums[t, s, j] = sum over the columns k of split s of x[t, k] * packed_phi[j, k]       j < M
 //     partial_sums[t, s, M] = sum over the columns k of split s of x[t, k]^2
 //
-// Where the blocks that share a tile of tokens are a cluster, they make its outputs too
+// If the blocks that share a tile of tokens form a cluster, they make its outputs too
 // (pre_forward/apply_in_cluster.cuh).
 //
 // Grid:   x = tiles of tokens_per_block tokens * row_blocks, y = k_splits; of clusters, x is of all three.
@@ -99,10 +99,10 @@ MHCJIT_DEVICE void pre_forward_project(const PreForwardArgs& args, const TwoPass
       x.copy(free_stage, asked);
       copy_phi(free_stage, asked);
     }
-    // Where there was nothing to copy, an empty group: the count of groups says which have come.
+    // The group is empty if there was nothing to copy: the count of groups says which have come.
     device::copy_commit();
 
-    // What a product needs is read while the one before is made: phi a tile ahead, x a step.
+    // Operands are read while the MMA before is made: phi a tile ahead, x a step.
 #pragma unroll
     for (int step = 0; step < Phi::steps; ++step) {
       device::u32 b[groups][X::Part::terms][2];

@@ -4,10 +4,10 @@
 //     partial_sums[t, s, j] = sum over the columns k of split s of x[t, k] * packed_phi[j, k]       j < M
 //     partial_sums[t, s, M] = sum over the columns k of split s of x[t, k]^2
 //
-// Products at nearly twice the rate of those that a warp makes by itself (pre_forward/project.cuh). At each step the
-// tensor cores drop what stands below a sum's last bit: their sums are of columns_per_sum columns, and added in fp32.
+// wgmma has nearly twice the rate of a single warp's mma (pre_forward/project.cuh). At each step the tensor cores drop
+// the bits below a sum's last one: their sums are of columns_per_sum columns, and added in fp32.
 //
-// Where the blocks that share a tile of tokens are a cluster, their gemm warps make its outputs too
+// If the blocks that share a tile of tokens form a cluster, their gemm warps make its outputs too
 // (pre_forward/apply_in_cluster.cuh).
 //
 // Grid:   x = tiles of tokens_per_block tokens * row_blocks, y = k_splits; of clusters, x is of all three.
@@ -70,7 +70,7 @@ struct PreForwardProjectWgmma {
   MHCJIT_DEVICE device::SharedAddress phi(int stage) const { return x(stage) + x_bytes; }
   MHCJIT_DEVICE device::SharedAddress full(int stage) const { return base + barriers_offset + stage * 8; }
   MHCJIT_DEVICE device::SharedAddress empty(int stage) const { return full(stages + stage); }
-  // Where the gemm warps meet.
+  // The barrier of the gemm warps.
   MHCJIT_DEVICE device::SharedAddress meeting() const { return full(2 * stages); }
 };
 
@@ -105,8 +105,7 @@ MHCJIT_DEVICE void produce_chunks(const PreForwardProjectWgmma<Spec>& plan, cons
   }
 }
 
-// The products of a step with the last `columns` of B's step_columns columns, in as few instructions as there are
-// widths.
+// Multiplies a step with the last `columns` of B's step_columns columns, in as few instructions as the widths allow.
 template <class Element, int step_columns, int columns = step_columns>
 MHCJIT_DEVICE void multiply_columns(float (&sums)[step_columns / 8][4], const device::Vector<device::u32, 4>& a,
                                     device::SharedAddress b) {
@@ -231,7 +230,7 @@ MHCJIT_DEVICE void pre_forward_project_wgmma(const PreForwardArgs& args, const T
     device::lower_registers<Plan::producer_registers>();
     if (warp == Plan::gemm_warps && lane == 0) produce_chunks(plan, work, x);
     if constexpr (Plan::Partials::in_cluster) {
-      // What the gemm warps do with the cluster, as far as it wants every thread.
+      // The producer's warps arrive and wait for the cluster as the gemm warps do: cluster barriers count every thread.
       device::warp_barrier();
       device::cluster_arrive();
       device::cluster_wait();

@@ -1,4 +1,4 @@
-// What the kernels of pre_forward's two passes hand on to each other, in the caller's workspace. The host fills the
+// The kernels of pre_forward's two passes hand these on to each other, in the caller's workspace. The host fills the
 // same struct.
 #pragma once
 

@@ -19,7 +19,7 @@ struct XLoad {
   static MHCJIT_DEVICE int token_of(int column) { return column; }
   static MHCJIT_DEVICE int column_of(int pair, int k_half) { return k_half * 8 + pair * 2; }
 
-  // What this lane addresses: a row for load_matrices. 16 tokens: a step's two halves of the first eight tokens and
+  // The row that this lane addresses for load_matrices. 16 tokens: a step's two halves of the first eight tokens and
   // then of the others. 8 tokens: the four halves of two steps.
   static MHCJIT_DEVICE int row(int lane, int first_group) {
     return groups == 2 ? (lane / 16 ^ first_group) * 8 + lane % 8 : lane % 8;
@@ -45,7 +45,7 @@ struct XLoad {
         device::multiply_add<Element>(sums[group], {first, 0, second, 0}, first, second);
       }
     }
-    // Whether this lane has the sum of the token in B's column lane / 4. Every lane asks for the sum.
+    // True if this lane has the sum of the token in B's column lane / 4. Every lane asks for the sum.
     static MHCJIT_DEVICE bool is_holder(int lane) { return lane % 4 == lane / 8; }
     MHCJIT_DEVICE float sum(int lane, int group) const { return lane / 4 % 2 == 0 ? sums[group][0] : sums[group][1]; }
   };
@@ -61,8 +61,8 @@ struct XLoad<float, groups, own_groups, row_bytes> {
   typename Part::Type parts[groups];
   device::u32 operands[groups][terms][2];
 
-  // Eight lanes read two neighbouring columns of B: of rows four apart, which the swizzle of 128 bytes puts into
-  // different halves of all banks.
+  // Eight lanes read two neighbouring columns of B, of rows four apart: the 128-byte swizzle puts these into different
+  // halves of the banks, so that there is no bank conflict.
   static MHCJIT_DEVICE int token_of(int column) { return column / 2 + column % 2 * 4; }
   static MHCJIT_DEVICE int column_of(int pair, int k_half) { return pair * 4 + k_half * 2; }
 

@@ -5,7 +5,7 @@
 // pre_forward/packed_phi.cuh.
 //
 // Shared: `stages` chunks, each the block's tokens one after the other. A token's bytes stand in units of 16, exchanged
-// by the token's number so that lanes that read at once find their parts in different banks.
+// by the token's number so that lanes that read at once have no bank conflicts.
 #pragma once
 
 #include <pre_forward/args.cuh>
@@ -55,8 +55,8 @@ struct XStream {
     read = shared + (warp_token + lane / 4) * token_bytes + exchange(lane / 4) + lane % 4 * (step_bytes / 4);
   }
 
-  // Asks for the chunk that begins at column `chunk`. The caller makes a group of it. What stands in the place of
-  // tokens that do not exist is of no account: theirs are columns of their own. Columns that do not exist become zeros.
+  // Asks for the chunk that begins at column `chunk`. The caller makes a group of it. Tokens that do not exist may have
+  // any values: they are columns of B of their own. Columns that do not exist become zeros.
   MHCJIT_DEVICE void copy(int stage, int chunk) const {
     constexpr bool whole = Spec::columns % chunk_columns == 0;
 #pragma unroll

@@ -6,15 +6,17 @@ trap 'rm -rf "$out"' EXIT
 
 "$1/scripts/bench-host" --pack "$out/packed" --build-dir "$2" --no-build
 cd "$out"
-packed/bench-host --quick --busy --out results/host.json >log 2>&1 || { tail -n 20 log; echo "FAILED: bench-host"; exit 1; }
+packed/bench-host --quick --busy --out results/host.tsv >log 2>&1 || { tail -n 20 log; echo "FAILED: bench-host"; exit 1; }
 python3 - <<'PYTHON'
-import json
-
-result = json.load(open("results/host.json"))
-names = {row["name"] for row in result["cache"]}
-assert {"memory_lookup", "disk_hit/200_KB"} <= names, names
-assert all(result["compile"][name]["ms"] > 0 for name in ("simple_kernel", "usual_kernel", "largest_kernel"))
-assert len(result["commit"].split()[0]) == 40, result["commit"]
+lines = open("results/host.tsv").read().splitlines()
+fields = dict(line[2:].split(": ", 1) for line in lines if line.startswith("#"))
+columns, *rows = [line.split("\t") for line in lines if not line.startswith("#")]
+assert all(len(row) == len(columns) for row in rows), rows
+names = {row[1].split(": ")[0] for row in rows}
+assert {"memory_lookup", "disk_hit/200_KB", "simple_kernel", "usual_kernel", "largest_kernel"} <= names, names
+assert all(float(row[2]) > 0 for row in rows), rows
+assert {row[0] for row in rows} == {"cache", "compile", "kernel", "first_operator", "operator"}, rows
+assert len(fields["commit"].split()[0]) == 40, fields
 PYTHON
 [ -z "$(ls -d packed/run.* 2>/dev/null)" ] || { echo "FAILED: it left its working folder"; exit 1; }
 code=0

@@ -36,7 +36,7 @@ const llvm::json::Object& row_of(const llvm::json::Object& report, std::size_t i
 TEST(CliBenchWithoutGpu, IsExitCode3AndSaysWhatIsMissing) {
   Cli cli;
   cli.environment["CUDA_VISIBLE_DEVICES"] = "";
-  const CliResult result = cli("bench --op pre_forward --json --results bench.json");
+  const CliResult result = cli("bench --op pre_forward --json --results bench.tsv");
   EXPECT_EQ(result.exit_code, 3) << result.err;
   EXPECT_EQ(error_code_of(result), "MHCJIT_ERROR_NO_DEVICE");
   EXPECT_NE(result.err.find("there is no usable GPU to measure on: "), std::string::npos) << result.err;
@@ -85,9 +85,8 @@ TEST_F(CliBench, BackwardIsComparedInEveryGradient) {
 TEST_F(CliBench, AChainIsMeasuredAsAWhole) {
   write_file(cli.file("shapes.json"),
              R"({"n": 2, "d": [64, 128], "t": 16, "dtype": "bf16", "gamma": true, "fp32_dx": true})");
-  const CliResult result = cli("bench --chain 3 --shapes shapes.json --quick --json --results chain.json");
+  const CliResult result = cli("bench --chain 3 --shapes shapes.json --quick --json");
   EXPECT_EQ(result.exit_code, 1) << "results that are wrong were accepted";
-  EXPECT_EQ(read_file(cli.file("chain.json")), result.out);
   const llvm::json::Object report = json_of(result);
   EXPECT_EQ(report.getArray("operators"), nullptr);
   const llvm::json::Array* rows = report.getArray("chains");
@@ -231,28 +230,86 @@ TEST_F(CliBench, WithoutACompilerTheHostsPartSaysSo) {
         << part;
 }
 
-TEST_F(CliBench, ResultsAreTheJson) {
-  const CliResult result = cli("bench --op pre_forward --shapes shapes.json --quick --json --results bench.json");
-  EXPECT_EQ(read_file(cli.file("bench.json")), result.out);
+// Column `name` of the rows of a TSV.
+std::vector<std::string> column_of(const std::string& tsv, const std::string& name) {
+  const std::vector<std::vector<std::string>> lines = fields_of(tsv);
+  const auto found = std::ranges::find(lines.front(), name);
+  std::vector<std::string> values;
+  if (found == lines.front().end()) ADD_FAILURE() << "no column " << name;
+  for (std::size_t i = 1; i < lines.size() && found != lines.front().end(); ++i)
+    values.push_back(lines[i].at(static_cast<std::size_t>(found - lines.front().begin())));
+  return values;
+}
+
+// The same measurements as the JSON has.
+TEST_F(CliBench, ResultsAreALineEachOfATsv) {
+  const CliResult result =
+      cli("bench --op pre_forward --shapes shapes.json --quick --json --commit abc --results r.tsv");
+  const std::string tsv = read_file(cli.file("r.tsv"));
+  EXPECT_TRUE(tsv.starts_with("# device: Fake GPU 0\n# architecture: sm_90a\n")) << tsv;
+  for (const char* comment : {"\n# commit: abc\n", "\n# copy_gigabytes_per_second: "})
+    EXPECT_NE(tsv.find(comment), std::string::npos) << comment;
+  const std::vector<std::vector<std::string>> lines = fields_of(tsv);
+  ASSERT_EQ(lines.size(), 5u);
+  for (const std::vector<std::string>& line : lines) EXPECT_EQ(line.size(), lines.front().size());
+  const llvm::json::Object report = json_of(result);
+  for (std::size_t i = 0; i < 4; ++i) {
+    const llvm::json::Object& row = row_of(report, i);
+    EXPECT_EQ(column_of(tsv, "op")[i], row.getString("op")->str());
+    EXPECT_EQ(std::stoll(column_of(tsv, "T")[i]), row.getInteger("T"));
+    EXPECT_EQ(column_of(tsv, "family")[i] + " " + column_of(tsv, "plan")[i], row.getString("plan")->str());
+    EXPECT_EQ(column_of(tsv, "gamma")[i], "1");
+    EXPECT_EQ(std::stoll(column_of(tsv, "bytes")[i]), row.getInteger("bytes"));
+    for (const std::string timing : {"brief", "stream", "graph", "stream_warm", "graph_warm", "graph_overlapped"})
+      for (const auto& [field, suffix] : {std::pair("median_us", "_us"), {"p10_us", "_p10_us"}, {"p90_us", "_p90_us"}})
+        EXPECT_EQ(std::stod(column_of(tsv, timing + suffix)[i]), row.getObject(timing)->getNumber(field)) << timing;
+    EXPECT_NE(column_of(tsv, "nearest_to_bound")[i].find(" of "), std::string::npos);
+    EXPECT_EQ(column_of(tsv, "right")[i], "0");
+  }
+}
+
+TEST_F(CliBench, AChainsResultsAreALineEachOfATsv) {
+  const CliResult result = cli("bench --chain 3 --shapes shapes.json --quick --json --results chain.tsv");
+  const std::string tsv = read_file(cli.file("chain.tsv"));
+  const llvm::json::Object report = json_of(result);
+  const llvm::json::Array& rows = *report.getArray("chains");
+  ASSERT_EQ(fields_of(tsv).size(), rows.size() + 1);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const llvm::json::Object& row = *rows[i].getAsObject();
+    EXPECT_EQ(fields_of(tsv)[i + 1].size(), fields_of(tsv).front().size());
+    EXPECT_EQ(column_of(tsv, "op")[i], "chain");
+    EXPECT_EQ(column_of(tsv, "layers")[i], "3");
+    for (const auto& [op, plan] : *row.getObject("plans"))
+      EXPECT_NE(column_of(tsv, "plans")[i].find(plan.getAsString()->str()), std::string::npos);
+    EXPECT_EQ(std::stod(column_of(tsv, "graph_us")[i]), row.getObject("graph")->getNumber("median_us"));
+    EXPECT_EQ(std::stod(column_of(tsv, "floor_us")[i]), row.getNumber("floor_us"));
+  }
+}
+
+TEST_F(CliBench, TheHostsPartIsCommentsOfTheResults) {
+  cli("bench --host --quick --results host.tsv");
+  const std::string tsv = read_file(cli.file("host.tsv"));
+  EXPECT_NE(tsv.find("\n# host time of a call: "), std::string::npos) << tsv;
+  EXPECT_NE(tsv.find("\n# first call of a process, "), std::string::npos) << tsv;
+  EXPECT_EQ(fields_of(tsv).size(), 0u) << tsv;
 }
 
 TEST_F(CliBench, ResultsGoWhereALinkLeads) {
-  std::filesystem::create_symlink("kept.json", cli.file("bench.json"));
-  const CliResult result = cli("bench --op pre_forward --shapes shapes.json --quick --json --results bench.json");
-  EXPECT_EQ(read_file(cli.file("kept.json")), result.out);
+  std::filesystem::create_symlink("kept.tsv", cli.file("bench.tsv"));
+  cli("bench --op pre_forward --shapes shapes.json --quick --results bench.tsv");
+  EXPECT_EQ(fields_of(read_file(cli.file("kept.tsv"))).size(), 5u);
 }
 
 TEST_F(CliBench, ResultsThatAreWrongMakeNoTable) {
   const std::string table = "python3 " BENCH_TABLE " ";
-  cli("bench --op pre_forward --shapes shapes.json --quick --results wrong.json");
-  const CliResult refused = cli.shell(table + "wrong.json");
+  cli("bench --op pre_forward --shapes shapes.json --quick --results wrong.tsv");
+  const CliResult refused = cli.shell(table + "wrong.tsv");
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_EQ(refused.out, "");
-  EXPECT_EQ(refused.err, "wrong.json has 4 operators that failed or are wrong, expected 0\n");
+  EXPECT_EQ(refused.err, "wrong.tsv has 4 rows that failed or are wrong, expected 0\n");
 
   // As a device would have them.
-  const CliResult printed = cli.shell(
-      R"(sed 's/"within_bounds": false/"within_bounds": true/' wrong.json > right.json; )" + table + "right.json");
+  const CliResult printed = cli.shell("sed 's/\t0$/\t1/' wrong.tsv > right.tsv; " + table + "right.tsv");
   EXPECT_EQ(printed.exit_code, 0) << printed.err;
   EXPECT_TRUE(printed.out.starts_with("Fake GPU 0, driver of CUDA 13.0, NVRTC 13.0, commit unknown, ")) << printed.out;
   EXPECT_NE(printed.out.find("\n| pre_forward | 2 | 63 | 16 | bf16, gamma | "), std::string::npos) << printed.out;
@@ -260,21 +317,20 @@ TEST_F(CliBench, ResultsThatAreWrongMakeNoTable) {
 
 TEST_F(CliBench, ChainsHaveATableToo) {
   const std::string table = "python3 " BENCH_TABLE " ";
-  cli("bench --chain 3 --shapes shapes.json --quick --results wrong.json");
-  const CliResult refused = cli.shell(table + "wrong.json");
+  cli("bench --chain 3 --shapes shapes.json --quick --results wrong.tsv");
+  const CliResult refused = cli.shell(table + "wrong.tsv");
   EXPECT_EQ(refused.exit_code, 1);
-  EXPECT_TRUE(refused.err.ends_with(" chains that failed or are wrong, expected 0\n")) << refused.err;
-  const CliResult printed = cli.shell(
-      R"(sed 's/"within_bounds": false/"within_bounds": true/' wrong.json > right.json; )" + table + "right.json");
+  EXPECT_TRUE(refused.err.ends_with(" rows that failed or are wrong, expected 0\n")) << refused.err;
+  const CliResult printed = cli.shell("sed 's/\t0$/\t1/' wrong.tsv > right.tsv; " + table + "right.tsv");
   EXPECT_EQ(printed.exit_code, 0) << printed.err;
   EXPECT_NE(printed.out.find("| layers | floor us | graph us | overlapped us |"), std::string::npos) << printed.out;
   EXPECT_NE(printed.out.find(" | 3 | "), std::string::npos) << printed.out;
 }
 
 TEST_F(CliBench, ResultsThatCannotBeWrittenAreKnownBeforeAnythingIsMeasured) {
-  const CliResult result = cli("bench --op pre_forward --shapes shapes.json --results absent/bench.json");
+  const CliResult result = cli("bench --op pre_forward --shapes shapes.json --results absent/bench.tsv");
   EXPECT_EQ(result.exit_code, 1);
-  EXPECT_NE(result.err.find("cannot write 'absent/bench.json': "), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("cannot write 'absent/bench.tsv': "), std::string::npos) << result.err;
   EXPECT_EQ(result.err.find("1 of 4"), std::string::npos) << result.err;
 }
 
@@ -290,8 +346,13 @@ TEST_F(CliBench, AShapeThatFailsLeavesTheOthers) {
   // More workspace and tensors than the fake device has.
   write_file(cli.file("shapes.json"),
              R"({"n": 2, "d": 4096, "t": [100000, 1], "dtype": "bf16", "ops": "pre_forward"})");
-  const CliResult result = cli("bench --op pre_forward --shapes shapes.json --quick --json");
+  const CliResult result = cli("bench --op pre_forward --shapes shapes.json --quick --json --results bench.tsv");
   EXPECT_EQ(result.exit_code, 1);
+  const std::string tsv = read_file(cli.file("bench.tsv"));
+  EXPECT_EQ(fields_of(tsv).size(), 2u) << tsv;
+  EXPECT_NE(tsv.find(" FAILED: "), std::string::npos) << tsv;
+  const CliResult refused = cli.shell("sed 's/\t0$/\t1/' bench.tsv > right.tsv; python3 " BENCH_TABLE " right.tsv");
+  EXPECT_EQ(refused.err, "right.tsv has 1 rows that failed or are wrong, expected 0\n");
   const llvm::json::Object report = json_of(result);
   EXPECT_NE(row_of(report, 0).getString("failure").value_or("").find("OUT_OF_MEMORY"), llvm::StringRef::npos);
   EXPECT_EQ(row_of(report, 1).getString("failure"), std::nullopt);
@@ -304,11 +365,11 @@ TEST_F(CliBench, InterruptedItSaysWhatIsMeasuredSoFar) {
   for (const std::string signal : {"INT", "TERM"}) {
     const CliResult result = cli.shell("timeout --foreground --preserve-status -s " + signal +
                                        " 1 mhcjit bench --op pre_forward --shapes shapes.json --quick --json "
-                                       "--results bench.json");
+                                       "--results bench.tsv");
     EXPECT_EQ(result.exit_code, 130) << signal;
     const llvm::json::Object report = json_of(result);
     EXPECT_NE(report.getString("device"), std::nullopt);
-    EXPECT_EQ(read_file(cli.file("bench.json")), result.out);
+    EXPECT_EQ(fields_of(read_file(cli.file("bench.tsv"))).size(), report.getArray("operators")->size() + 1);
     for (const char* part : {"interrupted: finishing the shape", "interrupted: what is measured so far stays"})
       EXPECT_NE(result.err.find(part), std::string::npos) << part;
   }
