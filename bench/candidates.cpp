@@ -1,46 +1,16 @@
 #include "bench/candidates.h"
 
-#include <cstring>
-#include <optional>
-
 #include "bench/floor.h"
+#include "bench/plan_calls.h"
 #include "bench/value_or_throw.h"
 #include "codegen/choose.h"
 
 namespace mhcjit::bench {
 namespace {
 
-// The calls of `sets` with the kernels of a candidate.
-class CandidateCalls {
- public:
-  CandidateCalls(const gpu::Gpu& gpu, const InputSets& sets, const CompiledPlan& compiled) : sets_(sets) {
-    LoadedPlan loaded = value_or_throw(load_plan(compiled));
-    operator_.emplace(loaded.driver, loaded.device, compiled.plan->problem(),
-                      std::vector<runtime::LoadedBucket>{std::move(loaded.bucket)});
-    workspace_bytes_ = value_or_throw(operator_->workspace_bytes(sets.tokens()));
-    workspace_.emplace(gpu, workspace_bytes_, 256);
-  }
-
-  void run(int set, CUstream stream = nullptr) const {
-    const codegen::Operator& op = *sets_.problem().op;
-    const auto* const given = static_cast<const std::byte*>(sets_.call(set).arguments());
-    std::vector<std::byte> args(given, given + op.arguments.bytes);
-    void* const workspace = workspace_->as();
-    std::memcpy(args.data() + op.arguments.workspace, &workspace, sizeof workspace);
-    std::memcpy(args.data() + op.arguments.workspace_bytes, &workspace_bytes_, sizeof workspace_bytes_);
-    throw_if(operator_->run(op.id, args.data(), stream));
-  }
-
- private:
-  const InputSets& sets_;
-  std::optional<runtime::GpuOperator> operator_;
-  std::size_t workspace_bytes_ = 0;
-  std::optional<gpu::DeviceBuffer> workspace_;
-};
-
 void measure(const Run& run, const InputSets& sets, const Sample& sample, const CompiledPlan& compiled,
              CandidateResult& result) {
-  const CandidateCalls calls(run.gpu, sets, compiled);
+  const PlanCalls calls(run.gpu, sets, value_or_throw(load_plan(compiled)));
   sets.call(0).poison();
   calls.run(0);
   run.gpu.synchronize();

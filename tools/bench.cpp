@@ -125,7 +125,7 @@ llvm::Error measure_shapes(bench::Run& run, const std::vector<SizedProblem>& ask
       break;
     }
     // A kernel that hangs is one of the last line's.
-    say(fmt::format("{} of {}: {}", ++number, asked.size(), name_of(shape)));
+    say(fmt::format("{} of {}: {}", ++number, asked.size(), codegen::to_string(shape)));
     if (auto error = report.add_to(mode.list, mode.measure(shape))) return error;
   }
   return llvm::Error::success();

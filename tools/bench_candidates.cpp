@@ -64,7 +64,7 @@ BenchRow row_of(const SizedProblem& shape, const bench::CandidateResults& result
   BenchRow row = {json_of(shape), "", right == static_cast<std::ptrdiff_t>(all.size())};
   row.json["floor_us"] = number(results.floor_us);
   row.json["right"] = right;
-  row.text = fmt::format("{}: {} of {} candidates right", name_of(shape), right, all.size());
+  row.text = fmt::format("{}: {} of {} candidates right", codegen::to_string(shape), right, all.size());
   if (best != nullptr) {
     const double least = best->graph.median_us;
     row.json["best"] = candidate_json(*best, results.floor_us);
