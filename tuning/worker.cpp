@@ -88,9 +88,10 @@ llvm::Expected<Attempt> Worker::attempt(std::size_t row, std::size_t candidate, 
     if (!came) return came.takeError();
     if (!*came) {
       if (process_ > 0) ::kill(process_, SIGKILL);
-      return when_ended({.outcome = Outcome::hung,
-                         .reason = fmt::format("it took longer than {} s", limit.count() / 1000),
-                         .has_no_row = row_ != row});
+      return when_ended(
+          {.outcome = Outcome::hung,
+           .reason = fmt::format("it took longer than {:.3g} s", static_cast<double>(limit.count()) * 1e-3),
+           .has_no_row = row_ != row});
     }
     switch (answer.event) {
       case Event::started: process_ = answer.process; break;
