@@ -180,7 +180,7 @@ std::int64_t boundary(const Measured& row, const std::string& plan, const Measur
 }
 
 // To what a measurement has, so that lines stay short.
-double rounded(double value) { return std::round(value * 1e4) * 1e-4; }
+double rounded(double value) { return std::round(value * 1e4) / 1e4; }
 
 codegen::TunedRow row_of(const Measured& row, const std::string& plan) {
   const Result& result = *row.of(plan);
