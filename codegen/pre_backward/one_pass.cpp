@@ -34,7 +34,7 @@ struct Roles {
 constexpr std::array<Roles, 5> roles = {{
     {8, 192, 56, 72},
     {8, 184, 56, 88},
-    {8, 176, 72, 88},
+    {8, 176, 56, 104},
     {8, 152, 88, 120},
     {12, 112, 56, 88},
 }};
@@ -112,12 +112,14 @@ int consumer_registers_needed(const Tiling& tiling) {
   // x and dh_in of this step and the next in place of pairs of them, and x's two terms; for sm_100a more are in use.
   const int of_fp32 = tiling.problem.architecture.major < 10 ? 32 : 44;
   const int elements = splits_phi(tiling.problem) ? of_fp32 : 0;
-  return sums + operands + elements + 54;
+  return sums + operands + elements + 48;
 }
 int dot_registers_needed(const Problem& problem) { return 30 + 6 * problem.n; }
 int helper_registers_needed(const Tiling& tiling) {
-  const int sums_under_way = tiling.uses_clusters ? 0 : 12;
-  return 30 + 7 * 2 * row_blocks(tiling.problem) + sums_under_way;
+  // Those of every fourth block, asked for at once.
+  const int blocks = static_cast<int>(divide_up(tiling.group_blocks, 4));
+  const int sums_under_way = tiling.uses_clusters ? 2 : blocks * static_cast<int>(divide_up(tiling.problem.n, 4)) * 4;
+  return 28 + 7 * 2 * row_blocks(tiling.problem) + sums_under_way;
 }
 
 // The most stages; "" or why that does not fit.
