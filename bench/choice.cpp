@@ -8,7 +8,8 @@ namespace mhcjit::bench {
 llvm::Expected<std::vector<codegen::Bucket>> chosen_buckets(const codegen::Problem& problem) {
   auto settings = runtime::settings_from({});
   if (!settings) return settings.takeError();
-  return runtime::buckets_of({problem, settings->plan});
+  runtime::TunedRecords tuned(settings->tuned_path, settings->log);
+  return runtime::buckets_of({problem, settings->plan}, tuned.of(problem.architecture));
 }
 
 }  // namespace mhcjit::bench

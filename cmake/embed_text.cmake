@@ -1,27 +1,32 @@
-# Writes OUTPUT, a C++ file that holds the text of each of FILES, named by its path below FOLDER (see
-# templates/embedded.h).
-# A raw string literal is limited to 64 KB by some compilers; templates are far smaller.
+# Writes OUTPUT, a C++ file that defines TABLE() of COMPONENT/embedded.h: the text of each of FILES as a TYPE, named by
+# its path below FOLDER.
+# Compilers limit the length of one string literal, but not of several behind one another.
+set(piece_length 16000)
 set(entries "")
 foreach(file IN LISTS FILES)
   file(RELATIVE_PATH name ${FOLDER} ${file})
   file(READ ${file} text)
   string(LENGTH "${text}" length)
-  if(length GREATER 60000)
-    message(FATAL_ERROR "${file}: ${length} bytes, a raw string literal takes 60000")
-  endif()
-  string(APPEND entries "    {\"${name}\", R\"template~(${text})template~\"},\n")
+  string(APPEND entries "    {\"${name}\",")
+  set(begin 0)
+  while(begin LESS length)
+    string(SUBSTRING "${text}" ${begin} ${piece_length} piece)
+    string(APPEND entries " R\"text~(${piece})text~\"")
+    math(EXPR begin "${begin} + ${piece_length}")
+  endwhile()
+  string(APPEND entries "},\n")
 endforeach()
-file(WRITE ${OUTPUT} "#include \"templates/embedded.h\"
+file(WRITE ${OUTPUT} "#include \"${COMPONENT}/embedded.h\"
 
-namespace mhcjit::templates {
+namespace mhcjit::${COMPONENT} {
 namespace {
 
-constexpr EmbeddedTemplate table[] = {
+constexpr ${TYPE} table[] = {
 ${entries}};
 
 }  // namespace
 
-std::span<const EmbeddedTemplate> embedded_templates() { return table; }
+std::span<const ${TYPE}> ${TABLE}() { return table; }
 
-}  // namespace mhcjit::templates
+}  // namespace mhcjit::${COMPONENT}
 ")

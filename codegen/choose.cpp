@@ -8,9 +8,11 @@
 
 #include <llvm/ADT/StringExtras.h>
 #include <llvm/ADT/StringRef.h>
+#include <llvm/Support/SHA256.h>
 
 #include "codegen/emit.h"
 #include "codegen/operators.h"
+#include "codegen/tuned_choice.h"
 #include "support/error.h"
 
 namespace mhcjit::codegen {
@@ -120,11 +122,11 @@ class Choice {
     return more.size();
   }
 
-  std::vector<Bucket> buckets() const {
+  std::vector<Bucket> buckets(const Origin& origin) const {
     std::vector<Bucket> list;
     for (std::int64_t first = 1; first <= max_tokens;) {
       const std::int64_t last = last_like(first);
-      list.push_back({last, best(first)});
+      list.push_back({last, best(first), origin});
       first = last + 1;
     }
     return list;
@@ -161,7 +163,6 @@ class Choice {
 
 // What gains the most at few tokens, again and again, while there are plans and kernels left.
 void add_few(Choice& choice, const std::vector<PlanPtr>& plans, std::size_t max_kernels) {
-  constexpr std::size_t max_plans = 3;
   // Of the logarithm of the product of six times: what is left of a plan's gain beside others has to be worth the
   // compilation. At n = 4, D 4096 tiles of half the tokens gain 7 % at T = 256.
   constexpr double worth_a_plan = 0.05;
@@ -204,13 +205,21 @@ std::vector<NamedCandidate> candidates(const Problem& problem, const Device& dev
   return list;
 }
 
+std::string name_of(const NamedCandidate& candidate) {
+  return plan_name(candidate.family, candidate.candidate.parameters);
+}
+
 llvm::Expected<std::vector<Bucket>> choose(const Problem& problem, const Device& device, const ChooseOptions& options) {
   if (auto error = check(problem)) return error;
   auto wanted = parse_wanted(options.wanted);
   if (!wanted) return wanted.takeError();
+  auto all = candidates(problem, wanted->without_clusters ? device.without_clusters() : device);
+  Origin origin;
+  if (wanted->family.empty() && !wanted->without_clusters)
+    if (auto buckets = tuned_buckets(problem, options.tuned, all, origin.refused); !buckets.empty()) return buckets;
   std::vector<PlanPtr> plans;
   std::string reason = "the operator has no such family";
-  for (auto& [family, candidate] : candidates(problem, wanted->without_clusters ? device.without_clusters() : device)) {
+  for (auto& [family, candidate] : all) {
     if (candidate.legal()) {
       if (wanted->allows(*candidate.plan)) plans.push_back(std::move(candidate.plan));
     } else if (wanted->family.empty() || family == wanted->family) {
@@ -224,7 +233,7 @@ llvm::Expected<std::vector<Bucket>> choose(const Problem& problem, const Device&
   if (problem.batch_invariant) {
     const PlanPtr& plan =
         *std::ranges::min_element(plans, {}, [&](const PlanPtr& one) { return cost(one, many_tokens, device); });
-    return std::vector<Bucket>{{max_tokens, plan}};
+    return std::vector<Bucket>{{max_tokens, plan, origin}};
   }
   KernelNumbers number(problem);
   std::vector<Choice> choices;
@@ -232,11 +241,35 @@ llvm::Expected<std::vector<Bucket>> choose(const Problem& problem, const Device&
     choices.emplace_back(device, number, many);
     add_few(choices.back(), plans, options.max_kernels);
   }
-  return std::ranges::min_element(choices, {}, &Choice::score)->buckets();
+  return std::ranges::min_element(choices, {}, &Choice::score)->buckets(origin);
 }
 
 llvm::Expected<std::vector<Bucket>> choose(const Problem& problem, const ChooseOptions& options) {
   return choose(problem, device_of(problem.architecture), options);
+}
+
+std::string_view to_string(Source source) {
+  constexpr std::array<std::string_view, 3> names = {"estimate", "shipped", "record"};
+  return names[static_cast<std::size_t>(source)];
+}
+
+std::string_view to_string(Grade grade) {
+  constexpr std::array<std::string_view, 4> names = {"none", "exact", "nearest_d", "other_device"};
+  return names[static_cast<std::size_t>(grade)];
+}
+
+Grade Origin::grade(const Problem& problem, std::string_view device, int multiprocessors) const {
+  if (record == nullptr) return Grade::none;
+  const RecordHeader& made_on = record->header;
+  if (made_on.device != device || made_on.multiprocessors != multiprocessors) return Grade::other_device;
+  return d == problem.d ? Grade::exact : Grade::nearest_d;
+}
+
+std::string digest_of(const Problem& problem, const std::vector<Bucket>& buckets) {
+  llvm::SHA256 hash;
+  hash.update(to_string(problem) + "\n");
+  for (const Bucket& bucket : buckets) hash.update(fmt::format("{} {}\n", bucket.max_tokens, to_string(*bucket.plan)));
+  return llvm::toHex(hash.final(), /*LowerCase=*/true);
 }
 
 bool is_wanted(const Plan& plan, std::string_view text) {

@@ -9,13 +9,42 @@
 #include <llvm/Support/Error.h>
 
 #include "codegen/plan.h"
+#include "codegen/tuned_record.h"
 
 namespace mhcjit::codegen {
 
-// A range of T and its plan.
+// What a choice of plans rests on: the estimated costs, or a row that was measured.
+enum class Source { estimate, shipped, record };
+std::string_view to_string(Source source);
+
+// How near a row is to what was asked.
+enum class Grade { none, exact, nearest_d, other_device };
+std::string_view to_string(Grade grade);
+
+struct Origin {
+  Source source = Source::estimate;
+  std::int64_t d = 0;          // of the row, which may be near the problem's
+  TunedRecordPtr record = {};  // that has the row
+  std::string refused = {};    // why measured rows for the very problem do not serve; "": there are none
+
+  // On a device of this name with as many multiprocessors.
+  Grade grade(const Problem& problem, std::string_view device, int multiprocessors) const;
+};
+
+// A range of T and its plan. All buckets of a problem have one origin.
 struct Bucket {
   std::int64_t max_tokens = 0;
   PlanPtr plan;
+  Origin origin = {};
+};
+
+// SHA-256 over the problem and its buckets, hexadecimal: where it is the same, so are the plans.
+std::string digest_of(const Problem& problem, const std::vector<Bucket>& buckets);
+
+// Where measured rows come from; nullptr: from nowhere.
+struct TunedRecords {
+  TunedRecordPtr record = {};  // the user's, which comes first
+  TunedRecordPtr shipped = {};
 };
 
 // In ChooseOptions::wanted, in place of a family: no plan that a device without clusters cannot run.
@@ -27,13 +56,15 @@ struct ChooseOptions {
   std::string wanted = {};
   // A problem has up to three plans. They have at most so many kernels together, unless one plan alone has more.
   std::size_t max_kernels = 5;
+  // Measured rows, which come before the estimate where all plans are wanted.
+  TunedRecords tuned = {};
 };
 
 // The buckets of a problem, in rising order of T; the last one's max_tokens is codegen::max_tokens. The one function
-// that decides what is compiled: dispatch, warm-up and the tools all ask it. Each range of T has the cheapest plan of a
-// small set: the one that is best for many tokens, and what gains the most for few. A batch-invariant problem has one
-// bucket, since a token's sums are added in another order by another plan. Errors: INVALID_ARGUMENT (no plan is legal,
-// or none that is wanted, with the reasons).
+// that decides what is compiled: dispatch, warm-up and the tools all ask it. Without a measured row, each range of T
+// has the cheapest plan of a small set: the one that is best for many tokens, and what gains the most for few. A
+// batch-invariant problem has one bucket, since a token's sums are added in another order by another plan. Errors:
+// INVALID_ARGUMENT (no plan is legal, or none that is wanted, with the reasons).
 llvm::Expected<std::vector<Bucket>> choose(const Problem& problem, const Device& device,
                                            const ChooseOptions& options = {});
 
@@ -53,6 +84,9 @@ struct NamedCandidate {
   Candidate candidate;
 };
 std::vector<NamedCandidate> candidates(const Problem& problem, const Device& device);
+
+// As to_string() names its plan, legal or not.
+std::string name_of(const NamedCandidate& candidate);
 
 // True if `wanted`, which has passed check_wanted(), allows the plan; "" allows all.
 bool is_wanted(const Plan& plan, std::string_view wanted);

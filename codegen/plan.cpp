@@ -30,9 +30,10 @@ std::string to_string(const Parameters& parameters) {
   return text;
 }
 
-std::string to_string(const Plan& plan) {
-  const std::string parameters = to_string(plan.parameters());
-  return parameters.empty() ? std::string(plan.family()) : fmt::format("{} {}", plan.family(), parameters);
+std::string plan_name(std::string_view family, const Parameters& parameters) {
+  return parameters.empty() ? std::string(family) : fmt::format("{} {}", family, to_string(parameters));
 }
+
+std::string to_string(const Plan& plan) { return plan_name(plan.family(), plan.parameters()); }
 
 }  // namespace mhcjit::codegen

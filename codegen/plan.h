@@ -139,6 +139,7 @@ inline constexpr std::size_t max_work_bytes = 256;
 // "cluster_size=16 tokens_per_tile=16"
 std::string to_string(const Parameters& parameters);
 // "FAMILY cluster_size=16 tokens_per_tile=16": how logs, records and users name a plan.
+std::string plan_name(std::string_view family, const Parameters& parameters);
 std::string to_string(const Plan& plan);
 
 struct Candidate {

@@ -105,6 +105,18 @@ mhcjit_status mhcjit_workspace_bytes(const mhcjit_operator* op, int64_t T, size_
   });
 }
 
+mhcjit_status mhcjit_operator_plan(const mhcjit_operator* op, int64_t T, mhcjit_plan_info* info) {
+  return guarded([&]() -> llvm::Error {
+    if (auto error = check_not_null(op, "op")) return error;
+    if (auto error = check_not_null(info, "info")) return error;
+    if (auto error = check_received(*info)) return error;
+    auto plan = from_handle(op)->plan(T);
+    if (!plan) return plan.takeError();
+    write_received(*plan, *info);
+    return llvm::Error::success();
+  });
+}
+
 mhcjit_status mhcjit_compile(mhcjit_engine* engine, const mhcjit_problem* problem, const char* architecture,
                              mhcjit_compile_result* result) {
   return guarded([&]() -> llvm::Error {

@@ -34,13 +34,14 @@ std::string name_of(const codegen::Problem& problem, const codegen::Kernel& kern
 
 }  // namespace
 
-llvm::Expected<std::vector<codegen::Bucket>> buckets_of(const BuildRequest& request) {
+llvm::Expected<std::vector<codegen::Bucket>> buckets_of(const BuildRequest& request,
+                                                        const codegen::TunedRecords& tuned) {
   if (!request.plan.empty()) {
     auto wanted = codegen::choose(request.problem, {.wanted = request.plan});
     if (wanted) return wanted;
     llvm::consumeError(wanted.takeError());
   }
-  return codegen::choose(request.problem);
+  return codegen::choose(request.problem, {.tuned = request.tuned ? tuned : codegen::TunedRecords{}});
 }
 
 std::string CompiledOperator::digest() const {
@@ -64,7 +65,8 @@ Builder::Builder(const Settings& settings, CacheSettings cache)
       no_compile_(settings.no_compile),
       cache_(std::move(cache.root), std::move(cache.tiers)),
       compiler_(settings.nvrtc_path, cache_.roots()),
-      misses_(settings.record_path, settings.log) {}
+      misses_(settings.record_path, settings.log),
+      tuned_(settings.tuned_path, settings.log) {}
 
 llvm::Expected<Builder::Built> Builder::build(const BuildRequest& request) {
   const Stopwatch watch;
@@ -81,8 +83,10 @@ llvm::Expected<Builder::Built> Builder::build(const BuildRequest& request) {
 }
 
 llvm::Expected<CompiledOperatorPtr> Builder::make(const BuildRequest& request, std::atomic<bool>& compiled_now) {
-  auto buckets = buckets_of(request);
+  auto buckets = buckets_of(request, tuned_.of(request.problem.architecture));
   if (!buckets) return buckets.takeError();
+  const codegen::Origin& origin = buckets->front().origin;
+  if (!origin.refused.empty()) tuned_.warn_of_refused(to_string(request.problem), origin.refused);
   auto with = tools();
   if (!with) return without_tools(request, with.takeError());
 
@@ -104,10 +108,22 @@ llvm::Expected<CompiledOperatorPtr> Builder::make(const BuildRequest& request, s
   }
   for (const Units& of_kernel : units) compiled->built.push_back(find(of_kernel));
   if (llvm::is_contained(compiled->built, nullptr)) {
-    if (auto error = make_missing(request, units, compiled->built, compiled_now)) return error;
+    if (auto error = make_missing(request, units, compiled->built, compiled_now)) {
+      const Failure failure = take_failure(std::move(error));
+      if (failure.status == MHCJIT_ERROR_COMPILATION_FAILED && origin.source != codegen::Source::estimate)
+        return make_untuned(request, failure.text, compiled_now);
+      return make_error(failure.status, failure.text);
+    }
   }
   compiled->buckets = std::move(*buckets);
   return compiled;
+}
+
+llvm::Expected<CompiledOperatorPtr> Builder::make_untuned(BuildRequest request, const std::string& reason,
+                                                          std::atomic<bool>& compiled_now) {
+  tuned_.warn_of_refused(to_string(request.problem), reason);
+  request.tuned = false;
+  return make(request, compiled_now);
 }
 
 llvm::Error Builder::make_missing(const BuildRequest& request, const std::vector<Units>& units,
@@ -159,7 +175,8 @@ llvm::Error Builder::not_in_cache(const BuildRequest& request) const {
                     "it beforehand: {}",
                     to_string(request.problem),
                     roots.empty() ? "none is in use" : fmt::format("{}", fmt::join(roots, ", ")),
-                    warmup_command(request.problem, roots.empty() ? "" : roots.front(), request.plan));
+                    warmup_command(request.problem, roots.empty() ? "" : roots.front(), request.plan,
+                                   request.tuned ? tuned_.path() : ""));
 }
 
 Builder::Units Builder::units_of(const codegen::Problem& problem, const codegen::Kernel& kernel,

@@ -22,6 +22,7 @@
 #include "runtime/miss_record.h"
 #include "runtime/settings.h"
 #include "runtime/template_set.h"
+#include "runtime/tuned_records.h"
 
 namespace mhcjit::runtime {
 
@@ -29,15 +30,17 @@ struct BuildRequest {
   codegen::Problem problem;  // has passed check()
   // The plans to use (ChooseOptions::wanted). Empty, or none of them legal for the problem: the library chooses.
   std::string plan = {};
+  bool tuned = true;  // measured rows come before the estimate
 
   auto operator<=>(const BuildRequest&) const = default;
   friend llvm::hash_code hash_value(const BuildRequest& request) {
-    return llvm::hash_combine(request.problem, request.plan);
+    return llvm::hash_combine(request.problem, request.plan, request.tuned);
   }
 };
 
-// The buckets that serve a request. Errors: INVALID_ARGUMENT.
-llvm::Expected<std::vector<codegen::Bucket>> buckets_of(const BuildRequest& request);
+// The buckets that serve a request, of measured rows where `tuned` has them. Errors: INVALID_ARGUMENT.
+llvm::Expected<std::vector<codegen::Bucket>> buckets_of(const BuildRequest& request,
+                                                        const codegen::TunedRecords& tuned = {});
 
 // A kernel as the cache or the compiler gave it: shared by all plans and problems whose kernel has this text.
 struct BuiltKernel {
@@ -81,6 +84,8 @@ class Builder {
   llvm::Expected<BuiltKernelPtr> build_anew(const BuildRequest& request, const codegen::Kernel& kernel,
                                             const std::set<std::string>& refused);
 
+  TunedRecords& tuned() { return tuned_; }
+
   cache::TierCounters cache_counters() const { return cache_.counters(); }
   // Counted in kernels.
   std::uint64_t compiles() const { return compiles_; }
@@ -114,6 +119,9 @@ class Builder {
   Units units_of(const codegen::Problem& problem, const codegen::Kernel& kernel, const Tools& tools) const;
   llvm::Error make_missing(const BuildRequest& request, const std::vector<Units>& units,
                            std::vector<BuiltKernelPtr>& kernels, std::atomic<bool>& compiled_now);
+  // What serves in place of measured plans that do not compile any more.
+  llvm::Expected<CompiledOperatorPtr> make_untuned(BuildRequest request, const std::string& reason,
+                                                   std::atomic<bool>& compiled_now);
   // Without a known compiler there is nothing to look up, which is a miss too.
   llvm::Error without_tools(const BuildRequest& request, llvm::Error reason);
   llvm::Error not_in_cache(const BuildRequest& request) const;
@@ -135,6 +143,7 @@ class Builder {
   cache::TieredCache cache_;
   Compiler compiler_;
   MissRecord misses_;
+  TunedRecords tuned_;
   cache::SingleFlight<BuildRequest, CompiledOperatorPtr> operators_;
   cache::SingleFlight<std::string, BuiltKernelPtr> kernels_;  // by digest
   cache::SingleFlight<std::string, BuiltKernelPtr> renewed_;  // of those, what took the place of refused ones

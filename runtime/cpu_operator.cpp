@@ -25,6 +25,14 @@ llvm::Expected<std::shared_ptr<const Operator>> CpuOperator::make(const codegen:
   return std::shared_ptr<const Operator>(new CpuOperator(problem, *implementation, threads));
 }
 
+mhcjit_plan_info CpuOperator::plan_of(std::int64_t) const {
+  mhcjit_plan_info info = {};
+  info.plan = "cpu";
+  info.measured_on = info.refused = "";
+  info.max_t = codegen::max_tokens;
+  return info;
+}
+
 llvm::Error CpuOperator::launch(const void* args, void*) const {
   implementation_.run(problem(), args, threads_);
   return llvm::Error::success();

@@ -16,6 +16,7 @@ class CpuOperator final : public Operator {
   CpuOperator(const codegen::Problem& problem, const cpu::Implementation& implementation, int threads);
 
   std::size_t needed_workspace(std::int64_t T) const override { return implementation_.workspace_bytes(problem(), T); }
+  mhcjit_plan_info plan_of(std::int64_t T) const override;
   llvm::Error check_usable(const void*) const override { return llvm::Error::success(); }
   llvm::Error launch(const void* args, void* stream) const override;
 

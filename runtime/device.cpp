@@ -25,9 +25,13 @@ llvm::Expected<Device> inspect_device(const DriverApi& driver, CUdevice ordinal)
                       "device {} has compute capability {}.{}, allowed: 8.0 and newer; use another device or "
                       "MHCJIT_DEVICE_CPU",
                       ordinal, major, minor);
+  char name[256] = {};
+  if (auto error = driver.check(driver.cuDeviceGetName(name, sizeof name - 1, ordinal), MHCJIT_ERROR_NO_DEVICE,
+                                "asking device {} for its name", ordinal))
+    return error;
   const codegen::Architecture architecture = codegen::architecture_of_device(major, minor);
   return Device{ordinal, architecture, codegen::device_of(architecture).with_multiprocessors(multiprocessors),
-                pageable != 0};
+                pageable != 0, name};
 }
 
 llvm::Error check_memory(const DriverApi& driver, const Device& device, const void* pointer,

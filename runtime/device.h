@@ -14,6 +14,7 @@ struct Device {
   codegen::Architecture architecture;
   codegen::Device planned;             // what grids are worked out for
   bool reads_pageable_memory = false;  // kernels may use plain host memory
+  std::string name = {};               // "NVIDIA H200"
 };
 
 // Device of the calling thread's current context. Cost: tens of nanoseconds; allowed during a capture. Errors:

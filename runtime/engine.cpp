@@ -84,14 +84,24 @@ llvm::Expected<Engine::OperatorPtr> Engine::load(const DriverApi& driver, const 
   auto problem = codegen::from_public(asked, device->architecture);
   if (!problem) return problem.takeError();
   const OperatorKey key = key_of(asked, ordinal);
-  const bool has_fallen = has_fallen_back(key);
-  const BuildRequest request = {*problem, has_fallen ? std::string(codegen::without_clusters) : settings_.plan};
+  const FallBack fallen = fallen_back(key);
+  const BuildRequest request = {
+      *problem, fallen == FallBack::without_clusters ? std::string(codegen::without_clusters) : settings_.plan,
+      /*tuned=*/fallen == FallBack::none};
+  builder_.tuned().check_device(*device);
   auto built = builder_.build(request);
   if (!built) return built.takeError();
   const CompiledOperator& compiled = *built->compiled;
   const Stopwatch watch;
   auto kernels = load_kernels(driver, ordinal, request, compiled);
-  if (!kernels) return kernels.takeError();
+  if (!kernels) {
+    const Failure failure = take_failure(kernels.takeError());
+    const bool is_measured = compiled.buckets.front().origin.source != codegen::Source::estimate;
+    if (failure.status != MHCJIT_ERROR_LOAD_FAILED || !is_measured) return make_error(failure.status, failure.text);
+    builder_.tuned().warn_of_refused(to_string(*problem), failure.text);
+    fall_back(key, FallBack::estimate);
+    return load(driver, asked, ordinal);
+  }
   load_nanoseconds_ += watch.nanoseconds();
   for (const LoadedKernel& kernel : *kernels) {
     auto error = check_runnable(kernel);
@@ -99,8 +109,9 @@ llvm::Expected<Engine::OperatorPtr> Engine::load(const DriverApi& driver, const 
     const Failure failure = take_failure(std::move(error));
     const bool is_hosts_choice =
         !request.plan.empty() && codegen::is_wanted(*compiled.buckets.front().plan, request.plan);
-    if (has_fallen || is_hosts_choice) return make_error(failure.status, "{}: {}", to_string(*problem), failure.text);
-    fall_back(key);
+    if (fallen == FallBack::without_clusters || is_hosts_choice)
+      return make_error(failure.status, "{}: {}", to_string(*problem), failure.text);
+    fall_back(key, FallBack::without_clusters);
     settings_.log(MHCJIT_LOG_WARNING, fmt::format("{}: plans without clusters serve it on device {}, slower: {}",
                                                   to_string(*problem), ordinal, failure.text));
     return load(driver, asked, ordinal);
@@ -112,20 +123,21 @@ llvm::Expected<Engine::OperatorPtr> Engine::load(const DriverApi& driver, const 
                                                watch.milliseconds() * 1e3));
   std::vector<LoadedBucket> buckets;
   for (const auto& [bucket, places] : llvm::zip_equal(compiled.buckets, compiled.bucket_kernels)) {
-    LoadedBucket& loaded = buckets.emplace_back(LoadedBucket{bucket.max_tokens, bucket.plan, {}});
+    LoadedBucket& loaded = buckets.emplace_back(LoadedBucket{bucket.max_tokens, bucket.plan, {}, bucket.origin});
     for (const std::size_t place : places) loaded.kernels.push_back((*kernels)[place]);
   }
   return std::make_shared<GpuOperator>(driver, *device, *problem, std::move(buckets));
 }
 
-bool Engine::has_fallen_back(const OperatorKey& key) const {
+Engine::FallBack Engine::fallen_back(const OperatorKey& key) const {
   const std::lock_guard lock(fallbacks_mutex_);
-  return fallbacks_.contains(key);
+  const auto found = fallbacks_.find(key);
+  return found == fallbacks_.end() ? FallBack::none : found->second;
 }
 
-void Engine::fall_back(const OperatorKey& key) {
+void Engine::fall_back(const OperatorKey& key, FallBack to) {
   const std::lock_guard lock(fallbacks_mutex_);
-  fallbacks_.insert(key);
+  fallbacks_[key] = to;
 }
 
 llvm::Expected<std::vector<LoadedKernel>> Engine::load_kernels(const DriverApi& driver, CUdevice ordinal,
@@ -215,7 +227,8 @@ mhcjit_counters Engine::counters() const {
       .remote_hits = cache.remote.hits,
       .remote_failures = cache.remote.failures,
       .remote_uploads = cache.remote.uploads,
-      .fallbacks = fallbacks_.size(),
+      .fallbacks = static_cast<std::uint64_t>(
+          llvm::count_if(fallbacks_, [](const auto& fallen) { return fallen.second == FallBack::without_clusters; })),
   };
 }
 

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <compare>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -69,9 +70,11 @@ class Engine {
   // If the driver refuses the cubin of a cache folder, loads another compiler's entry, or one that is compiled anew.
   llvm::Expected<LoadedKernel> load_one(const DriverApi& driver, CUdevice ordinal, const BuildRequest& request,
                                         const codegen::Kernel& kernel, BuiltKernelPtr built);
-  bool has_fallen_back(const OperatorKey& key) const;
-  // From now on the operator is made of plans without clusters.
-  void fall_back(const OperatorKey& key);
+  // What takes the place of plans that a device cannot load or run.
+  enum class FallBack { none, estimate, without_clusters };
+  FallBack fallen_back(const OperatorKey& key) const;
+  // From now on the operator is made so.
+  void fall_back(const OperatorKey& key, FallBack to);
   llvm::Expected<const DriverApi*> driver();
 
   const Settings settings_;
@@ -79,7 +82,7 @@ class Engine {
   std::atomic<const DriverApi*> driver_ = nullptr;  // once initialised
   cache::SingleFlight<OperatorKey, OperatorPtr> operators_;
   mutable std::mutex fallbacks_mutex_;
-  std::set<OperatorKey> fallbacks_;  // whose device cannot run what the library chose
+  std::map<OperatorKey, FallBack> fallbacks_;
   std::atomic<std::uint64_t> memory_hits_ = 0;
   std::atomic<std::uint64_t> load_nanoseconds_ = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <variant>
 
 #include "runtime/launch_config.h"
@@ -27,10 +28,11 @@ constexpr std::size_t kept_pointers = 1024;
 
 bool is_needed(const LoadedKernel& kernel, std::uint32_t wanted) { return (kernel.makes & wanted) != 0; }
 
-std::vector<LoadedBucket> with_least_workspaces(std::vector<LoadedBucket> buckets) {
+std::vector<LoadedBucket> completed(std::vector<LoadedBucket> buckets) {
   std::size_t least = 0;
   for (LoadedBucket& bucket : buckets) {
     bucket.least_workspace_bytes = least;
+    bucket.plan_name = codegen::to_string(*bucket.plan);
     least = std::max(least, bucket.plan->workspace_bytes(bucket.max_tokens));
   }
   return buckets;
@@ -43,11 +45,28 @@ GpuOperator::GpuOperator(const DriverApi& driver, const Device& device, const co
     : Operator(problem, codegen::to_string(problem)),
       driver_(driver),
       device_(device),
-      buckets_(with_least_workspaces(std::move(buckets))) {}
+      buckets_(completed(std::move(buckets))) {}
 
 std::size_t GpuOperator::needed_workspace(std::int64_t T) const {
   const LoadedBucket& bucket = bucket_of(T);
   return std::max(bucket.plan->workspace_bytes(T), bucket.least_workspace_bytes);
+}
+
+mhcjit_plan_info GpuOperator::plan_of(std::int64_t T) const {
+  const LoadedBucket& bucket = bucket_of(T);
+  const codegen::Origin& origin = bucket.origin;
+  mhcjit_plan_info info = {};
+  info.plan = bucket.plan_name.c_str();
+  info.source = static_cast<mhcjit_plan_source>(origin.source);
+  info.grade = static_cast<mhcjit_plan_grade>(origin.grade(problem(), device_.name, device_.planned.multiprocessors));
+  info.row_d = origin.d;
+  info.measured_on = origin.record == nullptr ? "" : origin.record->header.device.c_str();
+  info.refused = origin.refused.c_str();
+  info.max_t = bucket.max_tokens;
+  std::vector<codegen::Bucket> buckets;
+  for (const LoadedBucket& each : buckets_) buckets.push_back({each.max_tokens, each.plan});
+  std::strncpy(info.digest, codegen::digest_of(problem(), buckets).c_str(), sizeof info.digest - 1);
+  return info;
 }
 
 const LoadedBucket& GpuOperator::bucket_of(std::int64_t T) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "codegen/choose.h"
@@ -15,8 +16,10 @@ namespace mhcjit::runtime {
 struct LoadedBucket {
   std::int64_t max_tokens = 0;
   codegen::PlanPtr plan;
-  std::vector<LoadedKernel> kernels;      // of the plan's, in their order
+  std::vector<LoadedKernel> kernels;  // of the plan's, in their order
+  codegen::Origin origin = {};
   std::size_t least_workspace_bytes = 0;  // what fewer tokens may need, so that the workspace grows with T
+  std::string plan_name = {};
 };
 
 // A launch allocates nothing, waits for nothing and reads neither environment nor files. It works on any stream, in
@@ -29,6 +32,7 @@ class GpuOperator final : public Operator {
 
  private:
   std::size_t needed_workspace(std::int64_t T) const override;
+  mhcjit_plan_info plan_of(std::int64_t T) const override;
   llvm::Error check_usable(const void* args) const override;
   llvm::Error launch(const void* args, void* stream) const override;
 

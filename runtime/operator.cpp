@@ -20,6 +20,11 @@ llvm::Expected<std::size_t> Operator::workspace_bytes(std::int64_t T) const {
   return needed_workspace(T);
 }
 
+llvm::Expected<mhcjit_plan_info> Operator::plan(std::int64_t T) const {
+  if (auto error = check_tokens(name_, T)) return error;
+  return plan_of(T);
+}
+
 llvm::Error Operator::run(mhcjit_op id, const void* args, void* stream) const {
   if (problem_.op->id != id) return wrong_operator(name_, id);
   auto workspace = workspace_bytes(arguments_.tokens(args));

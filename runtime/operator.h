@@ -24,6 +24,9 @@ class Operator {
   // Errors: INVALID_ARGUMENT (T).
   llvm::Expected<std::size_t> workspace_bytes(std::int64_t T) const;
 
+  // Errors: INVALID_ARGUMENT (T).
+  llvm::Expected<mhcjit_plan_info> plan(std::int64_t T) const;
+
   // Checks everything, then launches; a failed check has launched and written nothing. `args` is the public argument
   // struct of the operator `id`, `stream` a CUstream. Errors: those of the operator's public function, and
   // INVALID_ARGUMENT when this is not that operator.
@@ -42,6 +45,9 @@ class Operator {
  private:
   // For T within its range.
   virtual std::size_t needed_workspace(std::int64_t T) const = 0;
+
+  // For T within its range.
+  virtual mhcjit_plan_info plan_of(std::int64_t T) const = 0;
 
   // Success if calls are possible now, on this thread, with these tensors.
   virtual llvm::Error check_usable(const void* args) const = 0;

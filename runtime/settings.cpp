@@ -85,6 +85,7 @@ llvm::Expected<Settings> settings_from(const mhcjit_engine_options& options) {
       .remote_ca_file = absolute(text_or_empty(get_environment("SSL_CERT_FILE"))),
       .hmac_key_file = absolute(option_or_variable(options.hmac_key_file, "MHCJIT_CACHE_KEY_FILE")),
       .record_path = absolute(option_or_variable(options.record_path, "MHCJIT_RECORD")),
+      .tuned_path = absolute(option_or_variable(options.tuned_path, "MHCJIT_TUNED")),
       .no_compile = *no_compile,
       .nvrtc_path = text_or_empty(options.nvrtc_path),
       .driver_path = text_or_empty(options.driver_path),

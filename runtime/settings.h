@@ -22,6 +22,7 @@ struct Settings {
   std::string remote_ca_file;  // absolute; "": the system's certificates
   std::string hmac_key_file;   // absolute; "": entries carry no tag
   std::string record_path;     // absolute; "": misses are not recorded
+  std::string tuned_path;      // absolute; "": there is no tuned record
   bool no_compile = false;
   std::string nvrtc_path;    // "": the usual places
   std::string driver_path;   // "": libcuda.so.1 from the loader's path

@@ -32,12 +32,13 @@ inline constexpr SizedStruct sized = {};
   template <>                                                                       \
   inline constexpr SizedStruct sized<type> = {#type, #initialiser, first_bytes, sizeof(type)}
 
-MHCJIT_FILLED_STRUCT(mhcjit_engine_options, hmac_key_file, MHCJIT_ENGINE_OPTIONS_INIT, 120);
+MHCJIT_FILLED_STRUCT(mhcjit_engine_options, tuned_path, MHCJIT_ENGINE_OPTIONS_INIT, 120);
 MHCJIT_FILLED_STRUCT(mhcjit_problem, fp32_dx, MHCJIT_PROBLEM_INIT, 40);
 MHCJIT_FILLED_STRUCT(mhcjit_pre_forward_args, workspace_bytes, MHCJIT_PRE_FORWARD_ARGS_INIT, 136);
 MHCJIT_FILLED_STRUCT(mhcjit_pre_backward_args, reserved, MHCJIT_PRE_BACKWARD_ARGS_INIT, 176);
 MHCJIT_RECEIVED_STRUCT(mhcjit_compile_result, MHCJIT_COMPILE_RESULT_INIT, 104);
 MHCJIT_RECEIVED_STRUCT(mhcjit_counters, MHCJIT_COUNTERS_INIT, 120);
+MHCJIT_RECEIVED_STRUCT(mhcjit_plan_info, MHCJIT_PLAN_INFO_INIT, 128);
 MHCJIT_RECEIVED_STRUCT(mhcjit_argument, MHCJIT_ARGUMENT_INIT, 64);
 
 // INVALID_ARGUMENT: of no version's size.

@@ -31,6 +31,7 @@ struct Command {
 
 const Command& doctor_command();
 const Command& emit_command();
+const Command& explain_command();
 const Command& warmup_command();
 const Command& run_command();
 const Command& make_inputs_command();

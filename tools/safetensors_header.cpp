@@ -5,8 +5,8 @@
 #include <llvm/Support/JSON.h>
 
 #include "support/error.h"
+#include "support/strict_json.h"
 #include "tools/safetensors.h"
-#include "tools/strict_json.h"
 
 namespace mhcjit::tools {
 namespace {

@@ -5,8 +5,8 @@
 
 #include "codegen/operators.h"
 #include "support/error.h"
+#include "support/strict_json.h"
 #include "tools/input_file.h"
-#include "tools/strict_json.h"
 
 namespace mhcjit::tools {
 namespace {

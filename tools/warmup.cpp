@@ -3,7 +3,9 @@
 #include <cstdlib>
 #include <thread>
 
+#include "codegen/choose.h"
 #include "codegen/operators.h"
+#include "runtime/tuned_records.h"
 #include "tools/command.h"
 #include "tools/interrupt.h"
 #include "tools/options.h"
@@ -19,6 +21,9 @@ namespace cl = llvm::cl;
 cl::SubCommand warmup("warmup", "compile forward and backward into the cache, without a GPU");
 cl::opt<std::string> shapes("shapes", cl::desc("file of problems, in place of the options that name them"),
                             cl::value_desc("FILE"), cl::sub(warmup));
+cl::opt<std::string> tuned("tuned",
+                           cl::desc("tuned record, whose plans are compiled; its problems, where none is named"),
+                           cl::value_desc("FILE"), cl::sub(warmup));
 cl::opt<std::string> n("n", cl::desc("residual streams, 1 to 16; a comma list is allowed"), cl::value_desc("N"),
                        cl::sub(warmup));
 cl::opt<std::string> d("d", cl::desc("hidden size D, 1 to 16777216; a comma list is allowed"), cl::value_desc("D"),
@@ -58,7 +63,35 @@ llvm::Expected<std::vector<codegen::Problem>> problems_of_file() {
   return problems;
 }
 
+// The problems that the record chooses plans for.
+llvm::Expected<std::vector<codegen::Problem>> problems_of_record(const codegen::TunedRecordPtr& record) {
+  if (arch.getNumOccurrences() > 0) {
+    auto architectures = parse_architectures("--arch", arch);
+    if (!architectures) return architectures.takeError();
+    if (*architectures != std::vector{record->header.architecture})
+      return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--arch is '{}', allowed: {}, for which {} was made",
+                        arch.getValue(), to_string(record->header.architecture), tuned.getValue());
+  }
+  std::vector<codegen::Problem> problems;
+  for (const codegen::TunedChoice& choice : record->choices) {
+    auto buckets = codegen::choose(choice.problem, {.tuned = {.record = record}});
+    if (!buckets) return buckets.takeError();
+    if (const std::string& refused = buckets->front().origin.refused; !refused.empty())
+      say(fmt::format("{}: other plans than the record's serve: {}", to_string(choice.problem), refused));
+    problems.push_back(choice.problem);
+  }
+  if (problems.empty())
+    return make_error(MHCJIT_ERROR_BAD_FILE, "{} chooses plans for no problem; finish the sweep", tuned.getValue());
+  return problems;
+}
+
 llvm::Expected<std::vector<codegen::Problem>> asked_problems() {
+  const bool is_named = n.getNumOccurrences() > 0 || d.getNumOccurrences() > 0 || shapes.getNumOccurrences() > 0;
+  if (tuned.getNumOccurrences() > 0) {
+    auto record = runtime::read_tuned_record(tuned);
+    if (!record) return record.takeError();
+    if (!is_named) return problems_of_record(*record);
+  }
   if (shapes.getNumOccurrences() > 0) return problems_of_file();
   return parse_problems({n, d, dtype, arch, gamma, batch_invariant, fp32_dx}, codegen::operators());
 }
@@ -120,7 +153,7 @@ llvm::Expected<Report> run() {
       stop_on_interrupt("the compiles that are under way, here or in a process that is waited for");
   auto delivery = WarmupDelivery::open(*folder);
   if (!delivery) return delivery.takeError();
-  WarmupRequest request = {std::move(*problems), *folder, *job_number};
+  WarmupRequest request = {std::move(*problems), *folder, *job_number, tuned};
   if (llvm::Error error = (*delivery)->check()) request.obstacle = take_failure(std::move(error));
   const auto start = std::chrono::steady_clock::now();
   const std::vector<WarmupOutcome> outcomes = run_warmup(request, **delivery, interrupted);
@@ -158,16 +191,20 @@ const Command& warmup_command() {
   static const Command command = {
       warmup,
       "(--shapes FILE | --n N --d D [--dtype DTYPE] [--gamma] [--batch-invariant] [--fp32-dx]) --arch ARCH[,ARCH...]\n"
-      "       [--jobs N] [--cache-dir DIR] [--json]",
+      "       [--tuned FILE] [--jobs N] [--cache-dir DIR] [--json]\n"
+      "       mhcjit warmup --tuned FILE [--jobs N] [--cache-dir DIR] [--json]",
       "Compiles every problem of the shapes file (docs/shapes.md), or every operator for every\n"
-      "combination of --n, --d and --dtype, for each architecture. The default cache folder is\n"
-      "$MHCJIT_CACHE_DIR, else $XDG_CACHE_HOME/mhcjit, else $HOME/.cache/mhcjit. What is in the cache already is\n"
-      "a hit and is not compiled again: after Ctrl-C or a failure, run the same command to do the rest. A kernel\n"
-      "that a later process will not find in the folder, or on the server of MHCJIT_CACHE_REMOTE, counts as\n"
+      "combination of --n, --d and --dtype, for each architecture, with the plans of the tuned record\n"
+      "(docs/tuning.md) where it has them. With --tuned alone, compiles the problems of the record for its\n"
+      "architecture. The default cache folder is $MHCJIT_CACHE_DIR, else $XDG_CACHE_HOME/mhcjit, else\n"
+      "$HOME/.cache/mhcjit. What is in the cache already is a hit and is not compiled again: after Ctrl-C or a\n"
+      "failure, run the same command to do the rest. A kernel that a later process will not find in the folder, or\n"
+      "on the server of MHCJIT_CACHE_REMOTE, counts as\n"
       "failed; where the folder cannot be written, nothing is compiled. Progress goes to stderr: a bar on a terminal,\n"
       "a line every 10 s elsewhere; then each failure. Exit code 130 after Ctrl-C or SIGTERM.",
       "  mhcjit warmup --shapes shapes.json --arch sm_90a,sm_100a\n"
       "  mhcjit warmup --n 4 --d 4096 --dtype bf16 --arch sm_90a\n"
+      "  mhcjit warmup --tuned tuned.jsonl\n"
       "  mhcjit warmup --n 4 --d 2560,4096 --dtype bf16 --gamma --arch sm_80,sm_90a --cache-dir ./kernels --json",
       run};
   return command;

@@ -71,6 +71,7 @@ class Worker {
     options.log_level = log_level().value_or(MHCJIT_LOG_WARNING);
     options.record_path = "";  // what a warm-up misses is no program's miss
     options.log_user = &warning_;
+    if (!request_.tuned_path.empty()) options.tuned_path = request_.tuned_path.c_str();
     auto settings = runtime::settings_from(options);
     if (!settings) return settings.takeError();
     engine_.emplace(*settings);

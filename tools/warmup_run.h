@@ -26,7 +26,8 @@ struct WarmupOutcome {
 struct WarmupRequest {
   std::vector<codegen::Problem> problems;
   std::string cache_folder;
-  int jobs = 1;  // problems that are compiled at the same time
+  int jobs = 1;            // problems that are compiled at the same time
+  std::string tuned_path;  // of a record that has been read; "": that of the environment
   // Why nothing is to be compiled; hits are hits all the same.
   std::optional<Failure> obstacle = {};
 };

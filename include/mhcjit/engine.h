@@ -74,6 +74,10 @@ typedef struct mhcjit_engine_options {
                                 server carry an HMAC-SHA256 made with it, and others are not used; NULL:
                                 $MHCJIT_CACHE_KEY_FILE; "": none. One that cannot be read is a warning to the log, and
                                 no cache is used */
+  const char* tuned_path;    /* tuned record (docs/tuning.md), whose plans come before those that the library would
+                                choose, unless `plan` names some; NULL: $MHCJIT_TUNED; "": none. Read when something
+                                is first prepared or compiled. One that cannot be used, was made on another kind of
+                                device, or has plans that do not fit is a warning to the log */
 } mhcjit_engine_options;
 
 #define MHCJIT_ENGINE_OPTIONS_INIT MHCJIT_INITIALISER(.struct_size = sizeof(mhcjit_engine_options))
@@ -139,6 +143,41 @@ MHCJIT_API mhcjit_status mhcjit_prepare(mhcjit_engine* engine, const mhcjit_prob
  * T. May be 0. The workspace holds nothing between calls.
  * Errors: INVALID_ARGUMENT (T outside 0..2^31-1), NULL_POINTER. */
 MHCJIT_API mhcjit_status mhcjit_workspace_bytes(const mhcjit_operator* op, int64_t T, size_t* bytes);
+
+/* What the plans of an operator rest on. */
+typedef enum mhcjit_plan_source {
+  MHCJIT_PLAN_ESTIMATED = 0, /* estimated costs */
+  MHCJIT_PLAN_SHIPPED = 1,   /* what was measured for the library */
+  MHCJIT_PLAN_RECORDED = 2   /* the record of tuned_path */
+} mhcjit_plan_source;
+
+/* How near what was measured is to the problem and its device. */
+typedef enum mhcjit_plan_grade {
+  MHCJIT_PLAN_NOT_MEASURED = 0,
+  MHCJIT_PLAN_EXACT = 1,       /* the problem, on this kind of device */
+  MHCJIT_PLAN_NEAREST_D = 2,   /* the same with another D, row_d, on this kind of device */
+  MHCJIT_PLAN_OTHER_DEVICE = 3 /* another kind of device of this architecture, measured_on; D is row_d */
+} mhcjit_plan_grade;
+
+/* The plan of an operator for T tokens. Strings live as long as the operator. Start from MHCJIT_PLAN_INFO_INIT. */
+typedef struct mhcjit_plan_info {
+  size_t struct_size MHCJIT_BEGINS_AS(sizeof(mhcjit_plan_info)); /* how structs grow: status.h */
+  const char* plan;          /* its family and parameters: "one_pass cluster_size=16 ..."; "cpu" on the CPU */
+  mhcjit_plan_source source; /* of all plans of the operator, as what follows but for max_t */
+  mhcjit_plan_grade grade;
+  int64_t row_d;           /* 0 where nothing was measured */
+  const char* measured_on; /* name of the device, "" where nothing was measured */
+  const char* refused;     /* why plans that were measured for the problem are not legal, "" where none was refused;
+                              of those that do not compile or load the log says it */
+  int64_t max_t;           /* most tokens that have this plan */
+  char digest[65];         /* SHA-256 over problem and plans, hexadecimal; "" on the CPU. Ranks of a job have the same
+                              plans where it is the same (docs/tuning.md) */
+} mhcjit_plan_info;
+
+#define MHCJIT_PLAN_INFO_INIT MHCJIT_INITIALISER(.struct_size = sizeof(mhcjit_plan_info))
+
+/* Errors: INVALID_ARGUMENT (T outside 0..2^31-1; struct_size), NULL_POINTER, OUT_OF_MEMORY. */
+MHCJIT_API mhcjit_status mhcjit_operator_plan(const mhcjit_operator* op, int64_t T, mhcjit_plan_info* info);
 
 /* The result of a compile. Start from MHCJIT_COMPILE_RESULT_INIT. */
 typedef struct mhcjit_compile_result {

@@ -85,6 +85,14 @@ class Operator {
     return bytes;
   }
 
+  // The plan for T tokens, and what it rests on; its strings live as long as the operator. See mhcjit_operator_plan.
+  // Errors: INVALID_ARGUMENT (T outside 0..2^31-1), OUT_OF_MEMORY.
+  Result<mhcjit_plan_info> plan(std::int64_t T) const {
+    mhcjit_plan_info info = {};
+    if (auto status = Status::of_call(mhcjit_operator_plan(handle_, T, &info)); !status.ok()) return status;
+    return info;
+  }
+
   // Enqueues forward on `stream` (CUstream or cudaStream_t; nullptr is the default stream). Equations 14-16 and the
   // errors stand at mhcjit_pre_forward.
   Status pre_forward(const mhcjit_pre_forward_args& args, void* stream = nullptr) const {

@@ -139,7 +139,7 @@ mhcjit_counters FakeGpuTest::counters(const EnginePtr& engine) {
 
 std::vector<codegen::Bucket> FakeGpuTest::buckets_of(const mhcjit_problem& problem, const std::string& plan) {
   const codegen::Problem asked = llvm::cantFail(codegen::from_public(problem, {9, 0, 'a'}));
-  return llvm::cantFail(runtime::buckets_of({asked, plan}));
+  return llvm::cantFail(runtime::buckets_of({asked, plan}, runtime::TunedRecords("", {}).of(asked.architecture)));
 }
 
 std::vector<std::string> FakeGpuTest::kernels_of(const mhcjit_problem& problem, const std::string& plan) {

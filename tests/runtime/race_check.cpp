@@ -156,7 +156,8 @@ std::uint64_t kernel_count() {
     for (int number = 0; number < problem_count; ++number) {
       const auto parsed = llvm::cantFail(mhcjit::codegen::parse_architecture(architecture));
       const auto problem = llvm::cantFail(mhcjit::codegen::from_public(problem_number(number), parsed));
-      for (const auto& bucket : llvm::cantFail(mhcjit::runtime::buckets_of({problem})))
+      mhcjit::runtime::TunedRecords tuned("", {});
+      for (const auto& bucket : llvm::cantFail(mhcjit::runtime::buckets_of({problem}, tuned.of(parsed))))
         for (const auto& kernel : bucket.plan->kernels())
           units.insert(architecture + mhcjit::codegen::emit(problem, kernel));
     }

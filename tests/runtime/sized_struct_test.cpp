@@ -182,6 +182,11 @@ TEST_F(SizedStructTest, CompileResult) {
   EXPECT_EQ(std::strlen(result.digest), 64u);
 }
 
+TEST_F(SizedStructTest, PlanInfo) {
+  const mhcjit_operator* op = prepare(engine, forward_problem);
+  expect_received<mhcjit_plan_info>([&](mhcjit_plan_info& info) { return mhcjit_operator_plan(op, 1, &info); });
+}
+
 TEST_F(SizedStructTest, Counters) {
   expect_received<mhcjit_counters>(
       [&](mhcjit_counters& counters) { return mhcjit_engine_counters(engine.get(), &counters); });
@@ -245,6 +250,7 @@ TEST(Initialisers, AreTheSameInCAndCpp) {
   static const mhcjit_engine_options options = {};
   static const mhcjit_problem problem = {};
   static const mhcjit_compile_result result = {};
+  static const mhcjit_plan_info plan = {};
   static const mhcjit_counters counters = {};
   static const mhcjit_argument argument = {};
   for (const auto& made : {forward, c_pre_forward_args})
@@ -254,6 +260,7 @@ TEST(Initialisers, AreTheSameInCAndCpp) {
   for (const auto& made : {options, c_engine_options}) expect_initialised(made);
   for (const auto& made : {problem, c_problem}) expect_initialised(made);
   for (const auto& made : {result, c_compile_result}) expect_initialised(made);
+  for (const auto& made : {plan, c_plan_info}) expect_initialised(made);
   for (const auto& made : {counters, c_counters}) expect_initialised(made);
   for (const auto& made : {argument, c_argument}) expect_initialised(made);
 }

@@ -3,13 +3,15 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "codegen/operators.h"
+#include "tests/codegen/tuned_records.h"
 #include "tests/tools/cli.h"
 
 namespace mhcjit::test {
 namespace {
 
 // Those whose examples run on any machine.
-const std::vector<std::string> all_commands = {"doctor", "emit", "warmup", "run", "make-inputs"};
+const std::vector<std::string> all_commands = {"doctor", "emit", "explain", "warmup", "run", "make-inputs"};
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
@@ -34,8 +36,11 @@ TEST(CliUsage, HelpOfACommandNamesItsDocumentedOptions) {
   const std::map<std::string, std::vector<std::string>> documented = {
       {"doctor", {"--json"}},
       {"emit", {"--op", "--n", "--d", "--dtype", "--arch", "--gamma", "--batch-invariant", "--fp32-dx"}},
+      {"explain",
+       {"--op", "--n", "--d", "--t", "--dtype", "--arch", "--gamma", "--batch-invariant", "--fp32-dx", "--tuned",
+        "--json"}},
       {"warmup",
-       {"--shapes", "--n", "--d", "--dtype", "--arch", "--gamma", "--batch-invariant", "--fp32-dx", "--jobs",
+       {"--shapes", "--tuned", "--n", "--d", "--dtype", "--arch", "--gamma", "--batch-invariant", "--fp32-dx", "--jobs",
         "--cache-dir", "--json"}},
       {"run",
        {"--inputs", "--outputs", "--device", "--backward", "--fp32-dx", "--check", "--json", "--norm-eps", "--hc-eps",
@@ -61,6 +66,9 @@ class CliExamples : public testing::TestWithParam<std::string> {};
 TEST_P(CliExamples, Run) {
   const Cli cli;
   write_file(cli.file("shapes.json"), R"({"n": 2, "d": [64, 128], "dtype": "bf16", "ops": "pre_forward"})");
+  const codegen::Problem problem = {&codegen::pre_forward, 4, 4096, codegen::DType::bf16, false, false, {9, 0, 'a'}};
+  const std::string plan = to_string(*llvm::cantFail(codegen::choose(problem)).back().plan);
+  write_file(cli.file("tuned.jsonl"), text_of(*codegen::record_of({{problem, {{codegen::max_tokens, plan}}, {}}})));
   expect_examples_run(cli, GetParam());
 }
 
@@ -93,8 +101,8 @@ const std::string warm = "warmup --arch sm_90a ";
 INSTANTIATE_TEST_SUITE_P(
     CliUsage, CliWrongUsage,
     testing::Values(
-        Wrong{"nothing", "", "allowed: doctor, emit, warmup, run, make-inputs, bench"},
-        Wrong{"command", "compile", "command is 'compile', allowed: doctor, emit, warmup, run, make-inputs"},
+        Wrong{"nothing", "", "allowed: doctor, emit, explain, warmup, run, make-inputs, bench"},
+        Wrong{"command", "compile", "command is 'compile', allowed: doctor, emit, explain, warmup, run, make-inputs"},
         Wrong{"option", "run --input in.safetensors",
               "--backward, --cache-dir, --check, --device, --fp32-dx, --hc-eps, --inputs"},
         Wrong{"positional", "doctor now", "'now' is not an option; options of doctor: --json"},

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <random>
 
+#include "tests/codegen/tuned_records.h"
 #include "tests/runtime/fake_gpu.h"
 #include "tests/tools/cli.h"
 
@@ -153,6 +154,44 @@ TEST_F(WarmupCovers, TheRecordOfARunCoversTheNext) {
 
   EXPECT_EQ(run_job(make_engine_with(record, /*no_compile=*/true)), 0u);
   EXPECT_EQ(read_file(record), recorded) << "a run that misses nothing recorded something";
+}
+
+// What a tuned record names is compiled, and a fresh process that has the record compiles nothing and uses its plans.
+TEST_F(WarmupCovers, ATunedRecordCoversARunThatUsesIt) {
+  const Shape shape = {4, 256, 0, true, false};
+  const codegen::Architecture architecture = {9, 0, 'a'};
+  std::vector<codegen::TunedChoice> choices;
+  for (const mhcjit_op op : {MHCJIT_PRE_FORWARD, MHCJIT_PRE_BACKWARD}) {
+    const codegen::Problem problem = llvm::cantFail(codegen::from_public(shape.problem(op), architecture));
+    const std::string few = to_string(*buckets_of(shape.problem(op)).back().plan);
+    const std::string many = to_string(*buckets_of(shape.problem(op), "clusters=0").back().plan);
+    choices.push_back({problem, {{100, few}, {codegen::max_tokens, many}}, {}});
+  }
+  write_file(cli.file("tuned.jsonl"), text_of(*codegen::record_of(choices)));
+  cli.environment["MHCJIT_NVRTC"] = nvrtc_path;
+  const CliResult warm = cli("warmup --tuned tuned.jsonl --json --cache-dir " + cache_dir);
+  ASSERT_EQ(warm.exit_code, 0) << warm.err;
+  EXPECT_EQ(json_of(warm).getInteger("compiled"), 2);
+
+  const std::string path = cli.file("tuned.jsonl");
+  mhcjit_engine_options chosen = options();
+  chosen.tuned_path = path.c_str();
+  chosen.no_compile = 1;
+  mhcjit_engine* made = nullptr;
+  ASSERT_EQ(mhcjit_engine_create(&chosen, &made), MHCJIT_SUCCESS) << mhcjit_last_error();
+  const EnginePtr engine(made);
+  for (const codegen::TunedChoice& choice : choices) {
+    const mhcjit_operator* op = prepare(engine, shape.problem(choice.problem.op->id));
+    ASSERT_NE(op, nullptr);
+    for (const codegen::TunedBucket& bucket : choice.buckets) {
+      mhcjit_plan_info info = {};
+      ASSERT_EQ(mhcjit_operator_plan(op, bucket.max_tokens, &info), MHCJIT_SUCCESS) << mhcjit_last_error();
+      EXPECT_EQ(info.plan, bucket.plan);
+      EXPECT_EQ(info.source, MHCJIT_PLAN_RECORDED);
+    }
+  }
+  EXPECT_EQ(misses(engine), 0u);
+  EXPECT_EQ(compiler().compiles, 0);
 }
 
 // Who reads the error of a strict run can paste its command, in the same environment.

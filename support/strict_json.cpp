@@ -1,4 +1,4 @@
-#include "tools/strict_json.h"
+#include "support/strict_json.h"
 
 #include <vector>
 
@@ -7,7 +7,7 @@
 
 #include "support/error.h"
 
-namespace mhcjit::tools {
+namespace mhcjit {
 namespace {
 
 // 02, +1, .5 and 1. are none, though llvm::json::parse takes them.
@@ -116,4 +116,4 @@ std::string quoted(llvm::StringRef name) {
   return text + (name.size() > 80 ? "...'" : "'");
 }
 
-}  // namespace mhcjit::tools
+}  // namespace mhcjit

@@ -8,7 +8,7 @@
 #include <llvm/Support/Error.h>
 #include <llvm/Support/JSON.h>
 
-namespace mhcjit::tools {
+namespace mhcjit {
 
 // The one JSON value in `text`, which nests at most `max_depth` levels deep and has no object with two members of one
 // name. Reads any bytes safely. Errors: BAD_FILE; the text begins with `subject`, such as "shapes.json: line 3".
@@ -18,4 +18,4 @@ llvm::Expected<llvm::json::Value> parse_strict_json(llvm::StringRef subject, llv
 // A name as it is quoted in an error: short, and without the control characters that a hostile file may hold.
 std::string quoted(llvm::StringRef name);
 
-}  // namespace mhcjit::tools
+}  // namespace mhcjit
