@@ -182,11 +182,13 @@ MHCJIT_DEVICE void make_coefficients(const PreBackwardOnePass<Spec>& plan, const
   const float post_inverse = args.post_mult == 0.0f ? 0.0f : 1.0f / args.post_mult;
   Plan::wait_for_group();
 
+  DotReceiver<Spec> dots(plan, work, token, k);
   RingPosition<Spec::scalar_slots> scalar_slot;
   RingPosition<Spec::exchange_slots> received;
   RingPosition<Spec::coefficient_slots> slot;
 #pragma unroll 1
   for (int i = 0; i < plan.tiles; ++i) {
+    dots.ask(i, received);
     device::barrier_wait(plan.scalars_full(scalar_slot.index), scalar_slot.parity);
     Scalars scalars;
     scalars.load(plan.scalars(scalar_slot.index), args.hc_eps, post_inverse, token, k);
@@ -195,7 +197,7 @@ MHCJIT_DEVICE void make_coefficients(const PreBackwardOnePass<Spec>& plan, const
     if (lane == 0) device::barrier_arrive(plan.scalars_empty(scalar_slot.index));
 
     float dh_pre[Plan::dot_parts * 4] = {};
-    receive_dots(plan, work, i, received, token, k, coefficient_warp == 0 && lane == 0, dh_pre);
+    dots.receive(i, received, coefficient_warp == 0 && lane == 0, dh_pre);
     device::warp_barrier();
     if (lane == 0) device::barrier_arrive(plan.dots_read(i));
 #pragma unroll

@@ -66,58 +66,83 @@ MHCJIT_DEVICE void send_dots(const PreBackwardOnePass<Spec>& plan, const OnePass
   }
 }
 
-// dh_pre of a token of tile i: lane k of four adds the sums of blocks k, k + 4, ...
+// What a coefficient lane receives of a token: lane k of four has the sums of blocks k, k + 4, ...
 template <class Spec>
-MHCJIT_DEVICE void receive_dots(const PreBackwardOnePass<Spec>& plan, const OnePassBackwardWork& work, int i,
-                                RingPosition<Spec::exchange_slots> slot, int token, int k, bool arms,
-                                float (&dh_pre)[PreBackwardOnePass<Spec>::dot_parts * 4]) {
+struct DotReceiver {
   using Plan = PreBackwardOnePass<Spec>;
-  constexpr int blocks = Spec::group_blocks;
-  if constexpr (Spec::uses_clusters) {
-    device::barrier_wait_cluster(plan.dots_received(slot.index), slot.parity);
-    if (arms) plan.arm_dots_received(slot.index);
+  using Ring = GlobalRing<Spec>;
+  using Slot = RingPosition<Spec::exchange_slots>;
+  static constexpr int sources = (Spec::group_blocks + 3) / 4;
+
+  const Plan& plan;
+  const OnePassBackwardWork& work;
+  int token;
+  int k;
+  device::Vector<device::u32, 4> words[sources][Plan::dot_parts];  // through the L2 cache
+
+  MHCJIT_DEVICE DotReceiver(const Plan& plan, const OnePassBackwardWork& work, int token, int k)
+      : plan(plan), work(work), token(token), k(k) {}
+
+  MHCJIT_DEVICE bool has(int source) const { return source * 4 + k < Spec::group_blocks; }
+  MHCJIT_DEVICE device::Vector<device::u32, 4> read(int i, int source, int part) const {
+    return device::load_relaxed(Ring::place(work, plan, i, token, source * 4 + k) + part * 4);
+  }
+
+  // Begins to read tile i's sums, which takes a while.
+  MHCJIT_DEVICE void ask(int i, Slot slot) {
+    if constexpr (!Spec::uses_clusters) {
+      // Reads before the sums can have come would slow down all of memory.
+      constexpr device::u32 first_wait = 600;  // ns
+      device::barrier_wait(plan.dots_received(slot.index), slot.parity);
+      device::sleep_nanoseconds(first_wait);
 #pragma unroll
-    for (int first = 0; first < blocks; first += 4) {
-      if (first + 4 > blocks && first + k >= blocks) break;
-#pragma unroll
-      for (int part = 0; part < Plan::dot_parts; ++part) {
-        const auto four = device::load_shared_4(plan.received(slot.index, token, first + k) + part * 16);
-#pragma unroll
-        for (int e = 0; e < 4; ++e) dh_pre[part * 4 + e] += four[e];
-      }
-    }
-  } else {
-    using Ring = GlobalRing<Spec>;
-    // Reads before the sums can have come would slow down all of memory.
-    constexpr device::u32 first_wait = 200;  // ns
-    constexpr int at_once = 4;
-    const device::u32 round = Ring::round(i);
-    device::barrier_wait(plan.dots_received(slot.index), slot.parity);
-    device::sleep_nanoseconds(first_wait);
-#pragma unroll 1
-    for (int first = k; first < blocks; first += 4 * at_once) {
-      device::Vector<device::u32, 4> words[at_once][Plan::dot_parts];
-      const auto from = [&](int source, int part) {
-        return Ring::place(work, plan, i, token, first + source * 4) + part * 4;
-      };
-      const auto is_there = [&](int source) { return first + source * 4 < blocks; };
-#pragma unroll
-      for (int source = 0; source < at_once; ++source) {
+      for (int source = 0; source < sources; ++source) {
 #pragma unroll
         for (int part = 0; part < Plan::dot_parts; ++part)
-          if (is_there(source)) words[source][part] = device::load_relaxed(from(source, part));
+          if (has(source)) words[source][part] = read(i, source, part);
       }
+    }
+  }
+
+  // Adds up what has been asked for.
+  MHCJIT_DEVICE void receive(int i, Slot slot, bool arms, float (&dh_pre)[Plan::dot_parts * 4]) {
+    if constexpr (Spec::uses_clusters) {
+      device::barrier_wait_cluster(plan.dots_received(slot.index), slot.parity);
+      if (arms) plan.arm_dots_received(slot.index);
 #pragma unroll
-      for (int source = 0; source < at_once; ++source) {
+      for (int source = 0; source < sources; ++source) {
+        if (source * 4 + 4 > Spec::group_blocks && !has(source)) break;
 #pragma unroll
         for (int part = 0; part < Plan::dot_parts; ++part) {
-          if (!is_there(source)) continue;
-          while (!Ring::has_come(words[source][part], round))
-            words[source][part] = device::load_relaxed(from(source, part));
+          const auto four = device::load_shared_4(plan.received(slot.index, token, source * 4 + k) + part * 16);
+#pragma unroll
+          for (int e = 0; e < 4; ++e) dh_pre[part * 4 + e] += four[e];
+        }
+      }
+    } else {
+      // Late sums are read again together: one by one, each would cost a way to the L2 cache and back.
+      const device::u32 round = Ring::round(i);
+      for (bool are_late = true; are_late;) {
+        are_late = false;
+#pragma unroll
+        for (int source = 0; source < sources; ++source) {
+#pragma unroll
+          for (int part = 0; part < Plan::dot_parts; ++part) {
+            if (!has(source) || Ring::has_come(words[source][part], round)) continue;
+            words[source][part] = read(i, source, part);
+            are_late = true;
+          }
+        }
+      }
+#pragma unroll
+      for (int source = 0; source < sources; ++source) {
+        if (!has(source)) continue;
+#pragma unroll
+        for (int part = 0; part < Plan::dot_parts; ++part) {
 #pragma unroll
           for (int e = 0; e < 4; ++e) dh_pre[part * 4 + e] += device::float_of_bits(words[source][part][e] & ~1u);
         }
       }
     }
   }
-}
+};

@@ -101,7 +101,7 @@ TEST(BackwardOnePass, RefusesWithTheReason) {
                                            "bits"),
             std::string::npos);
   const std::set<std::string> reasons = rejections(backward_of(8, 2048), "one_pass");
-  EXPECT_TRUE(reasons.contains("152 registers of a consumer warp, it needs 474")) << testing::PrintToString(reasons);
+  EXPECT_TRUE(reasons.contains("152 registers of a consumer warp, it needs 468")) << testing::PrintToString(reasons);
   EXPECT_TRUE(rejections(backward_of(5, 4096), "one_pass").contains("8 consumer warps do not divide among 5 streams"));
 }
 
