@@ -22,6 +22,8 @@ using codegen::TunedChoice;
 
 // Plans closer than this change places from one sweep to the next.
 constexpr double least_gain = 0.02;
+// Of plans that beat the present one by enough, those within this of the fastest are as fast as it.
+constexpr double tie = 0.01;
 
 using Trials = std::vector<Trial>;
 
@@ -63,10 +65,16 @@ std::vector<Measured> measured_in(std::span<const Trial> trials, const std::vect
 class Search {
  public:
   Search(const Problem& problem, const std::vector<Measured>& rows, const std::map<std::string, PlanPtr>& legal)
-      : rows_(rows), max_plans_(problem.batch_invariant ? 1 : codegen::max_plans) {
+      : rows_(rows) {
+    for (const Measured& row : rows) {
+      double fastest = HUGE_VAL;
+      for (const auto& [plan, result] : row.results)
+        if (row.allows(plan)) fastest = std::min(fastest, result.us);
+      as_fast_.push_back(fastest * (1 + tie));
+    }
     for (const auto& [name, plan] : legal) {
       const auto may_serve = [&](const Measured& row) { return row.allows(name); };
-      if (std::ranges::any_of(rows, may_serve)) plans_.push_back({name, units_of(problem, *plan)});
+      if (std::ranges::any_of(rows, may_serve)) plans_.push_back({name, plan, units_of(problem, *plan)});
     }
   }
 
@@ -80,8 +88,11 @@ class Search {
  private:
   struct Named {
     std::string name;
+    PlanPtr plan;
     std::set<std::string> units;
   };
+  // How good something is, less is better: times first, and where they are alike the estimated ones.
+  using Score = std::pair<double, double>;
 
   static std::set<std::string> units_of(const Problem& problem, const codegen::Plan& plan) {
     std::set<std::string> units;
@@ -91,7 +102,7 @@ class Search {
 
   void extend(std::vector<std::size_t>& set, std::size_t from) {
     if (!set.empty() && fits(set)) judge(set);
-    if (set.size() == max_plans_) return;
+    if (set.size() == codegen::max_plans) return;
     for (std::size_t i = from; i < plans_.size(); ++i) {
       set.push_back(i);
       extend(set, i + 1);
@@ -106,30 +117,42 @@ class Search {
     return set.size() == 1 || units.size() <= codegen::ChooseOptions().max_kernels;
   }
 
+  Score score_of(std::size_t row, const Named& named) const {
+    const codegen::Device& device = codegen::device_of(named.plan->problem().architecture);
+    return {std::log(std::max(rows_[row].of(named.name)->us, as_fast_[row])),
+            std::log(named.plan->cost_us(rows_[row].tokens, device))};
+  }
+
   void judge(const std::vector<std::size_t>& set) {
     // A plan is worth its compiles where it gains as much as a choice has to.
-    double score = least_gain * static_cast<double>(set.size());
+    Score score = {least_gain * static_cast<double>(set.size()), 0};
     std::vector<std::string> chosen;
-    for (const Measured& row : rows_) {
-      const std::string* fastest = nullptr;
+    for (std::size_t row = 0; row < rows_.size(); ++row) {
+      std::optional<std::pair<Score, std::string>> least;
       for (const std::size_t i : set) {
-        const std::string& name = plans_[i].name;
-        if (row.allows(name) && (fastest == nullptr || row.of(name)->us < row.of(*fastest)->us)) fastest = &name;
+        const Named& named = plans_[i];
+        if (!rows_[row].allows(named.name)) continue;
+        const std::pair<Score, std::string> one = {score_of(row, named), named.name};
+        if (!least || one < *least) least = one;
       }
-      if (fastest == nullptr) return;
-      score += std::log(row.of(*fastest)->us);
-      chosen.push_back(*fastest);
+      if (!least) return;
+      score.first += least->first.first;
+      score.second += least->first.second;
+      chosen.push_back(least->second);
     }
-    if (score >= least_) return;
+    // Sums of the same numbers.
+    constexpr double rounding = 1e-9;
+    const bool is_alike = std::abs(score.first - least_.first) < rounding;
+    if (is_alike ? score.second >= least_.second : score.first > least_.first) return;
     least_ = score;
     best_ = std::move(chosen);
   }
 
   const std::vector<Measured>& rows_;
-  const std::size_t max_plans_;
+  std::vector<double> as_fast_;  // a time of each row that is as good as that of the fastest plan
   std::vector<Named> plans_;
   std::vector<std::string> best_;
-  double least_ = HUGE_VAL;
+  Score least_ = {HUGE_VAL, HUGE_VAL};
 };
 
 // A plan that is to serve all T is compared in all of them together.

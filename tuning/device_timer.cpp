@@ -1,9 +1,11 @@
 #include "tuning/device_timer.h"
 
+#include <chrono>
 #include <cstdlib>
 #include <map>
 #include <memory>
 #include <set>
+#include <thread>
 
 #include <fmt/format.h>
 #include <llvm/ADT/SmallVector.h>
@@ -22,7 +24,9 @@ namespace {
 using bench::value_or_throw;
 
 // About how long a trial measures: what tells a plan from others in a few rounds.
-constexpr double seconds_of_trial = 0.02;
+constexpr double seconds_of_trial = 0.015;
+// Before each, so that the device stays below its power limit: there the order of plans is another one.
+constexpr auto rest = std::chrono::milliseconds(8);
 constexpr double seconds_of_copy = 0.1;
 // The second input's standard deviation of x, in the sampled tokens.
 constexpr double second_std = 20.0;
@@ -108,6 +112,7 @@ class DeviceTimer final : public Timer {
 
   Timing time(const codegen::PlanPtr& plan) override {
     const bench::PlanCalls& calls = load(plan);
+    std::this_thread::sleep_for(rest);
     const int period = sets_->count() - first_set;
     const bench::Enqueue rotating = [&](CUstream stream, int i) { calls.run(first_set + i % period, stream); };
     const bench::Timing timing = bench::time_graph(*gpu_, rotating, period, seconds_of_trial);

@@ -24,7 +24,8 @@ Rows rows_of(const std::vector<Trial>& trials) {
 
 }  // namespace
 
-llvm::Expected<codegen::TunedRecord> merge_records(const std::string& output, std::span<const std::string> inputs) {
+llvm::Expected<codegen::TunedRecord> merge_records(const std::string& output, std::span<const std::string> inputs,
+                                                   Parts parts) {
   std::optional<codegen::RecordHeader> header;
   Rows rows;
   for (const std::string& input : inputs) {
@@ -40,7 +41,8 @@ llvm::Expected<codegen::TunedRecord> merge_records(const std::string& output, st
   for (auto& [shape, trials] : rows) merged.trials.insert(merged.trials.end(), trials.begin(), trials.end());
   merged.choices = decide_all(merged.trials);
   std::string text = to_line(merged.header);
-  for (const Trial& trial : merged.trials) text += to_line(trial);
+  if (parts == Parts::all)
+    for (const Trial& trial : merged.trials) text += to_line(trial);
   for (const codegen::TunedChoice& choice : merged.choices) text += to_line(choice);
   if (auto error = make_record_file(output, text)) return error;
   return merged;

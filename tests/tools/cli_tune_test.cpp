@@ -150,7 +150,7 @@ TEST_F(CliTune, WrongUsageIsExitCode2AndSaysWhatIsAllowed) {
            {"tune --n 4 --d 4096 --t 1 --margin 0.5", "--margin is '0.5', allowed: a finite number of at least 1"},
            {"tune --n 4 --d 4096 --t 1 --most 0", "--most is '0', allowed: an integer of 1 to"},
            {"tune --n 4 --d 4096 --t 1 --devices gpu", "--devices is 'gpu', allowed: an integer"},
-           {"tune --n 4 --d 4096 --t 1 --op pre", "operator is 'pre', allowed: pre_forward, pre_backward"},
+           {"tune --n 4 --d 4096 --t 1 --op pre", "op is 'pre', allowed: pre_forward, pre_backward"},
            {"tune report", "0 records are given, allowed: 1"},
            {"tune report a --axes one", "--axes is 'one', allowed: two launch parameters"},
            {"tune merge out", "1 files are given, allowed: the one to make, then one or more"}}) {
