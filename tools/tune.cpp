@@ -199,7 +199,7 @@ llvm::Expected<Report> run() {
   });
   write_progress(line.clear());
   if (!summary) return summary.takeError();
-  for (const std::string& failure : summary->failures) say("not tried: " + failure);
+  for (const std::string& failure : summary->failures) say("failed: " + failure);
   if (!summary->is_done() && summary->failures.empty())
     say(fmt::format("{}: what is tried stays, run again to go on", interrupted ? "interrupted" : "out of time"));
   return report_of(*summary, interrupted);

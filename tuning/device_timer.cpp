@@ -130,7 +130,7 @@ class DeviceTimer final : public Timer {
   const bench::PlanCalls& load(const codegen::PlanPtr& plan) {
     if (const auto found = calls_.find(plan); found != calls_.end()) return *found->second;
     const runtime::Builder::Built built = value_or_throw(builder_.build({plan->problem(), codegen::to_string(*plan)}));
-    bench::CompiledPlan compiled = {plan, {}, {}};
+    bench::CompiledPlan compiled = {plan, {}};
     for (const std::size_t place : built.compiled->bucket_kernels.front())
       compiled.kernels.push_back(built.compiled->built[place]->compiled);
     auto loaded = bench::load_plan(compiled);

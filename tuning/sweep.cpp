@@ -98,7 +98,13 @@ class Sweep {
     if (failure_) return make_error(failure_->status, "{}", failure_->text);
     for (const Row& row : rows_)
       if (auto error = conclude(row.shape.problem)) return error;
-    for (const Row& row : rows_) summary_.trials += of_row(row).size();
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      const std::vector<Trial> trials = of_row(rows_[i]);
+      summary_.trials += trials.size();
+      const auto is_right = [](const Trial& trial) { return trial.outcome == Outcome::measured; };
+      if (done_.contains(i) && llvm::none_of(trials, is_right))
+        summary_.failures.push_back(fmt::format("{}: none of its plans is right", to_string(rows_[i].shape)));
+    }
     summary_.is_out_of_time = !summary_.is_done() && !stop_ && is_out_of_time();
     return std::move(summary_);
   }

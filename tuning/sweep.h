@@ -63,7 +63,7 @@ struct Summary {
   std::size_t trials = 0;             // of this sweep's rows, in the record
   std::size_t new_trials = 0;         // of them, made now
   std::size_t pruned = 0;             // legal plans that the estimate ruled out, of all rows
-  std::vector<std::string> failures;  // of rows that could not be tried at all
+  std::vector<std::string> failures;  // of rows that could not be tried, or have no right plan
   std::vector<codegen::TunedChoice> choices;
   bool is_out_of_time = false;
 
