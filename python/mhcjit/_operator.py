@@ -80,6 +80,10 @@ class Tensor(NamedTuple):
         )
 
 
+# (status, launch, handle, arguments, stream), of which launch(handle, arguments, stream) is the call that failed.
+OnFailure = Callable[[int, Callable[[int, bytes, Optional[int]], int], int, bytes, Optional[int]], None]
+
+
 class Operator:
     """A prepared operator. Threads may share it.
 
@@ -90,9 +94,9 @@ class Operator:
     def __init__(self, problem: Problem, handle: int) -> None:
         self.problem = problem
         self.tensors = {tensor.name: tensor for tensor in _tensors(problem)}
-        self.call = _make_call(problem, handle)
         self._handle = handle
         self._workspace_bytes: dict[int, int] = {}
+        self.call = self.make_call(_fail)
 
     def workspace_bytes(self, T: int) -> int:
         """Bytes of workspace that a call with T tokens needs."""
@@ -105,6 +109,31 @@ class Operator:
             self._workspace_bytes.clear()
         self._workspace_bytes[T] = value.value
         return value.value
+
+    def make_call(self, on_failure: OnFailure) -> Callable[..., None]:
+        """A function like `call` that hands a failing status to `on_failure`, with what the launch was called with.
+
+        It is made from text, as a named tuple is, so that a launch costs one call of `pack` and no look-up by name. The
+        struct is a new `bytes` each time: threads share nothing.
+        """
+        packed, names, required = _struct_of(self.problem.op)
+        parameters = ", ".join(name if name in required else f"{name}=0" for name in names)
+        text = (
+            f"def call(stream, *, {parameters}):\n"
+            f"    arguments = pack({packed.size}, {', '.join(names)})\n"
+            f"    status = launch(handle, arguments, stream)\n"
+            f"    if status:\n"
+            f"        on_failure(status, launch, handle, arguments, stream)\n"
+        )
+        launch = getattr(_library.library(), "mhcjit_" + self.problem.op)
+        launch.restype, launch.argtypes = ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+        scope = {"launch": launch, "handle": self._handle, "pack": packed.pack, "on_failure": on_failure}
+        exec(text, scope)
+        return scope["call"]
+
+
+def _fail(status: int, *_: Any) -> None:
+    raise _library.error_of(status)
 
 
 _KEPT_TOKEN_COUNTS = 4096
@@ -220,27 +249,6 @@ def _struct_of(op: str) -> tuple[struct.Struct, tuple[str, ...], tuple[str, ...]
     names = tuple(argument.name for argument in arguments[1:])
     required = tuple(argument.name for argument in arguments if argument.kind in (_INT64, _FLOAT))
     return struct.Struct(layout), names, required
-
-
-def _make_call(problem: Problem, handle: int) -> Callable[..., None]:
-    """A function whose parameters are the members of the argument struct.
-
-    It is made from text, as a named tuple is, so that a launch costs one call of `pack` and no look-up by name. The
-    struct is a new `bytes` each time: threads share nothing.
-    """
-    packed, names, required = _struct_of(problem.op)
-    parameters = ", ".join(name if name in required else f"{name}=0" for name in names)
-    text = (
-        f"def call(stream, *, {parameters}):\n"
-        f"    status = launch(handle, pack({packed.size}, {', '.join(names)}), stream)\n"
-        f"    if status:\n"
-        f"        raise error_of(status)\n"
-    )
-    launch = getattr(_library.library(), "mhcjit_" + problem.op)
-    launch.restype, launch.argtypes = ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    scope = {"launch": launch, "handle": handle, "pack": packed.pack, "error_of": _library.error_of}
-    exec(text, scope)
-    return scope["call"]
 
 
 def _within(value: int, bits: int, name: str) -> int:

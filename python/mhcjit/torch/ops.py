@@ -1,0 +1,236 @@
+"""The operators as torch.ops.mhcjit.pre_forward and pre_backward: what autograd, torch.compile and autocast see.
+
+Each has a schema, an implementation for CPU and CUDA (direct.py), shapes for tracing ("fake"), and a derivative. Only what
+torch.library had in PyTorch 2.4 is used.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NoReturn, Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from mhcjit import _library
+from mhcjit.torch import direct
+
+_library_of_torch = torch.library.Library("mhcjit", "DEF")
+
+_library_of_torch.define(
+    "pre_forward(Tensor x, Tensor phi, Tensor alpha, Tensor bias, Tensor? gamma, float norm_eps, float hc_eps, "
+    "float post_mult, bool save, bool batch_invariant) -> (Tensor h_in, Tensor h_post, Tensor h_res, Tensor saved)",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+_library_of_torch.define(
+    "pre_backward(Tensor x, Tensor phi, Tensor alpha, Tensor? gamma, Tensor saved, Tensor h_post, Tensor? dh_in, "
+    "Tensor? dh_post, Tensor? dh_res, float hc_eps, float post_mult, bool batch_invariant, bool[] wanted) "
+    "-> (Tensor dx, Tensor dphi, Tensor dalpha, Tensor dbias, Tensor dgamma)",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+
+
+# ---- CPU and CUDA -----------------------------------------------------------------------------------------------
+
+
+def _pre_forward(
+    x: Tensor,
+    phi: Tensor,
+    alpha: Tensor,
+    bias: Tensor,
+    gamma: Optional[Tensor],
+    norm_eps: float,
+    hc_eps: float,
+    post_mult: float,
+    save: bool,
+    batch_invariant: bool,
+) -> tuple[Tensor, ...]:
+    out = direct.pre_forward(
+        x,
+        phi,
+        alpha,
+        bias,
+        gamma,
+        norm_eps=norm_eps,
+        hc_eps=hc_eps,
+        post_mult=post_mult,
+        save=save,
+        batch_invariant=batch_invariant,
+    )
+    return out if save else (*out, _nothing(phi))
+
+
+def _pre_backward(
+    x: Tensor,
+    phi: Tensor,
+    alpha: Tensor,
+    gamma: Optional[Tensor],
+    saved: Tensor,
+    h_post: Tensor,
+    dh_in: Optional[Tensor],
+    dh_post: Optional[Tensor],
+    dh_res: Optional[Tensor],
+    hc_eps: float,
+    post_mult: float,
+    batch_invariant: bool,
+    wanted: Sequence[bool],
+) -> tuple[Tensor, ...]:
+    gradients = direct.pre_backward(
+        x,
+        phi,
+        alpha,
+        gamma,
+        saved,
+        h_post,
+        dh_in,
+        dh_post,
+        dh_res,
+        hc_eps=hc_eps,
+        post_mult=post_mult,
+        batch_invariant=batch_invariant,
+        wanted=[name for name, is_wanted in zip(direct.GRADIENTS, wanted) if is_wanted],
+    )
+    return tuple(_nothing(phi) if gradient is None else gradient for gradient in gradients)
+
+
+def _nothing(like: Tensor) -> Tensor:
+    """An operator cannot return None."""
+    return like.new_empty(0)
+
+
+for _key in ("CPU", "CUDA"):
+    _library_of_torch.impl("pre_forward", _pre_forward, _key)
+    _library_of_torch.impl("pre_backward", _pre_backward, _key)
+
+
+# ---- Tracing ----------------------------------------------------------------------------------------------------
+
+
+@torch.library.register_fake("mhcjit::pre_forward", lib=_library_of_torch)
+def _(
+    x: Tensor, phi: Tensor, alpha: Tensor, bias: Tensor, gamma: Optional[Tensor], *options: Any
+) -> tuple[Tensor, ...]:
+    save = options[3]
+    torch._check(x.dim() >= 2, lambda: f"pre_forward: x has the shape {list(x.shape)}, allowed: [..., n, D]")
+    *leading, n, d = x.shape
+    saved = math.prod(leading) * (1 + n * n + 3 * n) if save else 0
+    return (
+        x.new_empty((*leading, d)),
+        phi.new_empty((*leading, n)),
+        phi.new_empty((*leading, n, n)),
+        phi.new_empty(saved),
+    )
+
+
+@torch.library.register_fake("mhcjit::pre_backward", lib=_library_of_torch)
+def _(x: Tensor, phi: Tensor, alpha: Tensor, gamma: Optional[Tensor], *options: Any) -> tuple[Tensor, ...]:
+    n = x.shape[-2]
+    like = (x, phi, alpha, phi.new_empty(n * n + 2 * n), gamma)
+    return tuple(
+        tensor.new_empty(tensor.shape) if is_wanted and tensor is not None else _nothing(phi)
+        for tensor, is_wanted in zip(like, options[-1])
+    )
+
+
+# ---- Derivatives ------------------------------------------------------------------------------------------------
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, phi, alpha, bias, gamma, _, ctx.hc_eps, ctx.post_mult, save, ctx.batch_invariant = inputs
+    _, h_post, _, saved = output
+    if not save:
+        raise _library.argument_error("pre_forward: save is False, allowed: True where a gradient is wanted")
+    ctx.set_materialize_grads(False)  # None costs nothing, zeros do
+    ctx.mark_non_differentiable(saved)
+    ctx.save_for_backward(x, phi, alpha, bias, gamma, saved, h_post)
+
+
+def _backward(ctx: Any, *output_gradients: Optional[Tensor]) -> tuple[Optional[Tensor], ...]:
+    x, phi, alpha, bias, gamma, saved, h_post = ctx.saved_tensors
+    wanted = list(ctx.needs_input_grad[: len(direct.GRADIENTS)])
+    parameters = dict(zip(direct.GRADIENTS[1:], (phi, alpha, bias, gamma)))
+    main_grads = {
+        name: parameter.main_grad
+        for (name, parameter), is_wanted in zip(parameters.items(), wanted[1:])
+        if is_wanted and _has_main_grad(parameter)
+    }
+    arguments = (x, phi, alpha, gamma, saved, h_post, *output_gradients[:3])
+    if not main_grads:
+        gradients = torch.ops.mhcjit.pre_backward(
+            *arguments, ctx.hc_eps, ctx.post_mult, ctx.batch_invariant, wanted
+        )
+    else:
+        gradients = list(
+            direct.pre_backward(
+                *arguments,
+                hc_eps=ctx.hc_eps,
+                post_mult=ctx.post_mult,
+                batch_invariant=ctx.batch_invariant,
+                wanted=[name for name, is_wanted in zip(direct.GRADIENTS, wanted) if is_wanted],
+                out=main_grads,
+                accumulate_parameters=True,
+            )
+        )
+        for i, name in enumerate(direct.GRADIENTS):
+            if name in main_grads:
+                gradients[i] = _after_main_grad(parameters[name])
+    made = tuple(gradient if is_wanted else None for gradient, is_wanted in zip(gradients, wanted))
+    return (*made, None, None, None, None, None)
+
+
+def _has_main_grad(parameter: Optional[Tensor]) -> bool:
+    """Whether the parameter has an fp32 buffer that a training framework wants its gradient added to."""
+    main_grad = getattr(parameter, "main_grad", None)
+    return main_grad is not None and main_grad.dtype is torch.float32 and main_grad.is_contiguous()
+
+
+def _after_main_grad(parameter: Tensor) -> Optional[Tensor]:
+    """What autograd is told. A framework with hooks on parameters asks, by an attribute, for a gradient that it drops."""
+    if not hasattr(parameter, "grad_added_to_main_grad"):
+        return None
+    parameter.grad_added_to_main_grad = True
+    return torch.empty_like(parameter)
+
+
+def _no_second_derivative(ctx: Any, *gradients: Optional[Tensor]) -> NoReturn:
+    raise NotImplementedError(
+        "mhcjit::pre_backward has no derivative: gradients of gradients (create_graph=True) are not supported"
+    )
+
+
+torch.library.register_autograd(
+    "mhcjit::pre_forward", _backward, setup_context=_setup_context, lib=_library_of_torch
+)
+torch.library.register_autograd("mhcjit::pre_backward", _no_second_derivative, lib=_library_of_torch)
+
+
+# ---- Autocast and vmap ------------------------------------------------------------------------------------------
+
+
+def _register_autocast(device_type: str, key: str) -> None:
+    """x is computed in autocast's dtype, parameters in fp32, whatever they are stored in."""
+    excluded = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))
+
+    def pre_forward(
+        x: Tensor, phi: Tensor, alpha: Tensor, bias: Tensor, gamma: Optional[Tensor], *options: Any
+    ) -> tuple[Tensor, ...]:
+        parameters = (None if tensor is None else tensor.float() for tensor in (phi, alpha, bias, gamma))
+        x = x if x.dtype is torch.float64 else x.to(torch.get_autocast_dtype(device_type))
+        with torch._C._ExcludeDispatchKeyGuard(excluded):
+            return torch.ops.mhcjit.pre_forward(x, *parameters, *options)
+
+    _library_of_torch.impl("pre_forward", pre_forward, key)
+
+
+_register_autocast("cpu", "AutocastCPU")
+_register_autocast("cuda", "AutocastCUDA")
+
+
+def _refuse_vmap(*arguments: Any) -> NoReturn:
+    raise NotImplementedError(
+        "mhcjit has no rule for torch.vmap: pass x of shape [..., n, D], whose leading dimensions are the batch"
+    )
+
+
+for _name in ("pre_forward", "pre_backward"):
+    _library_of_torch.impl(_name, _refuse_vmap, "FuncTorchBatched")
