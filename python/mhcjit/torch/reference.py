@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 
-class Reference(NamedTuple):
+class Forward(NamedTuple):
     """What forward makes, in the dtype that it was computed in."""
 
     h_in: Tensor
@@ -20,6 +20,17 @@ class Reference(NamedTuple):
     inv_rms: Tensor
     h_mix: Tensor
     h_pre: Tensor
+
+
+class Gradients(NamedTuple):
+    """What backward makes. The terms of dalpha, three sums that may cancel, have its errors measured against them."""
+
+    dx: Tensor
+    dphi: Tensor
+    dalpha: Tensor
+    dbias: Tensor
+    dgamma: Optional[Tensor]
+    sum_of_dalpha_terms: Tensor
 
 
 def pre(
@@ -33,19 +44,69 @@ def pre(
     hc_eps: float = 1e-6,
     post_mult: float = 2.0,
     dtype: torch.dtype = torch.float64,
-) -> Reference:
+) -> Forward:
     """Forward (arXiv 2512.24880, equations 14-16), computed in `dtype`. Differentiable."""
     x, phi, alpha, bias = (tensor.to(dtype) for tensor in (x, phi, alpha, bias))
+    gamma = None if gamma is None else gamma.to(dtype)
+    return _scaled(x, phi, _scales(alpha, x.shape[-2]), bias, gamma, norm_eps, hc_eps, post_mult)
+
+
+def _scales(alpha: Tensor, n: int) -> Tensor:
+    """alpha [3] as a factor of each row of phi."""
+    return torch.cat([alpha[:1].expand(n), alpha[1:2].expand(n), alpha[2:].expand(n * n)])
+
+
+def _scaled(
+    x: Tensor,
+    phi: Tensor,
+    scales: Tensor,
+    bias: Tensor,
+    gamma: Optional[Tensor],
+    norm_eps: float,
+    hc_eps: float,
+    post_mult: float,
+) -> Forward:
     n = x.shape[-2]
     flat = x.flatten(-2)
-    h_mix = (flat if gamma is None else flat * gamma.to(dtype).flatten()) @ phi.T
+    h_mix = (flat if gamma is None else flat * gamma.flatten()) @ phi.T
     inv_rms = torch.rsqrt(flat.square().mean(-1) + norm_eps)
-    u = h_mix * inv_rms[..., None]
-    h_pre = torch.sigmoid(alpha[0] * u[..., :n] + bias[:n]) + hc_eps
-    h_post = post_mult * torch.sigmoid(alpha[1] * u[..., n : 2 * n] + bias[n : 2 * n])
-    h_res = (alpha[2] * u[..., 2 * n :] + bias[2 * n :]).unflatten(-1, (n, n))
+    logits = scales * (h_mix * inv_rms[..., None]) + bias
+    h_pre = torch.sigmoid(logits[..., :n]) + hc_eps
+    h_post = post_mult * torch.sigmoid(logits[..., n : 2 * n])
+    h_res = logits[..., 2 * n :].unflatten(-1, (n, n))
     h_in = (h_pre[..., None] * x).sum(-2)
-    return Reference(h_in, h_post, h_res, inv_rms, h_mix, h_pre)
+    return Forward(h_in, h_post, h_res, inv_rms, h_mix, h_pre)
+
+
+def gradients(
+    x: Tensor,
+    phi: Tensor,
+    alpha: Tensor,
+    bias: Tensor,
+    gamma: Optional[Tensor],
+    dh_in: Tensor,
+    dh_post: Tensor,
+    dh_res: Tensor,
+    *,
+    norm_eps: float = 1e-6,
+    hc_eps: float = 1e-6,
+    post_mult: float = 2.0,
+) -> Gradients:
+    """Backward in float64, through autograd."""
+    n = x.shape[-2]
+    x, phi, bias = (tensor.detach().double().requires_grad_() for tensor in (x, phi, bias))
+    gamma = None if gamma is None else gamma.detach().double().requires_grad_()
+    # A scale of its own for every token and row: the gradients of those are the terms of dalpha.
+    scales = _scales(alpha.detach().double(), n).expand(*x.shape[:-2], -1).contiguous().requires_grad_()
+    forward = _scaled(x, phi, scales, bias, gamma, norm_eps, hc_eps, post_mult)
+    leaves = [x, phi, scales, bias] + ([] if gamma is None else [gamma])
+    upstream = [gradient.double() for gradient in (dh_in, dh_post, dh_res)]
+    dx, dphi, terms, dbias, *dgamma = torch.autograd.grad(forward[:3], leaves, upstream)
+
+    def sums(terms: Tensor) -> Tensor:
+        return torch.stack([part.sum() for part in terms.split([n, n, n * n], -1)])
+
+    return Gradients(dx, dphi, sums(terms), dbias, dgamma[0] if dgamma else None, sums(terms.abs()))
 
 
 def random_inputs(
