@@ -10,7 +10,7 @@ import functools
 import math
 import os
 import struct
-from typing import Any, Callable, NamedTuple, Optional, Union
+from typing import Any, Callable, NamedTuple, Optional, Sequence, Union
 
 from mhcjit import _engine, _library
 
@@ -65,11 +65,11 @@ class Tensor(NamedTuple):
     alignment: int
     accumulate_flag: Optional[str]
 
-    def shape(self, leading: tuple[int, ...]) -> tuple[int, ...]:
+    def shape(self, leading: Sequence[int]) -> tuple[int, ...]:
         """The shape where x has these dimensions before n and D."""
         return (*leading, *self.row) if self.is_per_token else self.row
 
-    def mismatch(self, op: str, leading: tuple[int, ...], shape: Any, dtype: str) -> _library.Error:
+    def mismatch(self, op: str, leading: Sequence[int], shape: Any, dtype: str) -> _library.Error:
         """The error for an array that is not this tensor."""
         if not self.exists:
             return _library.argument_error(f"{op}: {self.name} is given, allowed: None, because there is no gamma")
@@ -157,8 +157,13 @@ def prepare(problem: Problem, device: Device = CPU, stream: Optional[int] = None
                 _engine.engine(), ctypes.byref(asked), int(device != CPU), stream, ctypes.byref(handle)
             )
         )
-        operator = _prepared[problem, device] = Operator(problem, handle.value)
+        operator = _prepared.setdefault((problem, device), Operator(problem, handle.value))
     return operator
+
+
+def tokens(leading: Sequence[int]) -> int:
+    """T, where x has these dimensions before n and D."""
+    return math.prod(leading)
 
 
 class Compiled(NamedTuple):

@@ -107,7 +107,7 @@ def _run(
         if not tensor.exists or array.shape != tensor.shape(leading) or _dtype_name(array) != tensor.dtype:
             raise tensor.mismatch(op, leading, array.shape, _dtype_name(array))
     made = {name: _empty(prepared.tensors[name], leading, x.dtype) for name in outputs}
-    T = int(np.prod(leading, dtype=np.int64))
+    T = _operator.tokens(leading)
     workspace = np.empty(prepared.workspace_bytes(T) // 16 + 1, np.complex128)
     addresses = {name: array.ctypes.data for name, array in {**arrays, **made}.items() if array is not None}
     prepared.call(
