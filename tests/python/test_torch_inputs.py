@@ -77,7 +77,7 @@ def test_saved_values_of_another_call_are_refused(inputs):
     *_, saved = mt.pre_forward(**inputs, save=True)
     h_post = torch.zeros(5, 2, device=x.device)
     for wrong in (saved[1:], saved.double(), saved.to("meta")[1:]):
-        with pytest.raises(mhcjit.ArgumentError, match=r"pre_backward: saved is .* allowed: float32, \[55\]"):
+        with pytest.raises(mhcjit.ArgumentError, match="pre_backward: saved is "):
             mt.pre_backward(x, phi, alpha, None, wrong, h_post)
 
 

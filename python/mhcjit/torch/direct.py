@@ -7,8 +7,10 @@ Inputs that are not contiguous or not aligned are copied; what is written into m
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import os
-from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Union
+from typing import Any, Callable, Iterator, Mapping, NamedTuple, Optional, Sequence, Union
 
 import torch
 from torch import Tensor
@@ -22,73 +24,25 @@ GRADIENTS = ("dx", "dphi", "dalpha", "dbias", "dgamma")
 _current_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None)
 
 
-class _Bound:
-    """A prepared operator, for tensors of one device."""
+class _Spec(NamedTuple):
+    """What a tensor of a call must be."""
 
-    def __init__(self, prepared: _operator.Operator, device: torch.device) -> None:
-        problem = prepared.problem
-        x_dtype = next(dtype for dtype, name in DTYPES.items() if name == problem.dtype)
-        self.name = problem.op
+    dtype: Optional[torch.dtype]  # None: there must be no such tensor
+    shape: torch.Size
+    strides: tuple[int, ...]
+    misaligned_bits: int  # those of its address that must be 0
+
+
+class _Prepared:
+    """A prepared operator on one device."""
+
+    def __init__(self, operator: _operator.Operator, device: torch.device) -> None:
+        self.operator = operator
         self.device = device
-        self.index = device.index if device.type == "cuda" else -1
-        self.workspace_bytes = prepared.workspace_bytes
-        self.call = prepared.call if self.index < 0 else prepared.make_call(self._in_context)
-        self.tensors = prepared.tensors
-        # What a call looks at: dtype, None if there must be no such tensor; whether per token; shape, or that of a token;
-        # the bits of an address that must be 0.
-        self._specs = {
-            tensor.name: (
-                (torch.float32 if tensor.dtype == "fp32" else x_dtype) if tensor.exists else None,
-                tensor.is_per_token,
-                tensor.row,
-                tensor.alignment - 1,
-            )
-            for tensor in prepared.tensors.values()
-        }
-        # `saved` is inv_rms, h_mix and h_pre of all tokens, one after the other: these many bytes a token before each.
-        self.h_mix_at = 4
-        self.h_pre_at = self.h_mix_at + 4 * (problem.n * problem.n + 2 * problem.n)
-        self.saved_floats = self.h_pre_at // 4 + problem.n
+        self.index = device.index if device.type == "cuda" else -1  # as Tensor.get_device has it
+        self.launch = operator.call if self.index < 0 else operator.make_call(self._launch_in_context)
 
-    def input(self, name: str, tensor: Tensor, leading: torch.Size) -> Tensor:
-        """The tensor, or a copy whose memory can be handed on."""
-        dtype, is_per_token, row, misaligned_bits = self._specs[name]
-        if (
-            tensor.dtype is not dtype
-            or tensor.shape != (leading + row if is_per_token else row)
-            or tensor.get_device() != self.index
-        ):
-            raise self._mismatch(name, tensor, leading)
-        if tensor.is_contiguous() and not tensor.data_ptr() & misaligned_bits:
-            return tensor
-        return tensor.detach().clone(memory_format=torch.contiguous_format)
-
-    def output(self, name: str, tensor: Tensor, leading: torch.Size) -> Tensor:
-        """The tensor, which is written into."""
-        dtype, is_per_token, row, _ = self._specs[name]
-        if (
-            tensor.dtype is not dtype
-            or tensor.shape != (leading + row if is_per_token else row)
-            or tensor.get_device() != self.index
-        ):
-            raise self._mismatch(name, tensor, leading)
-        if not tensor.is_contiguous():
-            raise _library.argument_error(f"{self.name}: {name} is written into and must be contiguous")
-        return tensor
-
-    def empty(self, name: str, leading: torch.Size) -> Tensor:
-        dtype, is_per_token, row, _ = self._specs[name]
-        return torch.empty(leading + row if is_per_token else row, dtype=dtype, device=self.device)
-
-    def workspace(self, count: int) -> Optional[Tensor]:
-        """From torch's caching allocator, which gives the memory to no other stream's work before the launch has used it."""
-        return torch.empty(count, dtype=torch.uint8, device=self.device) if count else None
-
-    def stream(self) -> Optional[int]:
-        """The address of the current stream, on which the next launch is."""
-        return None if self.index < 0 else _current_stream(self.index)
-
-    def _in_context(
+    def _launch_in_context(
         self, status: int, launch: Callable[..., int], handle: int, arguments: bytes, stream: Optional[int]
     ) -> None:
         """Makes a call again that has found another device's context, or none, as in a thread that is new to CUDA."""
@@ -100,11 +54,82 @@ class _Bound:
         else:
             raise _library.error_of(status)
 
-    def _mismatch(self, name: str, tensor: Tensor, leading: torch.Size) -> _library.Error:
+
+class _Call:
+    """What is the same for all calls with an x of one shape, dtype and device, and one set of options."""
+
+    def __init__(self, prepared: _Prepared, leading: Sequence[int]) -> None:
+        problem = prepared.operator.problem
+        x_dtype = next(dtype for dtype, name in DTYPES.items() if name == problem.dtype)
+        self.problem = problem
+        self.tensors = prepared.operator.tensors
+        self.device = prepared.device
+        self.index = prepared.index
+        self.launch = prepared.launch
+        self.leading = tuple(leading)
+        self.T = _operator.tokens(leading)
+        self.workspace_bytes = prepared.operator.workspace_bytes(self.T)
+        self.specs = {}
+        for name, tensor in self.tensors.items():
+            dtype = torch.float32 if tensor.dtype == "fp32" else x_dtype
+            shape = torch.Size(tensor.shape(leading))
+            strides = tuple(math.prod(max(1, extent) for extent in shape[i + 1 :]) for i in range(len(shape)))
+            self.specs[name] = _Spec(dtype if tensor.exists else None, shape, strides, tensor.alignment - 1)
+        # `saved` is inv_rms, h_mix and h_pre of all tokens, one after the other: where the latter two begin, in bytes.
+        n = problem.n
+        self.h_mix_at = 4 * self.T
+        self.h_pre_at = self.h_mix_at + 4 * self.T * (n * n + 2 * n)
+        saved = torch.Size([self.h_pre_at // 4 + self.T * n])
+        self.specs["saved"] = _Spec(torch.float32, saved, (1,), 3)
+
+    def input(self, name: str, tensor: Tensor, copies: list[Tensor]) -> int:
+        """The address of the tensor, or of a copy whose memory is as the library wants it."""
+        dtype, shape, _, misaligned_bits = self.specs[name]
+        if tensor.dtype is not dtype or tensor.shape != shape or tensor.get_device() != self.index:
+            raise self._mismatch(name, tensor)
+        address = tensor.data_ptr()
+        if tensor.is_contiguous() and not address & misaligned_bits:
+            return address
+        copies.append(tensor.detach().clone(memory_format=torch.contiguous_format))
+        return copies[-1].data_ptr()
+
+    def output(self, name: str, tensor: Tensor) -> int:
+        """The address of a tensor that is written into."""
+        dtype, shape, _, _ = self.specs[name]
+        if tensor.dtype is not dtype or tensor.shape != shape or tensor.get_device() != self.index:
+            raise self._mismatch(name, tensor)
+        if not tensor.is_contiguous():
+            raise _library.argument_error(f"{self.problem.op}: {name} is written into and must be contiguous")
+        return tensor.data_ptr()
+
+    def empty(self, name: str) -> Tensor:
+        dtype, shape, strides, _ = self.specs[name]
+        return torch.empty_strided(shape, strides, dtype=dtype, device=self.device)
+
+    def saved_addresses(self, saved: Tensor) -> tuple[int, int, int]:
+        """Those of inv_rms, h_mix and h_pre."""
+        address = self.output("saved", saved)
+        return address, address + self.h_mix_at, address + self.h_pre_at
+
+    def workspace(self) -> Optional[Tensor]:
+        """From torch's caching allocator, which gives the memory to no other stream's work before the launch has used it."""
+        count = self.workspace_bytes
+        return torch.empty(count, dtype=torch.uint8, device=self.device) if count else None
+
+    def stream(self) -> Optional[int]:
+        """The address of the current stream."""
+        return None if self.index < 0 else _current_stream(self.index)
+
+    def _mismatch(self, name: str, tensor: Tensor) -> _library.Error:
         if tensor.device != self.device:
-            return _library.argument_error(f"{self.name}: {name} is on {tensor.device}, but x is on {self.device}")
+            return _library.argument_error(f"{self.problem.op}: {name} is on {tensor.device}, but x is on {self.device}")
         dtype = DTYPES.get(tensor.dtype, str(tensor.dtype))
-        return self.tensors[name].mismatch(self.name, tuple(leading), tensor.shape, dtype)
+        if name == "saved":
+            return _library.argument_error(
+                f"{self.problem.op}: saved is {dtype} of shape {list(tensor.shape)}, allowed: fp32 of shape "
+                f"{list(self.specs[name].shape)}, which pre_forward makes with save=True"
+            )
+        return self.tensors[name].mismatch(self.problem.op, self.leading, tensor.shape, dtype)
 
 
 _NEEDS_CONTEXT = (_library.Status.WRONG_DEVICE, _library.Status.NO_DEVICE)
@@ -118,55 +143,75 @@ def _context(index: int) -> Iterator[None]:
         yield
 
 
-_bound: dict[tuple[Any, ...], _Bound] = {}
-os.register_at_fork(after_in_child=_bound.clear)
+# By what decides them. Numbers of tokens are many: when there are too many, all are forgotten.
+_calls: dict[tuple[Any, ...], _Call] = {}
+_KEPT_CALLS = 4096
+os.register_at_fork(after_in_child=_calls.clear)
 
 
-def _bind(
+def _call_of(
+    op: str,
+    shape: torch.Size,
+    dtype: torch.dtype,
+    device: torch.device,
+    has_gamma: bool,
+    batch_invariant: bool,
+    fp32_dx: bool,
+) -> _Call:
+    key = (op, shape, dtype, device, has_gamma, batch_invariant, fp32_dx)
+    call = _calls.get(key)
+    return _first_call_of(*key) if call is None else call
+
+
+def _first_call_of(
+    op: str,
+    shape: torch.Size,
+    dtype: torch.dtype,
+    device: torch.device,
+    has_gamma: bool,
+    batch_invariant: bool,
+    fp32_dx: bool,
+) -> _Call:
+    if len(shape) < 2:
+        raise _library.argument_error(f"{op}: x has the shape {list(shape)}, allowed: [..., n, D]")
+    *leading, n, d = shape
+    call = _Call(_prepare(op, n, d, dtype, device, has_gamma, batch_invariant, fp32_dx), leading)
+    if len(_calls) >= _KEPT_CALLS:
+        _calls.clear()
+    _calls[op, shape, dtype, device, has_gamma, batch_invariant, fp32_dx] = call
+    return call
+
+
+@functools.lru_cache(maxsize=None)
+def _prepare(
     op: str,
     n: int,
     d: int,
     dtype: torch.dtype,
+    device: torch.device,
     has_gamma: bool,
     batch_invariant: bool,
     fp32_dx: bool,
-    device: torch.device,
-) -> _Bound:
-    key = (op, n, d, dtype, has_gamma, batch_invariant, fp32_dx, device)
-    bound = _bound.get(key)
-    return _first_bind(*key) if bound is None else bound
-
-
-def _first_bind(
-    op: str,
-    n: int,
-    d: int,
-    dtype: torch.dtype,
-    has_gamma: bool,
-    batch_invariant: bool,
-    fp32_dx: bool,
-    device: torch.device,
-) -> _Bound:
+) -> _Prepared:
     if dtype not in DTYPES:
         raise _library.argument_error(f"{op}: x is {dtype}, allowed: bfloat16, float16, float32")
     problem = _operator.Problem(op, n, d, DTYPES[dtype], has_gamma, batch_invariant, fp32_dx)
     if device.type == "cpu":
-        prepared = _operator.prepare(problem)
-    elif device.type == "cuda" and torch.version.cuda is not None:
-        stream = _current_stream(device.index)
-        try:
-            with torch.cuda.device(device.index):
-                prepared = _operator.prepare(problem, device.index, stream)
-        except _library.Error as error:
-            if error.status != _library.Status.NO_DEVICE:
-                raise
-            with _context(device.index):
-                prepared = _operator.prepare(problem, device.index, stream)
-    else:
+        return _Prepared(_operator.prepare(problem), device)
+    if device.type != "cuda" or torch.version.cuda is None:
         raise _library.argument_error(f"{op}: x is on {device}, allowed: the CPU and CUDA devices of NVIDIA")
-    bound = _Bound(prepared, device)
-    _bound[op, n, d, dtype, has_gamma, batch_invariant, fp32_dx, device] = bound
-    return bound
+    stream = _current_stream(device.index)
+    try:
+        with torch.cuda.device(device.index):
+            return _Prepared(_operator.prepare(problem, device.index, stream), device)
+    except _library.Error as error:
+        if error.status != _library.Status.NO_DEVICE:
+            raise
+    with _context(device.index):
+        return _Prepared(_operator.prepare(problem, device.index, stream), device)
+
+
+os.register_at_fork(after_in_child=_prepare.cache_clear)
 
 
 def prepare(
@@ -192,9 +237,9 @@ def prepare(
     device = torch.device(device)
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", torch.cuda.current_device())
-    _bind("pre_forward", n, D, dtype, gamma, batch_invariant, False, device)
+    _prepare("pre_forward", n, D, dtype, device, gamma, batch_invariant, False)
     if backward:
-        _bind("pre_backward", n, D, dtype, gamma, batch_invariant, fp32_dx, device)
+        _prepare("pre_backward", n, D, dtype, device, gamma, batch_invariant, fp32_dx)
 
 
 def pre_forward(
@@ -219,50 +264,35 @@ def pre_forward(
 
     Raises mhcjit.ArgumentError for a tensor of another shape, dtype or device, NOT_PREPARED during a capture.
     """
-    shape = x.shape
-    if len(shape) < 2:
-        raise _library.argument_error(f"pre_forward: x has the shape {list(shape)}, allowed: [..., n, D]")
-    leading = shape[:-2]
-    n, d = shape[-2:]
-    bound = _bind("pre_forward", n, d, x.dtype, gamma is not None, batch_invariant, False, x.device)
-    x = bound.input("x", x, leading)
-    phi = bound.input("phi", phi, leading)
-    alpha = bound.input("alpha", alpha, leading)
-    bias = bound.input("bias", bias, leading)
-    if gamma is not None:
-        gamma = bound.input("gamma", gamma, leading)
-    T = x.numel() // (n * d)
+    call = _call_of("pre_forward", x.shape, x.dtype, x.device, gamma is not None, batch_invariant, False)
     if out is None:
-        out = (bound.empty("h_in", leading), bound.empty("h_post", leading), bound.empty("h_res", leading))
+        out = (call.empty("h_in"), call.empty("h_post"), call.empty("h_res"))
         if save:
-            out += (torch.empty(T * bound.saved_floats, dtype=torch.float32, device=bound.device),)
-    else:
-        if len(out) != 3 + save:
-            raise _library.argument_error(f"pre_forward: out has {len(out)} tensors, allowed: {3 + save}")
-        for name, tensor in zip(("h_in", "h_post", "h_res"), out):
-            bound.output(name, tensor, leading)
-    inv_rms, h_mix, h_pre = _saved_addresses(bound, out[3], T) if save else (0, 0, 0)
-    workspace_bytes = bound.workspace_bytes(T)
-    workspace = bound.workspace(workspace_bytes)
-    bound.call(
-        bound.stream(),
-        x=x.data_ptr(),
-        phi=phi.data_ptr(),
-        alpha=alpha.data_ptr(),
-        bias=bias.data_ptr(),
-        gamma=0 if gamma is None else gamma.data_ptr(),
-        T=T,
+            out += (call.empty("saved"),)
+    elif len(out) != 3 + save:
+        raise _library.argument_error(f"pre_forward: out has {len(out)} tensors, allowed: {3 + save}")
+    inv_rms, h_mix, h_pre = call.saved_addresses(out[3]) if save else (0, 0, 0)
+    copies: list[Tensor] = []
+    workspace = call.workspace()
+    call.launch(
+        call.stream(),
+        x=call.input("x", x, copies),
+        phi=call.input("phi", phi, copies),
+        alpha=call.input("alpha", alpha, copies),
+        bias=call.input("bias", bias, copies),
+        gamma=0 if gamma is None else call.input("gamma", gamma, copies),
+        T=call.T,
         norm_eps=norm_eps,
         hc_eps=hc_eps,
         post_mult=post_mult,
-        h_in=out[0].data_ptr(),
-        h_post=out[1].data_ptr(),
-        h_res=out[2].data_ptr(),
+        h_in=call.output("h_in", out[0]),
+        h_post=call.output("h_post", out[1]),
+        h_res=call.output("h_res", out[2]),
         inv_rms=inv_rms,
         h_mix=h_mix,
         h_pre=h_pre,
         workspace=0 if workspace is None else workspace.data_ptr(),
-        workspace_bytes=workspace_bytes,
+        workspace_bytes=call.workspace_bytes,
     )
     return tuple(out)
 
@@ -295,16 +325,18 @@ def pre_backward(
 
     Raises mhcjit.ArgumentError for a tensor of another shape, dtype or device, NOT_PREPARED during a capture.
     """
-    shape = x.shape
-    if len(shape) < 2:
-        raise _library.argument_error(f"pre_backward: x has the shape {list(shape)}, allowed: [..., n, D]")
-    leading = shape[:-2]
-    n, d = shape[-2:]
     out = {} if out is None else out
-    dx = out.get("dx")
-    fp32_dx = dx is not None and dx.dtype is torch.float32 and x.dtype is not torch.float32
-    bound = _bind("pre_backward", n, d, x.dtype, gamma is not None, batch_invariant, fp32_dx, x.device)
-    given = {
+    fp32_dx = "dx" in out and out["dx"].dtype is torch.float32 and x.dtype is not torch.float32
+    call = _call_of("pre_backward", x.shape, x.dtype, x.device, gamma is not None, batch_invariant, fp32_dx)
+    accumulates = {"accumulate_dx": accumulate_dx, "accumulate_parameters": accumulate_parameters}
+    outputs = {}
+    for name in wanted:
+        if name in out:
+            outputs[name] = out[name]
+        elif call.specs[name].dtype is not None:
+            made = call.empty(name)
+            outputs[name] = made.zero_() if accumulates[call.tensors[name].accumulate_flag] else made
+    inputs = {
         "x": x,
         "phi": phi,
         "alpha": alpha,
@@ -314,34 +346,25 @@ def pre_backward(
         "dh_post": dh_post,
         "dh_res": dh_res,
     }
-    inputs = {name: bound.input(name, tensor, leading) for name, tensor in given.items() if tensor is not None}
-    T = x.numel() // (n * d)
+    addresses = {}
     if isinstance(saved, Tensor):
-        addresses = dict(zip(("inv_rms", "h_mix", "h_pre"), _saved_addresses(bound, saved, T)))
+        addresses["inv_rms"], addresses["h_mix"], addresses["h_pre"] = call.saved_addresses(saved)
     else:
-        addresses = {}
-        for name, tensor in zip(("inv_rms", "h_mix", "h_pre"), saved):
-            inputs[name] = bound.input(name, tensor, leading)
-    accumulates = {"accumulate_dx": accumulate_dx, "accumulate_parameters": accumulate_parameters}
-    outputs = {}
-    for name in wanted:
-        described = bound.tensors[name]
-        if name in out:
-            outputs[name] = bound.output(name, out[name], leading)
-        elif described.exists:
-            made = bound.empty(name, leading)
-            outputs[name] = made.zero_() if accumulates[described.accumulate_flag] else made
-    workspace_bytes = bound.workspace_bytes(T)
-    workspace = bound.workspace(workspace_bytes)
-    addresses.update((name, tensor.data_ptr()) for name, tensor in inputs.items())
-    addresses.update((name, tensor.data_ptr()) for name, tensor in outputs.items())
-    bound.call(
-        bound.stream(),
-        T=T,
+        inputs["inv_rms"], inputs["h_mix"], inputs["h_pre"] = saved
+    copies: list[Tensor] = []
+    for name, tensor in inputs.items():
+        if tensor is not None:
+            addresses[name] = call.input(name, tensor, copies)
+    for name, tensor in outputs.items():
+        addresses[name] = call.output(name, tensor)
+    workspace = call.workspace()
+    call.launch(
+        call.stream(),
+        T=call.T,
         hc_eps=hc_eps,
         post_mult=post_mult,
         workspace=0 if workspace is None else workspace.data_ptr(),
-        workspace_bytes=workspace_bytes,
+        workspace_bytes=call.workspace_bytes,
         **addresses,
         **accumulates,
     )
@@ -354,19 +377,3 @@ def split_saved(saved: Tensor, leading: Sequence[int], n: int) -> tuple[Tensor, 
     T = saved.numel() // (1 + rows + n)
     inv_rms, h_mix, h_pre = saved.split([T, T * rows, T * n])
     return inv_rms.view(*leading), h_mix.view(*leading, rows), h_pre.view(*leading, n)
-
-
-def _saved_addresses(bound: _Bound, saved: Tensor, T: int) -> tuple[int, int, int]:
-    count = T * bound.saved_floats
-    if (
-        saved.dtype is not torch.float32
-        or saved.numel() != count
-        or saved.get_device() != bound.index
-        or not saved.is_contiguous()
-    ):
-        raise _library.argument_error(
-            f"{bound.name}: saved is {saved.dtype} of shape {list(saved.shape)} on {saved.device}, allowed: float32, "
-            f"[{count}], contiguous, on {bound.device}: what pre_forward made with save=True for this x"
-        )
-    address = saved.data_ptr()
-    return address, address + T * bound.h_mix_at, address + T * bound.h_pre_at
