@@ -2,9 +2,9 @@
 
     PYTHONPATH=python MHCJIT_LIBRARY=build/runtime/libmhcjit.so python bench/python_overhead.py [--device cpu]
 
-"launch" is the C function called with a struct that is packed already, less what ctypes itself costs for a function of three
-arguments that does nothing. On a GPU calls are enqueued in batches that its queue holds, so that no call waits for it; on
-the CPU there are no tokens, so that the call does nothing.
+"launch" is the C function called with a struct that is packed already, less what ctypes itself costs for a function
+that does nothing. On a GPU calls are enqueued in batches that its queue holds, so that no call waits for it; on the CPU
+there are no tokens, so that the call does nothing.
 """
 
 from __future__ import annotations
@@ -40,16 +40,14 @@ def microseconds(call: Callable[[], object], synchronize: Callable[[], None]) ->
 
 def packed_launch(function: Callable[[], object], op: str) -> Callable[[], object]:
     """The launch that `function` makes, with the struct that it packed."""
+    call = next(call for call in direct._calls.values() if call.problem.op == op)
+    scope = call.launch.__globals__
+    launch = scope["launch"]
     seen = []
-    for call in direct._calls.values():
-        if call.problem.op == op:
-            scope = call.launch.__globals__
-            launch, scope["launch"] = scope["launch"], lambda *arguments: seen.append(arguments) or launch(*arguments)
-            kept = function()
-            scope["launch"] = launch
-            handle, arguments, stream = seen[-1]
-            return lambda kept=kept: launch(handle, arguments, stream)
-    raise LookupError(op)
+    scope["launch"] = lambda *arguments: seen.append(arguments) or launch(*arguments)
+    kept = function()
+    scope["launch"] = launch
+    return lambda kept=kept: launch(*seen[0])
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""DLPack in both directions (https://dmlc.github.io/dlpack): arrays of others as addresses, memory of ours as arrays."""
+"""DLPack (https://dmlc.github.io/dlpack) in both directions: arrays of others as addresses, our memory as arrays."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import contextlib
 import ctypes
 import functools
 import math
-from ctypes import POINTER, c_int, c_int32, c_int64, c_size_t, c_uint, c_uint8, c_uint16, c_uint64, c_void_p
-from typing import Any, Iterator, Optional
+from collections.abc import Iterator
+from ctypes import POINTER, c_int, c_int32, c_int64, c_uint, c_uint8, c_uint16, c_uint64, c_void_p
+from typing import Any, Optional, Union
 
 from mhcjit import _library
 
@@ -39,26 +40,28 @@ class _DLManagedTensor(ctypes.Structure):
 
 
 _CAPSULE_NAME = b"dltensor"
-_get_pointer = ctypes.PYFUNCTYPE(c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", ctypes.pythonapi))
+_get_pointer = ctypes.PYFUNCTYPE(c_void_p, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
 _new_capsule = ctypes.PYFUNCTYPE(ctypes.py_object, c_void_p, ctypes.c_char_p, c_void_p)(
     ("PyCapsule_New", ctypes.pythonapi)
 )
 # Of a capsule that is being destroyed, which must not become a Python object again.
 _is_unused = ctypes.PYFUNCTYPE(c_int, c_void_p, ctypes.c_char_p)(("PyCapsule_IsValid", ctypes.pythonapi))
-_pointer_of_dying = ctypes.PYFUNCTYPE(c_void_p, c_void_p, ctypes.c_char_p)(
-    ("PyCapsule_GetPointer", ctypes.pythonapi)
-)
+_pointer_of_dying = ctypes.PYFUNCTYPE(c_void_p, c_void_p, ctypes.c_char_p)(("PyCapsule_GetPointer", ctypes.pythonapi))
 
 
 class View:
-    """An array of somebody else, readable on a stream while this lives: the capsule gives it back when it is dropped."""
+    """An array of somebody else, readable on a stream while this lives; its capsule gives it back."""
 
     def __init__(self, name: str, array: Any, stream: Optional[int]) -> None:
         if not hasattr(array, "__dlpack__"):
             raise _library.argument_error(f"{name} is a {type(array).__name__}, allowed: an array that has __dlpack__")
         device_type, device_id = array.__dlpack_device__()
         if device_type not in (CPU, CUDA):
-            raise _library.argument_error(f"{name} is on DLPack's device type {device_type}, allowed: CPU (1), CUDA (2)")
+            raise _library.argument_error(
+                f"{name} is on DLPack's device type {device_type}, allowed: CPU (1), CUDA (2)"
+            )
         # The producer makes the stream wait for what it has enqueued on its own.
         self._capsule = array.__dlpack__(stream=stream) if device_type == CUDA else array.__dlpack__()
         tensor = ctypes.cast(_get_pointer(self._capsule, _CAPSULE_NAME), POINTER(_DLManagedTensor)).contents.dl_tensor
@@ -86,12 +89,14 @@ class Array:
         self.shape, self.dtype, self.device = shape, dtype, device
         self._stream = stream
         count = math.prod(shape) * _ELEMENT_BYTES[dtype]
-        self._memory = _HostMemory(count) if device[0] == CPU else _DeviceMemory(count)
+        self._memory: Union[_HostMemory, _DeviceMemory] = (
+            _HostMemory(count) if device[0] == CPU else _DeviceMemory(count)
+        )
         self.address = self._memory.address
 
     def keep(self, other: Array) -> None:
         """Frees another array's memory only with that of this one."""
-        self._memory.kept = other
+        self._memory.kept.append(other)
 
     def __repr__(self) -> str:
         place = "cpu" if self.device[0] == CPU else f"cuda:{self.device[1]}"
@@ -151,6 +156,7 @@ _HOST_ALIGNMENT = 64
 
 class _HostMemory:
     def __init__(self, count: int) -> None:
+        self.kept: list[Array] = []
         self._buffer = ctypes.create_string_buffer(count + _HOST_ALIGNMENT)
         self.address = -(-ctypes.addressof(self._buffer) // _HOST_ALIGNMENT) * _HOST_ALIGNMENT
 
@@ -159,6 +165,7 @@ class _DeviceMemory:
     """Memory of the device whose context is current. Freeing it waits for what the device is doing."""
 
     def __init__(self, count: int) -> None:
+        self.kept: list[Array] = []
         memory = c_void_p()
         _library.check(_library.library().mhcjit_memory_allocate(count, ctypes.byref(memory)))
         self.address = memory.value or 0
@@ -168,7 +175,7 @@ class _DeviceMemory:
             _library.library().mhcjit_memory_free(self.address)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _driver() -> ctypes.CDLL:
     driver = ctypes.CDLL("libcuda.so.1")
     for name, arguments in {

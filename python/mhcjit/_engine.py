@@ -10,6 +10,8 @@ from typing import Any, Optional, Union
 
 from mhcjit import _library
 
+_Path = Union[str, "os.PathLike[str]"]
+
 _LOGGER = logging.getLogger("mhcjit")
 _LEVELS = {1: logging.WARNING, 2: logging.INFO, 3: logging.DEBUG}
 
@@ -26,24 +28,24 @@ def _log(level: int, line: bytes, _user: Any) -> None:
 
 def configure(
     *,
-    cache_dir: Union[str, os.PathLike, None] = None,
-    read_only_cache_dirs: Optional[list[Union[str, os.PathLike]]] = None,
-    nvrtc_path: Union[str, os.PathLike, None] = None,
-    driver_path: Union[str, os.PathLike, None] = None,
+    cache_dir: Optional[_Path] = None,
+    read_only_cache_dirs: Optional[list[_Path]] = None,
+    nvrtc_path: Optional[_Path] = None,
+    driver_path: Optional[_Path] = None,
     no_compile: bool = False,
-    record_path: Union[str, os.PathLike, None] = None,
+    record_path: Optional[_Path] = None,
     cpu_threads: int = 0,
     log_level: int = logging.WARNING,
     remote_url: Optional[str] = None,
     remote_read_only: bool = False,
-    hmac_key_file: Union[str, os.PathLike, None] = None,
+    hmac_key_file: Optional[_Path] = None,
     plan: Optional[str] = None,
 ) -> None:
     """Sets the options of this process's engine, before anything is prepared.
 
     What is not given comes from the environment: MHCJIT_CACHE_DIR, MHCJIT_CACHE_RO, MHCJIT_NVRTC, MHCJIT_NO_COMPILE,
-    MHCJIT_RECORD and the others that include/mhcjit/engine.h explains, option by option. Lines of the library's log go to
-    the logger "mhcjit" of `logging`; `log_level` is the most detailed that the library makes.
+    MHCJIT_RECORD and the others that include/mhcjit/engine.h explains, option by option. Lines of the library's log go
+    to the logger "mhcjit" of `logging`; `log_level` is the most detailed that the library makes.
 
     Raises RuntimeError when the engine exists already, ArgumentError when an option is not allowed.
     """
@@ -51,7 +53,7 @@ def configure(
     def text(value: Any) -> Optional[bytes]:
         return None if value is None else os.fsencode(value)
 
-    folders = None if read_only_cache_dirs is None else ":".join(map(os.fspath, read_only_cache_dirs))
+    folders = None if read_only_cache_dirs is None else ":".join(os.fspath(folder) for folder in read_only_cache_dirs)
     options = {
         "cache_dir": text(cache_dir),
         "nvrtc_path": text(nvrtc_path),
@@ -78,7 +80,7 @@ def counters() -> dict[str, Any]:
     """What this process has found, compiled and loaded so far; the names are those of mhcjit_counters."""
     values = _library.Counters()
     _library.check(_library.library().mhcjit_engine_counters(engine(), ctypes.byref(values)))
-    return {name: getattr(values, name) for name, _ in values._fields_ if name != "struct_size"}
+    return {name: getattr(values, name) for name, *_ in values._fields_ if name != "struct_size"}
 
 
 def engine() -> ctypes.c_void_p:

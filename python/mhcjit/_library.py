@@ -1,7 +1,7 @@
 """The C library, loaded through ctypes: its functions, its structs and its failures.
 
-The structs are those of include/mhcjit/engine.h and arguments.h, whose comments say what each member means. The argument
-structs of the operators are not here: the library describes them itself (see _operator.py).
+The structs are those of include/mhcjit/engine.h and arguments.h, whose comments say what each member means. The
+argument structs of the operators are not here: the library describes them itself (see _operator.py).
 """
 
 from __future__ import annotations
@@ -114,6 +114,8 @@ _SIGNATURES = {
     "mhcjit_prepare": (c_int, [c_void_p, POINTER(ProblemStruct), c_int, c_void_p, POINTER(c_void_p)]),
     "mhcjit_compile": (c_int, [c_void_p, POINTER(ProblemStruct), c_char_p, POINTER(CompileResult)]),
     "mhcjit_workspace_bytes": (c_int, [c_void_p, c_int64, POINTER(c_size_t)]),
+    "mhcjit_pre_forward": (c_int, [c_void_p, c_char_p, c_void_p]),
+    "mhcjit_pre_backward": (c_int, [c_void_p, c_char_p, c_void_p]),
     "mhcjit_device_count": (c_int, [POINTER(c_int32)]),
     "mhcjit_device_open": (c_int, [c_int32]),
     "mhcjit_memory_allocate": (c_int, [c_size_t, POINTER(c_void_p)]),
@@ -121,7 +123,7 @@ _SIGNATURES = {
 }
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def library() -> ctypes.CDLL:
     """The library, from $MHCJIT_LIBRARY or the package's own folder; loaded once. Calls release the GIL."""
     loaded = ctypes.CDLL(find("libmhcjit.so", "MHCJIT_LIBRARY"))
@@ -131,17 +133,27 @@ def library() -> ctypes.CDLL:
     return loaded
 
 
-_STATUS_PREFIX = "MHCJIT_"
-_LARGEST_STATUS = 99
+class Status(enum.IntEnum):
+    """mhcjit_status, less its prefix; include/mhcjit/status.h says what each means and what to do."""
 
-
-def _status_names() -> dict[str, int]:
-    names = {}
-    for value in range(_LARGEST_STATUS + 1):
-        name = library().mhcjit_status_name(value).decode()
-        if name.startswith(_STATUS_PREFIX):
-            names[name[len(_STATUS_PREFIX) :].replace("ERROR_", "")] = value
-    return names
+    SUCCESS = 0
+    INVALID_ARGUMENT = 1
+    NULL_POINTER = 2
+    MISALIGNED_POINTER = 3
+    WORKSPACE_TOO_SMALL = 4
+    WRONG_DEVICE = 5
+    NO_DEVICE = 6
+    NO_NVRTC = 7
+    COMPILATION_FAILED = 8
+    NOT_PREPARED = 9
+    LOAD_FAILED = 10
+    LAUNCH_FAILED = 11
+    OUT_OF_MEMORY = 12
+    IO = 13
+    BAD_FILE = 14
+    FORKED = 15
+    NOT_IN_CACHE = 16
+    INTERNAL = 99
 
 
 class Error(RuntimeError):
@@ -156,7 +168,7 @@ class Error(RuntimeError):
         self.status = Status(status)
 
     def __str__(self) -> str:
-        return self.args[1]
+        return str(self.args[1])
 
 
 class ArgumentError(Error, ValueError):
@@ -185,6 +197,3 @@ def check(status: int) -> None:
 
 def argument_error(text: str) -> Error:
     return error_of(Status.INVALID_ARGUMENT, text)
-
-
-Status = enum.IntEnum("Status", _status_names())

@@ -10,7 +10,8 @@ import functools
 import math
 import os
 import struct
-from typing import Any, Callable, NamedTuple, Optional, Sequence, Union
+from collections.abc import Sequence
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 from mhcjit import _engine, _library
 
@@ -87,8 +88,8 @@ OnFailure = Callable[[int, Callable[[int, bytes, Optional[int]], int], int, byte
 class Operator:
     """A prepared operator. Threads may share it.
 
-    `call(stream, **arguments)` launches it: its keywords are the members of the operator's argument struct, addresses as
-    integers, and what is not given is 0. It raises mhcjit.Error.
+    `call(stream, **arguments)` launches it: its keywords are the members of the operator's argument struct, addresses
+    as integers, and what is not given is 0. It raises mhcjit.Error.
     """
 
     def __init__(self, problem: Problem, handle: int) -> None:
@@ -126,10 +127,15 @@ class Operator:
             f"        on_failure(status, launch, handle, arguments, stream)\n"
         )
         launch = getattr(_library.library(), "mhcjit_" + self.problem.op)
-        launch.restype, launch.argtypes = ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-        scope = {"launch": launch, "handle": self._handle, "pack": packed.pack, "on_failure": on_failure}
+        scope: dict[str, Any] = {
+            "launch": launch,
+            "handle": self._handle,
+            "pack": packed.pack,
+            "on_failure": on_failure,
+        }
         exec(text, scope)
-        return scope["call"]
+        call: Callable[..., None] = scope["call"]
+        return call
 
 
 def _fail(status: int, *_: Any) -> None:
@@ -157,7 +163,7 @@ def prepare(problem: Problem, device: Device = CPU, stream: Optional[int] = None
                 _engine.engine(), ctypes.byref(asked), int(device != CPU), stream, ctypes.byref(handle)
             )
         )
-        operator = _prepared.setdefault((problem, device), Operator(problem, handle.value))
+        operator = _prepared.setdefault((problem, device), Operator(problem, handle.value or 0))
     return operator
 
 
@@ -235,7 +241,7 @@ def _tensors(problem: Problem) -> list[Tensor]:
     return tensors
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _struct_of(op: str) -> tuple[struct.Struct, tuple[str, ...], tuple[str, ...]]:
     """How the argument struct is packed, the names of all its members, and of those that must be given.
 

@@ -3,17 +3,19 @@
     out = mhcjit.dlpack.pre_forward(x, phi, alpha, bias, stream=cupy.cuda.get_current_stream().ptr)
     h_in = cupy.from_dlpack(out.h_in)
 
-Inputs are contiguous, of one device. Outputs are new arrays that have `__dlpack__` themselves: hand each to `from_dlpack` of
-your library. Shapes are those of mhcjit.numpy; x may be bfloat16, float16 or float32.
+Inputs are contiguous, of one device. Outputs are new arrays that have `__dlpack__` themselves: hand each to
+`from_dlpack` of your library. Shapes are those of mhcjit.numpy; x may be bfloat16, float16 or float32.
 
-Streams: on a CUDA device the work is enqueued on `stream`, an address as an integer, or 1 or None for the legacy default
-stream, 2 for the per-thread default stream. It waits for what producers of the inputs have enqueued on theirs, and consumers
-of the outputs wait for it, as DLPack's `stream` argument asks. Nothing waits on the host, until an output is freed.
+Streams: on a CUDA device the work is enqueued on `stream`, an address as an integer, or 1 or None for the legacy
+default stream, 2 for the per-thread default stream. It waits for what producers of the inputs have enqueued on theirs,
+and consumers of the outputs wait for it, as DLPack's `stream` argument asks. Nothing waits on the host, until an output
+is freed.
 """
 
 from __future__ import annotations
 
-from typing import Any, Mapping, NamedTuple, Optional
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Optional
 
 from mhcjit import _library, _operator
 from mhcjit._dlpack import CPU, LEGACY_DEFAULT_STREAM, Array, View, current
@@ -87,7 +89,7 @@ def pre_backward(
 
 def _run(
     op: str, given: Mapping[str, Any], scalars: Mapping[str, float], outputs: tuple[str, ...], stream: Optional[int]
-) -> dict[str, Optional[Array]]:
+) -> dict[str, Any]:
     stream = stream or LEGACY_DEFAULT_STREAM
     views = {name: View(f"{op}: {name}", array, stream) for name, array in given.items() if array is not None}
     x = views["x"]
@@ -113,9 +115,8 @@ def _run(
         T = _operator.tokens(leading)
         workspace_bytes = prepared.workspace_bytes(T)
         workspace = Array((-(-workspace_bytes // 4),), "fp32", x.device, stream)
-        addresses = {name: array.address for name, array in {**views, **made}.items()}
-        prepared.call(
-            stream, T=T, workspace=workspace.address, workspace_bytes=workspace_bytes, **addresses, **scalars
-        )
+        addresses = {name: view.address for name, view in views.items()}
+        addresses.update((name, array.address) for name, array in made.items())
+        prepared.call(stream, T=T, workspace=workspace.address, workspace_bytes=workspace_bytes, **addresses, **scalars)
         made[outputs[0]].keep(workspace)  # freeing it now would wait for the launch
     return {name: made.get(name) for name in outputs}

@@ -10,7 +10,8 @@ float32. Inputs that are not contiguous are copied. Shapes, with M = n*n + 2n an
 
 from __future__ import annotations
 
-from typing import Any, Mapping, NamedTuple, Optional
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
@@ -91,9 +92,7 @@ def pre_backward(
     return PreBackward(**made)
 
 
-def _run(
-    op: str, given: Mapping[str, Any], scalars: Mapping[str, float], outputs: tuple[str, ...]
-) -> dict[str, Optional[np.ndarray]]:
+def _run(op: str, given: Mapping[str, Any], scalars: Mapping[str, float], outputs: tuple[str, ...]) -> dict[str, Any]:
     arrays = {name: np.ascontiguousarray(array) for name, array in given.items() if array is not None}
     x = arrays["x"]
     if x.ndim < 2:
@@ -110,14 +109,12 @@ def _run(
     T = _operator.tokens(leading)
     workspace = np.empty(prepared.workspace_bytes(T) // 16 + 1, np.complex128)
     addresses = {name: array.ctypes.data for name, array in {**arrays, **made}.items() if array is not None}
-    prepared.call(
-        None, T=T, workspace=workspace.ctypes.data, workspace_bytes=workspace.nbytes, **addresses, **scalars
-    )
+    prepared.call(None, T=T, workspace=workspace.ctypes.data, workspace_bytes=workspace.nbytes, **addresses, **scalars)
     return made
 
 
 def _dtype_name(array: np.ndarray) -> str:
-    return _DTYPE_NAMES.get(array.dtype.name, array.dtype.name)
+    return _DTYPE_NAMES.get(array.dtype.name, str(array.dtype))
 
 
 def _empty(tensor: _operator.Tensor, leading: list[int], x_dtype: np.dtype) -> Optional[np.ndarray]:

@@ -2,8 +2,8 @@
 
     PYTHONPATH=python MHCJIT_LIBRARY=build/runtime/libmhcjit.so MHCJIT_TOOL=build/tools/mhcjit pytest tests/python
 
-Tests that use the fixture `device` run on the CPU ("host") and on a GPU ("gpu"); those marked gpu need one. `-m gpu` and
-`-m "not gpu"` choose. Without a GPU, those that need one are skipped and say so.
+Tests that use the fixture `device` run on the CPU ("host") and on a GPU ("gpu"); those marked gpu need one. `-m gpu`
+and `-m "not gpu"` choose. Without a GPU, those that need one are skipped and say so.
 """
 
 from __future__ import annotations

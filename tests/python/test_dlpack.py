@@ -7,13 +7,14 @@ import gc
 import numpy as np
 import pytest
 import torch
-from bounds import check_forward, check_gradients
 
 import mhcjit
 import mhcjit.dlpack
 import mhcjit.numpy
 from mhcjit import _dlpack
 from mhcjit.torch import reference
+
+from bounds import check_forward, check_gradients
 
 
 def tensors(outputs) -> list:
@@ -116,7 +117,7 @@ def test_an_array_is_neither_copied_nor_moved():
 
 @pytest.mark.gpu
 def test_streams_wait_for_each_other():
-    """The inputs are still being written when the call is made, and the outputs when they are read, each on its stream."""
+    """The inputs are still being written when the call is made, and the outputs when they are read."""
     inputs = reference.random_inputs((4096,), 4, 256, device="cuda")
     want = tensors(mhcjit.dlpack.pre_forward(**inputs))
     torch.cuda.synchronize()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from bounds import check_forward, check_gradients
 
 from mhcjit.compat import mhc_ops
 from mhcjit.torch import reference
+
+from bounds import check_forward, check_gradients
 
 FORWARDS = ["mhc_forward_pre", "mhc_forward_pre_triton", "mhc_forward_pre_triton_optimized"]
 BACKWARDS = ["mhc_backward", "mhc_backward_manual", "mhc_backward_triton"]
@@ -37,9 +38,13 @@ def test_forward(device, name, leading, std, gamma):
 def test_backward(device, name, std, gamma):
     inputs = reference.random_inputs((2, 70), 4, 40, gamma=gamma, std=std, device=device)
     x, phi, alpha, bias, gamma_tensor = inputs.values()
-    h_in, h_post, h_res, inv_rms, h_mix, h_pre = mhc_ops.mhc_forward_pre(*list(inputs.values())[:4], True, gamma=gamma_tensor)
+    h_in, h_post, h_res, inv_rms, h_mix, h_pre = mhc_ops.mhc_forward_pre(
+        *list(inputs.values())[:4], True, gamma=gamma_tensor
+    )
     upstream = [torch.randn_like(tensor) for tensor in (h_in, h_post, h_res)]
-    made = getattr(mhc_ops, name)(x, phi, alpha, bias, inv_rms, h_mix, h_pre, h_post, *upstream, gamma_tensor, 1e-6, 1e-6)
+    made = getattr(mhc_ops, name)(
+        x, phi, alpha, bias, inv_rms, h_mix, h_pre, h_post, *upstream, gamma_tensor, 1e-6, 1e-6
+    )
     check_gradients(made, reference.gradients(*inputs.values(), *upstream))
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from bounds import check_forward, check_gradients
 
 import mhcjit
 import mhcjit.numpy
 from mhcjit.torch import reference
+
+from bounds import check_forward, check_gradients
 
 
 def arrays(inputs):
@@ -37,7 +38,9 @@ def test_forward_and_backward_are_right(dtype, std, gamma):
         hc_eps=1e-3,
         post_mult=1.5,
     )
-    gradients = reference.gradients(**inputs, **dict(zip(("dh_in", "dh_post", "dh_res"), upstream)), hc_eps=1e-3, norm_eps=1e-5, post_mult=1.5)
+    gradients = reference.gradients(
+        **inputs, **dict(zip(("dh_in", "dh_post", "dh_res"), upstream)), hc_eps=1e-3, norm_eps=1e-5, post_mult=1.5
+    )
     check_gradients([None if array is None else torch.from_numpy(array) for array in made], gradients)
 
 

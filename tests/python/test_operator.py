@@ -70,7 +70,12 @@ def test_an_operator_is_prepared_once():
 
 @pytest.mark.parametrize(
     ("changed", "text"),
-    [({"n": 17}, "n is 17, allowed: 1 to 16"), ({"d": 0}, "D"), ({"n": 1 << 40}, "n is 1099511627776"), ({"d": 1 << 70}, "D is")],
+    [
+        ({"n": 17}, "n is 17, allowed: 1 to 16"),
+        ({"d": 0}, "D"),
+        ({"n": 1 << 40}, "n is 1099511627776"),
+        ({"d": 1 << 70}, "D is"),
+    ],
 )
 def test_a_problem_out_of_range_is_refused(changed: dict, text: str):
     with pytest.raises(mhcjit.ArgumentError, match=text):

@@ -51,7 +51,7 @@ def test_public_names_exist():
 
 
 def test_a_library_that_is_not_there_is_named():
-    failed = python("import mhcjit; mhcjit.Error", MHCJIT_LIBRARY="/nowhere/libmhcjit.so")
+    failed = python("import mhcjit; mhcjit.counters()", MHCJIT_LIBRARY="/nowhere/libmhcjit.so")
     assert failed.returncode != 0
     assert "/nowhere/libmhcjit.so does not exist: install the mhcjit wheel, or set MHCJIT_LIBRARY" in failed.stderr
 
@@ -61,6 +61,7 @@ def test_statuses_are_those_of_the_header():
     for status in mhcjit.Status:
         name = status.name if status.name == "SUCCESS" else "ERROR_" + status.name
         assert f"MHCJIT_{name} = {status.value}" in header
+        assert _library.library().mhcjit_status_name(status).decode() == f"MHCJIT_{name}"
     assert len(mhcjit.Status) == header.count("  MHCJIT_ERROR_") + 1
 
 
@@ -110,8 +111,8 @@ def test_a_child_process_has_an_engine_of_its_own():
     code = (
         "import os, numpy as np, mhcjit.numpy as m\n"
         "def run():\n"
-        "    f = np.float32\n"
-        "    return m.pre_forward(np.ones((300, 2, 8), f), np.ones((8, 16), f), np.ones(3, f), np.ones(8, f)).h_in.sum()\n"
+        "    x, phi, alpha, bias = (np.ones(shape, np.float32) for shape in ((300, 2, 8), (8, 16), 3, 8))\n"
+        "    return m.pre_forward(x, phi, alpha, bias).h_in.sum()\n"
         "want = run()\n"
         "child = os.fork()\n"
         "if child == 0:\n"

@@ -159,6 +159,8 @@ def test_peak_memory_is_that_of_what_is_asked_for():
         _operator.prepare(_operator.Problem(op, n, d, "bf16", True), 0).workspace_bytes(T) for op in _operator.OPS
     )
     peak = torch.cuda.max_memory_allocated() - before
-    print(f"peak {peak / 2**20:.1f} MiB above the inputs: outputs and saved {forward / 2**20:.1f}, gradients "
-          f"{made / 2**20:.1f}, workspace at most {workspace / 2**20:.1f}; x {inputs['x'].nbytes / 2**20:.1f}")
+    print(
+        f"peak {peak / 2**20:.1f} MiB above the inputs: outputs and saved {forward / 2**20:.1f}, gradients "
+        f"{made / 2**20:.1f}, workspace at most {workspace / 2**20:.1f}; x {inputs['x'].nbytes / 2**20:.1f}"
+    )
     assert peak <= forward + made + workspace + 2**20

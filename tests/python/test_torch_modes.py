@@ -58,9 +58,7 @@ def test_compile_takes_one_graph_for_every_number_of_tokens(device):
         frames.append(graph)
         return graph.forward
 
-    compiled = torch.compile(
-        lambda x: mt.pre(x, *rest), fullgraph=True, dynamic=True, backend=backend
-    )
+    compiled = torch.compile(lambda x: mt.pre(x, *rest), fullgraph=True, dynamic=True, backend=backend)
     for T in (7, 3, 64, 137):  # the first is no other tensor's extent, for torch.compile takes such to be the same
         x = torch.randn(T, 4, 24, device=device)
         for out, want in zip(compiled(x), mt.pre(x, *rest)):
@@ -179,7 +177,16 @@ def test_dx_is_added_to_an_fp32_buffer(device):
     ).dx
     buffer = torch.full(x.shape, 3.0, device=device)
     made = mt.pre_backward(
-        x, phi, alpha, gamma, saved, h_post, torch.ones_like(h_in), wanted=["dx"], out={"dx": buffer}, accumulate_dx=True
+        x,
+        phi,
+        alpha,
+        gamma,
+        saved,
+        h_post,
+        torch.ones_like(h_in),
+        wanted=["dx"],
+        out={"dx": buffer},
+        accumulate_dx=True,
     )
     assert made[0] is buffer and made[1:] == (None,) * 4
     assert reference.error(buffer, 3 + want) <= 2e-5

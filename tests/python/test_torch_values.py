@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import threading
+
 import pytest
 import torch
-from bounds import check_forward, check_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mhcjit.torch as mt
 from mhcjit.torch import reference
+
+from bounds import check_forward, check_gradients
 
 OPTIONS = {"norm_eps": 1e-5, "hc_eps": 1e-3, "post_mult": 1.5}
 DTYPES = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=["bf16", "fp16", "fp32"])
@@ -19,9 +23,7 @@ GAMMA = pytest.mark.parametrize("gamma", [False, True], ids=["plain", "gamma"])
 def upstream_of(want: reference.Forward, dtype: torch.dtype, device: str) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     dtypes = (dtype, torch.float32, torch.float32)
-    return [
-        torch.randn(value.shape, generator=generator).to(device, wanted) for value, wanted in zip(want[:3], dtypes)
-    ]
+    return [torch.randn(value.shape, generator=generator).to(device, wanted) for value, wanted in zip(want[:3], dtypes)]
 
 
 def gradients_of(inputs: dict, upstream: list[torch.Tensor], **options: float) -> reference.Gradients:
@@ -112,6 +114,28 @@ def test_batch_invariant_rows_do_not_depend_on_the_batch(device):
     inputs["x"] = inputs["x"][123:124]
     for out, expected in zip(mt.pre(**inputs, batch_invariant=True), want):
         assert torch.equal(out, expected[123:124])
+
+
+def test_threads_share_operators(device):
+    """Eight at the same time, on what some of them are the first to ask for."""
+    problems = [(n, T) for n in (1, 2, 3) for T in (1, 9, 40)]
+    inputs = {problem: reference.random_inputs((problem[1],), problem[0], 16, device=device) for problem in problems}
+    barrier = threading.Barrier(8)
+
+    def run(index: int) -> list:
+        barrier.wait()
+        rotated = problems[index:] + problems[:index]
+        return [(problem, through_autograd(inputs[problem], upstreams[problem])) for problem in rotated]
+
+    upstreams = {key: upstream_of(reference.pre(**value), torch.bfloat16, device) for key, value in inputs.items()}
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(run, range(8)))
+    for problem in problems:
+        first, *others = (outcome for result in results for key, outcome in result if key == problem)
+        check_forward(first[0], reference.pre(**inputs[problem]))
+        for other in others:
+            for one, same in zip((*first[0], *first[1]), (*other[0], *other[1])):
+                assert one is same is None or torch.equal(one, same)
 
 
 @settings(max_examples=40)

@@ -1,7 +1,7 @@
 """The entry points of the reference implementation `mhc_ops`: replace its import by this one.
 
-All forward functions are one operator and so are all backward functions; the names only said how they were computed. Unlike
-the reference's forward, this one applies gamma where it is given, as the reference's backward assumes.
+All forward functions are one operator and so are all backward functions; the names only said how they were computed.
+Unlike the reference's forward, this one applies gamma where it is given, as the reference's backward assumes.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ import contextlib
 import functools
 import math
 import os
-from typing import Any, Callable, Iterator, Mapping, NamedTuple, Optional, Sequence, Union
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ DTYPES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 GRADIENTS = ("dx", "dphi", "dalpha", "dbias", "dgamma")
 
 # The address of the current stream of a device; the public torch.cuda.current_stream makes two objects for it.
-_current_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None)
+_current_stream: Callable[[int], int] = getattr(torch._C, "_cuda_getCurrentRawStream", lambda index: 0)
 
 
 class _Spec(NamedTuple):
@@ -112,7 +113,7 @@ class _Call:
         return address, address + self.h_mix_at, address + self.h_pre_at
 
     def workspace(self) -> Optional[Tensor]:
-        """From torch's caching allocator, which gives the memory to no other stream's work before the launch has used it."""
+        """From torch's caching allocator, which gives it to no other stream's work before the launch is done."""
         count = self.workspace_bytes
         return torch.empty(count, dtype=torch.uint8, device=self.device) if count else None
 
@@ -122,7 +123,9 @@ class _Call:
 
     def _mismatch(self, name: str, tensor: Tensor) -> _library.Error:
         if tensor.device != self.device:
-            return _library.argument_error(f"{self.problem.op}: {name} is on {tensor.device}, but x is on {self.device}")
+            return _library.argument_error(
+                f"{self.problem.op}: {name} is on {tensor.device}, but x is on {self.device}"
+            )
         dtype = DTYPES.get(tensor.dtype, str(tensor.dtype))
         if name == "saved":
             return _library.argument_error(
@@ -137,7 +140,7 @@ _NEEDS_CONTEXT = (_library.Status.WRONG_DEVICE, _library.Status.NO_DEVICE)
 
 @contextlib.contextmanager
 def _context(index: int) -> Iterator[None]:
-    """Makes the context of a CUDA device current, which torch.cuda.device alone leaves to the first call that needs it."""
+    """Makes a CUDA device's context current, which torch.cuda.device leaves to the first call that needs it."""
     with torch.cuda.device(index):
         torch.cuda.mem_get_info(index)
         yield
@@ -182,7 +185,7 @@ def _first_call_of(
     return call
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _prepare(
     op: str,
     n: int,
@@ -318,10 +321,10 @@ def pre_backward(
 ) -> tuple[Optional[Tensor], ...]:
     """(dx, dphi, dalpha, dbias, dgamma); None in the place of what is not `wanted`, and of dgamma without gamma.
 
-    `saved` is what pre_forward saved, or (inv_rms, h_mix, h_pre). A dh_in, dh_post or dh_res that is None counts as zero.
-    `out` names tensors to write into: {"dphi": phi.main_grad}. With `accumulate_parameters` all gradients of parameters are
-    added to what is there, with `accumulate_dx` dx is. out["dx"] may be fp32 whatever x is: it is then stored unrounded.
-    include/mhcjit/pre_backward.h has the formulas.
+    `saved` is what pre_forward saved, or (inv_rms, h_mix, h_pre). A dh_in, dh_post or dh_res that is None counts as
+    zero. `out` names tensors to write into: {"dphi": phi.main_grad}. With `accumulate_parameters` all gradients of
+    parameters are added to what is there, with `accumulate_dx` dx is. out["dx"] may be fp32 whatever x is: it is then
+    stored unrounded. include/mhcjit/pre_backward.h has the formulas.
 
     Raises mhcjit.ArgumentError for a tensor of another shape, dtype or device, NOT_PREPARED during a capture.
     """
@@ -335,7 +338,7 @@ def pre_backward(
             outputs[name] = out[name]
         elif call.specs[name].dtype is not None:
             made = call.empty(name)
-            outputs[name] = made.zero_() if accumulates[call.tensors[name].accumulate_flag] else made
+            outputs[name] = made.zero_() if accumulates[call.tensors[name].accumulate_flag or ""] else made
     inputs = {
         "x": x,
         "phi": phi,

@@ -105,6 +105,4 @@ def mhc_backward(
 
     `bias` and `norm_eps` are not needed: what forward made of them stands in its outputs.
     """
-    return pre_backward(
-        x, phi, alpha, gamma, (inv_rms, h_mix, h_pre), h_post, dh_in, dh_post, dh_res, hc_eps=hc_eps
-    )
+    return pre_backward(x, phi, alpha, gamma, (inv_rms, h_mix, h_pre), h_post, dh_in, dh_post, dh_res, hc_eps=hc_eps)

@@ -1,13 +1,14 @@
 """The operators as torch.ops.mhcjit.pre_forward and pre_backward: what autograd, torch.compile and autocast see.
 
-Each has a schema, an implementation for CPU and CUDA (direct.py), shapes for tracing ("fake"), and a derivative. Only what
-torch.library had in PyTorch 2.4 is used.
+Each has a schema, an implementation for CPU and CUDA (direct.py), shapes for tracing ("fake"), and a derivative. Only
+what torch.library had in PyTorch 2.4 is used.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NoReturn, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any, NoReturn, Optional
 
 import torch
 from torch import Tensor
@@ -156,9 +157,7 @@ def _backward(ctx: Any, *output_gradients: Optional[Tensor]) -> tuple[Optional[T
     }
     arguments = (x, phi, alpha, gamma, saved, h_post, *output_gradients[:3])
     if not main_grads:
-        gradients = torch.ops.mhcjit.pre_backward(
-            *arguments, ctx.hc_eps, ctx.post_mult, ctx.batch_invariant, wanted
-        )
+        gradients = torch.ops.mhcjit.pre_backward(*arguments, ctx.hc_eps, ctx.post_mult, ctx.batch_invariant, wanted)
     else:
         gradients = list(
             direct.pre_backward(
@@ -185,7 +184,7 @@ def _has_main_grad(parameter: Optional[Tensor]) -> bool:
 
 
 def _after_main_grad(parameter: Tensor) -> Optional[Tensor]:
-    """What autograd is told. A framework with hooks on parameters asks, by an attribute, for a gradient that it drops."""
+    """What autograd gets: nothing, or what a framework with hooks on parameters asks for and drops."""
     if not hasattr(parameter, "grad_added_to_main_grad"):
         return None
     parameter.grad_added_to_main_grad = True
@@ -198,9 +197,7 @@ def _no_second_derivative(ctx: Any, *gradients: Optional[Tensor]) -> NoReturn:
     )
 
 
-torch.library.register_autograd(
-    "mhcjit::pre_forward", _backward, setup_context=_setup_context, lib=_library_of_torch
-)
+torch.library.register_autograd("mhcjit::pre_forward", _backward, setup_context=_setup_context, lib=_library_of_torch)
 torch.library.register_autograd("mhcjit::pre_backward", _no_second_derivative, lib=_library_of_torch)
 
 
