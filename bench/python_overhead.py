@@ -64,7 +64,7 @@ def main() -> None:
 
     inputs = reference.random_inputs((T,), options.n, options.d, device=options.device)
     arguments = (*inputs.values(), 1e-6, 1e-6, 2.0)
-    operator = torch.ops.mhcjit.pre_forward.default
+    operator = torch.ops.mhcjit.pre_inference.default
     mt.prepare(options.n, options.d, device=options.device)
     out = mt.pre_forward(**inputs)
     *_, saved = mt.pre_forward(**inputs, save=True)
@@ -89,7 +89,7 @@ def main() -> None:
             forward_out,
             {
                 "direct, new outputs": lambda: mt.pre_forward(**inputs),
-                "operator": lambda: operator(*arguments, False, False),
+                "operator": lambda: operator(*arguments, False),
                 "pre": lambda: mt.pre(**inputs),
                 "pre, with autograd": lambda: mt.pre(**leaves),
             },

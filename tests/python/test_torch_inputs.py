@@ -109,4 +109,4 @@ def test_a_tensor_subclass_reaches_the_operator(device):
 
     inputs = reference.random_inputs((5,), 2, 16, device=device)
     mt.pre(**{**inputs, "x": inputs["x"].as_subclass(Logged)})
-    assert any("pre_forward" in function for function in Logged.seen)
+    assert any("pre_inference" in function for function in Logged.seen)

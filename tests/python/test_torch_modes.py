@@ -19,13 +19,13 @@ def leaves(device: str, leading=(3, 5), dtype=torch.float32, gamma=True, n=4, d=
 
 
 @pytest.mark.parametrize("gamma", [False, True], ids=["plain", "gamma"])
-@pytest.mark.parametrize("save", [False, True], ids=["inference", "training"])
-def test_opcheck_of_forward(device, gamma, save):
+@pytest.mark.parametrize("name", ["pre_inference", "pre_forward"])
+def test_opcheck_of_forward(device, name, gamma):
     inputs = leaves(device, gamma=gamma)
-    if not save:
+    if name == "pre_inference":
         inputs = {name: None if tensor is None else tensor.detach() for name, tensor in inputs.items()}
-    arguments = (*inputs.values(), 1e-6, 1e-6, 2.0, save, False)
-    results = torch.library.opcheck(torch.ops.mhcjit.pre_forward.default, arguments)
+    operator = getattr(torch.ops.mhcjit, name).default
+    results = torch.library.opcheck(operator, (*inputs.values(), 1e-6, 1e-6, 2.0, False))
     assert set(results.values()) == {"SUCCESS"}
 
 
@@ -132,10 +132,16 @@ def test_a_second_derivative_is_an_error(device):
         dx.sum().backward()
 
 
-def test_a_gradient_of_what_was_not_saved_is_an_error(device):
+def test_inference_refuses_inputs_that_require_a_gradient(device):
     inputs = leaves(device)
-    with pytest.raises(mhcjit.ArgumentError, match="save is False"):
-        torch.ops.mhcjit.pre_forward(*inputs.values(), 1e-6, 1e-6, 2.0, False, False)
+    with pytest.raises(mhcjit.ArgumentError, match="pre_inference: an input requires a gradient"):
+        torch.ops.mhcjit.pre_inference(*inputs.values(), 1e-6, 1e-6, 2.0, False)
+
+
+def test_functional_gradients_are_refused(device):
+    x, *rest = (tensor.detach() for tensor in leaves(device).values())
+    with pytest.raises(NotImplementedError, match="no rule for torch.func's transforms: use torch.autograd"):
+        torch.func.grad(lambda x: mt.pre(x, *rest)[0].sum())(x)
 
 
 def test_nothing_is_saved_where_no_gradient_is_wanted(device):

@@ -7,8 +7,8 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from mhcjit.torch import ops  # noqa: F401  registers torch.ops.mhcjit
 from mhcjit.torch.direct import pre_backward, split_saved
+from mhcjit.torch.ops import wants_gradient
 
 
 def pre(
@@ -49,16 +49,10 @@ def pre(
     Raises mhcjit.ArgumentError for a tensor of another shape, dtype or device; mhcjit.Error with NOT_PREPARED while a
     CUDA graph is captured and `mhcjit.torch.prepare` was not called before.
     """
-    save = torch.is_grad_enabled() and (
-        x.requires_grad
-        or phi.requires_grad
-        or alpha.requires_grad
-        or bias.requires_grad
-        or (gamma is not None and gamma.requires_grad)
-    )
-    h_in, h_post, h_res, _ = torch.ops.mhcjit.pre_forward(
-        x, phi, alpha, bias, gamma, norm_eps, hc_eps, post_mult, save, batch_invariant
-    )
+    arguments = (x, phi, alpha, bias, gamma, norm_eps, hc_eps, post_mult, batch_invariant)
+    if not wants_gradient(x, phi, alpha, bias, gamma):
+        return torch.ops.mhcjit.pre_inference.default(*arguments)
+    h_in, h_post, h_res, _ = torch.ops.mhcjit.pre_forward.default(*arguments)
     return h_in, h_post, h_res
 
 
@@ -79,9 +73,7 @@ def mhc_forward_pre(
     """
     if not outflag:
         return pre(x, phi, alpha, bias, gamma, norm_eps=norm_eps, hc_eps=hc_eps)
-    h_in, h_post, h_res, saved = torch.ops.mhcjit.pre_forward(
-        x, phi, alpha, bias, gamma, norm_eps, hc_eps, 2.0, True, False
-    )
+    h_in, h_post, h_res, saved = torch.ops.mhcjit.pre_forward(x, phi, alpha, bias, gamma, norm_eps, hc_eps, 2.0, False)
     return (h_in, h_post, h_res, *split_saved(saved, x.shape[:-2], x.shape[-2]))
 
 

@@ -1,7 +1,11 @@
-"""The operators as torch.ops.mhcjit.pre_forward and pre_backward: what autograd, torch.compile and autocast see.
+"""The operators as torch.ops.mhcjit.*: what autograd, torch.compile and autocast see.
 
-Each has a schema, an implementation for CPU and CUDA (direct.py), shapes for tracing ("fake"), and a derivative. Only
-what torch.library had in PyTorch 2.4 is used.
+    pre_inference   forward where no gradient is wanted: half the time per call, since autograd does not see it
+    pre_forward     forward that also returns what backward needs; differentiable
+    pre_backward    the derivative of pre_forward; it has none itself
+
+Each has a schema, an implementation for CPU and CUDA (direct.py) and shapes for tracing ("fake"). Only what PyTorch 2.4
+had is used.
 """
 
 from __future__ import annotations
@@ -18,9 +22,16 @@ from mhcjit.torch import direct
 
 _library_of_torch = torch.library.Library("mhcjit", "DEF")
 
+_FORWARD_INPUTS = (
+    "Tensor x, Tensor phi, Tensor alpha, Tensor bias, Tensor? gamma, float norm_eps, float hc_eps, float post_mult, "
+    "bool batch_invariant"
+)
 _library_of_torch.define(
-    "pre_forward(Tensor x, Tensor phi, Tensor alpha, Tensor bias, Tensor? gamma, float norm_eps, float hc_eps, "
-    "float post_mult, bool save, bool batch_invariant) -> (Tensor h_in, Tensor h_post, Tensor h_res, Tensor saved)",
+    f"pre_inference({_FORWARD_INPUTS}) -> (Tensor h_in, Tensor h_post, Tensor h_res)",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+_library_of_torch.define(
+    f"pre_forward({_FORWARD_INPUTS}) -> (Tensor h_in, Tensor h_post, Tensor h_res, Tensor saved)",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
 _library_of_torch.define(
@@ -34,6 +45,43 @@ _library_of_torch.define(
 # ---- CPU and CUDA -----------------------------------------------------------------------------------------------
 
 
+def wants_gradient(x: Tensor, phi: Tensor, alpha: Tensor, bias: Tensor, gamma: Optional[Tensor]) -> bool:
+    """Whether autograd has to know of a forward with these inputs."""
+    return torch.is_grad_enabled() and (
+        x.requires_grad
+        or phi.requires_grad
+        or alpha.requires_grad
+        or bias.requires_grad
+        or (gamma is not None and gamma.requires_grad)
+    )
+
+
+def _pre_inference(
+    x: Tensor,
+    phi: Tensor,
+    alpha: Tensor,
+    bias: Tensor,
+    gamma: Optional[Tensor],
+    norm_eps: float,
+    hc_eps: float,
+    post_mult: float,
+    batch_invariant: bool,
+) -> tuple[Tensor, ...]:
+    if wants_gradient(x, phi, alpha, bias, gamma):
+        raise _library.argument_error("pre_inference: an input requires a gradient; call pre_forward, or under no_grad")
+    return direct.pre_forward(
+        x,
+        phi,
+        alpha,
+        bias,
+        gamma,
+        norm_eps=norm_eps,
+        hc_eps=hc_eps,
+        post_mult=post_mult,
+        batch_invariant=batch_invariant,
+    )
+
+
 def _pre_forward(
     x: Tensor,
     phi: Tensor,
@@ -43,10 +91,9 @@ def _pre_forward(
     norm_eps: float,
     hc_eps: float,
     post_mult: float,
-    save: bool,
     batch_invariant: bool,
 ) -> tuple[Tensor, ...]:
-    out = direct.pre_forward(
+    return direct.pre_forward(
         x,
         phi,
         alpha,
@@ -55,10 +102,9 @@ def _pre_forward(
         norm_eps=norm_eps,
         hc_eps=hc_eps,
         post_mult=post_mult,
-        save=save,
+        save=True,
         batch_invariant=batch_invariant,
     )
-    return out if save else (*out, _nothing(phi))
 
 
 def _pre_backward(
@@ -100,6 +146,7 @@ def _nothing(like: Tensor) -> Tensor:
 
 
 for _key in ("CPU", "CUDA"):
+    _library_of_torch.impl("pre_inference", _pre_inference, _key)
     _library_of_torch.impl("pre_forward", _pre_forward, _key)
     _library_of_torch.impl("pre_backward", _pre_backward, _key)
 
@@ -107,24 +154,22 @@ for _key in ("CPU", "CUDA"):
 # ---- Tracing ----------------------------------------------------------------------------------------------------
 
 
-@torch.library.register_fake("mhcjit::pre_forward", lib=_library_of_torch)
-def _(
-    x: Tensor, phi: Tensor, alpha: Tensor, bias: Tensor, gamma: Optional[Tensor], *options: Any
-) -> tuple[Tensor, ...]:
-    save = options[3]
-    torch._check(x.dim() >= 2, lambda: f"pre_forward: x has the shape {list(x.shape)}, allowed: [..., n, D]")
+@torch.library.register_fake("mhcjit::pre_inference", lib=_library_of_torch)
+def _fake_inference(x: Tensor, phi: Tensor, *_: Any) -> tuple[Tensor, ...]:
+    torch._check(x.dim() >= 2, lambda: f"x has the shape {list(x.shape)}, allowed: [..., n, D]")
     *leading, n, d = x.shape
-    saved = math.prod(leading) * (1 + n * n + 3 * n) if save else 0
-    return (
-        x.new_empty((*leading, d)),
-        phi.new_empty((*leading, n)),
-        phi.new_empty((*leading, n, n)),
-        phi.new_empty(saved),
-    )
+    return x.new_empty((*leading, d)), phi.new_empty((*leading, n)), phi.new_empty((*leading, n, n))
+
+
+@torch.library.register_fake("mhcjit::pre_forward", lib=_library_of_torch)
+def _fake_forward(x: Tensor, phi: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    outputs = _fake_inference(x, phi, *rest)
+    *leading, n, _ = x.shape
+    return *outputs, phi.new_empty(math.prod(leading) * (1 + n * n + 3 * n))
 
 
 @torch.library.register_fake("mhcjit::pre_backward", lib=_library_of_torch)
-def _(x: Tensor, phi: Tensor, alpha: Tensor, gamma: Optional[Tensor], *options: Any) -> tuple[Tensor, ...]:
+def _fake_backward(x: Tensor, phi: Tensor, alpha: Tensor, gamma: Optional[Tensor], *options: Any) -> tuple[Tensor, ...]:
     n = x.shape[-2]
     like = (x, phi, alpha, phi.new_empty(n * n + 2 * n), gamma)
     return tuple(
@@ -136,17 +181,47 @@ def _(x: Tensor, phi: Tensor, alpha: Tensor, gamma: Optional[Tensor], *options: 
 # ---- Derivatives ------------------------------------------------------------------------------------------------
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    x, phi, alpha, bias, gamma, _, ctx.hc_eps, ctx.post_mult, save, ctx.batch_invariant = inputs
-    _, h_post, _, saved = output
-    if not save:
-        raise _library.argument_error("pre_forward: save is False, allowed: True where a gradient is wanted")
-    ctx.set_materialize_grads(False)  # None costs nothing, zeros do
-    ctx.mark_non_differentiable(saved)
-    ctx.save_for_backward(x, phi, alpha, bias, gamma, saved, h_post)
+class _PreForward(torch.autograd.Function):
+    """pre_forward below autograd, and its derivative."""
+
+    @staticmethod
+    def forward(*arguments: Any) -> tuple[Tensor, ...]:
+        return _below_autograd(*arguments)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        x, phi, alpha, bias, gamma, _, ctx.hc_eps, ctx.post_mult, ctx.batch_invariant = inputs
+        _, h_post, _, saved = output
+        ctx.set_materialize_grads(False)  # None costs nothing, zeros do
+        ctx.mark_non_differentiable(saved)
+        ctx.save_for_backward(x, phi, alpha, bias, gamma, saved, h_post)
+
+    @staticmethod
+    def backward(ctx: Any, *output_gradients: Optional[Tensor]) -> tuple[Optional[Tensor], ...]:
+        return _gradients(ctx, *output_gradients[:3])
 
 
-def _backward(ctx: Any, *output_gradients: Optional[Tensor]) -> tuple[Optional[Tensor], ...]:
+def _below_autograd(*arguments: Any) -> Any:
+    with torch._C._AutoDispatchBelowAutograd():
+        return torch.ops.mhcjit.pre_forward.default(*arguments)
+
+
+def _autograd(
+    x: Tensor, phi: Tensor, alpha: Tensor, bias: Tensor, gamma: Optional[Tensor], *options: Any
+) -> tuple[Tensor, ...]:
+    """What torch.library.register_autograd makes is the same, and takes 20 us more a call."""
+    if torch._C._are_functorch_transforms_active():
+        raise NotImplementedError("mhcjit has no rule for torch.func's transforms: use torch.autograd")
+    call = _PreForward.apply if wants_gradient(x, phi, alpha, bias, gamma) else _below_autograd
+    outputs: tuple[Tensor, ...] = call(x, phi, alpha, bias, gamma, *options)
+    return outputs
+
+
+_library_of_torch.impl("pre_forward", _autograd, "Autograd")
+_library_of_torch.impl("pre_inference", torch.library.fallthrough_kernel, "Autograd")
+
+
+def _gradients(ctx: Any, *output_gradients: Optional[Tensor]) -> tuple[Optional[Tensor], ...]:
     x, phi, alpha, bias, gamma, saved, h_post = ctx.saved_tensors
     wanted = list(ctx.needs_input_grad[: len(direct.GRADIENTS)])
     parameters = dict(zip(direct.GRADIENTS[1:], (phi, alpha, bias, gamma)))
@@ -155,7 +230,7 @@ def _backward(ctx: Any, *output_gradients: Optional[Tensor]) -> tuple[Optional[T
         for (name, parameter), is_wanted in zip(parameters.items(), wanted[1:])
         if is_wanted and _has_main_grad(parameter)
     }
-    arguments = (x, phi, alpha, gamma, saved, h_post, *output_gradients[:3])
+    arguments = (x, phi, alpha, gamma, saved, h_post, *output_gradients)
     if not main_grads:
         gradients = torch.ops.mhcjit.pre_backward(*arguments, ctx.hc_eps, ctx.post_mult, ctx.batch_invariant, wanted)
     else:
@@ -174,7 +249,7 @@ def _backward(ctx: Any, *output_gradients: Optional[Tensor]) -> tuple[Optional[T
             if name in main_grads:
                 gradients[i] = _after_main_grad(parameters[name])
     made = tuple(gradient if is_wanted else None for gradient, is_wanted in zip(gradients, wanted))
-    return (*made, None, None, None, None, None)
+    return (*made, None, None, None, None)
 
 
 def _has_main_grad(parameter: Optional[Tensor]) -> bool:
@@ -197,30 +272,32 @@ def _no_second_derivative(ctx: Any, *gradients: Optional[Tensor]) -> NoReturn:
     )
 
 
-torch.library.register_autograd("mhcjit::pre_forward", _backward, setup_context=_setup_context, lib=_library_of_torch)
 torch.library.register_autograd("mhcjit::pre_backward", _no_second_derivative, lib=_library_of_torch)
 
 
 # ---- Autocast and vmap ------------------------------------------------------------------------------------------
 
 
-def _register_autocast(device_type: str, key: str) -> None:
+def _register_autocast(name: str, device_type: str, key: str) -> None:
     """x is computed in autocast's dtype, parameters in fp32, whatever they are stored in."""
     excluded = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))
+    operator = getattr(torch.ops.mhcjit, name).default
 
-    def pre_forward(
+    def cast(
         x: Tensor, phi: Tensor, alpha: Tensor, bias: Tensor, gamma: Optional[Tensor], *options: Any
     ) -> tuple[Tensor, ...]:
         parameters = (None if tensor is None else tensor.float() for tensor in (phi, alpha, bias, gamma))
         x = x if x.dtype is torch.float64 else x.to(torch.get_autocast_dtype(device_type))
         with torch._C._ExcludeDispatchKeyGuard(excluded):
-            return torch.ops.mhcjit.pre_forward(x, *parameters, *options)
+            outputs: tuple[Tensor, ...] = operator(x, *parameters, *options)
+        return outputs
 
-    _library_of_torch.impl("pre_forward", pre_forward, key)
+    _library_of_torch.impl(name, cast, key)
 
 
-_register_autocast("cpu", "AutocastCPU")
-_register_autocast("cuda", "AutocastCUDA")
+for _name in ("pre_inference", "pre_forward"):
+    _register_autocast(_name, "cpu", "AutocastCPU")
+    _register_autocast(_name, "cuda", "AutocastCUDA")
 
 
 def _refuse_vmap(*arguments: Any) -> NoReturn:
@@ -229,5 +306,5 @@ def _refuse_vmap(*arguments: Any) -> NoReturn:
     )
 
 
-for _name in ("pre_forward", "pre_backward"):
+for _name in ("pre_inference", "pre_forward", "pre_backward"):
     _library_of_torch.impl(_name, _refuse_vmap, "FuncTorchBatched")
