@@ -88,13 +88,14 @@ OnFailure = Callable[[int, Callable[[int, bytes, Optional[int]], int], int, byte
 class Operator:
     """A prepared operator. Threads may share it.
 
-    `call(stream, **arguments)` launches it: its keywords are the members of the operator's argument struct, addresses
+    `call(stream, **arguments)` launches it: its parameters are the members of the operator's argument struct, addresses
     as integers, and what is not given is 0. It raises mhcjit.Error.
     """
 
     def __init__(self, problem: Problem, handle: int) -> None:
         self.problem = problem
         self.tensors = {tensor.name: tensor for tensor in _tensors(problem)}
+        self.members = _struct_of(problem.op)[1]
         self._handle = handle
         self._workspace_bytes: dict[int, int] = {}
         self.call = self.make_call(_fail)
@@ -117,10 +118,10 @@ class Operator:
         It is made from text, as a named tuple is, so that a launch costs one call of `pack` and no look-up by name. The
         struct is a new `bytes` each time: threads share nothing.
         """
-        packed, names, required = _struct_of(self.problem.op)
-        parameters = ", ".join(name if name in required else f"{name}=0" for name in names)
+        packed, names = _struct_of(self.problem.op)
+        parameters = ", ".join(f"{name}=0" for name in names)
         text = (
-            f"def call(stream, *, {parameters}):\n"
+            f"def call(stream, {parameters}):\n"
             f"    arguments = pack({packed.size}, {', '.join(names)})\n"
             f"    status = launch(handle, arguments, stream)\n"
             f"    if status:\n"
@@ -242,10 +243,10 @@ def _tensors(problem: Problem) -> list[Tensor]:
 
 
 @functools.cache
-def _struct_of(op: str) -> tuple[struct.Struct, tuple[str, ...], tuple[str, ...]]:
-    """How the argument struct is packed, the names of all its members, and of those that must be given.
+def _struct_of(op: str) -> tuple[struct.Struct, tuple[str, ...]]:
+    """How the argument struct is packed, and the names of its members after struct_size.
 
-    The members after struct_size; all problems of an operator have the same.
+    All problems of an operator have the same.
     """
     arguments, struct_bytes = _arguments(Problem(op, 1, 1, "fp32"))
     layout = "@"
@@ -258,8 +259,7 @@ def _struct_of(op: str) -> tuple[struct.Struct, tuple[str, ...], tuple[str, ...]
     if struct.calcsize(layout) != struct_bytes:
         raise AssertionError(f"{op}: {struct.calcsize(layout)} bytes, the library says {struct_bytes}")
     names = tuple(argument.name for argument in arguments[1:])
-    required = tuple(argument.name for argument in arguments if argument.kind in (_INT64, _FLOAT))
-    return struct.Struct(layout), names, required
+    return struct.Struct(layout), names
 
 
 def _within(value: int, bits: int, name: str) -> int:

@@ -17,10 +17,10 @@ def problem(op: str, gamma: bool = True) -> _operator.Problem:
 @pytest.mark.parametrize("op", _operator.OPS)
 def test_every_argument_but_the_size_can_be_passed(op: str):
     arguments, _ = _operator._arguments(problem(op))
-    packed, names, _ = _operator._struct_of(op)
-    assert ["struct_size", *names] == [argument.name for argument in arguments]
-    call = _operator.prepare(problem(op)).call
-    assert call.__kwdefaults__.keys() <= set(names)
+    prepared = _operator.prepare(problem(op))
+    assert ["struct_size", *prepared.members] == [argument.name for argument in arguments]
+    call = prepared.call
+    assert call.__code__.co_varnames[: call.__code__.co_argcount] == ("stream", *prepared.members)
     with pytest.raises(TypeError, match="no_such_tensor"):
         call(None, no_such_tensor=1)
 
