@@ -60,12 +60,19 @@ class _Prepared:
         for name in ("saved", *tensors):
             is_output = name in tensors and tensors[name].is_output
             unaligned = tensors[name].alignment - 1 if name in tensors else 3
+            wrong = [
+                f"{name}.dtype is not dtype_{name}",
+                f"{name}.shape != shape_{name}",
+                f"{name}.get_device() != index",
+                f"at_{name} & {unaligned}",
+                f"not {name}.is_contiguous()",
+            ]
+            if name == "x":
+                wrong = wrong[3:]  # the rest is what `call` was found by
             lines += [
                 f"    if {name} is not None:",
                 f"        at_{name} = {name}.data_ptr()",
-                f"        if ({name}.dtype is not dtype_{name} or {name}.shape != shape_{name}",
-                f"                or {name}.get_device() != index or at_{name} & {unaligned}",
-                f"                or not {name}.is_contiguous()):",
+                f"        if {' or '.join(wrong)}:",
                 f"            at_{name} = call.repaired({name!r}, {name}, shape_{name}, {is_output}, copies)",
             ]
             if name == "saved":
@@ -145,8 +152,8 @@ class _Call:
         if tensor.dtype is not self._dtypes[name] or tensor.shape != shape:
             if name == "saved":
                 raise _library.argument_error(
-                    f"{op}: saved is {dtype} of shape {list(tensor.shape)}, allowed: fp32 of shape {list(shape)}, which "
-                    "pre_forward makes with save=True"
+                    f"{op}: saved is {dtype} of shape {list(tensor.shape)}, allowed: fp32 of shape {list(shape)}, "
+                    "which pre_forward makes with save=True"
                 )
             raise self.tensors[name].mismatch(op, self.leading, tensor.shape, dtype)
         if not is_output:
