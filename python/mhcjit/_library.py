@@ -155,6 +155,11 @@ class Status(enum.IntEnum):
     NOT_IN_CACHE = 16
     INTERNAL = 99
 
+    @classmethod
+    def _missing_(cls, value: object) -> Status:
+        """A status that only a newer library has."""
+        return cls.INTERNAL
+
 
 class Error(RuntimeError):
     """A call that failed. It has launched nothing and written nothing (include/mhcjit/status.h has the exceptions).

@@ -97,19 +97,12 @@ class Operator:
         self.tensors = {tensor.name: tensor for tensor in _tensors(problem)}
         self.members = _struct_of(problem.op)[1]
         self._handle = handle
-        self._workspace_bytes: dict[int, int] = {}
         self.call = self.make_call(_fail)
 
     def workspace_bytes(self, T: int) -> int:
         """Bytes of workspace that a call with T tokens needs."""
-        known = self._workspace_bytes.get(T)
-        if known is not None:
-            return known
         value = ctypes.c_size_t()
         _library.check(_library.library().mhcjit_workspace_bytes(self._handle, T, ctypes.byref(value)))
-        if len(self._workspace_bytes) >= _KEPT_TOKEN_COUNTS:
-            self._workspace_bytes.clear()
-        self._workspace_bytes[T] = value.value
         return value.value
 
     def make_call(self, on_failure: OnFailure) -> Callable[..., None]:
@@ -142,8 +135,6 @@ class Operator:
 def _fail(status: int, *_: Any) -> None:
     raise _library.error_of(status)
 
-
-_KEPT_TOKEN_COUNTS = 4096
 
 _prepared: dict[tuple[Problem, Device], Operator] = {}
 os.register_at_fork(after_in_child=_prepared.clear)

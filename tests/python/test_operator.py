@@ -86,14 +86,7 @@ def test_token_counts_out_of_range_are_refused():
     prepared = _operator.prepare(problem("pre_backward"))
     with pytest.raises(mhcjit.ArgumentError, match="T is -1, allowed: 0 to 2147483647"):
         prepared.workspace_bytes(-1)
-    assert prepared.workspace_bytes(7) == prepared.workspace_bytes(7)
-
-
-def test_token_counts_that_are_remembered_are_few():
-    prepared = _operator.prepare(problem("pre_backward"))
-    for T in range(2 * _operator._KEPT_TOKEN_COUNTS):
-        prepared.workspace_bytes(T)
-    assert len(prepared._workspace_bytes) <= _operator._KEPT_TOKEN_COUNTS
+    assert 0 < prepared.workspace_bytes(7) <= prepared.workspace_bytes(700)
 
 
 def test_compiling_for_an_architecture_needs_no_gpu(tmp_path):

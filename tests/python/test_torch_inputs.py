@@ -7,7 +7,7 @@ import torch
 
 import mhcjit
 import mhcjit.torch as mt
-from mhcjit.torch import reference
+from mhcjit.torch import direct, reference
 
 
 @pytest.fixture
@@ -96,6 +96,13 @@ def test_one_token_needs_no_dimension_of_its_own(device):
     inputs = reference.random_inputs((), 2, 16, device=device)
     h_in, h_post, h_res = mt.pre(**inputs)
     assert (h_in.shape, h_post.shape, h_res.shape) == ((16,), (2,), (2, 2))
+
+
+def test_shapes_that_are_remembered_are_few(device):
+    inputs = reference.random_inputs((direct._KEPT_CALLS + 9,), 1, 1, device=device)
+    for T in range(len(inputs["x"])):
+        mt.pre_forward(**{**inputs, "x": inputs["x"][:T]})
+    assert 0 < len(direct._calls) <= direct._KEPT_CALLS
 
 
 def test_a_tensor_subclass_reaches_the_operator(device):

@@ -181,7 +181,7 @@ def _context(index: int) -> Iterator[None]:
 
 # By what decides them. Numbers of tokens are many: when there are too many, all are forgotten.
 _calls: dict[tuple[Any, ...], _Call] = {}
-_KEPT_CALLS = 4096
+_KEPT_CALLS = 1024
 os.register_at_fork(after_in_child=_calls.clear)
 
 
