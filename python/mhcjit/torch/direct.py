@@ -86,8 +86,7 @@ class _Prepared:
         lines += [
             "    workspace_bytes, at_workspace = call.workspace_bytes, 0",
             "    if workspace_bytes:",
-            # The caching allocator gives it to no other stream's work before the launch is done.
-            "        workspace = empty(workspace_bytes, dtype=uint8, device=device)",
+            "        workspace = call.workspace()",
             "        at_workspace = workspace.data_ptr()",
             f"    launch(stream(index), {', '.join(passed[name] for name in self.operator.members)})",
         ]
@@ -96,9 +95,6 @@ class _Prepared:
             "launch": self.operator.make_call(self._launch_in_context) if on_gpu else self.operator.call,
             "stream": _current_stream if on_gpu else lambda index: None,
             "index": self.index,
-            "device": self.device,
-            "empty": torch.empty,
-            "uint8": torch.uint8,
         }
         scope.update(("dtype_" + name, dtype) for name, dtype in self.dtypes.items())
         exec("\n".join(lines), scope)
@@ -136,12 +132,22 @@ class _Call:
         shapes = {name: torch.Size(tensor.shape(leading)) for name, tensor in self.tensors.items()}
         shapes["saved"] = torch.Size([sum(counts)])
         self.shapes = tuple(shapes.values())
+        self._shape_of = shapes
         self._dtypes = prepared.dtypes
-        self._empty = {name: (shape, _strides(shape), prepared.dtypes[name]) for name, shape in shapes.items()}
+        self._like: dict[str, Tensor] = {}
 
     def empty(self, name: str) -> Tensor:
-        shape, strides, dtype = self._empty[name]
-        return torch.empty_strided(shape, strides, dtype=dtype, device=self.device)
+        like = self._like.get(name)
+        if like is None:
+            like = self._like[name] = _without_memory(self._shape_of[name], self._dtypes[name], self.device)
+        return torch.empty_like(like)
+
+    def workspace(self) -> Tensor:
+        """From the caching allocator, which gives it to no other stream's work before the launch is done."""
+        like = self._like.get("workspace")
+        if like is None:
+            like = self._like["workspace"] = _without_memory((self.workspace_bytes,), torch.uint8, self.device)
+        return torch.empty_like(like)
 
     def repaired(self, name: str, tensor: Tensor, shape: torch.Size, is_output: bool, copies: list[Tensor]) -> int:
         """The address of a copy whose memory is as the library wants it; an error where a copy is not enough."""
@@ -164,8 +170,11 @@ class _Call:
         return tensor.data_ptr()  # which the library refuses, since it is not aligned
 
 
-def _strides(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(math.prod(max(1, extent) for extent in shape[i + 1 :]) for i in range(len(shape)))
+def _without_memory(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """For torch.empty_like, which takes two thirds of the time that torch.empty does: it reads no shape and dtype."""
+    like = torch.empty(shape, dtype=dtype, device=device)
+    like.untyped_storage().resize_(0)
+    return like
 
 
 _NEEDS_CONTEXT = (_library.Status.WRONG_DEVICE, _library.Status.NO_DEVICE)
