@@ -91,10 +91,9 @@ struct DotReceiver {
   // Begins to read tile i's sums, which takes a while.
   MHCJIT_DEVICE void ask(int i, Slot slot) {
     if constexpr (!Spec::uses_clusters) {
-      // Reads before the sums can have come would slow down all of memory.
-      constexpr device::u32 first_wait = 600;  // ns
       device::barrier_wait(plan.dots_received(slot.index), slot.parity);
-      device::sleep_nanoseconds(first_wait);
+      // Reads before the sums can have come would slow down all of memory.
+      device::sleep_nanoseconds(Spec::first_wait_ns);
 #pragma unroll
       for (int source = 0; source < sources; ++source) {
 #pragma unroll

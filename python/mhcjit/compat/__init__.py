@@ -1,0 +1,1 @@
+"""The names of other implementations, each leading to this library's operators."""
