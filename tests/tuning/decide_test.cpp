@@ -121,6 +121,26 @@ TEST_F(Decide, WhatBeatsItTakesItsPlace) {
   EXPECT_EQ(decided.buckets[0].plan, other(0));
 }
 
+TEST_F(Decide, AmongNewPlansThatAreAsFastTheEstimateDecides) {
+  const auto cost = [&](const std::string& name) {
+    for (auto& [family, candidate] : codegen::candidates(problem, codegen::device_of(problem.architecture)))
+      if (candidate.legal() && codegen::to_string(*candidate.plan) == name)
+        return candidate.plan->cost_us(1024, codegen::device_of(problem.architecture));
+    return 0.0;
+  };
+  const bool first_is_cheaper = cost(other(0)) < cost(other(1));
+  ASSERT_NE(cost(other(0)), cost(other(1)));
+  add(1024, present(1024), 100);
+  add(1024, other(0), 90);
+  add(1024, other(1), 90.8);
+  EXPECT_EQ(choice().rows[0].plan, other(first_is_cheaper ? 0 : 1));
+  trials[1].us = 90.8;
+  trials[2].us = 90;
+  EXPECT_EQ(choice().rows[0].plan, other(first_is_cheaper ? 0 : 1));
+  trials[first_is_cheaper ? 1 : 2].us = 92;
+  EXPECT_EQ(choice().rows[0].plan, other(first_is_cheaper ? 1 : 0)) << "it is 2 % slower";
+}
+
 TEST_F(Decide, APresentPlanThatFailedIsReplacedByTheFastest) {
   trials.push_back({problem, 1024, present(1024), Outcome::faulted});
   add(1024, other(0), 99);
