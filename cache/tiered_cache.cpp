@@ -84,10 +84,15 @@ TierCounters TieredCache::counters() const {
   return counters;
 }
 
-std::vector<std::string> TieredCache::roots() const {
+std::vector<std::string> TieredCache::read_only_roots() const {
   std::vector<std::string> roots;
-  if (!root().empty()) roots.push_back(root());
   for (const auto& folder : read_only_) roots.push_back(folder->root());
+  return roots;
+}
+
+std::vector<std::string> TieredCache::roots() const {
+  std::vector<std::string> roots = read_only_roots();
+  if (!root().empty()) roots.insert(roots.begin(), root());
   return roots;
 }
 

@@ -80,6 +80,7 @@ class TieredCache {
   // The writable folder; absolute, "" for none.
   const std::string& root() const { return writable_.root(); }
 
+  std::vector<std::string> read_only_roots() const;
   // All folders in the order in which they are asked.
   std::vector<std::string> roots() const;
 
