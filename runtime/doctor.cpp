@@ -150,7 +150,8 @@ Findings::Cache look_at_cache(const std::string& root, bool has_key) {
   return found;
 }
 
-Findings::Cache look_at_read_only_cache(const std::string& root, bool has_key) {
+// `otherwise` is what to do with a folder that cannot be put right.
+Findings::Cache look_at_read_only_cache(const std::string& root, bool has_key, const std::string& otherwise) {
   namespace fs = std::filesystem;
   Findings::Cache found;
   std::error_code error;
@@ -158,14 +159,14 @@ Findings::Cache look_at_read_only_cache(const std::string& root, bool has_key) {
   found.recorded_compiler = recorded_compilers(found.root);
   struct stat status = {};
   if (!fs::is_directory(found.root, error)) {
-    found.problem = fmt::format("{} is not a folder; take it out of MHCJIT_CACHE_RO", found.root);
+    found.problem = fmt::format("{} is not a folder; {}", found.root, otherwise);
   } else if (access(found.root.c_str(), R_OK | X_OK) != 0) {
-    found.problem = fmt::format("{} cannot be read; make it readable, or take it out of MHCJIT_CACHE_RO", found.root);
+    found.problem = fmt::format("{} cannot be read; make it readable, or {}", found.root, otherwise);
   } else if (!has_key && is_writable_by_others(found.root, status)) {
     found.problem = fmt::format(
         "{} belongs to user {} with mode {:o}, so others could plant kernels in it and it is not used; make it yours "
-        "or root's with chmod go-w, or take it out of MHCJIT_CACHE_RO",
-        found.root, status.st_uid, status.st_mode & 07777);
+        "or root's with chmod go-w, or {}",
+        found.root, status.st_uid, status.st_mode & 07777, otherwise);
   }
   return found;
 }
@@ -212,7 +213,9 @@ llvm::Expected<Findings> find_out(const mhcjit_engine_options& options) {
   const bool has_key = !settings->hmac_key_file.empty();
   findings.cache = look_at_cache(settings->cache_root, has_key);
   for (const std::string& root : settings->read_only_roots)
-    findings.read_only_caches.push_back(look_at_read_only_cache(root, has_key));
+    findings.read_only_caches.push_back(look_at_read_only_cache(root, has_key, "take it out of MHCJIT_CACHE_RO"));
+  if (const std::string& root = settings->installed_root; !root.empty())
+    findings.read_only_caches.push_back(look_at_read_only_cache(root, has_key, "uninstall mhcjit-kernels"));
   for (const cache::PassedOver& place : settings->passed_over) add_passed_over(place, findings);
   findings.remote = look_at_remote(*settings);
   findings.key_file = look_at_key_file(settings->hmac_key_file);

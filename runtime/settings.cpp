@@ -1,7 +1,6 @@
 #include "runtime/settings.h"
 
 #include <cstdlib>
-#include <utility>
 
 #include <llvm/ADT/SmallString.h>
 #include <llvm/Support/FileSystem.h>
@@ -46,12 +45,6 @@ std::string absolute(const char* text) {
   return path.str().str();
 }
 
-std::vector<std::string> default_read_only_roots(std::vector<cache::PassedOver>& passed_over) {
-  std::vector<std::string> roots = cache::default_read_only_roots(get_environment, passed_over);
-  if (std::string kernels = packaged_kernels(); !kernels.empty()) roots.push_back(std::move(kernels));
-  return roots;
-}
-
 llvm::Expected<std::string> plan_of(const mhcjit_engine_options& options) {
   const std::string plan = option_or_variable(options.plan, "MHCJIT_PLAN");
   if (auto error = codegen::check_wanted(plan))
@@ -81,12 +74,13 @@ llvm::Expected<Settings> settings_from(const mhcjit_engine_options& options) {
   std::string cache_root =
       options.cache_dir == nullptr ? cache::default_root(get_environment, passed_over) : options.cache_dir;
   std::vector<std::string> read_only_roots = options.read_only_cache_dirs == nullptr
-                                                 ? default_read_only_roots(passed_over)
+                                                 ? cache::default_read_only_roots(get_environment, passed_over)
                                                  : cache::split_roots(options.read_only_cache_dirs);
   return Settings{
       .cache_root = std::move(cache_root),
       .read_only_roots = std::move(read_only_roots),
       .passed_over = std::move(passed_over),
+      .installed_root = options.read_only_cache_dirs == nullptr ? packaged_kernels() : "",
       .runtime_folder = cache::runtime_folder(get_environment),
       .remote_url = option_or_variable(options.remote_url, "MHCJIT_CACHE_REMOTE"),
       .remote_read_only = *remote_read_only,

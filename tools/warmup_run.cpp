@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <cstdio>
 #include <mutex>
+#include <utility>
 
 #include <unistd.h>
 
@@ -73,6 +74,9 @@ class Worker {
     options.log_user = &warning_;
     auto settings = runtime::settings_from(options);
     if (!settings) return settings.takeError();
+    // The folder is to serve elsewhere, too: what is installed here is copied like the rest.
+    if (!settings->installed_root.empty())
+      settings->read_only_roots.push_back(std::exchange(settings->installed_root, ""));
     engine_.emplace(*settings);
     return llvm::Error::success();
   }
