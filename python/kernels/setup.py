@@ -1,4 +1,4 @@
-"""The wheel of kernels: scripts/build-wheel --kernels builds it, from a copy of this folder that has the kernels and VERSION."""
+"""The wheel of kernels: scripts/build-wheel --kernels builds it, from a copy of this folder with them and VERSION."""
 
 from pathlib import Path
 

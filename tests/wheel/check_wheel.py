@@ -102,13 +102,24 @@ def check_package(environment, version):
     assert used["needs"] == [] and {"cu12", "cu13", "torch", "plot"} <= set(used["extras"]), used
     inputs = environment.folder / "in.safetensors"
     environment("mhcjit", "make-inputs", "--t", "9", "--n", "4", "--d", "64", "--seed", "1", "--std", "1", "-o", inputs)
-    environment("mhcjit", "run", "--inputs", inputs, "--backward", "--check", "--device", "cpu",
-                "--outputs", environment.folder / "out.safetensors")
+    environment(
+        "mhcjit",
+        "run",
+        "--inputs",
+        inputs,
+        "--backward",
+        "--check",
+        "--device",
+        "cpu",
+        "--outputs",
+        environment.folder / "out.safetensors",
+    )
 
 
 def check_kernels(environment, kernels, driver, problem_numbers):
-    code = [FIRST_CALL.replace("OP", str(op)).replace("BF16", str(problem_numbers["bf16"]))
-            for op in problem_numbers["ops"]]
+    code = [
+        FIRST_CALL.replace("OP", str(op)).replace("BF16", str(problem_numbers["bf16"])) for op in problem_numbers["ops"]
+    ]
     nvrtc = json.loads(environment("mhcjit", "doctor", "--json"))["nvrtc"]
     if nvrtc["path"] is None:
         without = environment.python(code[0], LD_LIBRARY_PATH=driver)
@@ -127,22 +138,35 @@ def check_kernels(environment, kernels, driver, problem_numbers):
             assert call["promotions"] == 0, call
         assert min(call["ms"] for call in calls) <= 10, calls
 
+    shape = ["--n", "4", "--d", "4096", "--gamma", "--arch", "sm_90a", "--cache-dir", environment.folder / "shipped"]
+    shipped = json.loads(environment("mhcjit", "warmup", *shape, "--json"))
+    assert (shipped["compiled"], shipped["hits"]) == (0, 2), shipped
+    assert list((environment.folder / "shipped").glob("*.mhcjit")), "what is installed is not copied to be shipped"
+
 
 def main():
     source, build, fake_driver, fake_nvrtc = (Path(argument) for argument in sys.argv[1:])
     version = re.search(r"project\(mhcjit VERSION ([0-9.]+)", (source / "CMakeLists.txt").read_text())[1]
     header = "".join((source / "include/mhcjit" / name).read_text() for name in ("engine.h", "status.h"))
-    numbers = {"bf16": value_of_enum(header, "MHCJIT_BF16"),
-               "ops": [value_of_enum(header, f"MHCJIT_PRE_{op}") for op in ("FORWARD", "BACKWARD")]}
+    numbers = {
+        "bf16": value_of_enum(header, "MHCJIT_BF16"),
+        "ops": [value_of_enum(header, f"MHCJIT_PRE_{op}") for op in ("FORWARD", "BACKWARD")],
+    }
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         of_build = {**os.environ, "MHCJIT_BUILD_DIR": str(build)}
         run(source / "scripts/build-wheel", work / "wheels", env=of_build)
-        run(source / "scripts/build-wheel", "--kernels", work / "wheels",
-            env={**of_build, "MHCJIT_NVRTC": str(fake_nvrtc)})
+        run(
+            source / "scripts/build-wheel",
+            "--kernels",
+            work / "wheels",
+            env={**of_build, "MHCJIT_NVRTC": str(fake_nvrtc)},
+        )
         wheels = sorted(path.name for path in (work / "wheels").iterdir())
-        assert wheels == [f"mhcjit-{version}-py3-none-manylinux_2_34_x86_64.whl",
-                          f"mhcjit_kernels-{version}-py3-none-any.whl"], wheels
+        assert wheels == [
+            f"mhcjit-{version}-py3-none-manylinux_2_34_x86_64.whl",
+            f"mhcjit_kernels-{version}-py3-none-any.whl",
+        ], wheels
         package, kernels = (work / "wheels" / wheel for wheel in wheels)
         driver = work / "driver"
         driver.mkdir()
