@@ -14,11 +14,12 @@ namespace {
 llvm::Expected<std::vector<cache::CompiledKernel>> compile(runtime::Compiler& compiler, const codegen::Plan& plan) {
   auto templates = runtime::load_templates("");
   if (!templates) return templates.takeError();
-  auto identities = compiler.identities();
+  auto identities = compiler.identities(plan.problem().architecture);
   if (!identities) return identities.takeError();
   std::vector<cache::CompiledKernel> kernels;
   for (const codegen::Kernel& kernel : plan.kernels()) {
-    auto output = compiler.compile(runtime::compile_request(plan.problem(), kernel, **templates, identities->front()));
+    auto output = compiler.compile(plan.problem().architecture,
+                                   runtime::compile_request(plan.problem(), kernel, **templates, identities->front()));
     if (!output) return output.takeError();
     kernels.push_back(runtime::compiled_kernel(kernel, std::move(*output)));
   }
@@ -28,7 +29,7 @@ llvm::Expected<std::vector<cache::CompiledKernel>> compile(runtime::Compiler& co
 }  // namespace
 
 std::vector<CompiledPlan> compile_plans(std::span<const codegen::PlanPtr> plans, unsigned jobs) {
-  runtime::Compiler compiler("", {});
+  runtime::Compiler compiler;
   std::vector<CompiledPlan> compiled(plans.size());
   parallel_for(static_cast<std::int64_t>(plans.size()), jobs, [&](std::int64_t i) {
     const auto at = static_cast<std::size_t>(i);
