@@ -10,14 +10,15 @@
 namespace mhcjit::bench {
 
 llvm::Expected<CompiledPlan> compile_plan(const codegen::PlanPtr& plan) {
-  runtime::Compiler compiler("", {});
+  runtime::Compiler compiler;
   auto templates = runtime::load_templates("");
   if (!templates) return templates.takeError();
-  auto identities = compiler.identities();
+  auto identities = compiler.identities(plan->problem().architecture);
   if (!identities) return identities.takeError();
   CompiledPlan compiled = {plan, {}};
   for (const codegen::Kernel& kernel : plan->kernels()) {
-    auto output = compiler.compile(runtime::compile_request(plan->problem(), kernel, **templates, identities->front()));
+    auto output = compiler.compile(plan->problem().architecture,
+                                   runtime::compile_request(plan->problem(), kernel, **templates, identities->front()));
     if (!output) return output.takeError();
     compiled.kernels.push_back(runtime::compiled_kernel(kernel, std::move(*output)));
   }

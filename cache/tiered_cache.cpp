@@ -19,9 +19,15 @@ TieredCache::TieredCache(std::string root, TierOptions options, FileOps& ops)
     : options_(std::move(options)),
       ops_(ops),
       writable_(std::move(root), folder_options(options_.folders, /*read_only=*/false), ops) {
-  for (const std::string& folder : options_.read_only_roots)
+  const auto add = [&](const std::string& folder) {
     read_only_.push_back(
         std::make_unique<DiskCache>(folder, folder_options(options_.folders, /*read_only=*/true), ops));
+  };
+  for (const std::string& folder : options_.read_only_roots) add(folder);
+  if (!options_.installed_root.empty()) {
+    add(options_.installed_root);
+    installed_ = read_only_.back().get();
+  }
   if (options_.remote.server.url.empty()) return;
   RemoteOptions remote = options_.remote;
   remote.hmac_key = options_.folders.hmac_key;
@@ -84,18 +90,25 @@ TierCounters TieredCache::counters() const {
   return counters;
 }
 
-std::vector<std::string> TieredCache::roots() const {
+std::vector<std::string> TieredCache::read_only_roots() const {
   std::vector<std::string> roots;
-  if (!root().empty()) roots.push_back(root());
   for (const auto& folder : read_only_) roots.push_back(folder->root());
+  return roots;
+}
+
+std::vector<std::string> TieredCache::roots() const {
+  std::vector<std::string> roots = read_only_roots();
+  if (!root().empty()) roots.insert(roots.begin(), root());
   return roots;
 }
 
 std::optional<TieredCache::Found> TieredCache::find_in_folders(const CacheKey& key, llvm::StringRef architecture) {
   if (std::optional<Entry> entry = writable_.find(key, architecture)) return Found{std::move(*entry)};
   for (const auto& folder : read_only_) {
-    if (std::optional<Entry> entry = folder->find(key, architecture))
-      return promote(key, std::move(*entry), Tier::read_only);
+    std::optional<Entry> entry = folder->find(key, architecture);
+    if (!entry) continue;
+    if (folder.get() == installed_) return Found{std::move(*entry), Tier::read_only};
+    return promote(key, std::move(*entry), Tier::read_only);
   }
   return std::nullopt;
 }

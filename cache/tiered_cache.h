@@ -23,6 +23,7 @@ struct TierOptions {
   Options folders;                                 // of each folder; read_only is set here
   RemoteOptions remote = {};                       // asked last; its key and log are those of the folders
   std::vector<std::string> read_only_roots = {};   // asked in this order, after the writable one
+  std::string installed_root = {};                 // asked after those; stays, so nothing is copied; "": none
   std::chrono::milliseconds lock_timeout{30'000};  // how long a process waits for another that compiles the same
   // Folder of the lock file when the writable folder is on a network file system; "": there is none then.
   std::string runtime_folder = {};
@@ -53,8 +54,9 @@ class TieredCache {
     bool promoted = false;  // it was copied to the writable folder
   };
 
-  // The entry of this key in the first folder that has it, or on the server, or nothing. An entry from elsewhere is
-  // written to the writable folder, where it outlives the other and is found sooner.
+  // The entry of this key in the first folder that has it, or on the server, or nothing. An entry that came neither from
+  // the writable folder nor from the installed one is written to the former, where it outlives the other and is found
+  // sooner.
   std::optional<Found> find(const CacheKey& key, llvm::StringRef architecture);
 
   struct Made {
@@ -80,6 +82,8 @@ class TieredCache {
   // The writable folder; absolute, "" for none.
   const std::string& root() const { return writable_.root(); }
 
+  // With the installed one.
+  std::vector<std::string> read_only_roots() const;
   // All folders in the order in which they are asked.
   std::vector<std::string> roots() const;
 
@@ -93,7 +97,8 @@ class TieredCache {
   FileOps& ops_;
   DiskCache writable_;
   std::vector<std::unique_ptr<DiskCache>> read_only_;
-  std::unique_ptr<RemoteStore> remote_;  // null: there is none
+  const DiskCache* installed_ = nullptr;  // the last of them, where there is one
+  std::unique_ptr<RemoteStore> remote_;   // null: there is none
   std::atomic<std::uint64_t> promotions_ = 0;
   std::atomic<std::uint64_t> lock_timeouts_ = 0;
   std::atomic<bool> warned_ = false;

@@ -27,6 +27,11 @@ target_include_directories(mhcjit_headers INTERFACE ${PROJECT_SOURCE_DIR}/includ
 add_library(mhcjit_warnings INTERFACE)
 target_compile_options(mhcjit_warnings INTERFACE -Wall -Wextra -Wpedantic -Werror)
 
+# Programs for other machines carry their C++ library, since the one there may be older. libgcc stays the system's, which every
+# glibc brings along: the static one of g++ 12 asks for glibc 2.35.
+add_library(mhcjit_cxx_runtime INTERFACE)
+target_link_options(mhcjit_cxx_runtime INTERFACE -static-libstdc++)
+
 # The headers that most sources include are parsed once and not once for each of them. None of the project's own headers
 # is among it, and none that one source alone needs. CMAKE_DISABLE_PRECOMPILE_HEADERS does without, for ccache, and in
 # the clang preset, which shows that each source includes what it uses.

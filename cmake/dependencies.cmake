@@ -15,8 +15,8 @@ find_library(LLVM_DEMANGLE_LIBRARY libLLVMDemangle.a PATHS ${llvm} PATH_SUFFIXES
 find_library(ZSTD_LIBRARY zstd REQUIRED)
 add_library(mhcjit_llvm INTERFACE)
 target_include_directories(mhcjit_llvm SYSTEM INTERFACE ${LLVM_INCLUDE_DIR})
-target_link_libraries(mhcjit_llvm INTERFACE ${LLVM_SUPPORT_LIBRARY} ${LLVM_DEMANGLE_LIBRARY} ZLIB::ZLIB ${ZSTD_LIBRARY}
-                                            Threads::Threads ${CMAKE_DL_LIBS})
+target_link_libraries(mhcjit_llvm INTERFACE ${LLVM_SUPPORT_LIBRARY} ${LLVM_DEMANGLE_LIBRARY} mhcjit_arc4random
+                                            ZLIB::ZLIB ${ZSTD_LIBRARY} Threads::Threads ${CMAKE_DL_LIBS})
 
 # The NVRTC of scripts/install-deps: its lib and include.
 set(MHCJIT_NVRTC_13 ${PROJECT_SOURCE_DIR}/.deps/nvrtc13/nvidia/cu13)

@@ -231,9 +231,10 @@ llvm::Expected<std::vector<Bucket>> choose(const Problem& problem, const Device&
                       reason);
 
   if (problem.batch_invariant) {
-    const PlanPtr& plan =
-        *std::ranges::min_element(plans, {}, [&](const PlanPtr& one) { return cost(one, many_tokens, device); });
-    return std::vector<Bucket>{{max_tokens, plan, origin}};
+    const std::string order = (*std::ranges::min_element(plans, {}, [&](const PlanPtr& one) {
+                                return cost(one, many_tokens, device);
+                              }))->order();
+    std::erase_if(plans, [&](const PlanPtr& plan) { return plan->order() != order; });
   }
   KernelNumbers number(problem);
   std::vector<Choice> choices;

@@ -62,9 +62,9 @@ struct ChooseOptions {
 
 // The buckets of a problem, in rising order of T; the last one's max_tokens is codegen::max_tokens. The one function
 // that decides what is compiled: dispatch, warm-up and the tools all ask it. Without a measured row, each range of T
-// has the cheapest plan of a small set: the one that is best for many tokens, and what gains the most for few. A
-// batch-invariant problem has one bucket, since a token's sums are added in another order by another plan. Errors:
-// INVALID_ARGUMENT (no plan is legal, or none that is wanted, with the reasons).
+// has the cheapest plan of a small set: the one that is best for many tokens, and what gains the most for few. The
+// plans of a batch-invariant problem add a token's sums in the same order. Errors: INVALID_ARGUMENT (no plan is legal,
+// or none that is wanted, with the reasons).
 llvm::Expected<std::vector<Bucket>> choose(const Problem& problem, const Device& device,
                                            const ChooseOptions& options = {});
 

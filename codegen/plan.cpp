@@ -24,6 +24,8 @@ bool Plan::uses_clusters() const {
       kernels_, [](const Kernel& kernel) { return kernel.max_cluster_size != 0 || kernel.is_cooperative; });
 }
 
+std::string Plan::order() const { return to_string(*this); }
+
 std::string to_string(const Parameters& parameters) {
   std::string text;
   for (const auto& [name, value] : parameters) text += fmt::format("{}{}={}", text.empty() ? "" : " ", name, value);

@@ -54,11 +54,12 @@ struct Kernel {
   std::vector<TensorMap> maps = {};
 
   // How it is launched.
-  int max_cluster_size = 0;        // blocks of x that are launched together, at most; 0: each by itself
-  bool is_persistent = false;      // no more blocks than the device runs at once: each steps through the tokens
-  bool is_cooperative = false;     // its blocks wait for one another: all run at the same time
-  int min_blocks = 0;              // of a cooperative kernel: the device must run as many at the same time
-  bool overlaps_previous = false;  // begins before the call's kernel before it has ended, and waits for it itself
+  int max_cluster_size = 0;           // blocks of x that are launched together, at most; 0: each by itself
+  bool is_persistent = false;         // no more blocks than the device runs at once: each steps through the tokens
+  bool is_cooperative = false;        // its blocks wait for one another: all run at the same time
+  int min_blocks = 0;                 // of a cooperative kernel: the device must run as many at the same time
+  bool leaves_shared_memory = false;  // its multiprocessors keep it for blocks of the next kernel, which overlaps it
+  bool overlaps_previous = false;     // begins before the call's kernel before it has ended, and waits for it itself
   // Outputs that it contributes to; where none of them is wanted it is not launched. Empty: all.
   std::vector<std::string_view> makes = {};
 
@@ -106,6 +107,10 @@ class Plan {
   // Blocks of a kernel's launch for T >= 1 tokens; of a persistent kernel, the most that have something to do. On the
   // launch path.
   virtual Grid grid(std::size_t kernel, std::int64_t tokens, const Device& device) const = 0;
+
+  // In which order a token's sums are added: plans of a problem that say the same give every per-token output the same
+  // bits.
+  virtual std::string order() const;
 
   // Estimated time of a call on the device, T >= 1.
   virtual double cost_us(std::int64_t tokens, const Device& device) const = 0;

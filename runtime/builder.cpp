@@ -64,7 +64,7 @@ Builder::Builder(const Settings& settings, CacheSettings cache)
       template_dir_(settings.template_dir),
       no_compile_(settings.no_compile),
       cache_(std::move(cache.root), std::move(cache.tiers)),
-      compiler_(settings.nvrtc_path, cache_.roots()),
+      compiler_({settings.nvrtc_path, settings.driver_path, cache_.root(), cache_.read_only_roots()}),
       misses_(settings.record_path, settings.log),
       tuned_(settings.tuned_path, settings.log) {}
 
@@ -87,7 +87,7 @@ llvm::Expected<CompiledOperatorPtr> Builder::make(const BuildRequest& request, s
   if (!buckets) return buckets.takeError();
   const codegen::Origin& origin = buckets->front().origin;
   if (!origin.refused.empty()) tuned_.warn_of_refused(to_string(request.problem), origin.refused);
-  auto with = tools();
+  auto with = tools(request.problem.architecture);
   if (!with) return without_tools(request, with.takeError());
 
   auto compiled = std::make_shared<CompiledOperator>();
@@ -149,10 +149,10 @@ llvm::Error Builder::make_missing(const BuildRequest& request, const std::vector
   return llvm::Error::success();
 }
 
-llvm::Expected<Builder::Tools> Builder::tools() {
+llvm::Expected<Builder::Tools> Builder::tools(const codegen::Architecture& architecture) {
   auto templates = load_templates(template_dir_);
   if (!templates) return templates.takeError();
-  auto compilers = compiler_.identities();
+  auto compilers = compiler_.identities(architecture);
   if (!compilers) return compilers.takeError();
   return Tools{std::move(*templates), std::move(*compilers)};
 }
@@ -243,7 +243,7 @@ llvm::Expected<BuiltKernelPtr> Builder::make_kernel(const Unit& unit) {
 
 llvm::Expected<BuiltKernelPtr> Builder::build_anew(const BuildRequest& request, const codegen::Kernel& kernel,
                                                    const std::set<std::string>& refused) {
-  auto with = tools();
+  auto with = tools(request.problem.architecture);
   if (!with) return with.takeError();
   const Units units = units_of(request.problem, kernel, *with);
   for (const Unit& unit : units) {
@@ -269,7 +269,7 @@ llvm::Expected<cache::Entry> Builder::compile(const Unit& unit) {
   const Stopwatch watch;
   auto output = [&] {
     const ProfilerRange range("compile", to_string(*unit.problem));
-    return compiler_.compile(unit.request);
+    return compiler_.compile(unit.problem->architecture, unit.request);
   }();
   if (!output) {
     const Failure failure = take_failure(output.takeError());

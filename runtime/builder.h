@@ -115,7 +115,7 @@ class Builder {
 
   // Sets `compiled_now` when it compiles something itself.
   llvm::Expected<CompiledOperatorPtr> make(const BuildRequest& request, std::atomic<bool>& compiled_now);
-  llvm::Expected<Tools> tools();
+  llvm::Expected<Tools> tools(const codegen::Architecture& architecture);
   Units units_of(const codegen::Problem& problem, const codegen::Kernel& kernel, const Tools& tools) const;
   llvm::Error make_missing(const BuildRequest& request, const std::vector<Units>& units,
                            std::vector<BuiltKernelPtr>& kernels, std::atomic<bool>& compiled_now);

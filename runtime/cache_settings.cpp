@@ -24,6 +24,7 @@ llvm::Expected<CacheSettings> read_cache_settings(const Settings& settings) {
                         .remote = {.server = {.url = settings.remote_url, .ca_file = settings.remote_ca_file},
                                    .read_only = settings.remote_read_only},
                         .read_only_roots = settings.read_only_roots,
+                        .installed_root = settings.installed_root,
                         .runtime_folder = settings.runtime_folder}};
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
 #include "cache/hmac.h"
 #include "cache/remote_store.h"
@@ -37,38 +38,63 @@ Findings::Device look_at_device(const DriverApi& driver, CUdevice ordinal) {
   return found;
 }
 
-void look_at_driver(const std::string& path, Findings& findings) {
-  auto driver = DriverApi::load(path);
-  if (!driver) {
-    findings.driver.problem = text_of(driver.takeError());
-    findings.devices_problem = "no driver to ask";
-    return;
-  }
-  findings.driver.path = (*driver)->path();
-  findings.driver.version = (*driver)->version();
-  if (auto error = (*driver)->initialise()) {
+void look_at_devices(const DriverApi& driver, Findings& findings) {
+  if (auto error = driver.initialise()) {
     findings.devices_problem = text_of(std::move(error));
     return;
   }
   int count = 0;
-  if (auto error = (*driver)->check((*driver)->cuDeviceGetCount(&count), MHCJIT_ERROR_NO_DEVICE, "counting devices")) {
+  if (auto error = driver.check(driver.cuDeviceGetCount(&count), MHCJIT_ERROR_NO_DEVICE, "counting devices")) {
     findings.devices_problem = text_of(std::move(error));
     return;
   }
-  for (int ordinal = 0; ordinal < count; ++ordinal) findings.devices.push_back(look_at_device(**driver, ordinal));
+  for (int ordinal = 0; ordinal < count; ++ordinal) findings.devices.push_back(look_at_device(driver, ordinal));
   if (count == 0)
     findings.devices_problem =
         "the driver reports no device; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use "
         "MHCJIT_DEVICE_CPU";
 }
 
-Findings::Nvrtc look_at_nvrtc(const std::string& path) {
+// Returns the driver's version, 0 where there is none.
+int look_at_driver(const std::string& path, Findings& findings) {
+  auto driver = DriverApi::load(path);
+  if (!driver) {
+    findings.driver.problem = text_of(driver.takeError());
+    findings.devices_problem = "no driver to ask";
+    return 0;
+  }
+  findings.driver.path = (*driver)->path();
+  findings.driver.version = (*driver)->version();
+  look_at_devices(**driver, findings);
+  return (*driver)->cuda_version();
+}
+
+std::optional<codegen::Architecture> architecture_of_first(const std::vector<Findings::Device>& devices) {
+  for (const Findings::Device& device : devices)
+    if (device.problem.empty()) return llvm::cantFail(codegen::parse_architecture(device.architecture));
+  return std::nullopt;
+}
+
+Findings::Nvrtc look_at_nvrtc(const std::string& path, const std::optional<codegen::Architecture>& architecture,
+                              int driver_version) {
   Findings::Nvrtc found;
-  auto location = locate_nvrtc(path, get_environment);
+  const NvrtcUse use = {architecture, [&] { return driver_version; }};
+  auto location = locate_nvrtc(path, get_environment, use);
+  const bool is_named = names_nvrtc(path, get_environment);
   if (!location) {
     found.problem = text_of(location.takeError());
-    if (!names_nvrtc(path, get_environment)) found.searched = searched_folders(get_environment);
+    if (!is_named) found.searched = searched_folders(get_environment);
     return found;
+  }
+  if (const std::string reason = unfit_because(*location, architecture, driver_version); !reason.empty())
+    found.problem = reason +
+                    "; install one that fits (`pip install nvidia-cuda-nvrtc-cu12`, `pip install "
+                    "nvidia-cuda-nvrtc`), or name it in MHCJIT_NVRTC";
+  for (const NvrtcLocation& other : is_named ? std::vector<NvrtcLocation>() : find_nvrtcs(get_environment, use)) {
+    if (other.library == location->library) continue;
+    const std::string reason = unfit_because(other, architecture, driver_version);
+    found.others.push_back(fmt::format("{} ({}): {}", other.library, other.found_by,
+                                       reason.empty() ? "would serve, but comes later in the search" : reason));
   }
   found.path = location->library;
   found.builtins_path = location->builtins;
@@ -124,7 +150,8 @@ Findings::Cache look_at_cache(const std::string& root, bool has_key) {
   return found;
 }
 
-Findings::Cache look_at_read_only_cache(const std::string& root, bool has_key) {
+// `otherwise` is what to do with a folder that cannot be put right.
+Findings::Cache look_at_read_only_cache(const std::string& root, bool has_key, const std::string& otherwise) {
   namespace fs = std::filesystem;
   Findings::Cache found;
   std::error_code error;
@@ -132,14 +159,14 @@ Findings::Cache look_at_read_only_cache(const std::string& root, bool has_key) {
   found.recorded_compiler = recorded_compilers(found.root);
   struct stat status = {};
   if (!fs::is_directory(found.root, error)) {
-    found.problem = fmt::format("{} is not a folder; take it out of MHCJIT_CACHE_RO", found.root);
+    found.problem = fmt::format("{} is not a folder; {}", found.root, otherwise);
   } else if (access(found.root.c_str(), R_OK | X_OK) != 0) {
-    found.problem = fmt::format("{} cannot be read; make it readable, or take it out of MHCJIT_CACHE_RO", found.root);
+    found.problem = fmt::format("{} cannot be read; make it readable, or {}", found.root, otherwise);
   } else if (!has_key && is_writable_by_others(found.root, status)) {
     found.problem = fmt::format(
         "{} belongs to user {} with mode {:o}, so others could plant kernels in it and it is not used; make it yours "
-        "or root's with chmod go-w, or take it out of MHCJIT_CACHE_RO",
-        found.root, status.st_uid, status.st_mode & 07777);
+        "or root's with chmod go-w, or {}",
+        found.root, status.st_uid, status.st_mode & 07777, otherwise);
   }
   return found;
 }
@@ -181,12 +208,14 @@ llvm::Expected<Findings> find_out(const mhcjit_engine_options& options) {
   if (!settings) return settings.takeError();
   Findings findings;
   findings.library_version = mhcjit_version();
-  look_at_driver(settings->driver_path, findings);
-  findings.nvrtc = look_at_nvrtc(settings->nvrtc_path);
+  const int driver_version = look_at_driver(settings->driver_path, findings);
+  findings.nvrtc = look_at_nvrtc(settings->nvrtc_path, architecture_of_first(findings.devices), driver_version);
   const bool has_key = !settings->hmac_key_file.empty();
   findings.cache = look_at_cache(settings->cache_root, has_key);
   for (const std::string& root : settings->read_only_roots)
-    findings.read_only_caches.push_back(look_at_read_only_cache(root, has_key));
+    findings.read_only_caches.push_back(look_at_read_only_cache(root, has_key, "take it out of MHCJIT_CACHE_RO"));
+  if (const std::string& root = settings->installed_root; !root.empty())
+    findings.read_only_caches.push_back(look_at_read_only_cache(root, has_key, "uninstall mhcjit-kernels"));
   for (const cache::PassedOver& place : settings->passed_over) add_passed_over(place, findings);
   findings.remote = look_at_remote(*settings);
   findings.key_file = look_at_key_file(settings->hmac_key_file);

@@ -25,6 +25,7 @@ struct Findings {
     std::string found_by;
     std::string version;
     std::string identity;               // as in cache keys: version and build-ids
+    std::vector<std::string> others;    // "FILE (WHAT LED TO IT): why it is not taken", of those that were found, too
     std::vector<std::string> searched;  // the folders, when it was searched for and in none of them
     std::string problem;
   };
@@ -57,7 +58,7 @@ struct Findings {
   Driver driver;
   std::vector<Device> devices;
   std::string devices_problem;
-  Nvrtc nvrtc;
+  Nvrtc nvrtc;  // for the architecture of the first usable device, where there is one
   Cache cache;
   std::vector<Cache> read_only_caches;  // in the order in which they are searched
   Remote remote;

@@ -112,9 +112,14 @@ llvm::Error DriverApi::failure(CUresult result, mhcjit_status status, std::strin
   }
 }
 
-std::string DriverApi::version() const {
+int DriverApi::cuda_version() const {
   int version = 0;
-  if (cuDriverGetVersion(&version) != CUDA_SUCCESS) return "unknown";
+  return cuDriverGetVersion(&version) == CUDA_SUCCESS ? version : 0;
+}
+
+std::string DriverApi::version() const {
+  const int version = cuda_version();
+  if (version == 0) return "unknown";
   return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
 }
 

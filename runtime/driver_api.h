@@ -71,6 +71,8 @@ class DriverApi : public DriverFunctions {
     return failure(result, status, fmt::format(what, std::forward<Args>(args)...));
   }
 
+  // The newest CUDA that it supports, 12080 for 12.8; 0 where it does not say.
+  int cuda_version() const;
   // "12.8", or "unknown".
   std::string version() const;
   // The library's file.

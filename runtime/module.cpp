@@ -52,6 +52,13 @@ llvm::Expected<LoadedKernel> load_kernel(const DriverApi& driver, CUdevice devic
                            fmt::format("reserving {} bytes of shared memory for", kernel.dynamic_smem_bytes)))
       return error;
   }
+  // A multiprocessor shares out its memory between the L1 cache and blocks anew only when it runs none.
+  if (kernel.leaves_shared_memory) {
+    if (auto error = check(driver.cuKernelSetAttribute(CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT,
+                                                       CU_SHAREDMEM_CARVEOUT_MAX_SHARED, loaded.handle, device),
+                           "preferring shared memory to the L1 cache for"))
+      return error;
+  }
   if (kernel.max_cluster_size > largest_portable_cluster) {
     if (auto error = check(
             driver.cuKernelSetAttribute(CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1, loaded.handle, device),

@@ -12,10 +12,13 @@
 #include <optional>
 #include <set>
 #include <string_view>
+#include <tuple>
+#include <utility>
 
 #include <llvm/Support/FileSystem.h>
 #include <llvm/Support/Path.h>
 
+#include "runtime/installation.h"
 #include "support/error.h"
 
 namespace mhcjit::runtime {
@@ -95,10 +98,12 @@ std::optional<NvrtcLocation> location_of_file(const fs::path& library, const std
   return std::nullopt;
 }
 
-std::optional<NvrtcLocation> location_in_folder(const Place& place) {
+std::vector<NvrtcLocation> locations_in_folder(const Place& place) {
+  std::vector<NvrtcLocation> locations;
   for (const int major : supported_majors)
-    if (auto found = location_of_file(place.folder / fmt::format("libnvrtc.so.{}", major), place.name)) return found;
-  return std::nullopt;
+    if (auto found = location_of_file(place.folder / fmt::format("libnvrtc.so.{}", major), place.name))
+      locations.push_back(std::move(*found));
+  return locations;
 }
 
 std::vector<std::string> loaded_libraries() {
@@ -116,12 +121,16 @@ std::vector<std::string> loaded_libraries() {
   return paths;
 }
 
+void add_wheels_in(std::vector<Place>& places, const fs::path& packages) {
+  for (const char* wheel : {"cu13", "cuda_nvrtc"})
+    places.push_back({"nvidia-cuda-nvrtc wheel", packages / "nvidia" / wheel / "lib"});
+}
+
 void add_wheels(std::vector<Place>& places, const fs::path& prefix) {
   if (prefix.empty()) return;
   for (const std::string& python : names_in(prefix / "lib", "python3"))
     for (const char* packages : {"site-packages", "dist-packages"})
-      for (const char* wheel : {"cu13", "cuda_nvrtc"})
-        places.push_back({"nvidia-cuda-nvrtc wheel", prefix / "lib" / python / packages / "nvidia" / wheel / "lib"});
+      add_wheels_in(places, prefix / "lib" / python / packages);
 }
 
 // The installation that a `python3` on PATH belongs to; in a virtual environment that is the environment's folder.
@@ -173,6 +182,7 @@ std::vector<Place> standard_places(GetEnvironment get_environment) {
     return text.starts_with('/') ? text : "";
   };
   add_folder_of_program(places);
+  if (const std::string packages = packages_folder(); !packages.empty()) add_wheels_in(places, packages);
   add_wheels(places, value("VIRTUAL_ENV"));
   add_wheels(places, value("CONDA_PREFIX"));
   add_wheels(places, prefix_of_python(get_environment));
@@ -188,6 +198,46 @@ std::vector<Place> standard_places(GetEnvironment get_environment) {
   std::set<fs::path> seen;
   std::erase_if(places, [&](const Place& place) { return !seen.insert(place.folder).second; });
   return places;
+}
+
+struct Version {
+  int major;
+  int minor;
+
+  auto operator<=>(const Version&) const = default;
+};
+
+// The first NVRTC that compiles for a compute capability.
+struct FirstVersion {
+  Version capability;
+  Version nvrtc;
+};
+constexpr FirstVersion first_versions[] = {
+    {{8, 0}, {12, 0}},  {{8, 8}, {13, 0}},  {{8, 9}, {12, 0}},  {{9, 0}, {12, 0}},  {{10, 0}, {12, 8}},
+    {{10, 3}, {12, 9}}, {{11, 0}, {13, 0}}, {{12, 0}, {12, 8}}, {{12, 1}, {12, 9}},
+};
+constexpr Version newest_capability = {12, 1};
+constexpr Version first_with_families = {12, 9};  // sm_100f
+
+// None where the architecture is newer than this library.
+std::optional<Version> first_version_for(const codegen::Architecture& architecture) {
+  const Version capability = {architecture.major, architecture.minor};
+  if (capability > newest_capability) return std::nullopt;
+  Version first = {};
+  for (const FirstVersion& row : first_versions)
+    if (row.capability <= capability) first = row.nvrtc;
+  return architecture.suffix == 'f' ? std::max(first, first_with_families) : first;
+}
+
+bool knows(const NvrtcLocation& location, const std::optional<codegen::Architecture>& architecture) {
+  if (!architecture) return true;
+  const std::optional<Version> first = first_version_for(*architecture);
+  return first && Version{location.major, location.minor} >= *first;
+}
+
+// Within a major version a driver loads what newer compilers made for its devices.
+bool can_load(int driver_version, const NvrtcLocation& location) {
+  return driver_version == 0 || location.major <= driver_version / 1000;
 }
 
 llvm::Expected<NvrtcLocation> named_file(const std::string& path, const std::string& argument) {
@@ -210,15 +260,50 @@ bool names_nvrtc(const std::string& option, GetEnvironment get_environment) {
   return !option.empty() || !variable(get_environment, "MHCJIT_NVRTC").empty();
 }
 
-llvm::Expected<NvrtcLocation> locate_nvrtc(const std::string& option, GetEnvironment get_environment) {
+std::string unfit_because(const NvrtcLocation& location, const std::optional<codegen::Architecture>& architecture,
+                          int driver_version) {
+  if (!knows(location, architecture)) {
+    const std::optional<Version> first = first_version_for(*architecture);
+    return fmt::format("NVRTC {}.{} does not know {}{}", location.major, location.minor, to_string(*architecture),
+                       first ? fmt::format(", which came with {}.{}", first->major, first->minor) : "");
+  }
+  if (!can_load(driver_version, location))
+    return fmt::format("kernels of NVRTC {}.{} need a driver of CUDA {}.0 or newer, and this one supports {}.{}",
+                       location.major, location.minor, location.major, driver_version / 1000,
+                       driver_version % 1000 / 10);
+  return "";
+}
+
+std::vector<NvrtcLocation> find_nvrtcs(GetEnvironment get_environment, const NvrtcUse& use) {
+  std::vector<NvrtcLocation> locations;
+  for (const std::string& path : loaded_libraries())
+    if (auto found = location_of_file(path, "already loaded in the process")) locations.push_back(std::move(*found));
+  for (const Place& place : standard_places(get_environment))
+    for (NvrtcLocation& found : locations_in_folder(place)) locations.push_back(std::move(found));
+  std::set<std::string> seen;
+  std::erase_if(locations, [&](const NvrtcLocation& location) { return !seen.insert(location.library).second; });
+
+  const bool majors_differ = std::any_of(locations.begin(), locations.end(), [&](const NvrtcLocation& location) {
+    return location.major != locations.front().major;
+  });
+  const int driver_version = majors_differ && use.driver_version ? use.driver_version() : 0;
+  const auto rank = [&](const NvrtcLocation& location) {
+    const bool is_known = knows(location, use.architecture);
+    return std::tuple(!is_known, !can_load(driver_version, location),
+                      is_known ? Version{} : Version{-location.major, -location.minor});
+  };
+  std::stable_sort(locations.begin(), locations.end(),
+                   [&](const NvrtcLocation& a, const NvrtcLocation& b) { return rank(a) < rank(b); });
+  return locations;
+}
+
+llvm::Expected<NvrtcLocation> locate_nvrtc(const std::string& option, GetEnvironment get_environment,
+                                           const NvrtcUse& use) {
   if (!option.empty()) return named_file(option, "nvrtc_path");
   if (const std::string named = variable(get_environment, "MHCJIT_NVRTC"); !named.empty())
     return named_file(named, "MHCJIT_NVRTC");
-  for (const std::string& path : loaded_libraries())
-    if (auto found = location_of_file(path, "already loaded in the process")) return *found;
-  const std::vector<Place> places = standard_places(get_environment);
-  for (const Place& place : places)
-    if (auto found = location_in_folder(place)) return *found;
+  const std::vector<NvrtcLocation> found = find_nvrtcs(get_environment, use);
+  if (!found.empty()) return found.front();
   return make_error(MHCJIT_ERROR_NO_NVRTC,
                     "NVRTC was not found; install it with `pip install nvidia-cuda-nvrtc`,\n"
                     "or install a CUDA toolkit of version 12 or 13,\n"
@@ -226,7 +311,7 @@ llvm::Expected<NvrtcLocation> locate_nvrtc(const std::string& option, GetEnviron
                     "beside it,\n"
                     "or use a cache that already holds the kernel;\n"
                     "searched the libraries of this process and {} folders, which `mhcjit doctor` lists",
-                    places.size());
+                    standard_places(get_environment).size());
 }
 
 std::vector<std::string> searched_folders(GetEnvironment get_environment) {

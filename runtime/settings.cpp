@@ -7,6 +7,7 @@
 
 #include "cache/remote_url.h"
 #include "codegen/choose.h"
+#include "runtime/installation.h"
 #include "support/error.h"
 
 namespace mhcjit::runtime {
@@ -79,6 +80,7 @@ llvm::Expected<Settings> settings_from(const mhcjit_engine_options& options) {
       .cache_root = std::move(cache_root),
       .read_only_roots = std::move(read_only_roots),
       .passed_over = std::move(passed_over),
+      .installed_root = options.read_only_cache_dirs == nullptr ? packaged_kernels() : "",
       .runtime_folder = cache::runtime_folder(get_environment),
       .remote_url = option_or_variable(options.remote_url, "MHCJIT_CACHE_REMOTE"),
       .remote_read_only = *remote_read_only,

@@ -16,6 +16,7 @@ struct Settings {
   std::string cache_root;  // "": compiled kernels are kept in memory only
   std::vector<std::string> read_only_roots;
   std::vector<cache::PassedOver> passed_over;  // in place of the two
+  std::string installed_root;                  // of mhcjit-kernels; "": none, or the host names read-only folders
   std::string runtime_folder;                  // of this user on this machine; "": none
   std::string remote_url;                      // "": there is no server
   bool remote_read_only = false;

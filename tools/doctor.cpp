@@ -59,6 +59,7 @@ std::string to_text(const runtime::Findings& found) {
               .line("found by", found.nvrtc.found_by)
               .line("version", found.nvrtc.version)
               .line("identity", found.nvrtc.identity)
+              .line("not taken", fmt::format("{}", fmt::join(found.nvrtc.others, "\n")))
               .line("searched", fmt::format("{}", fmt::join(found.nvrtc.searched, "\n")))
               .str();
   text += Section("cache", found.cache.problem)
@@ -114,6 +115,7 @@ llvm::json::Object to_json(const runtime::Findings& found) {
                                                          {"found_by", text_or_null(found.nvrtc.found_by)},
                                                          {"version", text_or_null(found.nvrtc.version)},
                                                          {"identity", text_or_null(found.nvrtc.identity)},
+                                                         {"others", llvm::json::Array(found.nvrtc.others)},
                                                          {"searched", llvm::json::Array(found.nvrtc.searched)},
                                                          {"problem", text_or_null(found.nvrtc.problem)}}},
                             {"cache", to_json(found.cache)},

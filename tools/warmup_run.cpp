@@ -3,6 +3,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <utility>
 
 #include <llvm/ADT/ScopeExit.h>
 
@@ -72,6 +73,9 @@ class Worker {
     if (!request_.tuned_path.empty()) options.tuned_path = request_.tuned_path.c_str();
     auto settings = runtime::settings_from(options);
     if (!settings) return settings.takeError();
+    // The folder is to serve elsewhere, too: what is installed here is copied like the rest.
+    if (!settings->installed_root.empty())
+      settings->read_only_roots.push_back(std::exchange(settings->installed_root, ""));
     engine_.emplace(*settings);
     return llvm::Error::success();
   }

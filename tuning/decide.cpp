@@ -65,7 +65,7 @@ std::vector<Measured> measured_in(std::span<const Trial> trials, const std::vect
 class Search {
  public:
   Search(const Problem& problem, const std::vector<Measured>& rows, const std::map<std::string, PlanPtr>& legal)
-      : rows_(rows) {
+      : rows_(rows), is_batch_invariant_(problem.batch_invariant) {
     for (const Measured& row : rows) {
       double fastest = HUGE_VAL;
       for (const auto& [plan, result] : row.results)
@@ -110,10 +110,14 @@ class Search {
     }
   }
 
-  // As many kernels as choose() compiles for a problem.
+  // As many kernels as choose() compiles for a problem; where it is batch-invariant, one order of additions.
   bool fits(const std::vector<std::size_t>& set) const {
-    std::set<std::string> units;
-    for (const std::size_t i : set) units.insert(plans_[i].units.begin(), plans_[i].units.end());
+    std::set<std::string> units, orders;
+    for (const std::size_t i : set) {
+      units.insert(plans_[i].units.begin(), plans_[i].units.end());
+      orders.insert(plans_[i].plan->order());
+    }
+    if (is_batch_invariant_ && orders.size() > 1) return false;
     return set.size() == 1 || units.size() <= codegen::ChooseOptions().max_kernels;
   }
 
@@ -149,39 +153,12 @@ class Search {
   }
 
   const std::vector<Measured>& rows_;
+  const bool is_batch_invariant_;
   std::vector<double> as_fast_;  // a time of each row that is as good as that of the fastest plan
   std::vector<Named> plans_;
   std::vector<std::string> best_;
   Score least_ = {HUGE_VAL, HUGE_VAL};
 };
-
-// A plan that is to serve all T is compared in all of them together.
-std::vector<std::string> one_for_all(const std::vector<Measured>& rows) {
-  const auto mean_of = [&](const std::string& plan) -> std::optional<Result> {
-    double logarithms = 0, spread = 0;
-    for (const Measured& row : rows) {
-      const Result* result = row.of(plan);
-      if (result == nullptr) return std::nullopt;
-      logarithms += std::log(result->us);
-      spread += result->spread_us / result->us;
-    }
-    const auto count = static_cast<double>(rows.size());
-    const double us = std::exp(logarithms / count);
-    return Result{us, us * spread / count, 1};
-  };
-  const std::string& present = rows.front().present;
-  const std::optional<Result> now = mean_of(present);
-  std::string best = present;
-  std::optional<Result> of_best = now;
-  for (const auto& [plan, unused] : rows.front().results) {
-    const std::optional<Result> mean = mean_of(plan);
-    if (!mean || (now && !beats(*mean, *now)) || (of_best && mean->us >= of_best->us)) continue;
-    best = plan;
-    of_best = mean;
-  }
-  if (!of_best) return {};
-  return std::vector<std::string>(rows.size(), best);
-}
 
 // The last T of the plan of one row before that of the next takes over.
 std::int64_t boundary(const Measured& row, const std::string& plan, const Measured& next, const std::string& next_plan,
@@ -246,8 +223,7 @@ std::optional<TunedChoice> decide(const Problem& problem, std::span<const Trial>
     if (named.candidate.legal()) legal[codegen::to_string(*named.candidate.plan)] = std::move(named.candidate.plan);
   const std::vector<Measured> rows = measured_in(trials, *present, legal);
   if (rows.empty()) return std::nullopt;
-  const std::vector<std::string> plans =
-      problem.batch_invariant ? one_for_all(rows) : Search(problem, rows, legal).run();
+  const std::vector<std::string> plans = Search(problem, rows, legal).run();
   if (plans.empty()) return std::nullopt;
 
   TunedChoice choice = {problem, {}, {}};

@@ -174,6 +174,15 @@ Compiler compiler_of(const runtime::Settings& settings) {
           }};
 }
 
+llvm::Expected<std::string> version_of_compiler(const runtime::Settings& settings,
+                                                const codegen::Architecture& architecture) {
+  runtime::Compiler compiler(
+      {settings.nvrtc_path, settings.driver_path, settings.cache_root, settings.read_only_roots});
+  auto identities = compiler.identities(architecture);
+  if (!identities) return identities.takeError();
+  return fmt::format("{}.{}", identities->front().major, identities->front().minor);
+}
+
 }  // namespace
 
 llvm::Expected<Kit> device_kit(const std::string& cache_dir) {
@@ -183,12 +192,11 @@ llvm::Expected<Kit> device_kit(const std::string& cache_dir) {
   if (!settings) return settings.takeError();
   // What would narrow the plans is for the programs that use them.
   settings->plan.clear();
-  auto compilers = runtime::Compiler(settings->nvrtc_path, {cache_dir}).identities();
-  if (!compilers) return compilers.takeError();
-  const runtime::CompilerIdentity& compiler = compilers->front();
   return Kit{[settings = *settings](int device) { return std::make_unique<DeviceTimer>(settings, device); },
              [settings = *settings] { return compiler_of(settings); },
-             fmt::format("{}.{}", compiler.major, compiler.minor)};
+             [settings = *settings](const codegen::Architecture& architecture) {
+               return version_of_compiler(settings, architecture);
+             }};
 }
 
 }  // namespace mhcjit::tuning

@@ -26,14 +26,14 @@ using codegen::RecordHeader;
 using codegen::Trial;
 using Clock = std::chrono::steady_clock;
 
-RecordHeader header_of(const Machine& machine, const Kit& kit) {
+RecordHeader header_of(const Machine& machine, const std::string& nvrtc) {
   return {mhcjit_version(),
           space_digest(machine.architecture),
           machine.device,
           machine.architecture,
           machine.multiprocessors,
           machine.driver,
-          kit.nvrtc,
+          nvrtc,
           std::round(machine.copy_gigabytes_per_second * 10) / 10,
           fmt::format("{:%FT%TZ}", fmt::gmtime(std::time(nullptr)))};
 }
@@ -301,6 +301,8 @@ llvm::Expected<Summary> sweep(const Request& request, const Kit& kit, const std:
   auto machines = probe(kit.make_timer, request.devices);
   if (!machines) return machines.takeError();
   if (auto error = check_alike(*machines, request.devices)) return error;
+  auto nvrtc = kit.find_compiler(machines->front().architecture);
+  if (!nvrtc) return nvrtc.takeError();
   auto rows = asked_rows(request, machines->front().architecture);
   if (!rows) return rows.takeError();
 
@@ -311,7 +313,7 @@ llvm::Expected<Summary> sweep(const Request& request, const Kit& kit, const std:
     if (!worker) return worker.takeError();
     workers.push_back(std::move(*worker));
   }
-  auto file = RecordFile::open(request.record, header_of(machines->front(), kit));
+  auto file = RecordFile::open(request.record, header_of(machines->front(), *nvrtc));
   if (!file) return file.takeError();
 
   const Compiler compiler = kit.make_compiler();

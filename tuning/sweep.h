@@ -23,7 +23,8 @@ namespace mhcjit::tuning {
 struct Kit {
   MakeTimer make_timer;
   std::function<Compiler()> make_compiler;  // called once, after the processes of the devices have begun
-  std::string nvrtc;                        // its version, "13.0"
+  // Its version, "13.0", for an architecture.
+  std::function<llvm::Expected<std::string>(const codegen::Architecture&)> find_compiler;
 };
 
 // Every count'th row, from the one at `index` on.
@@ -72,7 +73,7 @@ struct Summary {
 
 // Goes on where the record ends. For a process without other threads that has not used CUDA. `stop`, which a signal may
 // set, ends it after the trial that is under way; `report` is called after each new trial, by one thread at a time.
-// Errors: NO_DEVICE, INVALID_ARGUMENT (devices of several kinds, a problem), IO, BAD_FILE (the record).
+// Errors: NO_DEVICE, NO_NVRTC, INVALID_ARGUMENT (devices of several kinds, a problem), IO, BAD_FILE (the record).
 llvm::Expected<Summary> sweep(const Request& request, const Kit& kit, const std::atomic<bool>& stop,
                               const std::function<void(const Progress&)>& report);
 

@@ -1,12 +1,14 @@
 // pre_backward on tensor cores that every architecture has, for every problem: a first kernel makes what dx needs to
 // know of each token, a second dx and the sums over tokens of dphi and dgamma, a third adds those up. Few tokens are
-// one split, which the second kernel finishes by itself.
+// one split, or the splits of a cluster's blocks: the second kernel finishes those by itself.
 //
 // The kernels are templates/pre_backward/coefficients.cuh, dx.cuh and phi.cuh.
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 
+#include "codegen/clusters.h"
 #include "codegen/divide_up.h"
 #include "codegen/pre_backward/families.h"
 #include "codegen/pre_backward/tiles_per_sum.h"
@@ -35,8 +37,9 @@ struct Tiling {
   int blocks_per_multiprocessor = 0;  // that multiply, at once
   int pipeline_stages = 0;            // tiles of tokens that a block holds
   bool phi_in_registers = false;
-  bool is_one_split = false;
-  int max_splits = 0;              // of the tokens, that are summed apart for dphi
+  bool adds_in_cluster = false;    // the second kernel has room for sums of a cluster's blocks
+  int splits_in_dx = 0;            // of the tokens, at most, that the second kernel adds up; 0: the third does
+  int max_splits = 0;              // that are summed apart for dphi
   int max_coefficient_blocks = 0;  // of the first kernel
 
   int dx_warps() const { return streams_per_block * warps_per_stream; }
@@ -51,6 +54,7 @@ struct Tiling {
   int row_tiles() const { return static_cast<int>(divide_up(problem.rows(), 8)); }
   int sum_tiles() const { return static_cast<int>(divide_up(row_tiles(), row_blocks)); }  // of a block
   int dx_steps() const { return static_cast<int>(divide_up(problem.rows(), 16)); }
+  bool adds_in_dx() const { return splits_in_dx != 0; }
   int phi_operands() const { return tiles_per_warp * dx_steps() * (is_scaled() ? 1 : 2); }  // of a warp
 };
 
@@ -68,9 +72,16 @@ int stage_bytes(const Tiling& tiling) {
   return tile_tokens * ((tiling.streams_per_block + 1) * row_bytes + record_bytes(tiling));
 }
 
+// All of a block's sums for dphi.
+int sums_bytes(const Tiling& tiling) {
+  return tiling.dx_warps() * tiling.tiles_per_warp * tiling.sum_tiles() * warp_size * 16;
+}
+
 int dx_smem_bytes(const Tiling& tiling) {
   const int phi = tiling.phi_in_registers ? 0 : tiling.dx_warps() * tiling.phi_operands() * warp_size * 16;
-  return std::max(tiling.pipeline_stages * stage_bytes(tiling) + phi, tiling.problem.rows() * 4);
+  constexpr int barrier = 16;
+  const int received = tiling.adds_in_cluster ? barrier + sums_bytes(tiling) : 0;
+  return std::max(tiling.pipeline_stages * stage_bytes(tiling) + phi + received, tiling.problem.rows() * 4);
 }
 
 int coefficients_smem_bytes(const Tiling& tiling) {
@@ -114,12 +125,15 @@ std::int64_t tiles_of(std::int64_t tokens) { return divide_up(tokens, tile_token
 // the tiles of one.
 std::int64_t most_splits(const Tiling& tiling, std::int64_t tokens) {
   const std::int64_t tiles = tiles_of(tokens);
+  if (tiling.adds_in_dx())
+    return std::min<std::int64_t>(tiling.splits_in_dx, std::bit_floor(static_cast<std::uint64_t>(tiles)));
   const auto balanced = static_cast<std::int64_t>(std::sqrt(8.0 * static_cast<double>(tiles)));
   return std::min({std::int64_t{tiling.max_splits}, tiles, balanced});
 }
 
 // As few as have no more tiles in the longest of them.
 std::int64_t token_splits(const Tiling& tiling, std::int64_t tokens) {
+  if (tiling.adds_in_dx()) return most_splits(tiling, tokens);
   const std::int64_t tiles = tiles_of(tokens);
   return divide_up(tiles, divide_up(tiles, most_splits(tiling, tokens)));
 }
@@ -184,14 +198,18 @@ std::vector<Kernel> kernels_of(const Tiling& tiling) {
                                          {"warps_per_stream", tiling.warps_per_stream},
                                          {"tiles_per_warp", tiling.tiles_per_warp},
                                          {"pipeline_stages", tiling.pipeline_stages},
-                                         {"phi_in_registers", tiling.phi_in_registers}})};
-  if (!tiling.is_one_split) {
+                                         {"phi_in_registers", tiling.phi_in_registers},
+                                         {"adds_in_cluster", tiling.adds_in_cluster}})};
+  if (tiling.splits_in_dx > 1) kernels[1].max_cluster_size = tiling.splits_in_dx;
+  if (!tiling.adds_in_dx()) {
     kernels[1].makes = {"dx", "dphi", "dgamma"};
     kernels.push_back(
         kernel(tiling, "phi", "PreBackwardPhi", tiling.phi_warps() * warp_size, 1, phi_smem_bytes(tiling), {gamma}));
     kernels[2].makes = {"dphi", "dgamma", "dalpha", "dbias"};
   }
-  for (std::size_t i = 1; i < kernels.size(); ++i) kernels[i].overlaps_previous = problem.architecture.major >= 9;
+  if (problem.architecture.major < 9) return kernels;
+  for (std::size_t i = 1; i < kernels.size(); ++i)
+    kernels[i - 1].leaves_shared_memory = kernels[i].overlaps_previous = true;
   return kernels;
 }
 
@@ -203,11 +221,14 @@ class Portable final : public Plan {
   }
 
   Grid grid(std::size_t kernel, std::int64_t tokens, const Device&) const override {
-    // A block more sums up dbias and dalpha.
+    // A block more, or a cluster, sums up dbias and dalpha.
+    const std::int64_t splits = token_splits(tiling_, tokens);
     switch (kernel) {
       case 0: return grid_of_blocks(coefficient_blocks(tiling_, tokens));
       case 1:
-        return grid_of_blocks(tiling_.dx_blocks() + (tiling_.is_one_split ? 1 : 0), token_splits(tiling_, tokens));
+        if (!tiling_.adds_in_dx()) return grid_of_blocks(tiling_.dx_blocks(), splits);
+        if (tiling_.splits_in_dx == 1) return grid_of_blocks(tiling_.dx_blocks() + 1);
+        return grid_of_clusters(tiling_.dx_blocks() + 1, static_cast<int>(splits));
       default: return grid_of_blocks(divide_up(problem().columns(), phi_columns_per_block(tiling_)) + 1);
     }
   }
@@ -228,7 +249,7 @@ class Portable final : public Plan {
         .bias_slots = coefficient_blocks(tiling_, tokens),
         .token_splits = static_cast<int>(token_splits(tiling_, tokens)),
         .tiles_per_sum = tiles_per_sum,
-        .adds_splits_up_later = tiling_.is_one_split ? 0 : 1,
+        .adds_splits_up_later = tiling_.adds_in_dx() ? 0 : 1,
     };
   }
 
@@ -282,10 +303,9 @@ class Portable final : public Plan {
                                 tiling_.dx_steps() * (1.0 + tiling_.tiles_per_warp) + 70.0 * tiling_.tiles_per_warp +
                                 12.0 * copies;
     const double issue = neighbours * tiling_.dx_warps() / 4.0 * std::max(instructions, products * clocks_per_product);
-    // The blocks of one split do not fill the device: a tile takes as long as its copies.
-    const double few_warps = 2400.0 / tiling_.dx_warps();
-    const double alone = few_warps + (tiling_.is_one_split ? 550.0 + 600.0 * tiling_.tiles_per_warp
-                                                           : 400.0 + 100.0 * tiling_.tiles_per_warp);
+    // Blocks that do not fill the device take as long as a tile's latency.
+    const double alone =
+        2400.0 / tiling_.dx_warps() + (tiling_.adds_in_dx() ? 250.0 : 400.0) + 100.0 * tiling_.tiles_per_warp;
     // What a warp waits for, others fill in part.
     const double not_hidden = 5.0 / (neighbours * tiling_.dx_warps());
     const double step =
@@ -296,11 +316,27 @@ class Portable final : public Plan {
     constexpr double bytes_per_clock = 32.0;  // of a multiprocessor
     const double ends =
         std::max(waves * neighbours * bytes_of_block / bytes_per_clock, splits * phi_bytes() / l2_bytes_per_clock);
-    return launch + steps * step + ends;
+    return launch + steps * step + ends + cluster_clocks(tokens, neighbours, waves, device);
+  }
+
+  // What clusters add: the exchange of sums; blocks for which the first kernel's leave no registers, which begin late.
+  // Fitted to an H200, n = 4, D 256 and 4096, T 16 to 512.
+  double cluster_clocks(std::int64_t tokens, double neighbours, double waves, const Device& device) const {
+    const double splits = static_cast<double>(token_splits(tiling_, tokens));
+    if (!tiling_.adds_in_dx() || splits == 1.0) return 0.0;
+    constexpr double exchange = 2000.0;
+    constexpr double late_block = 3000.0;
+    constexpr double late_wave = 6000.0;
+    const std::int64_t of_first = divide_up(coefficient_blocks(tiling_, tokens), device.multiprocessors) *
+                                  registers_per_multiprocessor / coefficient_blocks_per_multiprocessor(problem());
+    const int of_block = registers_needed(tiling_, tiling_.phi_in_registers) * tiling_.dx_warps() * warp_size;
+    const auto beside = static_cast<double>((registers_per_multiprocessor - of_first) / of_block);
+    return exchange + 10.0 * splits * splits + std::max(0.0, neighbours - beside) * late_block +
+           (waves - 1.0) * late_wave;
   }
 
   double phi_clocks(std::int64_t tokens, const Device&) const {
-    if (tiling_.is_one_split) return 0.0;
+    if (tiling_.adds_in_dx()) return 0.0;
     constexpr double launch = 4500.0;
     constexpr double latency = 900.0;  // of the splits that are asked for at once
     const double splits = static_cast<double>(token_splits(tiling_, tokens));
@@ -312,13 +348,19 @@ class Portable final : public Plan {
   const Tiling tiling_;
 };
 
+// Whether a device that may have clusters has room for their sums beside all else.
+bool has_room_for_sums(Tiling tiling, const Device& device) {
+  tiling.adds_in_cluster = tiling.problem.architecture.major >= 9 && tiling.row_blocks == 1;
+  return tiling.adds_in_cluster && smem_fits(tiling, device);
+}
+
 // Registers and shared memory for as many blocks of a multiprocessor as there are; "" or why there are none.
 std::string fit(Tiling& tiling, const Device& device) {
   constexpr int threads_per_multiprocessor = 1536;
   constexpr int most_blocks = 4;
   if (tiling.block_columns() / 2 >= tiling.problem.d && tiling.block_columns() > 16)
     return fmt::format("{} columns are twice as many as D has", tiling.block_columns());
-  if (tiling.is_one_split && tiling.row_blocks > 1)
+  if (tiling.adds_in_dx() && tiling.row_blocks > 1)
     return fmt::format("{} rows are of several blocks, none of which can make dgamma", tiling.problem.rows());
   if (tiling.dx_warps() > 16) return fmt::format("{} warps, allowed: up to 16", tiling.dx_warps());
   std::string reason;
@@ -331,12 +373,26 @@ std::string fit(Tiling& tiling, const Device& device) {
                          registers_needed(tiling, false));
     if (registers_needed(tiling, tiling.phi_in_registers) > registers) continue;
     for (tiling.pipeline_stages = most_stages; tiling.pipeline_stages >= fewest_stages; --tiling.pipeline_stages)
-      if (smem_fits(tiling, device)) return "";
+      if (smem_fits(tiling, device)) {
+        tiling.adds_in_cluster = has_room_for_sums(tiling, device);
+        return "";
+      }
     reason = fmt::format("two tiles of tokens and phi need {} bytes of shared memory, a multiprocessor of {} has {}",
                          dx_smem_bytes(tiling) + stage_bytes(tiling), to_string(tiling.problem.architecture),
                          device.smem_bytes_per_multiprocessor);
   }
   return reason;
+}
+
+// "" or why the blocks of a cluster cannot add up their splits.
+std::string cluster_unsupported(const Tiling& tiling, const Device& device) {
+  if (auto reason = clusters_unsupported(tiling.problem, device); !reason.empty()) return reason;
+  if (!tiling.adds_in_cluster)
+    return fmt::format("sums of {} bytes do not fit beside {} bytes of tiles and phi", sums_bytes(tiling),
+                       dx_smem_bytes(tiling));
+  if (const int tiles = tiling.dx_warps() * tiling.tiles_per_warp; tiles % tiling.splits_in_dx != 0)
+    return fmt::format("{} tiles of sums do not divide among {} blocks", tiles, tiling.splits_in_dx);
+  return "";
 }
 
 Candidate candidate(Tiling tiling, const Device& device) {
@@ -345,12 +401,12 @@ Candidate candidate(Tiling tiling, const Device& device) {
   result.parameters = {{"tiles_per_warp", tiling.tiles_per_warp},
                        {"warps_per_stream", tiling.warps_per_stream},
                        {"streams_per_block", tiling.streams_per_block},
-                       {"one_split", tiling.is_one_split ? 1 : 0}};
+                       {"splits_in_dx", tiling.splits_in_dx}};
+  if (result.rejected.empty() && tiling.splits_in_dx > 1) result.rejected = cluster_unsupported(tiling, device);
   if (!result.rejected.empty()) return result;
   // One wave of blocks.
   const std::int64_t at_once = std::int64_t{device.multiprocessors} * tiling.blocks_per_multiprocessor;
-  tiling.max_splits =
-      tiling.is_one_split ? 1 : static_cast<int>(std::max<std::int64_t>(1, at_once / tiling.dx_blocks()));
+  tiling.max_splits = static_cast<int>(std::max<std::int64_t>(1, at_once / tiling.dx_blocks()));
   result.plan = std::make_shared<Portable>(tiling, result.parameters);
   return result;
 }
@@ -372,10 +428,10 @@ std::vector<Candidate> candidates(const Problem& problem, const Device& device) 
     streams_before = tiling.streams_per_block;
     for (const int warps_per_stream : {2, 1, 4, 8})
       for (const int tiles_per_warp : {2, 1, 4})
-        for (const bool is_one_split : {false, true}) {
+        for (const int splits_in_dx : {0, 1, 2, 4, 8, 16}) {
           tiling.warps_per_stream = warps_per_stream;
           tiling.tiles_per_warp = tiles_per_warp;
-          tiling.is_one_split = is_one_split;
+          tiling.splits_in_dx = splits_in_dx;
           list.push_back(candidate(tiling, device));
         }
   }

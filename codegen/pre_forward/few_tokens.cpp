@@ -3,6 +3,7 @@
 // time.
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 #include "codegen/clusters.h"
 #include "codegen/divide_up.h"
@@ -22,22 +23,28 @@ constexpr std::array cluster_sizes = {16, 8, 4, 2};  // none of one block, as in
 struct Tiling {
   Problem problem;
   int threads_per_block = 0;
-  int cluster_size = 0;     // blocks that share a group of tokens, each a slice of the columns of every stream
-  int gemm_warps = 0;       // of a block
-  int chunks_per_warp = 0;  // of 16 columns
-  int stages = 0;           // streams of phi that a warp holds
+  int cluster_size = 0;    // blocks that share a group of tokens, each a slice of the columns of every stream
+  int gemm_warps = 0;      // of a block
+  int unit_chunks = 0;     // of 16 columns of a stream, that a warp multiplies at a time
+  int units_per_warp = 0;  // streams; as in one pass: parts of the warp's panels
+  int panel_units = 1;     // that stand side by side in a stream
+  int panel_columns = 0;   // of one pass, whose order of additions the tiling has; 0: its own
+  int stages = 0;          // units of phi that a warp holds
+
+  bool as_one_pass() const { return panel_columns != 0; }
 };
 
 int row_blocks(const Problem& problem) { return static_cast<int>(divide_up(problem.rows(), 8)); }
 int sum_chunks(const Problem& problem) { return row_blocks(problem) * 2 + 1; }
+int unit_columns(const Tiling& tiling) { return tiling.unit_chunks * chunk_columns; }
 std::int64_t slice_columns(const Tiling& tiling) {
-  return std::int64_t{tiling.gemm_warps} * tiling.chunks_per_warp * chunk_columns;
+  return std::int64_t{tiling.gemm_warps} * tiling.units_per_warp / tiling.problem.n * unit_columns(tiling);
 }
 
 // Registers of a gemm thread, as the assembler needs them to keep nothing in local memory: of each block of eight rows
 // products and two terms, and what x and addresses need; where streams of phi come in a ring, its place and phase.
 int needed_registers(const Tiling& tiling) {
-  const int ring = tiling.stages < tiling.problem.n ? 10 : 0;
+  const int ring = tiling.stages < tiling.units_per_warp ? 10 : 0;
   return row_blocks(tiling.problem) * 13 + 48 + ring;
 }
 
@@ -63,7 +70,7 @@ int threads_of(const Tiling& tiling) { return (tiling.gemm_warps + 1) * warp_siz
 int smem_bytes(const Tiling& tiling) {
   const Problem& problem = tiling.problem;
   const int blocks = tiling.cluster_size;
-  const int stage_bytes = (problem.rows() + (problem.has_gamma ? 1 : 0)) * tiling.chunks_per_warp * chunk_columns * 4;
+  const int stage_bytes = (problem.rows() + (problem.has_gamma ? 1 : 0)) * unit_columns(tiling) * 4;
   const int x_bytes = static_cast<int>(slice_columns(tiling)) * problem.n * bytes_of(problem.dtype);
   const int partials_bytes = tiling.gemm_warps * (tokens_of_group * sum_chunks(problem) * 16 + 32);
   const int pre_chunks = static_cast<int>(divide_up(problem.n, 4));
@@ -103,7 +110,7 @@ double group_clocks(const Tiling& tiling, std::int64_t tokens, const Device& dev
   const double x_bytes_per_clock = device.bytes_per_clock / device.multiprocessors;
   const double token_clocks = sum_of_warp_clocks * tiling.gemm_warps * row_blocks(problem) +
                               columns * bytes_of(problem.dtype) / x_bytes_per_clock;
-  return block_of_rows_clocks * problem.n * row_blocks(problem) * tiling.chunks_per_warp +
+  return block_of_rows_clocks * row_blocks(problem) * tiling.units_per_warp * tiling.unit_chunks +
          warp_clocks * tiling.gemm_warps + block_clocks * tiling.cluster_size +
          4.0 * problem.rows() * columns / phi_bytes_per_clock + token_clocks * static_cast<double>(tokens);
 }
@@ -118,7 +125,10 @@ class FewTokens final : public Plan {
                  .constants = with_shape(tiling.problem, {{"has_gamma", tiling.problem.has_gamma},
                                                           {"cluster_size", tiling.cluster_size},
                                                           {"gemm_warps", tiling.gemm_warps},
-                                                          {"chunks_per_warp", tiling.chunks_per_warp},
+                                                          {"unit_chunks", tiling.unit_chunks},
+                                                          {"units_per_warp", tiling.units_per_warp},
+                                                          {"panel_units", tiling.panel_units},
+                                                          {"as_one_pass", tiling.as_one_pass()},
                                                           {"stages", tiling.stages}}),
                  .threads_per_block = tiling.threads_per_block,
                  .dynamic_smem_bytes = smem_bytes(tiling),
@@ -127,6 +137,11 @@ class FewTokens final : public Plan {
 
   Grid grid(std::size_t, std::int64_t tokens, const Device& device) const override {
     return grid_of_clusters(groups(tiling_, tokens, device), tiling_.cluster_size);
+  }
+
+  std::string order() const override {
+    return tiling_.as_one_pass() ? one_pass_order(tiling_.cluster_size, tiling_.panel_columns, tiling_.gemm_warps)
+                                 : Plan::order();
   }
 
   double cost_us(std::int64_t tokens, const Device& device) const override {
@@ -141,41 +156,79 @@ class FewTokens final : public Plan {
   const Tiling tiling_;
 };
 
-Candidate candidate(const Problem& problem, const Device& device, int cluster_size, int chunks_per_warp) {
-  Candidate result;
-  result.parameters = {{"cluster_size", cluster_size}, {"chunks_per_warp", chunks_per_warp}};
-  Tiling tiling = {.problem = problem};
-  tiling.cluster_size = cluster_size;
-  tiling.chunks_per_warp = chunks_per_warp;
-  const std::int64_t chunks = divide_up(problem.d, chunk_columns);
-  const std::int64_t warps = divide_up(chunks, std::int64_t{cluster_size} * chunks_per_warp);
-  tiling.gemm_warps = static_cast<int>(std::min<std::int64_t>(warps, max_gemm_warps + 1));
-  result.rejected = unsupported(problem, device);
-  if (!result.rejected.empty()) return result;
+// "" or why the tiling does not serve; where it does, with the most stages.
+std::string reject(Tiling& tiling, const Device& device) {
+  const Problem& problem = tiling.problem;
+  if (auto reason = unsupported(problem, device); !reason.empty()) return reason;
+  if (tiling.gemm_warps > max_gemm_warps)
+    return fmt::format("{} columns need {} gemm warps in each of {} blocks, allowed: {}", problem.d, tiling.gemm_warps,
+                       tiling.cluster_size, max_gemm_warps);
+  if ((tiling.cluster_size - 1) * slice_columns(tiling) >= problem.d)
+    return fmt::format("{} blocks of {} columns leave the last without any", tiling.cluster_size,
+                       slice_columns(tiling));
   tiling.threads_per_block = threads_of(tiling);
-  tiling.stages = problem.n;
+  tiling.stages = tiling.units_per_warp;
   while (tiling.stages > 1 && smem_bytes(tiling) > max_opt_in_smem_bytes) --tiling.stages;
-  if (warps > max_gemm_warps)
-    result.rejected = fmt::format("{} columns need {} gemm warps in each of {} blocks, allowed: {}", problem.d, warps,
-                                  cluster_size, max_gemm_warps);
-  else if ((cluster_size - 1) * slice_columns(tiling) >= problem.d)
-    result.rejected =
-        fmt::format("{} blocks of {} columns leave the last without any", cluster_size, slice_columns(tiling));
-  else if (smem_bytes(tiling) > max_opt_in_smem_bytes)
-    result.rejected = fmt::format("x and one stream of phi take {} bytes of shared memory, a block has {}",
-                                  smem_bytes(tiling), max_opt_in_smem_bytes);
-  else if (needed_registers(tiling) > registers_of_thread(tiling))
-    result.rejected = fmt::format("a thread needs {} registers, of {} threads each has {}", needed_registers(tiling),
-                                  tiling.threads_per_block, registers_of_thread(tiling));
+  if (smem_bytes(tiling) > max_opt_in_smem_bytes)
+    return fmt::format("x and one stream of phi take {} bytes of shared memory, a block has {}", smem_bytes(tiling),
+                       max_opt_in_smem_bytes);
+  if (needed_registers(tiling) > registers_of_thread(tiling))
+    return fmt::format("a thread needs {} registers, of {} threads each has {}", needed_registers(tiling),
+                       tiling.threads_per_block, registers_of_thread(tiling));
+  return "";
+}
+
+Candidate candidate(Tiling tiling, const Device& device) {
+  Candidate result;
+  result.parameters = {{"cluster_size", tiling.cluster_size}, {"chunks_per_warp", tiling.unit_chunks}};
+  if (tiling.as_one_pass()) {
+    result.parameters.emplace_back("panel_columns", tiling.panel_columns);
+    result.parameters.emplace_back("gemm_warps", tiling.gemm_warps);
+  }
+  result.rejected = reject(tiling, device);
   if (result.rejected.empty()) result.plan = std::make_shared<FewTokens>(tiling, result.parameters);
   return result;
 }
 
-// Every cluster size with each number of chunks of columns for a warp.
+// The tiling that multiplies as one pass does with its clusters, panels and groups of warps; of no units where there is
+// none.
+Tiling one_pass_tiling(const Problem& problem, int cluster_size, int panel_columns, int column_groups) {
+  Tiling tiling = {.problem = problem};
+  tiling.cluster_size = cluster_size;
+  tiling.panel_columns = panel_columns;
+  tiling.gemm_warps = column_groups;
+  const int panel_steps = panel_columns / chunk_columns;
+  const auto panels = static_cast<int>(divide_up(divide_up(problem.d, panel_columns), cluster_size)) * problem.n;
+  if (panels * panel_steps % column_groups != 0) return tiling;
+  const int steps = panels * panel_steps / column_groups;
+  tiling.unit_chunks = std::gcd(steps, panel_steps);
+  tiling.panel_units = panel_steps / tiling.unit_chunks;
+  // x of eight tokens comes two steps at a time.
+  if (tiling.unit_chunks % 2 == 0) tiling.units_per_warp = steps / tiling.unit_chunks;
+  return tiling;
+}
+
+// Every cluster size with each number of chunks of columns for a warp; where tokens may not depend on each other's
+// number, also what adds as one pass does.
 std::vector<Candidate> candidates(const Problem& problem, const Device& device) {
   std::vector<Candidate> list;
   for (const int cluster_size : cluster_sizes)
-    for (const int chunks : chunks_of_warp) list.push_back(candidate(problem, device, cluster_size, chunks));
+    for (const int chunks : chunks_of_warp) {
+      Tiling tiling = {.problem = problem};
+      tiling.cluster_size = cluster_size;
+      tiling.unit_chunks = chunks;
+      tiling.units_per_warp = problem.n;
+      const std::int64_t warps = divide_up(divide_up(problem.d, chunk_columns), std::int64_t{cluster_size} * chunks);
+      tiling.gemm_warps = static_cast<int>(warps);
+      list.push_back(candidate(tiling, device));
+    }
+  if (!problem.batch_invariant || problem.dtype != DType::bf16 || problem.d % 8 != 0) return list;
+  for (int cluster_size = max_cluster_size; cluster_size >= 2; --cluster_size)
+    for (const int panel_columns : {64, 32})
+      for (const int column_groups : one_pass_column_groups) {
+        const Tiling tiling = one_pass_tiling(problem, cluster_size, panel_columns, column_groups);
+        if (tiling.units_per_warp != 0) list.push_back(candidate(tiling, device));
+      }
   return list;
 }
 

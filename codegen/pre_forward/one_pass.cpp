@@ -274,6 +274,12 @@ class OnePass final : public Plan {
     return grid_of_clusters(std::min(tiles, max_blocks / tiling_.cluster_size), tiling_.cluster_size);
   }
 
+  std::string order() const override {
+    return problem().dtype == DType::bf16
+               ? one_pass_order(tiling_.cluster_size, tiling_.panel_columns, column_groups(tiling_))
+               : Plan::order();
+  }
+
   double cost_us(std::int64_t tokens, const Device& device) const override {
     // The launch and phi; beside them a tile's latency and a wave's bytes, which fill and drain the pipeline. Fitted to
     // an H200, n = 4, D 4096 and 7168, T 256, where tiles of 8 tokens take 7 % less than tiles of 16.
@@ -364,6 +370,10 @@ std::vector<Candidate> candidates(const Problem& problem, const Device& device) 
 }
 
 }  // namespace
+
+std::string one_pass_order(int cluster_size, int panel_columns, int column_groups) {
+  return fmt::format("cluster_size={} panel_columns={} column_groups={}", cluster_size, panel_columns, column_groups);
+}
 
 constinit const Family pre_forward_one_pass = {family_name, candidates};
 

@@ -25,6 +25,8 @@ constexpr int steps_per_chunk = 4;
 // Ranges of columns of a cluster: as few as fill a device with the usual tokens, or many.
 constexpr int narrow_splits = 2;
 constexpr int wide_splits = 8;
+// Of few tokens of many columns, whose tiles are fewer than multiprocessors.
+constexpr int widest_splits = 16;
 
 // What the shares of work are laid out for: as many tokens as a usual step of training has. No result depends on it.
 constexpr std::int64_t usual_tokens = 8192;
@@ -385,6 +387,9 @@ std::string widening_unsupported(const Tiling& tiling) {
     return "fp16 of single warps is scaled for each range of columns, which are as many as phi was packed for";
   if (tiling.cluster_size > max_cluster_size)
     return fmt::format("a cluster has up to {} blocks, not {}", max_cluster_size, tiling.cluster_size);
+  constexpr std::int64_t fewest_columns = 4096;
+  if (splits_of(tiling) == widest_splits && packed_columns(tiling) < fewest_columns * widest_splits)
+    return fmt::format("{} columns are too few to share out among {} blocks", tiling.problem.columns(), widest_splits);
   if (chunks < splits_of(tiling))
     return fmt::format("{} chunks of columns are too few for {} ranges", chunks, splits_of(tiling));
   return "";
@@ -476,7 +481,7 @@ std::vector<Candidate> candidates(const Problem& problem, const Device& device) 
     int launched;
   };
   constexpr std::array splits = {Split{0, 0}, Split{narrow_splits, narrow_splits}, Split{narrow_splits, wide_splits},
-                                 Split{wide_splits, wide_splits}};
+                                 Split{narrow_splits, widest_splits}, Split{wide_splits, wide_splits}};
   std::vector<Candidate> list;
   for (const auto& [compiled, launched] : splits)
     for (int row_blocks = 1; row_blocks <= (launched != 0 ? most_row_blocks_of_cluster : most_row_blocks);

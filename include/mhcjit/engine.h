@@ -43,9 +43,10 @@ typedef struct mhcjit_engine_options {
   const char* cache_dir;      /* NULL: $MHCJIT_CACHE_DIR, else $XDG_CACHE_HOME/mhcjit, else $HOME/.cache/mhcjit, where
                                  one that is not an absolute path is not used, which is a warning to the log;
                                  "" keeps compiled kernels in memory only */
-  const char* nvrtc_path;     /* libnvrtc.so file; NULL: $MHCJIT_NVRTC, else already loaded in the process, else
-                                 beside the program, else the nvidia-cuda-nvrtc wheel, else $CUDA_PATH,
-                                 $CUDA_HOME, the loader's path, /usr/local/cuda */
+  const char* nvrtc_path;     /* libnvrtc.so file; NULL: $MHCJIT_NVRTC, else the first of those already loaded in the
+                                 process, beside the program, in nvidia-cuda-nvrtc wheels, in $CUDA_PATH, $CUDA_HOME,
+                                 the loader's path and /usr/local/cuda that knows the architecture and whose kernels
+                                 the driver can load */
   const char* driver_path;    /* libcuda.so file; NULL: libcuda.so.1 from the loader's path */
   const char* template_dir;   /* development: read kernel templates from here, not from the library; NULL: embedded */
   mhcjit_log_callback log;    /* NULL: nothing is logged */
@@ -54,7 +55,8 @@ typedef struct mhcjit_engine_options {
   int32_t cpu_threads;        /* threads of a call on the CPU, at most; 0: one per core */
   const char* read_only_cache_dirs; /* folders that are searched after cache_dir and never written, with : between
                                        them; NULL: the absolute paths in $MHCJIT_CACHE_RO, others are a warning to
-                                       the log; "": none. Entries found there are copied to cache_dir */
+                                       the log, then the Python package mhcjit-kernels beside the one that holds
+                                       this library; "": none. Entries found there are copied to cache_dir */
   int32_t no_compile;        /* 1: a kernel that no cache folder has is NOT_IN_CACHE, and the compiler is never opened;
                                 0: the same when $MHCJIT_NO_COMPILE is 1 */
   const char* record_path;   /* file to which each problem that no cache folder has is appended as a line of a shapes

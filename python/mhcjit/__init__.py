@@ -11,8 +11,6 @@ Every failure is a `mhcjit.Error`, or a subclass, that carries the library's sta
 
 from __future__ import annotations
 
-from mhcjit._version import VERSION as __version__
-
 # As typing has it, which takes longer to import than all else here.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +18,8 @@ if TYPE_CHECKING:
 
     from mhcjit._engine import configure, counters
     from mhcjit._library import ArgumentError, Error, Status
+
+    __version__: str
 
 _MODULE_OF = {
     "ArgumentError": "mhcjit._library",
@@ -40,6 +40,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("mhcjit." + name)
     if name in _MODULE_OF:
         return getattr(importlib.import_module(_MODULE_OF[name]), name)
+    if name == "__version__":  # that of the library it carries
+        return importlib.import_module("mhcjit._library").library().mhcjit_version().decode()
     raise AttributeError(f"module 'mhcjit' has no attribute {name!r}")
 
 

@@ -3,18 +3,20 @@
 //     dx[t, i, d] = gamma[i, d] * sum_j dh_mix[t, j] * phi[j, (i, d)] + c[t] * x[t, i, d] + h_pre[t, i] * dh_in[t, d]
 //     G[j, k]     = sum over the tiles of tokens of the block's split of dh_mix[t, j] * x[t, k]
 //
-// G becomes phi_partials, which pre_backward/phi.cuh adds up. Of a launch of one split dphi and dgamma are made here,
-// by one more block dbias and dalpha.
+// G becomes phi_partials, which pre_backward/phi.cuh adds up. Of a launch whose splits are one, or the blocks of a
+// cluster, dphi and dgamma are made here, by one more block or cluster dbias and dalpha.
 //
-// Grid:   x = row_blocks * blocks of columns * groups of streams, perhaps one block more; y = token_splits.
+// Grid:   x = row_blocks * blocks of columns * groups of streams, perhaps one more, each of them a block or as many as
+//         a cluster has; y = token_splits of the others.
 // Block:  streams_per_block streams; warps_per_stream warps each have tiles_per_warp tiles of 16 columns of one.
 //         Of several blocks of rows, whose sums of G one warp could not hold, the first makes dx.
 //         Operand A of the tensor cores is x^T for G and (phi * gamma)^T for dx, operand B dh_mix and dh_mix^T.
 // Shared: pipeline_stages tiles of 16 tokens: x of each stream, dh_in and the tokens' records. A warp reads and
-// replaces
-//         its own columns of x, so that a tile has one barrier. Behind them perhaps phi.
+//         replaces its own columns of x, so that a tile has one barrier. Behind them perhaps phi; a barrier and sums
+//         that other blocks of a cluster send.
 #pragma once
 
+#include <device/async.cuh>
 #include <pre_backward/bias.cuh>
 #include <pre_backward/phi_gradients.cuh>
 #include <pre_backward/phi_operands.cuh>
@@ -39,7 +41,10 @@ struct PreBackwardDx {
   static constexpr int unrolled_record_copies = record_copies <= 4 ? record_copies : 1;
   static constexpr int stage_bytes = records + X::tokens * Record::bytes;
   static constexpr int stages_bytes = Spec::pipeline_stages * stage_bytes;
-  static constexpr int tile_floats = (stages_bytes + warps * PhiOperands<Spec>::shared_bytes) / 4;
+  static constexpr int cluster_offset = stages_bytes + warps * PhiOperands<Spec>::shared_bytes;
+  static constexpr int sums_bytes =
+      warps * Spec::tiles_per_warp * PhiGradients<Spec>::row_tiles * device::warp_size * 16;
+  static constexpr int tile_floats = (cluster_offset + (Spec::adds_in_cluster ? 16 + sums_bytes : 0)) / 4;
   static constexpr int bias_floats = BiasSums<Spec>::shared_floats;
   static constexpr int shared_floats = tile_floats > bias_floats ? tile_floats : bias_floats;
 };
@@ -55,9 +60,8 @@ struct DxWarp {
   int stream;
   int columns;  // that exist, from its first on; none where the block has more warps than streams are left
 
-  MHCJIT_DEVICE explicit DxWarp(int number) : row_block(number % Spec::row_blocks) {
+  MHCJIT_DEVICE DxWarp(int number, int warp) : row_block(number % Spec::row_blocks) {
     const int block = number / Spec::row_blocks;
-    const int warp = device::thread_index() / device::warp_size;
     stream_of_block = warp / Spec::warps_per_stream;
     part = warp % Spec::warps_per_stream;
     d = block % Plan::column_blocks * Plan::block_columns + part * Plan::X::columns;
@@ -65,6 +69,7 @@ struct DxWarp {
     stream = wanted < Spec::n ? wanted : Spec::n - 1;
     columns = wanted < Spec::n ? Spec::d - d : 0;
   }
+  MHCJIT_DEVICE typename PhiGradients<Spec>::Place place() const { return {stream * Spec::d + d, columns}; }
 };
 
 // sums += x^T * dh_mix over the tile, for the rows of a block of them.
@@ -148,6 +153,74 @@ MHCJIT_DEVICE void store_fp32_dx(float* dx, const float (&values)[4][2], int tok
   }
 }
 
+// The splits of a cluster: each of its blocks adds up and stores tiles of the sums, which the others send it.
+template <class Spec>
+struct ClusterSums {
+  using Plan = PreBackwardDx<Spec>;
+  using Gradients = PhiGradients<Spec>;
+  static constexpr int tiles = Plan::warps * Spec::tiles_per_warp;  // of a block; a multiple of the cluster's blocks
+  static constexpr int rows_bytes = device::warp_size * 16;
+
+  int splits;
+  int rank;
+
+  MHCJIT_DEVICE ClusterSums() : splits(device::cluster_blocks()), rank(device::cluster_rank()) {}
+
+  static MHCJIT_DEVICE device::SharedAddress barrier() { return device::shared_base() + Plan::cluster_offset; }
+  // Where the lane's sums of a split and of eight rows come, in the block that owns the tile.
+  MHCJIT_DEVICE device::SharedAddress place(int tile, int split, int rows) const {
+    return device::shared_base() + Plan::cluster_offset + 16 +
+           ((tile / splits * splits + split) * Gradients::row_tiles + rows) * rows_bytes +
+           device::thread_index() % device::warp_size * 16;
+  }
+
+  // Nothing is sent to another block before it has initialised its barrier.
+  MHCJIT_DEVICE void prepare() const {
+    if (device::thread_index() == 0) {
+      device::barrier_init(barrier(), 1);
+      device::barrier_init_fence();
+      device::barrier_arrive_expect(barrier(), Plan::sums_bytes);
+    }
+    device::cluster_arrive();
+  }
+
+  MHCJIT_DEVICE void send(const typename Gradients::Sums& sums) const {
+    device::cluster_wait();
+#pragma unroll
+    for (int i = 0; i < Spec::tiles_per_warp; ++i) {
+      const int tile = device::thread_index() / device::warp_size * Spec::tiles_per_warp + i;
+      const int owner = tile % splits;
+#pragma unroll
+      for (int rows = 0; rows < Gradients::row_tiles; ++rows) {
+        const float(&four)[4] = sums[i][rows];
+        device::send(device::in_block(place(tile, rank, rows), owner), {{four[0], four[1], four[2], four[3]}},
+                     device::in_block(barrier(), owner));
+      }
+    }
+  }
+
+  // In the order of splits. A block ends when it has received all that the others send.
+  MHCJIT_DEVICE void store(const Gradients& gradients, int block) const {
+    device::barrier_wait_cluster(barrier(), 0);
+#pragma unroll 1
+    for (int tile = rank + device::thread_index() / device::warp_size * splits; tile < tiles;
+         tile += Plan::warps * splits) {
+      typename Gradients::TileSums all = {};
+#pragma unroll 4
+      for (int split = 0; split < splits; ++split) {
+#pragma unroll
+        for (int rows = 0; rows < Gradients::row_tiles; ++rows) {
+          const auto more = device::load_shared_4(place(tile, split, rows));
+#pragma unroll
+          for (int e = 0; e < 4; ++e) all[rows][e] += more[e];
+        }
+      }
+      const DxWarp<Spec> warp(block, tile / Spec::tiles_per_warp);
+      gradients.store(warp.place().tile(tile % Spec::tiles_per_warp), all);
+    }
+  }
+};
+
 template <class Spec>
 MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBackwardWork& work) {
   using Plan = PreBackwardDx<Spec>;
@@ -164,13 +237,20 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
   constexpr int stages = Spec::pipeline_stages;
 
   device::let_next_kernel_begin();
-  const int block = static_cast<int>(device::block_index_x());
+  const int cluster_blocks = Spec::adds_in_cluster ? device::cluster_blocks() : 1;
+  const int cluster_rank = Spec::adds_in_cluster ? device::cluster_rank() : 0;
+  const int block = static_cast<int>(device::block_index_x()) / cluster_blocks;
   if (block == Plan::blocks) {
+    if (cluster_rank != 0) return;
     device::wait_for_previous_kernel();
     sum_bias<Spec>(args, work);
     return;
   }
-  const DxWarp<Spec> warp(block);
+  const bool makes_sums = args.dphi != nullptr || args.dgamma != nullptr;
+  if constexpr (Spec::adds_in_cluster) {
+    if (makes_sums && cluster_blocks > 1) ClusterSums<Spec>().prepare();
+  }
+  const DxWarp<Spec> warp(block, device::thread_index() / device::warp_size);
   const int lane = device::thread_index() % device::warp_size;
   const device::SharedAddress shared = device::shared_base();
   // Places of the warp's columns in a stage, and tokens of a tile that exist, as the lane copies them.
@@ -211,8 +291,9 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
   };
 
   // From the last tile on: the kernel before has read that last, so that some of it is in the L2 cache.
-  const int splits = device::grid_size_y();
-  int tile = (tokens - 1) / X::tokens - device::block_index_y();
+  const int splits = device::grid_size_y() * cluster_blocks;
+  const int split = device::block_index_y() + cluster_rank;
+  int tile = (tokens - 1) / X::tokens - split;
 #pragma unroll
   for (int stage = 0; stage < stages - 1; ++stage)
     if (tile >= stage * splits) copy_x(stage, tile - stage * splits);
@@ -226,7 +307,7 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
     device::copy_commit();
   }
 
-  PhiGradients<Spec> gradients(args, work, warp.row_block, first_column, warp.columns);
+  PhiGradients<Spec> gradients(args, work, split, warp.row_block, warp.place());
   typename PhiGradients<Spec>::Sums sums = {};
   const bool makes_dx = args.dx != nullptr && warp.row_block == 0;
   const bool adds_to_dx = makes_dx && args.accumulate_dx != 0;
@@ -332,5 +413,20 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
     if (tile < 0) break;
     gradients.move_to_partials(sums);
   }
-  gradients.finish(sums);
+  if (!makes_sums) return;
+  if (gradients.adds_later) {
+    gradients.move_to_partials(sums);
+    return;
+  }
+  gradients.add_partials(sums);
+  if constexpr (Spec::adds_in_cluster) {
+    const ClusterSums<Spec> cluster;
+    if (cluster.splits > 1) {
+      cluster.send(sums);
+      cluster.store(gradients, static_cast<int>(device::block_index_x()) / cluster.splits);
+      return;
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < tiles; ++i) gradients.store(gradients.warp.tile(i), sums[i]);
 }

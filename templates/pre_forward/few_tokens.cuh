@@ -3,14 +3,18 @@
 //     h_mix, inv_rms, then h_pre, h_post, h_res of a token; h_in[t, d] = sum_i h_pre[i] * x[t, i, d]
 //
 // A cluster works on a group of up to 16 tokens, each of its blocks on a slice of the columns of every stream, each of
-// its gemm warps on a part of the slice. A warp copies what it reads into shared memory, all at once as far as it fits,
-// and waits for no other: x for good, phi in a ring of stages, each of a stream's rows.
+// its gemm warps on units of the slice: unit_chunks times 16 columns of a stream. A warp copies what it multiplies into
+// shared memory, all at once as far as it fits, and waits for no other: x for good, phi in a ring of stages, each of a
+// unit's rows.
 //
 // The tensor cores multiply terms of bf16: phi * gamma as high + low, and so x of other types than bf16.
 //
+// With `as_one_pass` a token's sums are added in the order of one_pass.cuh, so that they have the same bits: warps have
+// the same columns in the same order, and what they make is added one after the other.
+//
 // Grid:   groups * cluster_size blocks; the groups share out the tokens.
-// Block:  gemm_warps warps, each with chunks_per_warp times 16 columns of every stream: products with phi, sums
-//         of squares; then h_in. The first of them make h_pre of all tokens in between.
+// Block:  gemm_warps warps, each with units_per_warp units: products with phi, sums of squares; then h_in. The first
+//         of them make h_pre of all tokens in between.
 //         1 finaliser     the coefficients of the tokens that the block owns
 // Shared: of each gemm warp stages stages of phi and gamma | x | partial sums of the gemm warps |
 //         sums from the blocks of the cluster: those that every block needs, of all tokens; the others, of the block's
@@ -23,6 +27,7 @@
 #include <pre_forward/args.cuh>
 #include <pre_forward/cluster_sums.cuh>
 #include <pre_forward/coefficients.cuh>
+#include <pre_forward/x_load.cuh>
 
 template <class Spec>
 struct PreForwardFewTokens {
@@ -33,9 +38,14 @@ struct PreForwardFewTokens {
   static constexpr int gemm_warps = Spec::gemm_warps;
   static constexpr int gemm_threads = gemm_warps * device::warp_size;
   static constexpr int threads = gemm_threads + device::warp_size;
-  static constexpr int warp_chunks = Spec::chunks_per_warp;
-  static constexpr int warp_columns = warp_chunks * chunk_columns;
-  static constexpr int slice = gemm_warps * warp_columns;
+  static constexpr int unit_chunks = Spec::unit_chunks;
+  static constexpr int unit_columns = unit_chunks * chunk_columns;
+  static constexpr int warp_units = Spec::units_per_warp;
+  static constexpr int units = gemm_warps * warp_units;
+  static constexpr int slice = units / Spec::n * unit_columns;
+  // Units stand in panels, a panel of each stream side by side.
+  static constexpr int panel_units = Spec::panel_units;
+  static_assert(units % (Spec::n * panel_units) == 0);
   // The last block's slice may reach beyond D.
   static constexpr bool is_ragged = cluster_size * slice != Spec::d;
   static_assert(cluster_size * slice >= Spec::d && Spec::d % 4 == 0);
@@ -55,27 +65,29 @@ struct PreForwardFewTokens {
   static MHCJIT_DEVICE bool is_common(int chunk) { return chunk < pre_chunks || chunk == sum_chunks - 1; }
 
   static constexpr int tokens_at_once = device::warp_size / sum_chunks;  // of a warp that makes coefficients
-  // Lanes that add up one chunk of what h_pre needs of a token, as many as there are warps for.
+  // Lanes that add up one chunk of what h_pre needs of a token, as many as there are warps for; one where the sums have
+  // an order.
   static constexpr int pre_items = tokens * common_chunks;
-  static constexpr int pre_helpers = pre_items * 4 <= gemm_threads ? 4 : pre_items * 2 <= gemm_threads ? 2 : 1;
+  static constexpr int wanted_helpers = pre_items * 4 <= gemm_threads ? 4 : pre_items * 2 <= gemm_threads ? 2 : 1;
+  static constexpr int pre_helpers = Spec::as_one_pass ? 1 : wanted_helpers;
   static constexpr int tokens_of_pre_warp = device::warp_size / pre_helpers / common_chunks;
   static constexpr int wanted_pre_warps = (tokens + tokens_of_pre_warp - 1) / tokens_of_pre_warp;
   static constexpr int pre_warps = wanted_pre_warps < gemm_warps ? wanted_pre_warps : gemm_warps;
 
   static constexpr int stages = Spec::stages;
-  static_assert(stages <= Spec::n);
+  static_assert(stages <= warp_units);
 
   // Pieces of x that one copy brings: up to 16 bytes.
   static constexpr int x_piece_bytes = Spec::d * sizeof(Element) % 16 == 0 ? 16 : 8;
-  static constexpr int phi_row_bytes = warp_columns * 4;
+  static constexpr int phi_row_bytes = unit_columns * 4;
   static constexpr int stage_bytes = (Spec::rows + Spec::has_gamma) * phi_row_bytes;
-  static constexpr int x_row_bytes = warp_columns * sizeof(Element);
-  static constexpr int stream_bytes = tokens * x_row_bytes;
+  static constexpr int x_row_bytes = unit_columns * sizeof(Element);
+  static constexpr int unit_bytes = tokens * x_row_bytes;
   // Both padded, so that a quarter of a warp reads from all banks: sums of four warps, or of several tokens.
   static constexpr int warp_partials_bytes = tokens * token_sum_bytes + 32;
   static constexpr int token_common_bytes = (cluster_size + 1) * common_chunks * 16;
   static constexpr int x_offset = gemm_warps * stages * stage_bytes;
-  static constexpr int partials_offset = x_offset + gemm_warps * Spec::n * stream_bytes;
+  static constexpr int partials_offset = x_offset + units * unit_bytes;
   static constexpr int common_offset = partials_offset + gemm_warps * warp_partials_bytes;
   static constexpr int own_offset = common_offset + tokens * token_common_bytes;
   static constexpr int h_offset = own_offset + max_owned * cluster_size * own_chunks * 16;
@@ -98,25 +110,39 @@ struct PreForwardFewTokens {
     live = static_cast<int>(left < group_tokens ? left : group_tokens);
   }
 
-  static MHCJIT_DEVICE int first_column(int rank, int warp) { return rank * slice + warp * warp_columns; }
+  // A unit's columns, of all n * D: a warp's units follow each other.
+  struct Unit {
+    int stream;
+    int column;  // of the stream
+
+    MHCJIT_DEVICE Unit(int rank, int number)
+        : stream(number / panel_units % Spec::n),
+          column(rank * slice + (number / panel_units / Spec::n * panel_units + number % panel_units) * unit_columns) {}
+  };
+  // The unit of a stream that has the chunk of the slice.
+  static MHCJIT_DEVICE int unit_of(int stream, int chunk) {
+    const int beside = chunk / unit_chunks;
+    return (beside / panel_units * Spec::n + stream) * panel_units + beside % panel_units;
+  }
   static MHCJIT_DEVICE bool has_column(int column) { return !is_ragged || column < Spec::d; }
   MHCJIT_DEVICE int owned() const { return (live - rank + cluster_size - 1) / cluster_size; }
 
   // Where a warp's first stage of phi begins, and where four columns of a row lie in a stage. A quarter of a warp reads
-  // two rows at a time, 64 bytes of each: from different banks.
+  // two rows at a time, 64 bytes of each, or half a warp four rows, 32 bytes of each: from different banks.
   static MHCJIT_DEVICE device::SharedAddress phi(device::SharedAddress base, int warp) {
     return base + warp * stages * stage_bytes;
   }
   static MHCJIT_DEVICE int in_wide_rows(int row, int column) {
-    const int flipped = warp_chunks == 1 ? 0 : row % 2 * 16;
+    const int flipped = unit_chunks == 1 ? 0 : Spec::as_one_pass ? row % 4 * 8 : row % 2 * 16;
     return row * phi_row_bytes + (column ^ flipped) * 4;
   }
-  // Where x of a warp's first stream begins, and where columns of a token lie in a stream. Of 16-bit x half a warp
-  // reads four tokens at a time, 32 bytes of each.
-  MHCJIT_DEVICE device::SharedAddress x(int warp) const { return base + x_offset + warp * Spec::n * stream_bytes; }
+  // Where x of a unit begins, and where columns of a token lie in it. Of 16-bit x half a warp reads four tokens at a
+  // time, 32 bytes of each; load_matrices eight, 16 bytes of each.
+  MHCJIT_DEVICE device::SharedAddress x(int unit) const { return base + x_offset + unit * unit_bytes; }
   static MHCJIT_DEVICE int in_x_rows(int token, int column) {
     if constexpr (sizeof(Element) == 4) return in_wide_rows(token, column);
-    const int flipped = token * warp_chunks / 4 % warp_chunks * chunk_columns;
+    const int flipped = Spec::as_one_pass ? token * unit_chunks / 4 % (2 * unit_chunks) * 8
+                                          : token * unit_chunks / 4 % unit_chunks * chunk_columns;
     return token * x_row_bytes + (column ^ flipped) * 2;
   }
   MHCJIT_DEVICE device::SharedAddress partials(int warp, int token) const {
@@ -182,7 +208,7 @@ struct ColumnTerms<device::bf16> {
       : words{{device::pack<device::bf16>(x[0], x[1]), device::pack<device::bf16>(x[2], x[3])}} {}
 };
 
-// A warp's copies of phi and gamma, a stream at a time.
+// A warp's copies of phi and gamma, a unit at a time.
 template <class Spec>
 struct FewTokensPhi {
   using Plan = PreForwardFewTokens<Spec>;
@@ -190,23 +216,28 @@ struct FewTokensPhi {
   static constexpr int rows_at_once = device::warp_size / row_copies;
   static constexpr int all_rows = Spec::rows + Spec::has_gamma;
 
+  int rank;
+  int unit;    // the next
   int row;     // of the lane's first copy
-  int column;  // of the warp's
-  bool exists;
+  int column;  // of the unit
   const float* phi;
   const float* gamma;
   device::SharedAddress first;
   RingPosition<Plan::stages> ring;
 
   MHCJIT_DEVICE FewTokensPhi(const PreForwardArgs& args, int warp, int lane)
-      : row(lane / row_copies), column(lane % row_copies * 4), first(Plan::phi(device::shared_base(), warp)) {
-    const int in_stream = Plan::first_column(device::cluster_rank(), warp) + column;
-    exists = Plan::has_column(in_stream);
-    phi = args.phi + device::i64{row} * Spec::columns + in_stream;
-    gamma = args.gamma + in_stream;
-  }
+      : rank(device::cluster_rank()),
+        unit(warp * Plan::warp_units),
+        row(lane / row_copies),
+        column(lane % row_copies * 4),
+        phi(args.phi + device::i64{row} * Spec::columns + column),
+        gamma(args.gamma + column),
+        first(Plan::phi(device::shared_base(), warp)) {}
 
-  MHCJIT_DEVICE void copy_stream() {
+  MHCJIT_DEVICE void copy_unit() {
+    const typename Plan::Unit from(rank, unit);
+    const bool exists = Plan::has_column(from.column + column);
+    const int offset = from.stream * Spec::d + from.column;
     const device::SharedAddress to = first + ring.index * Plan::stage_bytes;
 #pragma unroll
     for (int i = 0; i < (all_rows + rows_at_once - 1) / rows_at_once; ++i) {
@@ -214,10 +245,9 @@ struct FewTokensPhi {
       const bool is_gamma = Spec::has_gamma && row_now == Spec::rows;
       if ((i + 1) * rows_at_once <= all_rows || row_now < all_rows)
         device::copy_async_or_zeros<16>(to + Plan::in_wide_rows(row_now, column),
-                                        is_gamma ? gamma : phi + i * rows_at_once * Spec::columns, exists);
+                                        (is_gamma ? gamma : phi + i * rows_at_once * Spec::columns) + offset, exists);
     }
-    phi += Spec::d;
-    gamma += Spec::d;
+    ++unit;
     ring.advance();
   }
 };
@@ -229,22 +259,24 @@ MHCJIT_DEVICE void copy_x(const PreForwardFewTokens<Spec>& plan, const PreForwar
   constexpr int row_copies = Plan::x_row_bytes / Plan::x_piece_bytes;
   constexpr int tokens_at_once = device::warp_size / row_copies;
   const int column = lane % row_copies * (Plan::x_piece_bytes / static_cast<int>(sizeof(Element)));
-  const int in_stream = Plan::first_column(plan.rank, warp) + column;
-  const auto* x = static_cast<const Element*>(args.x) + plan.first_token * Spec::columns + in_stream;
+  const auto* x = static_cast<const Element*>(args.x) + plan.first_token * Spec::columns + column;
 #pragma unroll 2
-  for (int stream = 0; stream < Spec::n; ++stream) {
+  for (int i = 0; i < Plan::warp_units; ++i) {
+    const int unit = warp * Plan::warp_units + i;
+    const typename Plan::Unit from(plan.rank, unit);
 #pragma unroll
     for (int first = 0; first < Plan::tokens; first += tokens_at_once) {
       const int token = first + lane / row_copies;
       if (token < plan.live)
         device::copy_async_or_zeros<Plan::x_piece_bytes>(
-            plan.x(warp) + stream * Plan::stream_bytes + Plan::in_x_rows(token, column),
-            x + device::i64{token} * Spec::columns + stream * Spec::d, Plan::has_column(in_stream));
+            plan.x(unit) + Plan::in_x_rows(token, column),
+            x + device::i64{token} * Spec::columns + from.stream * Spec::d + from.column,
+            Plan::has_column(from.column + column));
     }
   }
 }
 
-// What a warp reads beside the first stream's phi: x, so that products begin while the others' phi comes.
+// What a warp reads beside the first unit's phi: x, so that products begin while the others' phi comes.
 template <class Spec>
 MHCJIT_DEVICE void copy_others(const PreForwardFewTokens<Spec>& plan, const PreForwardArgs& args,
                                FewTokensPhi<Spec>& copies, int warp, int lane) {
@@ -254,81 +286,174 @@ MHCJIT_DEVICE void copy_others(const PreForwardFewTokens<Spec>& plan, const PreF
   copy_x(plan, args, warp, lane);
   device::copy_commit();
 #pragma unroll 1
-  for (int stream = 1; stream < Plan::stages; ++stream) {
-    copies.copy_stream();
+  for (int unit = 1; unit < Plan::stages; ++unit) {
+    copies.copy_unit();
     device::copy_commit();
   }
 }
 
-// `groups` times eight tokens, the columns of B operands.
+// phi * gamma of a chunk's columns as A operands of the tensor cores: the blocks of the high terms and then those of
+// the low terms, two to an operand.
+template <class Spec>
+struct FewTokensOperands {
+  using Plan = PreForwardFewTokens<Spec>;
+  static constexpr int blocks = Plan::row_blocks;
+  // Of the operand's four columns of a lane, that stand side by side: two, or all where the sum over the columns has no
+  // order.
+  static constexpr int size = Spec::as_one_pass ? 2 : 4;
+
+  device::u32 words[2 * blocks][2];
+
+  // All loads before the products. Rows that are not there are garbage, of which nothing is made.
+  MHCJIT_DEVICE FewTokensOperands(device::SharedAddress phi, int chunk, int lane) {
+    float rows[blocks][4];
+    float gamma[4];
+#pragma unroll
+    for (int block = 0; block < blocks; ++block) load(rows[block], phi, block * 8 + lane / 4, chunk, lane);
+    if constexpr (Spec::has_gamma) load(gamma, phi, Spec::rows, chunk, lane);
+#pragma unroll
+    for (int block = 0; block < blocks; ++block) {
+      if constexpr (Spec::has_gamma) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) rows[block][e] *= gamma[e];
+      }
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const TwoTerms terms = two_terms<device::bf16>(rows[block][2 * half], rows[block][2 * half + 1]);
+        words[block][half] = terms.high;
+        words[blocks + block][half] = terms.low;
+      }
+    }
+  }
+
+  static MHCJIT_DEVICE bool has_high_terms(int tile) { return 2 * tile < blocks; }
+  MHCJIT_DEVICE device::Vector<device::u32, 4> operand(int tile) const {
+    return {{words[2 * tile][0], words[2 * tile + 1][0], words[2 * tile][1], words[2 * tile + 1][1]}};
+  }
+
+ private:
+  static MHCJIT_DEVICE void load(float (&values)[4], device::SharedAddress phi, int row, int chunk, int lane) {
+    const int column = chunk * Plan::chunk_columns + lane % 4 * size;
+    if constexpr (size == 4) {
+      const auto four = device::load_shared_4(phi + Plan::in_wide_rows(row, column));
+#pragma unroll
+      for (int e = 0; e < 4; ++e) values[e] = four[e];
+    } else {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const auto two = device::load_shared_2(phi + Plan::in_wide_rows(row, column + half * 8));
+        values[2 * half] = two[0];
+        values[2 * half + 1] = two[1];
+      }
+    }
+  }
+};
+
+// Products and squares of a unit of `groups` times eight tokens, the columns of B operands. As a sum over columns has
+// no order, a lane takes four consecutive ones for the four of the operand's layout.
 template <int groups, class Spec>
-MHCJIT_DEVICE void multiply_few_tokens(const PreForwardFewTokens<Spec>& plan, FewTokensPhi<Spec>& copies, int warp,
-                                       int lane) {
+struct FewTokensSums {
   using Plan = PreForwardFewTokens<Spec>;
   using Element = typename Spec::Element;
   using Term = device::bf16;
   using Terms = ColumnTerms<Element>;
-  constexpr int blocks = Plan::row_blocks;
-  float products[blocks][groups][4] = {};
+  using Operands = FewTokensOperands<Spec>;
+
+  float products[Plan::row_blocks][groups][4] = {};
   float squares[groups] = {};
-  RingPosition<Plan::stages> ring;
-#pragma unroll 1
-  for (int stream = 0; stream < Spec::n; ++stream) {
-    device::copy_wait<Plan::stages - 1>();
-    device::warp_barrier();
-    const device::SharedAddress phi_from = Plan::phi(plan.base, warp) + ring.index * Plan::stage_bytes;
-    const device::SharedAddress x_from = plan.x(warp) + stream * Plan::stream_bytes;
+
+  MHCJIT_DEVICE void add_unit(device::SharedAddress phi_from, device::SharedAddress x_from, int lane) {
 #pragma unroll 2
-    for (int chunk = 0; chunk < Plan::warp_chunks; ++chunk) {
-      // As a sum over columns has no order, a lane takes four consecutive ones for the four of the operand's layout.
-      const int column = chunk * Plan::chunk_columns + lane % 4 * 4;
-      // All loads before the products. Rows and tokens that are not there are garbage, of which nothing is made.
-      device::Vector<float, 4> rows[blocks];
-      device::Vector<float, 4> gamma;
+    for (int chunk = 0; chunk < Plan::unit_chunks; ++chunk) {
       device::Vector<float, 4> x[groups];
 #pragma unroll
-      for (int block = 0; block < blocks; ++block)
-        rows[block] = device::load_shared_4(phi_from + Plan::in_wide_rows(block * 8 + lane / 4, column));
-      if constexpr (Spec::has_gamma) gamma = device::load_shared_4(phi_from + Plan::in_wide_rows(Spec::rows, column));
-#pragma unroll
       for (int group = 0; group < groups; ++group)
-        x[group] = load_columns<Element>(x_from + Plan::in_x_rows(group * 8 + lane / 4, column));
-      // The blocks of the high terms and then those of the low terms, two to an operand.
-      device::u32 phi[2 * blocks][2];
-#pragma unroll
-      for (int block = 0; block < blocks; ++block) {
-        if constexpr (Spec::has_gamma) {
-#pragma unroll
-          for (int e = 0; e < 4; ++e) rows[block][e] *= gamma[e];
-        }
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const TwoTerms terms = two_terms<Term>(rows[block][2 * half], rows[block][2 * half + 1]);
-          phi[block][half] = terms.high;
-          phi[blocks + block][half] = terms.low;
-        }
-      }
+        x[group] = load_columns<Element>(
+            x_from + Plan::in_x_rows(group * 8 + lane / 4, chunk * Plan::chunk_columns + lane % 4 * 4));
+      const Operands phi(phi_from, chunk, lane);
 #pragma unroll
       for (int group = 0; group < groups; ++group) {
 #pragma unroll
         for (int e = 0; e < 4; ++e) squares[group] = device::fma(x[group][e], x[group][e], squares[group]);
         const Terms terms(x[group]);
 #pragma unroll
-        for (int tile = 0; tile < blocks; ++tile) {
+        for (int tile = 0; tile < Plan::row_blocks; ++tile) {
           // x's low terms with phi's high ones; with low ones they would not be seen in the sums.
-          const int count = 2 * tile < blocks ? Terms::count : 1;
+          const int count = Operands::has_high_terms(tile) ? Terms::count : 1;
 #pragma unroll
           for (int term = 0; term < count; ++term)
-            device::multiply_add<Term>(
-                products[tile][group],
-                {{phi[2 * tile][0], phi[2 * tile + 1][0], phi[2 * tile][1], phi[2 * tile + 1][1]}},
-                terms.words[term][0], terms.words[term][1]);
+            device::multiply_add<Term>(products[tile][group], phi.operand(tile), terms.words[term][0],
+                                       terms.words[term][1]);
         }
       }
     }
-    if constexpr (Plan::stages < Spec::n) {
+  }
+  // Every lane asks; those of is_holder() have the square of token lane / 4 of the group.
+  MHCJIT_DEVICE float square(int, int group) const {
+    const float sum = squares[group] + device::shuffle_xor(squares[group], 1);
+    return sum + device::shuffle_xor(sum, 2);
+  }
+  static MHCJIT_DEVICE bool is_holder(int lane) { return lane % 4 == 0; }
+};
+
+// The same in the order of one_pass.cuh: x is loaded and squared as there.
+template <int groups, class Spec>
+struct OnePassSums {
+  using Plan = PreForwardFewTokens<Spec>;
+  using X = XLoad<typename Spec::Element, groups, groups, Plan::x_row_bytes>;
+  static_assert(Plan::unit_chunks % X::steps == 0);
+
+  float products[Plan::row_blocks][groups][4] = {};
+  typename X::Squares squares;
+
+  MHCJIT_DEVICE void add_unit(device::SharedAddress phi_from, device::SharedAddress x_from, int lane) {
+#pragma unroll 1
+    for (int first = 0; first < Plan::unit_chunks; first += X::steps) {
+      X x;
+      x.read(x_from + Plan::in_x_rows(X::row(lane, 0), (2 * first + X::chunk(lane)) * 8), 0);
+#pragma unroll
+      for (int part = 0; part < X::steps; ++part) {
+        const FewTokensOperands<Spec> phi(phi_from, first + part, lane);
+#pragma unroll
+        for (int tile = 0; tile < Plan::row_blocks; ++tile) {
+#pragma unroll
+          for (int group = 0; group < groups; ++group)
+            device::multiply_add<device::bf16>(products[tile][group], phi.operand(tile), x.operand(part, group, 0, 0),
+                                               x.operand(part, group, 0, 1));
+        }
+        squares.add(x, part);
+      }
+    }
+  }
+  MHCJIT_DEVICE float square(int lane, int group) const { return squares.sum(lane, group); }
+  static MHCJIT_DEVICE bool is_holder(int lane) { return X::Squares::is_holder(lane); }
+};
+template <int groups, class Spec, bool as_one_pass>
+struct SumsOf {
+  using Type = FewTokensSums<groups, Spec>;
+};
+template <int groups, class Spec>
+struct SumsOf<groups, Spec, true> {
+  using Type = OnePassSums<groups, Spec>;
+};
+
+template <int groups, class Spec>
+MHCJIT_DEVICE void multiply_few_tokens(const PreForwardFewTokens<Spec>& plan, FewTokensPhi<Spec>& copies, int warp,
+                                       int lane) {
+  using Plan = PreForwardFewTokens<Spec>;
+  using Sums = typename SumsOf<groups, Spec, Spec::as_one_pass>::Type;
+  constexpr int blocks = Plan::row_blocks;
+  Sums sums;
+  RingPosition<Plan::stages> ring;
+#pragma unroll 1
+  for (int unit = 0; unit < Plan::warp_units; ++unit) {
+    device::copy_wait<Plan::stages - 1>();
+    device::warp_barrier();
+    sums.add_unit(Plan::phi(plan.base, warp) + ring.index * Plan::stage_bytes, plan.x(warp * Plan::warp_units + unit),
+                  lane);
+    if constexpr (Plan::stages < Plan::warp_units) {
       device::warp_barrier();
-      if (stream + Plan::stages < Spec::n) copies.copy_stream();
+      if (unit + Plan::stages < Plan::warp_units) copies.copy_unit();
     }
     device::copy_commit();
     ring.advance();
@@ -336,18 +461,17 @@ MHCJIT_DEVICE void multiply_few_tokens(const PreForwardFewTokens<Spec>& plan, Fe
 
 #pragma unroll
   for (int group = 0; group < groups; ++group) {
-    float square = squares[group];
-    square += device::shuffle_xor(square, 1);
-    square += device::shuffle_xor(square, 2);
-    if (lane % 4 == 0)
+    const float square = sums.square(lane, group);
+    if (Sums::is_holder(lane))
       device::store_shared(plan.partials(warp, group * 8 + lane / 4) + Plan::squares_index * 4, square);
 #pragma unroll
     for (int block = 0; block < blocks; ++block) {
       const int low = blocks + block;
 #pragma unroll
       for (int e = 0; e < 2; ++e)
-        device::store_shared(plan.partials(warp, group * 8 + lane % 4 * 2 + e) + (block * 8 + lane / 4) * 4,
-                             products[block / 2][group][block % 2 * 2 + e] + products[low / 2][group][low % 2 * 2 + e]);
+        device::store_shared(
+            plan.partials(warp, group * 8 + lane % 4 * 2 + e) + (block * 8 + lane / 4) * 4,
+            sums.products[block / 2][group][block % 2 * 2 + e] + sums.products[low / 2][group][low % 2 * 2 + e]);
     }
   }
 }
@@ -357,6 +481,8 @@ template <class Spec>
 struct FewTokensItem {
   using Plan = PreForwardFewTokens<Spec>;
   static constexpr int helpers = 4;
+  // Of the warps' sums, that a thread adds up alone.
+  static constexpr int step = Spec::as_one_pass ? 1 : helpers;
   static constexpr int at_once = Plan::threads / helpers;
   static constexpr int every_block = Plan::cluster_size;  // as the receiver
   static constexpr int nobody = -1;
@@ -370,7 +496,7 @@ struct FewTokensItem {
     const int token = exists ? number / Plan::sum_chunks : 0;
     const int chunk = exists ? number % Plan::sum_chunks : 0;
     // Opaque, so that they are worked out where this stands: before what the caller waits for.
-    from = device::opaque(plan.partials(helper, token) + chunk * 16);
+    from = device::opaque(plan.partials(Spec::as_one_pass ? 0 : helper, token) + chunk * 16);
     to = device::opaque(plan.sums(token, plan.rank, chunk));
     const int needed_by = Plan::is_common(chunk) ? every_block : token % Plan::cluster_size;
     receiver = static_cast<int>(device::opaque(static_cast<device::u32>(exists ? needed_by : nobody)));
@@ -390,8 +516,8 @@ MHCJIT_DEVICE void send_few_tokens(const PreForwardFewTokens<Spec>& plan, FewTok
     if (first > 0) item = Item(plan, first + thread / helpers, helper);
     float sum[4] = {};
 #pragma unroll
-    for (int other = 0; other < Plan::gemm_warps; other += helpers) {
-      if (other + helper >= Plan::gemm_warps) continue;
+    for (int other = 0; other < Plan::gemm_warps; other += Item::step) {
+      if (!Spec::as_one_pass && other + helper >= Plan::gemm_warps) continue;
       const auto values = device::load_shared_4(item.from + other * Plan::warp_partials_bytes);
 #pragma unroll
       for (int e = 0; e < 4; ++e) sum[e] += values[e];
@@ -399,8 +525,11 @@ MHCJIT_DEVICE void send_few_tokens(const PreForwardFewTokens<Spec>& plan, FewTok
     device::Vector<float, 4> total;
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
-      total[e] = sum[e] + device::shuffle_xor(sum[e], 1);
-      total[e] += device::shuffle_xor(total[e], 2);
+      total[e] = sum[e];
+      if constexpr (!Spec::as_one_pass) {
+        total[e] += device::shuffle_xor(total[e], 1);
+        total[e] += device::shuffle_xor(total[e], 2);
+      }
     }
 #pragma unroll
     for (int other = 0; other < Plan::cluster_size; other += helpers) {
@@ -459,26 +588,35 @@ MHCJIT_DEVICE void apply_few_tokens(const PreForwardFewTokens<Spec>& plan, const
   using Element = typename Spec::Element;
   // Two of 16-bit x, one of fp32: as much as is worth its registers.
   constexpr int wanted_chunks = 4 / static_cast<int>(sizeof(Element));
-  constexpr int chunks = wanted_chunks < Plan::warp_chunks ? wanted_chunks : Plan::warp_chunks;
+  constexpr int slice_chunks = Plan::slice / Plan::chunk_columns;
+  constexpr int warp_chunks = (slice_chunks + Plan::gemm_warps - 1) / Plan::gemm_warps;
+  constexpr int chunks = wanted_chunks < warp_chunks ? wanted_chunks : warp_chunks;
+  // Chunks that every warp has.
+  constexpr bool is_even = slice_chunks % Plan::gemm_warps == 0 && warp_chunks % chunks == 0;
 #pragma unroll 1
-  for (int first = 0; first < Plan::warp_chunks; first += chunks) {
-    const auto column_of = [&](int chunk) { return (first + chunk) * Plan::chunk_columns + lane % 4 * 4; };
+  for (int first = 0; first < warp_chunks; first += chunks) {
+    const auto chunk_of = [&](int chunk) { return warp * warp_chunks + first + chunk; };
+    const auto exists = [&](int chunk) {
+      return is_even || (first + chunk < warp_chunks && chunk_of(chunk) < slice_chunks);
+    };
     const auto token_of = [&](int group) { return group * 8 + lane / 4; };
     device::Vector<float, 4> x[chunks][groups][Spec::n];
 #pragma unroll
     for (int chunk = 0; chunk < chunks; ++chunk) {
+      const int number = exists(chunk) ? chunk_of(chunk) : 0;
+      const int column = number % Plan::unit_chunks * Plan::chunk_columns + lane % 4 * 4;
 #pragma unroll
       for (int group = 0; group < groups; ++group) {
 #pragma unroll
         for (int stream = 0; stream < Spec::n; ++stream)
-          x[chunk][group][stream] = load_columns<Element>(plan.x(warp) + stream * Plan::stream_bytes +
-                                                          Plan::in_x_rows(token_of(group), column_of(chunk)));
+          x[chunk][group][stream] =
+              load_columns<Element>(plan.x(Plan::unit_of(stream, number)) + Plan::in_x_rows(token_of(group), column));
       }
     }
     device::barrier_wait(plan.h_ready(), 0);
 #pragma unroll
     for (int chunk = 0; chunk < chunks; ++chunk) {
-      const int column = Plan::first_column(plan.rank, warp) + column_of(chunk);
+      const int column = plan.rank * Plan::slice + chunk_of(chunk) * Plan::chunk_columns + lane % 4 * 4;
 #pragma unroll
       for (int group = 0; group < groups; ++group) {
         const int token = token_of(group);
@@ -497,7 +635,7 @@ MHCJIT_DEVICE void apply_few_tokens(const PreForwardFewTokens<Spec>& plan, const
         device::Vector<Element, 4> rounded;
 #pragma unroll
         for (int e = 0; e < 4; ++e) rounded[e] = device::from_float<Element>(sums[e]);
-        if (token < plan.live && Plan::has_column(column))
+        if (token < plan.live && exists(chunk) && Plan::has_column(column))
           device::store(static_cast<Element*>(args.h_in) + (plan.first_token + token) * Spec::d + column, rounded);
       }
     }
@@ -548,7 +686,7 @@ MHCJIT_DEVICE void pre_forward_few_tokens(const PreForwardArgs& args) {
   // Before all else, since nothing takes longer.
   FewTokensPhi<Spec> copies(args, warp, lane);
   if (!is_finaliser) {
-    copies.copy_stream();
+    copies.copy_unit();
     device::copy_commit();
   }
   const Plan plan(args.tokens);

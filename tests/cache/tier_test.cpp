@@ -76,6 +76,27 @@ TEST_F(Tiers, AHitBelowIsPromotedAndFoundAboveTheNextTime) {
   EXPECT_EQ(warnings.lines(), std::vector<std::string>{});
 }
 
+// It is there as long as the library is.
+TEST_F(Tiers, WhatIsInstalledIsFoundLastAndNotCopied) {
+  const Sample everywhere = sample(1, 1), installed = sample(2, 2);
+  publish(image, everywhere);
+  publish(other, sample(1, 3));
+  publish(other, installed);
+  TierOptions with_installed = options({image});
+  with_installed.installed_root = other;
+  TieredCache cache(own, with_installed);
+  EXPECT_EQ(entry_of(cache.find(everywhere.key, "sm_90a")), everywhere.entry);
+  const std::optional<TieredCache::Found> found = cache.find(installed.key, "sm_90a");
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->entry, installed.entry);
+  EXPECT_EQ(found->tier, Tier::read_only);
+  EXPECT_FALSE(found->promoted);
+  EXPECT_FALSE(TieredCache(own).find(installed.key, "sm_90a"));
+  EXPECT_EQ(cache.counters().read_only_hits, 2u);
+  EXPECT_EQ(cache.counters().promotions, 1u);
+  EXPECT_EQ(cache.roots(), (std::vector{own, image, other}));
+}
+
 TEST_F(Tiers, TheFirstFolderThatHasTheEntryGivesIt) {
   const Sample first = sample(1, 1), second = sample(1, 2);
   publish(image, first);

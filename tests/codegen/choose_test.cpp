@@ -16,6 +16,7 @@ struct Costs {
   double fixed_us;
   double us_per_token;
   std::vector<std::string> kernels;
+  std::string order = {};
 };
 
 class MadeUpPlan final : public Plan {
@@ -28,6 +29,7 @@ class MadeUpPlan final : public Plan {
   }
 
   Grid grid(std::size_t, std::int64_t tokens, const Device&) const override { return grid_of_blocks(tokens); }
+  std::string order() const override { return costs_.order.empty() ? Plan::order() : costs_.order; }
   double cost_us(std::int64_t tokens, const Device&) const override {
     return costs_.fixed_us + costs_.us_per_token * static_cast<double>(tokens);
   }
@@ -87,8 +89,12 @@ TEST(Choose, TakesTheCheapestForManyTokens) {
   EXPECT_EQ(chosen({{3.0, 0.02, {"a"}}, {3.0, 0.01, {"b"}}, {3.0, 0.03, {"c"}}}), "1 2147483647");
 }
 
-TEST(Choose, HasOneBucketForABatchInvariantProblem) {
+TEST(Choose, KeepsTheOrderOfAdditionsOfABatchInvariantProblem) {
   EXPECT_EQ(chosen({for_few, for_many}, {}, /*batch_invariant=*/true), "1 2147483647");
+  const Costs like_many = {3.0, 0.01, {"like many"}, "same"};
+  const Costs many = {10.0, 0.001, {"many"}, "same"};
+  // 3 + 0.01 T = 10 + 0.001 T at T = 777.8.
+  EXPECT_EQ(chosen({for_few, like_many, many}, {}, /*batch_invariant=*/true), "1 777, 2 2147483647");
 }
 
 TEST(Choose, AddsAPlanOnlyForWhatIsWorthCompiling) {
@@ -182,12 +188,24 @@ TEST(Buckets, HaveFewKernelsOrOnePlan) {
   }
 }
 
-// A token's sums are added in another order when few tokens have a plan of their own.
-TEST(Buckets, AreOneWhereBitsMayNotChangeWithT) {
+TEST(Buckets, AddInOneOrderWhereBitsMayNotChangeWithT) {
   for_many_problems([](Problem problem) {
     problem.batch_invariant = true;
-    EXPECT_EQ(llvm::cantFail(choose(problem)).size(), 1u) << to_string(problem);
+    const std::vector<Bucket> buckets = llvm::cantFail(choose(problem));
+    for (const Bucket& bucket : buckets)
+      EXPECT_EQ(bucket.plan->order(), buckets.back().plan->order()) << to_string(problem);
   });
+}
+
+TEST(Buckets, OfOnePassHaveAPlanForFewTokensWhereBitsMayNotChangeWithT) {
+  for (const std::int64_t d : {1280, 1920, 2560, 4096, 5120, 7168}) {
+    Problem problem = forward_of(4, d);
+    problem.batch_invariant = true;
+    const std::vector<Bucket> buckets = llvm::cantFail(choose(problem));
+    EXPECT_EQ(buckets.front().plan->family(), "few_tokens") << d;
+    EXPECT_GE(buckets.front().max_tokens, 64) << d;
+    EXPECT_EQ(buckets.back().plan->family(), "one_pass") << d;
+  }
 }
 
 TEST(Buckets, HaveNoClustersOnADeviceWithoutThem) {

@@ -71,6 +71,7 @@ TEST(Emit, HasNothingOfTheLaunch) {
         launched.is_persistent = !kernel.is_persistent;
         launched.is_cooperative = !kernel.is_cooperative;
         launched.overlaps_previous = !kernel.overlaps_previous;
+        launched.leaves_shared_memory = !kernel.leaves_shared_memory;
         launched.makes.emplace_back("h_in");
         EXPECT_EQ(emit(problem, launched), emit(problem, kernel)) << kernel.name;
       }

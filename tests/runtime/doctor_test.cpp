@@ -18,11 +18,11 @@ class DoctorTest : public FakeGpuTest {
 };
 
 TEST_F(DoctorTest, EverythingIsThere) {
-  driver().version = 12080;
+  driver().version = 13010;
   const runtime::Findings findings = find_out();
   EXPECT_EQ(findings.library_version, mhcjit_version());
   EXPECT_EQ(findings.driver.path, FAKE_DRIVER);
-  EXPECT_EQ(findings.driver.version, "12.8");
+  EXPECT_EQ(findings.driver.version, "13.1");
   EXPECT_EQ(findings.driver.problem, "");
   ASSERT_EQ(findings.devices.size(), 2u);
   EXPECT_EQ(findings.devices[1].ordinal, 1);
@@ -39,6 +39,49 @@ TEST_F(DoctorTest, EverythingIsThere) {
   EXPECT_EQ(findings.cache.problem, "");
   EXPECT_TRUE(findings.gpu_ready());
   EXPECT_EQ(folder.file_count(), 0) << "looking creates nothing";
+}
+
+// The fake compiler of this process is of CUDA 13.
+TEST_F(DoctorTest, SaysWhichNvrtcIsTakenAndWhyNotTheOthers) {
+  namespace fs = std::filesystem;
+  compiler();
+  const fs::path wheel = folder / "venv/lib/python3.13/site-packages/nvidia/cuda_nvrtc/lib";
+  fs::create_directories(wheel);
+  fs::copy_file(FAKE_NVRTC, wheel / "libnvrtc.so.12");
+  fs::copy_file(fs::path(FAKE_NVRTC).replace_filename("libnvrtc-builtins.so.13.0"),
+                wheel / "libnvrtc-builtins.so.12.9");
+  ASSERT_EQ(::setenv("VIRTUAL_ENV", (folder / "venv").c_str(), 1), 0);
+  mhcjit_engine_options asked = options();
+  asked.nvrtc_path = nullptr;
+  const auto nvrtc_for = [&](int driver_version) {
+    driver().version = driver_version;
+    return llvm::cantFail(runtime::find_out(asked)).nvrtc;
+  };
+  // In this order: what is taken is loaded.
+  const runtime::Findings::Nvrtc with_new_driver = nvrtc_for(13000);
+  const runtime::Findings::Nvrtc with_old_driver = nvrtc_for(12080);
+  ::unsetenv("VIRTUAL_ENV");
+  const std::string loaded = std::string(FAKE_NVRTC) + " (already loaded in the process): ";
+  EXPECT_EQ(with_old_driver.path, wheel / "libnvrtc.so.12");
+  EXPECT_EQ(with_old_driver.problem, "");
+  EXPECT_TRUE(llvm::is_contained(
+      with_old_driver.others,
+      loaded + "kernels of NVRTC 13.0 need a driver of CUDA 13.0 or newer, and this one supports 12.8"))
+      << fmt::format("{}", fmt::join(with_old_driver.others, "\n"));
+  EXPECT_EQ(with_new_driver.path, FAKE_NVRTC);
+  EXPECT_TRUE(llvm::is_contained(
+      with_new_driver.others,
+      (wheel / "libnvrtc.so.12").native() + " (nvidia-cuda-nvrtc wheel): would serve, but comes later in the search"))
+      << fmt::format("{}", fmt::join(with_new_driver.others, "\n"));
+}
+
+TEST_F(DoctorTest, AnNvrtcThatIsTooNewForTheDriverIsAProblem) {
+  driver().version = 12080;
+  const runtime::Findings findings = find_out();
+  EXPECT_EQ(findings.nvrtc.path, FAKE_NVRTC);
+  EXPECT_TRUE(findings.nvrtc.problem.starts_with("kernels of NVRTC 13.0 need a driver of CUDA 13.0"))
+      << findings.nvrtc.problem;
+  EXPECT_FALSE(findings.gpu_ready());
 }
 
 TEST_F(DoctorTest, NothingIsThere) {

@@ -95,7 +95,7 @@ class FakeGpuTest : public ::testing::Test {
   static constexpr char plan_without_clusters[] = "two_pass cluster_size=0";
   // Three kernels of backward, of which outputs that are not wanted leave some out.
   static constexpr char plan_of_three_kernels[] =
-      "portable tiles_per_warp=1 warps_per_stream=2 streams_per_block=4 one_split=0";
+      "portable tiles_per_warp=1 warps_per_stream=2 streams_per_block=4 splits_in_dx=0";
 
   TemporaryFolder folder;
   std::string cache_dir = folder / "cache";

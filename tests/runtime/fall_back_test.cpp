@@ -137,7 +137,7 @@ TEST_F(FallBackTest, BackwardGivesWayToo) {
     for (std::size_t i = 0; i < plan.kernels().size(); ++i)
       EXPECT_EQ(launches[before + i].kernel, plan.kernels()[i].entry());
   }
-  expect_warning({"pre_backward n=4 D=256", "plans without clusters serve it", "mhcjit_pre_backward_one_pass"});
+  expect_warning({"pre_backward n=4 D=256", "plans without clusters serve it", "mhcjit_pre_backward_dx"});
   EXPECT_EQ(counters(engine).fallbacks, 1u);
 }
 
@@ -148,7 +148,7 @@ TEST_F(FallBackTest, WhatHasNoClustersStays) {
   ASSERT_FALSE(buckets_of(large).front().plan->uses_clusters());
   const EnginePtr engine = make_engine();
   prepare(engine, large);
-  prepare(make_engine("portable"), backward_problem);
+  prepare(make_engine("portable clusters=0"), backward_problem);
   prepare(make_engine(plan_without_clusters), forward_problem);
   EXPECT_EQ(warnings, std::vector<std::string>{});
   EXPECT_EQ(counters(engine).fallbacks, 0u);

@@ -22,16 +22,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr codegen::Architecture sm_90a = {9, 0, 'a'};
+
 class NvrtcLocationTest : public ::testing::Test {
  protected:
-  // A libnvrtc.so.13 with its builtins in `sub` of the private folder; its path.
-  std::string install(const std::string& sub) {
-    const fs::path to = folder / sub;
+  // An NVRTC of this version, 13.0 unless it is said, with its builtins in `sub` of the private folder; its path.
+  std::string install(const std::string& sub, int major = 13, int minor = 0) {
+    const fs::path to = folder / sub, from = fs::path(FAKE_NVRTC).parent_path();
     fs::create_directories(to);
-    const fs::path from = fs::path(FAKE_NVRTC).parent_path();
-    for (const char* name : {"libnvrtc.so.13", "libnvrtc-builtins.so.13.0"})
-      fs::copy_file(from / name, to / name, fs::copy_options::overwrite_existing);
-    return to / "libnvrtc.so.13";
+    const fs::path library = to / fmt::format("libnvrtc.so.{}", major);
+    fs::copy_file(from / "libnvrtc.so.13", library, fs::copy_options::overwrite_existing);
+    fs::copy_file(from / "libnvrtc-builtins.so.13.0", to / fmt::format("libnvrtc-builtins.so.{}.{}", major, minor),
+                  fs::copy_options::overwrite_existing);
+    return library;
   }
 
   // Makes another build of the library.
@@ -46,7 +49,7 @@ class NvrtcLocationTest : public ::testing::Test {
   }
 
   static bool has_its_own_nvrtc() {
-    auto found = Compiler("", {}).identities();
+    auto found = Compiler().identities(sm_90a);
     if (found) return true;
     consumeError(found.takeError());
     return false;
@@ -59,8 +62,7 @@ class NvrtcLocationTest : public ::testing::Test {
   // What mhcjit_compile() returns in a process of its own: what it loads would be found.
   static int compiled(const std::string& cache_dir, const std::string& read_only, const std::string& nvrtc_path,
                       std::int64_t d = 256) {
-    const pid_t child = ::fork();
-    if (child == 0) {
+    return in_a_child([&] {
       mhcjit_engine_options options = {};
       options.cache_dir = cache_dir.c_str();
       options.read_only_cache_dirs = read_only.c_str();
@@ -68,11 +70,8 @@ class NvrtcLocationTest : public ::testing::Test {
       const mhcjit_problem problem = problem_of(d);
       mhcjit_engine* engine = nullptr;
       mhcjit_engine_create(&options, &engine);
-      ::_exit(mhcjit_compile(engine, &problem, "sm_90a", nullptr));
-    }
-    int status = -1;
-    EXPECT_EQ(::waitpid(child, &status, 0), child);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+      return mhcjit_compile(engine, &problem, "sm_90a", nullptr);
+    });
   }
 
   const char* variable(const char* name) const {
@@ -82,6 +81,26 @@ class NvrtcLocationTest : public ::testing::Test {
 
   llvm::Expected<NvrtcLocation> locate(const std::string& option = "") {
     return locate_nvrtc(option, [this](const char* name) { return variable(name); });
+  }
+
+  // The file that is taken for an architecture and a driver's version.
+  std::string taken_for(const char* architecture, int driver_version = 0) {
+    auto location =
+        locate_nvrtc("", [this](const char* name) { return variable(name); },
+                     {llvm::cantFail(codegen::parse_architecture(architecture)), [=] { return driver_version; }});
+    if (location) return location->library;
+    ADD_FAILURE() << take_failure(location.takeError()).text;
+    return "";
+  }
+
+  // The exit code of `body` in a process of its own, which may load what this one must not.
+  template <typename Body>
+  static int in_a_child(Body&& body) {
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(body());
+    int status = -1;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
 
   void expect_found(const std::string& library, const std::string& found_by, const std::string& option = "") {
@@ -140,6 +159,73 @@ TEST_F(NvrtcLocationTest, TheOrderOfThePlaces) {
   expect_found(named, "MHCJIT_NVRTC");
   const std::string option = install("option");
   expect_found(option, "nvrtc_path", option);
+}
+
+// An older one goes first where it does the job, and only there.
+TEST_F(NvrtcLocationTest, OneThatKnowsTheArchitectureGoesFirst) {
+  const std::string older = install("path/lib64", 12, 4), newer = install("home/lib64", 12, 9);
+  environment["CUDA_PATH"] = folder / "path";
+  environment["CUDA_HOME"] = folder / "home";
+  for (const char* architecture : {"sm_80", "sm_89", "sm_90a"}) EXPECT_EQ(taken_for(architecture), older);
+  for (const char* architecture : {"sm_100a", "sm_100f", "sm_103a", "sm_120a", "sm_121a"})
+    EXPECT_EQ(taken_for(architecture), newer) << architecture;
+  for (const char* architecture : {"sm_110a", "sm_990a"})
+    EXPECT_EQ(taken_for(architecture), newer) << architecture << " is known to neither: the newest may try";
+  environment["MHCJIT_NVRTC"] = older;
+  EXPECT_EQ(taken_for("sm_100a"), older) << "who names one gets it";
+}
+
+// Two wheels side by side.
+TEST_F(NvrtcLocationTest, OneWhoseKernelsTheDriverLoadsGoesFirst) {
+  const std::string packages = "venv/lib/python3.13/site-packages/nvidia/";
+  const std::string newer = install(packages + "cu13/lib"), older = install(packages + "cuda_nvrtc/lib", 12, 9);
+  environment["VIRTUAL_ENV"] = folder / "venv";
+  EXPECT_EQ(taken_for("sm_90a"), newer) << "no driver is there to ask";
+  EXPECT_EQ(taken_for("sm_90a", 13000), newer);
+  EXPECT_EQ(taken_for("sm_90a", 14010), newer);
+  EXPECT_EQ(taken_for("sm_90a", 12080), older);
+  EXPECT_EQ(taken_for("sm_90a", 12000), older) << "minor versions do not matter to the driver";
+  EXPECT_EQ(taken_for("sm_110a", 12080), newer) << "the other cannot even compile";
+}
+
+TEST_F(NvrtcLocationTest, TheDriverIsAskedOnlyWhereTheAnswerMatters) {
+  install("venv/lib/python3.13/site-packages/nvidia/cu13/lib");
+  install("home/lib64", 13, 1);
+  environment["VIRTUAL_ENV"] = folder / "venv";
+  environment["CUDA_HOME"] = folder / "home";
+  int asked = 0;
+  const NvrtcUse use = {sm_90a, [&] { return ++asked, 13000; }};
+  const auto find = [&] { return find_nvrtcs([this](const char* name) { return variable(name); }, use); };
+  EXPECT_GE(find().size(), 2u);
+  EXPECT_EQ(asked, 0);
+  install("home/lib64", 12, 9);
+  EXPECT_GE(find().size(), 3u);
+  EXPECT_EQ(asked, 1);
+}
+
+TEST_F(NvrtcLocationTest, OneThatIsLoadedGoesFirstWhereItDoesTheJob) {
+  const std::string loaded = install("loaded", 12, 4), other = install("home/lib64", 12, 9);
+  environment["CUDA_HOME"] = folder / "home";
+  EXPECT_EQ(taken_for("sm_90a"), other);
+  const int failures = in_a_child([&] {
+    if (dlopen(loaded.c_str(), RTLD_NOW) == nullptr) return 100;
+    return int{taken_for("sm_90a") != loaded} + int{taken_for("sm_100a") != other};
+  });
+  EXPECT_EQ(failures, 0);
+}
+
+TEST_F(NvrtcLocationTest, TheReasonSaysWhatDoesNotFit) {
+  NvrtcLocation location;
+  location.major = 12;
+  location.minor = 4;
+  const codegen::Architecture sm_100a = {10, 0, 'a'}, sm_990a = {99, 0, 'a'};
+  EXPECT_EQ(unfit_because(location, sm_90a, 12080), "");
+  EXPECT_EQ(unfit_because(location, std::nullopt, 0), "");
+  EXPECT_EQ(unfit_because(location, sm_100a, 0), "NVRTC 12.4 does not know sm_100a, which came with 12.8");
+  EXPECT_EQ(unfit_because(location, sm_990a, 0), "NVRTC 12.4 does not know sm_990a");
+  location = {.library = "", .builtins = "", .found_by = "", .major = 13, .minor = 1};
+  EXPECT_EQ(unfit_because(location, sm_90a, 12090),
+            "kernels of NVRTC 13.1 need a driver of CUDA 13.0 or newer, and this one supports 12.9");
 }
 
 TEST_F(NvrtcLocationTest, ANameThatLeadsNowhereIsNotPassedOver) {
@@ -283,12 +369,12 @@ TEST_F(NvrtcLocationTest, TheRecordServesAMachineWithoutNvrtc) {
   fs::create_directories(root);
   const CompilerIdentity recorded = {13, 0, "0123abcd", "4567ef89"};
   ASSERT_FALSE(static_cast<bool>(record_identity(root, recorded)));
-  auto named = Compiler("/nonexistent/libnvrtc.so.13", {root}).identities();
+  auto named = Compiler({.nvrtc_path = "/nonexistent/libnvrtc.so.13", .writable_root = root}).identities(sm_90a);
   ASSERT_FALSE(static_cast<bool>(named));
   EXPECT_EQ(take_failure(named.takeError()).status, MHCJIT_ERROR_NO_NVRTC);
 
   ASSERT_EQ(unsetenv("MHCJIT_NVRTC"), 0);
-  if (auto elsewhere = Compiler("", {folder / "empty"}).identities()) {
+  if (auto elsewhere = Compiler({.writable_root = folder / "empty"}).identities(sm_90a)) {
     GTEST_SKIP() << "this machine has an NVRTC of its own: " << to_string(elsewhere->front());
   } else {
     consumeError(elsewhere.takeError());
@@ -297,11 +383,11 @@ TEST_F(NvrtcLocationTest, TheRecordServesAMachineWithoutNvrtc) {
   ASSERT_TRUE(std::filesystem::create_directory(other_root));
   const CompilerIdentity other = {12, 9, "89ab", "cdef"};
   ASSERT_FALSE(static_cast<bool>(record_identity(other_root, other)));
-  Compiler compiler("", {folder / "empty", root, other_root, root});
-  auto identities = compiler.identities();
+  Compiler compiler({.writable_root = folder / "empty", .read_only_roots = {root, other_root, root}});
+  auto identities = compiler.identities(sm_90a);
   ASSERT_TRUE(static_cast<bool>(identities));
   EXPECT_EQ(*identities, (std::vector<CompilerIdentity>{recorded, other}));
-  auto output = compiler.compile({});
+  auto output = compiler.compile(sm_90a, {});
   ASSERT_FALSE(static_cast<bool>(output)) << "there is nothing to compile with";
   EXPECT_EQ(take_failure(output.takeError()).status, MHCJIT_ERROR_NO_NVRTC);
 }
@@ -317,6 +403,25 @@ TEST_F(NvrtcLocationTest, AnImageServesAMachineWithoutNvrtcAndSoDoesTheCopy) {
   EXPECT_EQ(compiled(own, image, ""), MHCJIT_SUCCESS);
   fs::remove_all(image);
   EXPECT_EQ(compiled(own, "", ""), MHCJIT_SUCCESS);
+}
+
+// Whoever ships kernels means them to be used, whichever NVRTC the machine has; in its own folder, a machine keeps to
+// its own compiler's.
+TEST_F(NvrtcLocationTest, AnImageOfAnotherCompilerServesAMachineWithNvrtc) {
+  ASSERT_EQ(unsetenv("MHCJIT_NVRTC"), 0);
+  const std::string image = folder / "image", own = folder / "own", theirs = install("theirs");
+  change_build_id(install("venv/lib/python3.13/site-packages/nvidia/cu13/lib"));
+  EXPECT_EQ(compiled(image, "", theirs), MHCJIT_SUCCESS);
+  EXPECT_EQ(compiled(own, "", theirs, 512), MHCJIT_SUCCESS);
+  ASSERT_EQ(setenv("VIRTUAL_ENV", (folder / "venv").c_str(), 1), 0);
+  ASSERT_EQ(setenv("MHCJIT_NO_COMPILE", "1", 1), 0);
+  EXPECT_EQ(compiled(own, image, ""), MHCJIT_SUCCESS);
+  EXPECT_EQ(compiled(own, "", "", 512), MHCJIT_ERROR_NOT_IN_CACHE);
+  EXPECT_EQ(compiled(own, image, folder / "venv/lib/python3.13/site-packages/nvidia/cu13/lib/libnvrtc.so.13"),
+            MHCJIT_ERROR_NOT_IN_CACHE)
+      << "one that is named is the only one";
+  unsetenv("VIRTUAL_ENV");
+  unsetenv("MHCJIT_NO_COMPILE");
 }
 
 // Two compilers share a folder. Where there is neither, each one's kernels are found, whoever wrote last; and where the

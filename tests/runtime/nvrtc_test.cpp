@@ -4,7 +4,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -27,6 +29,8 @@ struct Version {
 
 void PrintTo(const Version& version, std::ostream* stream) { *stream << version.major << '.' << version.minor; }
 
+constexpr codegen::Architecture sm_90a = {9, 0, 'a'};
+
 class NvrtcTest : public ::testing::TestWithParam<Version> {
  protected:
   void SetUp() override {
@@ -35,7 +39,7 @@ class NvrtcTest : public ::testing::TestWithParam<Version> {
   }
 
   CompileRequest request(std::string source, std::string_view architecture = "sm_90a") {
-    auto identities = compiler.identities();
+    auto identities = compiler.identities(sm_90a);
     if (!identities) {
       ADD_FAILURE() << take_failure(identities.takeError()).text;
       return {};
@@ -50,7 +54,7 @@ class NvrtcTest : public ::testing::TestWithParam<Version> {
   }
 
   test::TemporaryFolder folder;
-  Compiler compiler{GetParam().path, {}};
+  Compiler compiler{{.nvrtc_path = GetParam().path}};
 };
 
 constexpr char two_kernels[] = R"(#include <values.cuh>
@@ -72,7 +76,7 @@ extern "C" __global__ void __launch_bounds__(1024, 2) second(float* p, int n) {
 )";
 
 TEST_P(NvrtcTest, CompilesAndReportsWhatEachKernelUses) {
-  auto output = compiler.compile(request(two_kernels));
+  auto output = compiler.compile(sm_90a, request(two_kernels));
   ASSERT_TRUE(static_cast<bool>(output)) << take_failure(output.takeError()).text;
   EXPECT_FALSE(static_cast<bool>(cache::check_cubin(output->cubin, "sm_90a")));
   const auto kernels = parse_ptxas_log(output->log);
@@ -98,7 +102,7 @@ TEST_P(NvrtcTest, TheSameSourceGivesTheSameBytes) {
   };
   std::array<std::string, 4> cubins;
   parallel_for(cubins.size(), 0, [&](std::int64_t i) {
-    auto output = compiler.compile(request(source(i % 2 == 0 ? 3 : 5), "sm_80"));
+    auto output = compiler.compile(sm_90a, request(source(i % 2 == 0 ? 3 : 5), "sm_80"));
     if (output)
       cubins[i] = output->cubin;
     else
@@ -111,7 +115,7 @@ TEST_P(NvrtcTest, TheSameSourceGivesTheSameBytes) {
 
 TEST_P(NvrtcTest, ARefusedSourceIsKeptAndTheLogTravels) {
   const std::string source = "extern \"C\" __global__ void kernel() { undeclared = 1; }\n";
-  auto output = compiler.compile(request(source));
+  auto output = compiler.compile(sm_90a, request(source));
   ASSERT_FALSE(static_cast<bool>(output));
   const Failure failure = take_failure(output.takeError());
   EXPECT_EQ(failure.status, MHCJIT_ERROR_COMPILATION_FAILED);
@@ -123,12 +127,34 @@ TEST_P(NvrtcTest, ARefusedSourceIsKeptAndTheLogTravels) {
 }
 
 TEST_P(NvrtcTest, AnUnknownArchitectureIsRefusedByName) {
-  auto output = compiler.compile(request(two_kernels, "sm_999"));
+  auto output = compiler.compile(sm_90a, request(two_kernels, "sm_999"));
   ASSERT_FALSE(static_cast<bool>(output));
   const Failure failure = take_failure(output.takeError());
   EXPECT_EQ(failure.status, MHCJIT_ERROR_COMPILATION_FAILED);
   EXPECT_NE(failure.text.find("--gpu-architecture=sm_999"), std::string::npos) << failure.text;
   EXPECT_NE(failure.text.find("needs a newer NVRTC"), std::string::npos) << failure.text;
+}
+
+// The table of architectures beside what the library itself says.
+TEST_P(NvrtcTest, EveryArchitectureThatItCompilesForIsKnownToTheSearch) {
+  const auto location = llvm::cantFail(locate_nvrtc(GetParam().path, [](const char*) { return (const char*)nullptr; }));
+  void* const library = dlopen(GetParam().path, RTLD_NOW | RTLD_LOCAL);
+  ASSERT_NE(library, nullptr) << dlerror();
+  const auto count_of = reinterpret_cast<nvrtcResult (*)(int*)>(dlsym(library, "nvrtcGetNumSupportedArchs"));
+  const auto list = reinterpret_cast<nvrtcResult (*)(int*)>(dlsym(library, "nvrtcGetSupportedArchs"));
+  int count = 0;
+  ASSERT_EQ(count_of(&count), NVRTC_SUCCESS);
+  std::vector<int> supported(count);
+  ASSERT_EQ(list(supported.data()), NVRTC_SUCCESS);
+  int known = 0;
+  for (const int number : {80, 86, 87, 88, 89, 90, 100, 103, 110, 120, 121}) {
+    const codegen::Architecture architecture = {number / 10, number % 10};
+    const bool is_supported = llvm::is_contained(supported, number);
+    EXPECT_EQ(unfit_because(location, architecture, 0).empty(), is_supported) << number;
+    known += is_supported;
+  }
+  EXPECT_GE(known, 9);
+  EXPECT_LE(*std::max_element(supported.begin(), supported.end()), 121) << "the table ends before";
 }
 
 // The compile happens in a child, so this process has not opened NVRTC when it meets the warm cache.

@@ -1,10 +1,12 @@
 // libmhcjit.so as an application meets it: it exports the C ABI alone (two visible copies of LLVM in one process
 // abort), needs none of NVIDIA's libraries to load, and works through the C++ header.
 #include <cstdio>
+#include <map>
 #include <random>
 #include <regex>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -46,6 +48,24 @@ TEST(SharedLibrary, NeedsNothingOfNvidiasNorLlvm) {
     for (const char* unwanted : {"libcuda", "libnvrtc", "libcudart", "libLLVM"})
       EXPECT_EQ(library.find(unwanted), std::string::npos) << library;
 }
+
+#ifdef TOOL
+// The wheel's platform is manylinux_2_34: glibc 2.34, libgcc of its time, and no libstdc++ of the system's.
+TEST(SharedLibrary, AndTheToolAskForNothingNewerThanGlibc234) {
+  const std::map<std::string, std::pair<int, int>> newest = {{"GLIBC", {2, 34}}, {"GCC", {11, 0}}};
+  for (const char* file : {LIBRARY, TOOL}) {
+    const auto symbols = matches(output_of(std::string(NM " -D --undefined-only ") + file), R"((\S+@\S+))");
+    EXPECT_GT(symbols.size(), 100u) << file;
+    for (const std::string& symbol : symbols) {
+      std::smatch version;
+      ASSERT_TRUE(std::regex_search(symbol, version, std::regex("@([A-Z]+)_([0-9]+)\\.([0-9]+)"))) << symbol;
+      const auto allowed = newest.find(version[1]);
+      const std::pair asked(std::stoi(version[2]), std::stoi(version[3]));
+      EXPECT_TRUE(allowed != newest.end() && asked <= allowed->second) << symbol << " in " << file;
+    }
+  }
+}
+#endif
 
 TEST(SharedLibrary, FailuresAreValuesInTheCppHeader) {
   mhcjit_engine_options options = {};

@@ -1,6 +1,7 @@
 // A plan that is another one but for what a derived class changes.
 #pragma once
 
+#include <string>
 #include <utility>
 
 #include "codegen/plan.h"
@@ -17,6 +18,7 @@ class ChangedPlan : public codegen::Plan {
   codegen::Grid grid(std::size_t kernel, std::int64_t tokens, const codegen::Device& device) const override {
     return plan_->grid(kernel, tokens, device);
   }
+  std::string order() const override { return plan_->order(); }
   double cost_us(std::int64_t tokens, const codegen::Device& device) const override {
     return plan_->cost_us(tokens, device);
   }

@@ -82,11 +82,11 @@ class FewBlocks final : public ChangedPlan {
   using ChangedPlan::ChangedPlan;
 
   codegen::Grid grid(std::size_t kernel, std::int64_t tokens, const codegen::Device& device) const override {
-    const codegen::Grid usual = ChangedPlan::grid(kernel, tokens, device);
+    codegen::Grid grid = ChangedPlan::grid(kernel, tokens, device);
     const std::string& name = kernels_[kernel].name;
-    if (name == "pre_backward_coefficients") return {std::min(usual.x, coefficient_blocks)};
-    if (name == "pre_backward_dx") return {usual.x, std::min(usual.y, token_splits)};
-    return usual;
+    if (name == "pre_backward_coefficients") grid.x = std::min(grid.x, coefficient_blocks);
+    if (name == "pre_backward_dx") grid.y = std::min(grid.y, token_splits);
+    return grid;
   }
 
   void fill_work(std::int64_t tokens, void* workspace, void* work) const override {
@@ -142,7 +142,7 @@ TEST_P(PreBackwardOnePass, MatchesTheOracleWhenItHandsItsSumsOn) {
 // The same kernels without a third; null where there is no such plan.
 codegen::PlanPtr in_one_split(const codegen::Plan& plan) {
   codegen::Parameters wanted = plan.parameters();
-  std::ranges::find(wanted, "one_split", &codegen::Parameters::value_type::first)->second = 1;
+  std::ranges::find(wanted, "splits_in_dx", &codegen::Parameters::value_type::first)->second = 1;
   const codegen::Problem& problem = plan.problem();
   for (const auto& [family, candidate] : codegen::candidates(problem, codegen::device_of(problem.architecture)))
     if (candidate.legal() && candidate.parameters == wanted) return candidate.plan;

@@ -127,6 +127,31 @@ TEST_P(PreForwardPipeline, MatchesTheOracleBeyondItsEnd) {
   for (const std::uint64_t seed : {1, 2}) expect_matches_oracle(random(tokens), seed);
 }
 
+// Plans whose order of additions is that of another family.
+class PreForwardOrder : public PreForward {};
+
+TEST_P(PreForwardOrder, GivesTheBitsOfEveryPlanOfTheSameOrder) {
+  const oracle::Inputs inputs = oracle::random_inputs(random(70));
+  const Tensors expected = run_forward(op(), 70, inputs).outputs;
+  int others = 0;
+  for (const std::string_view name : problem_names(codegen::pre_forward)) {
+    const Operator other = find_operator(name, codegen::pre_forward);
+    if (name == GetParam() || other.plan->problem() != problem() || other.plan->order() != op().plan->order()) continue;
+    ++others;
+    EXPECT_TRUE(run_forward(other, 70, inputs).outputs == expected) << name;
+  }
+  EXPECT_GE(others, 1);
+}
+
+std::vector<std::string_view> ordered_problem_names() {
+  std::vector<std::string_view> names = problem_names(codegen::pre_forward);
+  std::erase_if(names, [](std::string_view name) {
+    const codegen::PlanPtr plan = find_operator(name, codegen::pre_forward).plan;
+    return plan->family() != "few_tokens" || !plan->parameter("panel_columns");
+  });
+  return names;
+}
+
 std::vector<std::string_view> pipelined_problem_names() {
   std::vector<std::string_view> names = problem_names(codegen::pre_forward);
   std::erase_if(names, [](std::string_view name) {
@@ -135,6 +160,7 @@ std::vector<std::string_view> pipelined_problem_names() {
   return names;
 }
 
+INSTANTIATE_TEST_SUITE_P(, PreForwardOrder, ::testing::ValuesIn(ordered_problem_names()), problem_name);
 INSTANTIATE_TEST_SUITE_P(, PreForwardPipeline, ::testing::ValuesIn(pipelined_problem_names()), problem_name);
 INSTANTIATE_TEST_SUITE_P(, PreForward, ::testing::ValuesIn(problem_names(codegen::pre_forward)), problem_name);
 

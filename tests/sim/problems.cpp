@@ -65,7 +65,7 @@ llvm::Expected<Name> parse_name(std::string_view text, const codegen::Operator& 
   }
   // Clusters and products of warp groups are of one architecture alone.
   const bool needs_sm_90a = std::ranges::any_of(name.plan, [](const auto& number) {
-    return std::string_view("cfgl").find(number.first) != std::string_view::npos;
+    return std::string_view("acfgl").find(number.first) != std::string_view::npos;
   });
   problem.architecture = needs_sm_90a ? codegen::Architecture{9, 0, 'a'} : codegen::Architecture{8, 0, 0};
   if (auto error = codegen::check(problem)) return error;
@@ -82,9 +82,11 @@ std::string wanted_backward_plan(const codegen::Problem& problem, Numbers& numbe
                        blocks.mapped(), panel ? panel.mapped() : 128 / codegen::bytes_of(problem.dtype),
                        exchange ? exchange.mapped() : 4);
   }
-  if (const auto tiles = numbers.extract('b'))
-    return fmt::format("portable tiles_per_warp={} one_split=1", tiles.mapped());
-  return "portable one_split=0";
+  if (const auto tiles = numbers.extract('b')) {
+    const auto splits = numbers.extract('a');
+    return fmt::format("portable tiles_per_warp={} splits_in_dx={}", tiles.mapped(), splits ? splits.mapped() : 1);
+  }
+  return "portable splits_in_dx=0";
 }
 
 // What choose() calls wanted.
@@ -99,6 +101,8 @@ std::string wanted_plan(const codegen::Problem& problem, Numbers& numbers) {
     return fmt::format("compiled_cluster_size={} cluster_size={}", compiled, take('x', compiled));
   };
   if (problem.op == &codegen::pre_backward) return wanted_backward_plan(problem, numbers);
+  if (has('f') && has('p'))
+    return fmt::format("few_tokens cluster_size={} panel_columns={} gemm_warps={}", take('f'), take('p'), take('g'));
   if (has('f')) return fmt::format("few_tokens cluster_size={} chunks_per_warp={}", take('f'), take('k'));
   if (has('t'))
     return fmt::format("one_pass cluster_size={} tokens_per_tile={} panel_columns={} row_groups={}", take('c'),

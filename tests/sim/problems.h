@@ -4,11 +4,13 @@
 //
 //   cC_tT[_pP_gG]      one_pass in clusters of C and tiles of T tokens; panels of P columns, G row groups
 //   fF_kK              few_tokens in clusters of F, K chunks of columns a warp
+//   fF_pP_gG           the same as one_pass with panels of P columns and G gemm warps adds
 //   wW_rR[_cC[_xX]]    two_pass, W tokens a warp and R blocks of rows; in clusters of C, launched as clusters of X
 //   gR[_cC[_xX]]       the same where warp groups multiply
 //   cC[_pP][_eE]       pre_backward's one_pass in clusters of C; panels of P columns, E slots of exchanged sums
 //   lC[_pP][_eE]       the same in C blocks that exchange sums through the L2 cache
-//   bB[_mM]            pre_backward's portable in one split, B tiles of columns a warp; for M multiprocessors
+//   bB[_aA][_mM]       pre_backward's portable, B tiles of columns a warp, in one split or in clusters of up to A that
+//                      add up as many; for M multiprocessors
 //
 // "_sS" after these asks for S stages in place of as many as fit, so that few tokens use each again.
 #pragma once

@@ -208,7 +208,7 @@ std::vector<Program> programs() {
       {"pre_backward",
        MHCJIT_RACE_CHECK,
        {"n1_d264_bf16_gamma", "3", "n1_d264_bf16_b1_m1", "21", "n8_d16_bf16_gamma_b1_s2", "45", "n2_d36_fp32_b1_s2",
-        "45"},
+        "45", "n2_d64_bf16_gamma_b1_a2", "45"},
        pre_backward_kernels(),
        {between_matrices}},
       few_tokens_program(),
@@ -302,6 +302,14 @@ TEST(FewTokensRace, SeenWhenCopiesThatHaveStagesOfTheirOwnAreNotWaitedFor) {
 TEST(FewTokensRace, NoneWithEightTokens) {
   Program program = few_tokens_program();
   program.arguments = {"n4_d64_bf16_gamma_f2_k1", "8"};
+  const Finished finished = run(program, {}, "");
+  EXPECT_EQ(finished.exit_code, 0) << finished.output;
+}
+
+// So are tokens whose sums are added as in one pass.
+TEST(FewTokensRace, NoneInTheOrderOfOnePass) {
+  Program program = few_tokens_program();
+  program.arguments = {"n3_d128_bf16_gamma_f2_p64_g2_s2", "13"};
   const Finished finished = run(program, {}, "");
   EXPECT_EQ(finished.exit_code, 0) << finished.output;
 }

@@ -74,7 +74,8 @@ tuning::Kit fake_kit(const FakeDevice& device) {
     return {.spill_bytes = told->second == Behaviour::spills ? 8 : 0};
   };
   return {[device](int place) { return std::make_unique<FakeTimer>(device, place); },
-          [compile] { return tuning::Compiler{compile, [](const codegen::Problem&) {}}; }, "13.0"};
+          [compile] { return tuning::Compiler{compile, [](const codegen::Problem&) {}}; },
+          [](const codegen::Architecture&) -> llvm::Expected<std::string> { return "13.0"; }};
 }
 
 }  // namespace mhcjit::test

@@ -15,13 +15,14 @@ struct PreBackwardDxSpec {
   static constexpr int tiles_per_warp = 2;
   static constexpr int pipeline_stages = 4;
   static constexpr bool phi_in_registers = true;
+  static constexpr bool adds_in_cluster = true;
   static constexpr int vec_size = 8;
   static constexpr int threads_per_block = 256;
 };
 
 static_assert(sizeof(PreBackwardArgs) == 152);
 static_assert(sizeof(PortableBackwardWork) == 40);
-static_assert(PreBackwardDx<PreBackwardDxSpec>::shared_floats * sizeof(float) == 59392);
+static_assert(PreBackwardDx<PreBackwardDxSpec>::shared_floats * sizeof(float) == 83984);
 
 extern "C" __global__ void __launch_bounds__(256, 2)
 mhcjit_pre_backward_dx(const __grid_constant__ PreBackwardArgs args, const __grid_constant__ PortableBackwardWork work) {

@@ -10,7 +10,10 @@ struct PreForwardFewTokensSpec {
   static constexpr bool has_gamma = true;
   static constexpr int cluster_size = 16;
   static constexpr int gemm_warps = 16;
-  static constexpr int chunks_per_warp = 1;
+  static constexpr int unit_chunks = 1;
+  static constexpr int units_per_warp = 4;
+  static constexpr int panel_units = 1;
+  static constexpr bool as_one_pass = false;
   static constexpr int stages = 4;
 };
 

@@ -15,14 +15,16 @@ constexpr std::int64_t tile_tokens = 16;
 
 enum KernelIndex : std::size_t { coefficients, dx, phi };
 
-Problem backward_of(int n, std::int64_t d, DType dtype = DType::bf16, bool has_gamma = true) {
-  return {&pre_backward, n, d, dtype, has_gamma, false, hopper};
+Problem backward_of(int n, std::int64_t d, DType dtype = DType::bf16, bool has_gamma = true,
+                    const Architecture& architecture = hopper) {
+  return {&pre_backward, n, d, dtype, has_gamma, false, architecture};
 }
 
-// The usual one for many tokens, or for few.
-PlanPtr portable(const Problem& problem, bool is_one_split = false) {
-  return plan_of(problem, fmt::format("portable tiles_per_warp=1 warps_per_stream=2 streams_per_block={} one_split={}",
-                                      problem.n, is_one_split ? 1 : 0));
+// The usual one for many tokens, or for few, of as many splits at most.
+PlanPtr portable(const Problem& problem, int splits_in_dx = 0) {
+  return plan_of(problem,
+                 fmt::format("portable tiles_per_warp=1 warps_per_stream=2 streams_per_block={} splits_in_dx={}",
+                             problem.n, splits_in_dx));
 }
 
 PortableBackwardWork work_of(const Plan& plan, std::int64_t tokens) {
@@ -48,10 +50,12 @@ TEST(Portable, LegalPlansCoverTheProblem) {
           const std::int64_t columns = warps * constant(kernel, "tiles_per_warp") * 16;
           const std::int64_t column_blocks = (d + columns - 1) / columns;
           const std::int64_t blocks = column_blocks * ((n + streams - 1) / streams) * constant(kernel, "row_blocks");
-          const bool is_one_split = candidate.plan->parameter("one_split") == 1;
+          const std::int64_t splits = *candidate.plan->parameter("splits_in_dx");
           const Grid grid = candidate.plan->grid(dx, 8192, device_of(hopper));
-          EXPECT_EQ(grid.x, blocks + (is_one_split ? 1 : 0));
-          EXPECT_EQ(candidate.plan->kernels().size(), is_one_split ? 2u : 3u);
+          EXPECT_EQ(grid.x, splits == 0 ? blocks : (blocks + 1) * splits);
+          EXPECT_EQ(grid.cluster_size, splits > 1 ? splits : 0);
+          EXPECT_EQ(kernel.max_cluster_size, grid.cluster_size);
+          EXPECT_EQ(candidate.plan->kernels().size(), splits == 0 ? 3u : 2u);
         }
       }
 }
@@ -61,12 +65,15 @@ TEST(Portable, RejectsWithTheReason) {
   EXPECT_TRUE(rejections(backward_of(4, 4096), "portable").contains("32 warps, allowed: up to 16"));
   EXPECT_TRUE(rejections(backward_of(16, 4096), "portable")
                   .contains("288 rows are of several blocks, none of which can make dgamma"));
+  EXPECT_TRUE(rejections(backward_of(4, 4096), "portable").contains("8 tiles of sums do not divide among 16 blocks"));
+  EXPECT_TRUE(rejections(backward_of(4, 4096, DType::bf16, true, {8, 0, 0}), "portable")
+                  .contains("it needs clusters: sm_90, sm_100 and sm_103, not sm_80"));
 }
 
 TEST(Portable, FewTokensAndManyShareKernels) {
-  for (const bool is_one_split : {false, true}) {
-    const PlanPtr plan = portable(backward_of(4, 4096), is_one_split);
-    const PlanPtr other = portable(backward_of(4, 4096), !is_one_split);
+  const PlanPtr plan = portable(backward_of(4, 4096));
+  for (const int splits : {1, 2, 8}) {
+    const PlanPtr other = portable(backward_of(4, 4096), splits);
     for (const std::size_t kernel : {coefficients, dx})
       EXPECT_EQ(emit(plan->problem(), plan->kernels()[kernel]), emit(other->problem(), other->kernels()[kernel]));
   }
@@ -89,8 +96,8 @@ TEST(Portable, LaunchesWhatWantedOutputsNeed) {
   EXPECT_TRUE(many->kernels()[coefficients].makes.empty()) << "all others read what it makes";
   EXPECT_EQ(many->kernels()[dx].makes, (Names{"dx", "dphi", "dgamma"}));
   EXPECT_EQ(many->kernels()[phi].makes, (Names{"dphi", "dgamma", "dalpha", "dbias"}));
-  const PlanPtr few = portable(backward_of(4, 4096), true);
-  for (const Kernel& kernel : few->kernels()) EXPECT_TRUE(kernel.makes.empty());
+  for (const int splits : {1, 2})
+    for (const Kernel& kernel : portable(backward_of(4, 4096), splits)->kernels()) EXPECT_TRUE(kernel.makes.empty());
 }
 
 TEST(Portable, NoSplitIsEmpty) {
@@ -101,7 +108,13 @@ TEST(Portable, NoSplitIsEmpty) {
     EXPECT_LE(work.token_splits, (tokens + tile_tokens - 1) / tile_tokens);
     EXPECT_EQ(plan->grid(dx, tokens, device_of(hopper)).y, static_cast<std::uint32_t>(work.token_splits));
     EXPECT_EQ(plan->grid(coefficients, tokens, device_of(hopper)).x, static_cast<std::uint32_t>(work.bias_slots));
-    EXPECT_EQ(work_of(*portable(backward_of(4, 4096), true), tokens).token_splits, 1);
+    EXPECT_EQ(work_of(*portable(backward_of(4, 4096), 1), tokens).token_splits, 1);
+    const PlanPtr clusters = portable(backward_of(4, 4096), 8);
+    const int splits = work_of(*clusters, tokens).token_splits;
+    EXPECT_LE(splits, (tokens + tile_tokens - 1) / tile_tokens) << "no block of a cluster is without tokens";
+    const Grid grid = clusters->grid(dx, tokens, device_of(hopper));
+    EXPECT_EQ(grid.cluster_size, static_cast<std::uint32_t>(splits));
+    EXPECT_EQ(grid.y, 1u);
   }
 }
 
@@ -109,8 +122,8 @@ TEST(Portable, RegionsAreAlignedApartAndInside) {
   const Problem problem = backward_of(3, 127);
   // 15 rows: high and low of 16 each, scaled of 16, two scalars and h_pre.
   constexpr std::size_t record_bytes = 7 * 16;
-  for (const bool is_one_split : {false, true}) {
-    const PlanPtr plan = portable(problem, is_one_split);
+  for (const int splits : {0, 1, 2}) {
+    const PlanPtr plan = portable(problem, splits);
     for (const std::int64_t tokens : token_counts) {
       const PortableBackwardWork work = work_of(*plan, tokens);
       const auto offset = [](const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) - base; };

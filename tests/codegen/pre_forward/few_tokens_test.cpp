@@ -18,11 +18,11 @@ TEST(FewTokens, LegalPlansCoverTheProblem) {
           SCOPED_TRACE(to_string(candidate.plan->problem()) + ": " + to_string(*candidate.plan));
           const Kernel& kernel = candidate.plan->kernels().front();
           const auto of = [&](std::string_view name) { return constant(kernel, name); };
-          const std::int64_t slice = of("gemm_warps") * of("chunks_per_warp") * 16;
+          const std::int64_t slice = of("gemm_warps") * of("units_per_warp") / n * of("unit_chunks") * 16;
           EXPECT_GE(of("cluster_size") * slice, d);
           EXPECT_LT((of("cluster_size") - 1) * slice, d);
           EXPECT_GE(of("stages"), 1);
-          EXPECT_LE(of("stages"), n);
+          EXPECT_LE(of("stages"), of("units_per_warp"));
           EXPECT_EQ(kernel.threads_per_block, (of("gemm_warps") + 1) * warp_size);
           EXPECT_GE(kernel.dynamic_smem_bytes, group * n * slice * bytes_of(dtype)) << "x of a group";
           EXPECT_EQ(candidate.plan->kernels().size(), 1u);
