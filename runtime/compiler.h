@@ -26,10 +26,10 @@ class Compiler {
  public:
   explicit Compiler(CompilerChoice choice = {}) : choice_(std::move(choice)) {}
 
-  // The compilers whose kernels may be used: that of the NVRTC on this machine that serves the architecture best, then those that the
-  // read-only folders record, each once, in the folders' order and the newest of each first; where there is no NVRTC,
-  // those of the writable folder before them. Of an NVRTC that was named, its own alone. Not empty. Never opens NVRTC.
-  // Errors: NO_NVRTC (there is none, and no folder records one).
+  // The compilers whose kernels may be used: that of the NVRTC on this machine that serves the architecture best, then
+  // those that the read-only folders record, each once, in the folders' order and the newest of each first; where there
+  // is no NVRTC, those of the writable folder before them. Of an NVRTC that was named, its own alone. Not empty. Never
+  // opens NVRTC. Errors: NO_NVRTC (there is none, and no folder records one).
   llvm::Expected<std::vector<CompilerIdentity>> identities(const codegen::Architecture& architecture);
 
   // True if the host or the user named an NVRTC: none is searched for, and no record serves in its place.
