@@ -54,9 +54,9 @@ class TieredCache {
     bool promoted = false;  // it was copied to the writable folder
   };
 
-  // The entry of this key in the first folder that has it, or on the server, or nothing. An entry that came neither from
-  // the writable folder nor from the installed one is written to the former, where it outlives the other and is found
-  // sooner.
+  // The entry of this key in the first folder that has it, or on the server, or nothing. An entry that came neither
+  // from the writable folder nor from the installed one is written to the former, where it outlives the other and is
+  // found sooner.
   std::optional<Found> find(const CacheKey& key, llvm::StringRef architecture);
 
   struct Made {

@@ -1,10 +1,10 @@
 // The identity of the compiler that a cubin comes from. A cache key needs it whether or not the compiler is here:
 //
 //   - With NVRTC on the machine, the identity is read from its two files, without loading them.
-//   - Behind it come those that a read-only cache folder records. If the search finds no NVRTC, it is each of those that
-//     a cache folder records: a process that compiles into a folder adds its own. A cache that was warmed elsewhere
-//     and shipped is thus hit on a machine that has no NVRTC, whichever compiler an entry comes from; a miss is an
-//     error there.
+//   - Behind it come those that a read-only cache folder records. If the search finds no NVRTC, it is each of those
+//     that a cache folder records: a process that compiles into a folder adds its own. A cache that was warmed
+//     elsewhere and shipped is thus hit on a machine that has no NVRTC, whichever compiler an entry comes from; a miss
+//     is an error there.
 #pragma once
 
 #include <optional>

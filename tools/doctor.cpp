@@ -50,7 +50,7 @@ std::string to_text(const runtime::Findings& found) {
     text += Section(fmt::format("device cuda:{}", device.ordinal), device.problem)
                 .line("name", device.name)
                 .line("capability", device.compute_capability)
-                .line("compiles for", device.architecture)
+                .line("kernels for", device.architecture)
                 .line("memory", gibibytes(device.memory_bytes))
                 .str();
   text += Section("nvrtc", found.nvrtc.problem)
