@@ -15,19 +15,30 @@ namespace {
 using codegen::PlanPtr;
 using codegen::Problem;
 
-// Of plans that beat the present one by enough, those within this of the fastest are as fast as it.
-constexpr double tie = 0.01;
+// Up to which time a row's plans are as fast as the fastest that may serve: up to the widest gap between two, within
+// what a choice has to gain. Another sweep, whose times are a little different, finds the same gap.
+double slowest_of_the_fast(const Measured& row) {
+  std::vector<double> times;
+  for (const auto& [plan, result] : row.results)
+    if (row.allows(plan)) times.push_back(result.us);
+  if (times.empty()) return 0;
+  std::ranges::sort(times);
+  const double end = times.front() * (1 + least_gain);
+  double slowest = times.front(), widest = 0;
+  for (std::size_t i = 0; i < times.size() && times[i] <= end; ++i) {
+    const double gap = (i + 1 < times.size() ? std::min(times[i + 1], end) : end) - times[i];
+    if (gap <= widest) continue;
+    widest = gap;
+    slowest = times[i];
+  }
+  return slowest;
+}
 
 class Search {
  public:
   Search(const Problem& problem, const std::vector<Measured>& rows, const std::map<std::string, PlanPtr>& legal)
       : rows_(rows), is_batch_invariant_(problem.batch_invariant) {
-    for (const Measured& row : rows) {
-      double fastest = HUGE_VAL;
-      for (const auto& [plan, result] : row.results)
-        if (row.allows(plan)) fastest = std::min(fastest, result.us);
-      as_fast_.push_back(fastest * (1 + tie));
-    }
+    for (const Measured& row : rows) as_fast_.push_back(slowest_of_the_fast(row));
     for (const auto& [name, plan] : legal) {
       const auto may_serve = [&](const Measured& row) { return row.allows(name); };
       if (std::ranges::any_of(rows, may_serve)) plans_.push_back({name, plan, units_of(problem, *plan)});
@@ -110,7 +121,7 @@ class Search {
 
   const std::vector<Measured>& rows_;
   const bool is_batch_invariant_;
-  std::vector<double> as_fast_;  // a time of each row that is as good as that of the fastest plan
+  std::vector<double> as_fast_;  // of each row
   std::vector<Named> plans_;
   std::vector<std::string> best_;
   Score least_ = {HUGE_VAL, HUGE_VAL};

@@ -34,9 +34,8 @@ struct Measured {
 };
 
 // The plan of each row, of those that may serve it: no more plans and kernels in all than choose() would give a
-// problem, which add in one order where the problem is batch-invariant. Plans that are nearly as fast as the fastest
-// count as alike, and the cheapest estimate decides among them. `legal` has all legal plans by name. Empty where no
-// plans serve all rows.
+// problem, which add in one order where the problem is batch-invariant. Among plans that are as fast as one another the
+// cheapest estimate decides. `legal` has all legal plans by name. Empty where no plans serve all rows.
 std::vector<std::string> share_out(const codegen::Problem& problem, const std::vector<Measured>& rows,
                                    const std::map<std::string, codegen::PlanPtr>& legal);
 
