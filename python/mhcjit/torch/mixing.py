@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
+import shutil
 from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
@@ -122,10 +124,11 @@ def compiled_mix() -> Callable[..., Any]:
 
 
 def can_compile(x: Tensor) -> bool:
-    """Whether torch.compile has what it needs for x's device: Triton. On the CPU it would take a C++ compiler."""
+    """Whether x is on a GPU and torch.compile has what it needs there: Triton, and the C compiler that Triton calls."""
     return x.is_cuda and _has_triton()
 
 
 @functools.cache
 def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
+    has_compiler = "CC" in os.environ or any(map(shutil.which, ("gcc", "clang", "cc")))
+    return has_compiler and importlib.util.find_spec("triton") is not None

@@ -96,7 +96,7 @@ class MHCBlock(nn.Module):
         iterations, sinkhorn_eps    of Sinkhorn; the paper has 20 iterations
         res_order                   "by_output", the paper's, or "by_input": docs/coming-from.md says who has which
         compile                     Sinkhorn and the update of the streams as one region of torch.compile; None: where
-                                    x is on a GPU and Triton is installed
+                                    x is on a GPU, and Triton and a C compiler are installed
     """
 
     def __init__(
