@@ -100,7 +100,7 @@ class Liger(Implementation):
         return {"x": x, "phi": phi.T.contiguous().to(x.dtype), "b": bias, **alphas}
 
     def forward(self, **inputs: Any) -> tuple[Tensor, ...]:
-        from liger_kernel.ops.mhc import liger_mhc_coeffs, liger_mhc_pre
+        from liger_kernel.transformers.functional import liger_mhc_coeffs, liger_mhc_pre
 
         x = inputs["x"]
         h_pre, h_post, h_res = liger_mhc_coeffs(

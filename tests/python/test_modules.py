@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import types
+from typing import Optional
 
 import pytest
 import torch
@@ -17,9 +18,10 @@ from mhcjit.torch import mixing, reference
 from bounds import check_forward
 
 
-def block_of(device: str, gamma: bool = True, **options) -> mt.MHCBlock:
+def block_of(device: str, gamma: bool = True, compile: Optional[bool] = False, **options) -> mt.MHCBlock:
+    """One that does not compile on a GPU, which takes 10 s for each set of dtypes."""
     torch.manual_seed(1)
-    block = mt.MHCBlock(nn.Linear(24, 24), 4, 24, gamma, **options).to(device)
+    block = mt.MHCBlock(nn.Linear(24, 24), 4, 24, gamma, compile=compile, **options).to(device)
     with torch.no_grad():  # weights of a model that has been trained
         block.pre.alpha.copy_(torch.tensor([1.1, 0.9, 1.05]))
         block.pre.bias.normal_(std=0.1)
@@ -76,7 +78,7 @@ def test_compiling_is_by_default_for_gpus_and_one_region_for_every_number_of_tok
     monkeypatch.setattr(
         mixing, "compiled_mix", lambda: lambda *args, **kwargs: compiled.append(1) or mixing.mix(*args, **kwargs)
     )
-    block = block_of(device)
+    block = block_of(device, compile=None)
     x = torch.randn(3, 4, 24, device=device)
     block(x)
     assert bool(compiled) == mixing.can_compile(x)
@@ -221,7 +223,18 @@ def model_of_three_shapes() -> nn.Module:
 
 
 def test_warmup_prepares_each_shape_once(device, monkeypatch):
-    assert mt.warmup(model_of_three_shapes().to(device), progress=False) == 3
+    prepared = []
+
+    def prepare(n, D, dtype, **options):
+        prepared.append((n, D, dtype, options))
+        mt.prepare(n, D, dtype, **options)
+
+    monkeypatch.setattr("mhcjit.torch.warming.prepare", prepare)
+    model = model_of_three_shapes().to(device)
+    assert mt.warmup(model, dtype=torch.float16, backward=False, progress=False) == 3
+    assert {shape[:3] for shape in prepared} == {(2, 8, torch.float16), (3, 16, torch.float16)}
+    assert sorted(options["gamma"] for *_, options in prepared) == [False, False, True]
+    assert all(options["device"] == model[0].pre.phi.device and not options["backward"] for *_, options in prepared)
     assert mt.warmup(nn.Linear(8, 8)) == 0
     with pytest.raises(mhcjit.ArgumentError, match="dtype is torch.float64"):
         mt.warmup(nn.Linear(8, 8), dtype=torch.float64)

@@ -25,14 +25,20 @@ def checked_res_order(res_order: str) -> str:
     return res_order
 
 
-@torch.library.custom_op("mhcjit::sinkhorn", mutates_args=())
+@torch.library.custom_op(
+    "mhcjit::sinkhorn", mutates_args=(), schema="(Tensor logits, int iterations, float eps) -> Tensor"
+)
 def _sinkhorn(logits: Tensor, iterations: int, eps: float) -> Tensor:
     """An operator, so that torch.compile does not unroll the iterations: that takes a minute and 100 kernels."""
     *_, (matrix, _, _) = _divisions(logits.softmax(-1), iterations, eps)
     return matrix
 
 
-@torch.library.custom_op("mhcjit::sinkhorn_backward", mutates_args=())
+@torch.library.custom_op(
+    "mhcjit::sinkhorn_backward",
+    mutates_args=(),
+    schema="(Tensor gradient, Tensor logits, int iterations, float eps) -> Tensor",
+)
 def _sinkhorn_backward(gradient: Tensor, logits: Tensor, iterations: int, eps: float) -> Tensor:
     softmax = logits.softmax(-1)
     for matrix, divisor, dim in reversed(list(_divisions(softmax, iterations, eps))):
