@@ -8,15 +8,14 @@ namespace {
 constexpr std::int64_t most_tokens = 32;
 constexpr double deviations[] = {1.0, 0.05, 20.0};
 
-// Spread over all of T, the first and the last among them.
+}  // namespace
+
 std::vector<std::int64_t> sampled_tokens(std::int64_t T) {
   const std::int64_t count = std::min(T, most_tokens);
   std::vector<std::int64_t> tokens(static_cast<std::size_t>(count));
   for (std::int64_t i = 1; i < count; ++i) tokens[static_cast<std::size_t>(i)] = i * (T - 1) / (count - 1);
   return tokens;
 }
-
-}  // namespace
 
 bool within_bounds(const Errors& errors) {
   return std::all_of(errors.begin(), errors.end(), [](const auto& entry) { return entry.second.ok(); });
@@ -25,9 +24,9 @@ bool within_bounds(const Errors& errors) {
 Sample::Sample(const InputSets& sets, double x_std)
     : sets_(sets), tokens_(sampled_tokens(sets.tokens())), expected_(sets.expected(tokens_, x_std)) {}
 
-void Sample::compare_tokens(Errors& errors) const {
+void Sample::compare_tokens(Errors& errors, int set) const {
   for (const oracle::Reference& output : expected_.outputs)
-    if (output.row_size > 0) compare(errors, output, sets_.call(0).rows_of(output.name, tokens_));
+    if (output.row_size > 0) compare(errors, output, sets_.call(set).rows_of(output.name, tokens_));
 }
 
 void Sample::compare_sums(Errors& errors) const {

@@ -1,8 +1,10 @@
 // How far an operator's outputs are from the float64 oracle's, on a sample of tokens.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "bench/input_sets.h"
 #include "oracle/compare.h"
@@ -14,15 +16,18 @@ using Errors = std::map<std::string, oracle::Comparison>;
 
 bool within_bounds(const Errors& errors);
 
-// Tokens spread over all of T, the first and the last among them, and what the oracle computes for them.
+// Spread over all of T, the first and the last among them.
+std::vector<std::int64_t> sampled_tokens(std::int64_t T);
+
+// The sampled tokens and what the oracle computes for them.
 class Sample {
  public:
   // x of set 0 has this standard deviation in these tokens.
   Sample(const InputSets& sets, double x_std);
 
-  // Compares what set 0 holds in these tokens.
-  void compare_tokens(Errors& errors) const;
-  // Compares the outputs that are sums over all tokens, to which no other has added.
+  // Compares what a set that has the same inputs holds in these tokens.
+  void compare_tokens(Errors& errors, int set = 0) const;
+  // Compares the outputs of set 0 that are sums over all tokens, to which no other has added.
   void compare_sums(Errors& errors) const;
 
  private:

@@ -6,40 +6,22 @@
 #include "runtime/kernel_unit.h"
 #include "runtime/template_set.h"
 #include "support/error.h"
-#include "support/threads.h"
 
 namespace mhcjit::bench {
-namespace {
 
-llvm::Expected<std::vector<cache::CompiledKernel>> compile(runtime::Compiler& compiler, const codegen::Plan& plan) {
+llvm::Expected<CompiledPlan> compile_plan(const codegen::PlanPtr& plan) {
+  runtime::Compiler compiler;
   auto templates = runtime::load_templates("");
   if (!templates) return templates.takeError();
-  auto identities = compiler.identities(plan.problem().architecture);
+  auto identities = compiler.identities(plan->problem().architecture);
   if (!identities) return identities.takeError();
-  std::vector<cache::CompiledKernel> kernels;
-  for (const codegen::Kernel& kernel : plan.kernels()) {
-    auto output = compiler.compile(plan.problem().architecture,
-                                   runtime::compile_request(plan.problem(), kernel, **templates, identities->front()));
+  CompiledPlan compiled = {plan, {}};
+  for (const codegen::Kernel& kernel : plan->kernels()) {
+    auto output = compiler.compile(plan->problem().architecture,
+                                   runtime::compile_request(plan->problem(), kernel, **templates, identities->front()));
     if (!output) return output.takeError();
-    kernels.push_back(runtime::compiled_kernel(kernel, std::move(*output)));
+    compiled.kernels.push_back(runtime::compiled_kernel(kernel, std::move(*output)));
   }
-  return kernels;
-}
-
-}  // namespace
-
-std::vector<CompiledPlan> compile_plans(std::span<const codegen::PlanPtr> plans, unsigned jobs) {
-  runtime::Compiler compiler;
-  std::vector<CompiledPlan> compiled(plans.size());
-  parallel_for(static_cast<std::int64_t>(plans.size()), jobs, [&](std::int64_t i) {
-    const auto at = static_cast<std::size_t>(i);
-    compiled[at].plan = plans[at];
-    auto kernels = compile(compiler, *plans[at]);
-    if (kernels)
-      compiled[at].kernels = std::move(*kernels);
-    else
-      compiled[at].failure = take_failure(kernels.takeError()).text;
-  });
   return compiled;
 }
 

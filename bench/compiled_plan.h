@@ -1,8 +1,6 @@
 // Kernels of a plan of one's choosing: compiled as the library would, and loaded beside its own.
 #pragma once
 
-#include <span>
-#include <string>
 #include <vector>
 
 #include "cache/entry.h"
@@ -13,12 +11,11 @@ namespace mhcjit::bench {
 struct CompiledPlan {
   codegen::PlanPtr plan;
   std::vector<cache::CompiledKernel> kernels;  // of the plan's, in their order
-  std::string failure;                         // "": compiled
 };
 
-// Each plan compiled, `jobs` at a time, with the compiler that the library would use. Nothing is read from or written
-// to a cache.
-std::vector<CompiledPlan> compile_plans(std::span<const codegen::PlanPtr> plans, unsigned jobs);
+// With the compiler that the library would use. Nothing is read from or written to a cache. Errors: NO_NVRTC,
+// COMPILATION_FAILED, OUT_OF_MEMORY.
+llvm::Expected<CompiledPlan> compile_plan(const codegen::PlanPtr& plan);
 
 struct LoadedPlan {
   const runtime::DriverApi& driver;

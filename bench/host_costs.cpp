@@ -91,8 +91,7 @@ HostCosts bench_host_costs(const gpu::Gpu& gpu, mhcjit_engine* engine, codegen::
 
   const std::vector<codegen::Bucket> buckets = value_or_throw(chosen_buckets(problem));
   const codegen::PlanPtr plan = codegen::bucket_of(buckets, item.shape().T).plan;
-  const CompiledPlan compiled = compile_plans({&plan, 1}, 1).front();
-  if (!compiled.failure.empty()) throw std::runtime_error(compiled.failure);
+  const CompiledPlan compiled = value_or_throw(compile_plan(plan));
   std::vector<double> load_us(loads);
   for (double& sample : load_us) {
     const runtime::Stopwatch watch;

@@ -32,6 +32,10 @@ std::string to_string(const Problem& problem) {
                      problem.has_fp32_dx ? " fp32_dx" : "", to_string(problem.architecture));
 }
 
+std::string to_string(const SizedProblem& sized) {
+  return fmt::format("{} T={}", to_string(sized.problem), sized.tokens);
+}
+
 llvm::Error check(const Problem& problem) {
   if (problem.n < 1 || problem.n > max_n)
     return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "n is {}, allowed: 1 to {}", problem.n, max_n);

@@ -43,6 +43,17 @@ llvm::hash_code hash_value(const Problem& problem);
 // "OPERATOR n=4 D=4096 bf16 gamma sm_90a": how errors and logs name a problem.
 std::string to_string(const Problem& problem);
 
+// A problem with a number of tokens.
+struct SizedProblem {
+  Problem problem;
+  std::int64_t tokens = 0;
+
+  auto operator<=>(const SizedProblem&) const = default;
+};
+
+// "OPERATOR n=4 D=4096 bf16 sm_90a T=8192"
+std::string to_string(const SizedProblem& sized);
+
 inline constexpr int max_n = 16;
 inline constexpr std::int64_t max_d = std::int64_t{1} << 24;
 inline constexpr std::int64_t max_tokens = (std::int64_t{1} << 31) - 1;

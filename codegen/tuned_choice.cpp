@@ -38,7 +38,7 @@ std::vector<const TunedChoice*> rows_for(const Problem& problem, const TunedReco
   return rows;
 }
 
-// The row's buckets. Errors: INVALID_ARGUMENT, with the plan that is not legal.
+// The row's buckets. Errors: INVALID_ARGUMENT, with the plan that is not legal, or not beside the others.
 llvm::Expected<std::vector<Bucket>> buckets_of(const TunedChoice& row, const CandidatesByName& candidates,
                                                const Origin& origin) {
   std::vector<Bucket> buckets;
@@ -49,6 +49,9 @@ llvm::Expected<std::vector<Bucket>> buckets_of(const TunedChoice& row, const Can
     if (!candidate->legal())
       return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "plan '{}': {}", plan, candidate->rejected);
     buckets.push_back({max_tokens, candidate->plan, origin});
+    if (row.problem.batch_invariant && candidate->plan->order() != buckets.front().plan->order())
+      return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "plan '{}': it adds a token's sums in another order than '{}'",
+                        plan, row.buckets.front().plan);
   }
   return buckets;
 }

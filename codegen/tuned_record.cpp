@@ -206,8 +206,6 @@ std::string fault_of(const TunedChoice& choice) {
   }
   if (last != max_tokens) return fmt::format("the last max_t is {}, allowed: {}", last, max_tokens);
   if (plans.size() > max_plans) return fmt::format("{} plans, allowed: {}", plans.size(), max_plans);
-  if (choice.problem.batch_invariant && choice.buckets.size() != 1)
-    return fmt::format("{} buckets of a batch-invariant problem, allowed: 1", choice.buckets.size());
   return "";
 }
 

@@ -76,7 +76,7 @@ struct TunedRow {
 // The plans that are to serve a problem.
 struct TunedChoice {
   Problem problem;
-  std::vector<TunedBucket> buckets;  // in rising order, the last to max_tokens; one where it is batch-invariant
+  std::vector<TunedBucket> buckets;  // in rising order, the last to max_tokens
   std::vector<TunedRow> rows;
 
   bool operator==(const TunedChoice&) const = default;

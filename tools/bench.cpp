@@ -3,9 +3,7 @@
 #include <memory>
 #include <stdexcept>
 
-#include "bench/candidates.h"
 #include "codegen/operators.h"
-#include "tools/bench_candidates.h"
 #include "tools/bench_chain.h"
 #include "tools/bench_host.h"
 #include "tools/bench_report.h"
@@ -22,7 +20,6 @@ cl::SubCommand bench_options("bench", "measure the operators on device 0");
 cl::opt<std::string> op("op", cl::desc(operator_help()), cl::value_desc("OP"), cl::sub(bench_options));
 cl::opt<std::string> shapes("shapes", cl::desc("file of shapes with numbers of tokens; default: a list of its own"),
                             cl::value_desc("FILE"), cl::init("default"), cl::sub(bench_options));
-cl::opt<bool> candidates("candidates", cl::desc("each candidate in place of the choice"), cl::sub(bench_options));
 cl::opt<std::string> chain("chain",
                            cl::desc("forward and backward of so many layers in one graph, in place of one call"),
                            cl::value_desc("LAYERS"), cl::sub(bench_options));
@@ -47,7 +44,6 @@ llvm::Error one_of_the_two(std::string_view option, std::string_view other) {
 llvm::Expected<std::int64_t> asked_layers() {
   if (chain.getNumOccurrences() == 0) return 0;
   if (!op.empty()) return one_of_the_two("--op", "--chain");
-  if (candidates) return one_of_the_two("--candidates", "--chain");
   return parse_integer("--chain", chain, 1, max_layers);
 }
 
@@ -64,7 +60,6 @@ const codegen::Operator& last_of_chain() {
 // asked for.
 llvm::Expected<std::vector<SizedProblem>> asked_shapes(bool is_chain) {
   std::vector<SizedProblem> wanted;
-  if (host && candidates) return one_of_the_two("--host", "--candidates");
   if (host && op.empty() && !is_chain) return wanted;
   llvm::Expected<std::string> name =
       required("--op", is_chain ? llvm::StringRef(last_of_chain().name) : llvm::StringRef(op));
@@ -100,10 +95,6 @@ struct Mode {
 };
 
 Mode mode_of(const bench::Run& run, int layers) {
-  if (candidates)
-    return {
-        "candidates", "", candidate_columns(),
-        [sweep = std::make_shared<CandidateSweep>(run)](const SizedProblem& shape) { return sweep->measure(shape); }};
   if (layers > 0)
     return {"chains", chain_heading(), chain_columns(),
             [&run, layers](const SizedProblem& shape) { return measure_chain(run, shape, layers); }};
@@ -125,7 +116,7 @@ llvm::Error measure_shapes(bench::Run& run, const std::vector<SizedProblem>& ask
       break;
     }
     // A kernel that hangs is one of the last line's.
-    say(fmt::format("{} of {}: {}", ++number, asked.size(), name_of(shape)));
+    say(fmt::format("{} of {}: {}", ++number, asked.size(), codegen::to_string(shape)));
     if (auto error = report.add_to(mode.list, mode.measure(shape))) return error;
   }
   return llvm::Error::success();
@@ -140,10 +131,9 @@ llvm::Expected<Report> measure(std::vector<SizedProblem> asked, int layers, cons
   auto engine = open_engine(cache_dir);
   if (!engine) return engine.takeError();
 
-  BenchReport report(results, *gpu, candidates ? ReportText::tsv : ReportText::table);
+  BenchReport report(results, *gpu);
   if (auto error = report.begin(commit, quick)) return error;
-  // A candidate is timed only as long as tells it from others.
-  bench::Run run = {*gpu, engine->get(), 0.0, candidates ? 0.02 : quick ? 0.05 : 0.2};
+  bench::Run run = {*gpu, engine->get(), 0.0, quick ? 0.05 : 0.2};
   if (!asked.empty())
     if (auto error = measure_shapes(run, asked, layers, report)) return error;
   if (host)
@@ -171,7 +161,7 @@ llvm::Expected<Report> run() {
 const Command& bench_command() {
   static const Command command = {
       bench_options,
-      "(--op OP [--candidates] | --chain LAYERS | --host) [--shapes FILE] [--quick] [--results FILE]\n"
+      "(--op OP | --chain LAYERS | --host) [--shapes FILE] [--quick] [--results FILE]\n"
       "       [--commit COMMIT] [--cache-dir DIR] [--json]",
       "Measures an operator on each shape of the file (docs/shapes.md), or of a list of its own: ordinary launches\n"
       "and launches replayed from a graph, with the L2 cache cold and warm, beside the floor: the time that a plain\n"
@@ -181,11 +171,7 @@ const Command& bench_command() {
       "Every output is written, and compared with a float64 reference on a sample of tokens. Progress goes to stderr.\n"
       "After Ctrl-C or SIGTERM what is measured so far is printed, and the exit code is 130. Exit code 1: a shape "
       "failed, or a\n"
-      "result is wrong. --candidates measures, in place of the kernels that the library chooses, every legal "
-      "candidate,\n"
-      "and says by how much the library's choice is slower than the fastest; the output is that of --results, a line "
-      "a\n"
-      "candidate. --chain measures forward and then backward of so many layers, captured in one "
+      "result is wrong. --chain measures forward and then backward of so many layers, captured in one "
       "graph:\n"
       "each layer has tensors of its own if memory has room for them, else layers share sets that outgrow the L2 "
       "cache.\n"
@@ -196,7 +182,6 @@ const Command& bench_command() {
       fmt::format("  mhcjit bench --op {0}\n"
                   "  mhcjit bench --op {1} --quick --json\n"
                   "  mhcjit bench --op {0} --shapes shapes.json --host --results bench.tsv\n"
-                  "  mhcjit bench --op {0} --candidates --results candidates.tsv\n"
                   "  mhcjit bench --chain 60 --results chain.tsv",
                   codegen::operators().front()->name, codegen::operators().back()->name),
       run};

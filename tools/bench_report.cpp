@@ -54,10 +54,7 @@ void BenchReport::interrupt() {
   report_.exit_code = exit_interrupted;
 }
 
-Report BenchReport::take() {
-  if (text_ == ReportText::tsv) report_.text = tsv_;
-  return std::move(report_);
-}
+Report BenchReport::take() { return std::move(report_); }
 
 void BenchReport::take_text(const BenchRow& row) {
   say(llvm::StringRef(row.text).rtrim().str());

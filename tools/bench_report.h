@@ -9,15 +9,12 @@
 
 namespace mhcjit::tools {
 
-enum class ReportText { table, tsv };
-
 // The TSV has comment lines that begin with #, a line of column names, and a line a row. Each function that adds
 // something writes the file, "" for none, so that a run that is ended keeps what it has. Errors: IO, when the file
 // cannot be written.
 class BenchReport {
  public:
-  BenchReport(std::string file, const gpu::Gpu& gpu, ReportText text)
-      : file_(std::move(file)), gpu_(gpu), text_(text) {}
+  BenchReport(std::string file, const gpu::Gpu& gpu) : file_(std::move(file)), gpu_(gpu) {}
 
   // Adds all that is known before anything is measured, the machine among it.
   llvm::Error begin(const std::string& commit, bool quick);
@@ -37,7 +34,6 @@ class BenchReport {
 
   const std::string file_;
   const gpu::Gpu& gpu_;
-  const ReportText text_;
   std::string tsv_;
   Report report_;
   llvm::json::Array rows_;

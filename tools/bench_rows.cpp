@@ -88,10 +88,6 @@ BenchRow failed_row(const SizedProblem& shape, const std::string& failure) {
   return row;
 }
 
-std::string name_of(const SizedProblem& shape) {
-  return fmt::format("{} T={}", codegen::to_string(shape.problem), shape.tokens);
-}
-
 llvm::json::Object json_of(const SizedProblem& shape) {
   const codegen::Problem& problem = shape.problem;
   return llvm::json::Object{{"op", text(problem.op->name)},

@@ -26,9 +26,6 @@ BenchRow measure_operator(const bench::Run& run, const SizedProblem& shape);
 // The row of a shape that could not be measured, a comment of the TSV.
 BenchRow failed_row(const SizedProblem& shape, const std::string& failure);
 
-// "OPERATOR n=4 D=4096 bf16 sm_90a T=8192"
-std::string name_of(const SizedProblem& shape);
-
 // The fields that every row begins with.
 llvm::json::Object json_of(const SizedProblem& shape);
 

@@ -25,13 +25,7 @@ llvm::Expected<Shapes> parse_shapes(llvm::StringRef file, llvm::StringRef text);
 // The same of the file at `path`. Errors: IO when it cannot be read, BAD_FILE as above.
 llvm::Expected<Shapes> read_shapes(const std::string& path);
 
-// A problem with a number of tokens.
-struct SizedProblem {
-  codegen::Problem problem;
-  std::int64_t tokens = 0;
-
-  auto operator<=>(const SizedProblem&) const = default;
-};
+using codegen::SizedProblem;
 
 // The same for whoever runs the problems: a shape without numbers of tokens is BAD_FILE too.
 llvm::Expected<std::vector<SizedProblem>> parse_sized_shapes(llvm::StringRef file, llvm::StringRef text);

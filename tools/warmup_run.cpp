@@ -2,11 +2,8 @@
 
 #include <chrono>
 #include <condition_variable>
-#include <cstdio>
 #include <mutex>
 #include <utility>
-
-#include <unistd.h>
 
 #include <llvm/ADT/ScopeExit.h>
 
@@ -14,6 +11,7 @@
 #include "runtime/stopwatch.h"
 #include "support/threads.h"
 #include "tools/command.h"
+#include "tools/progress_line.h"
 #include "tools/warmup_progress.h"
 
 namespace mhcjit::tools {
@@ -121,15 +119,16 @@ class Run {
 
   // Shows progress until `threads` are done.
   void watch(std::size_t threads) {
-    const auto style = ::isatty(STDERR_FILENO) != 0 ? WarmupProgress::Style::bar : WarmupProgress::Style::lines;
-    WarmupProgress progress(style, steady_clock::now());
+    const steady_clock::time_point start = steady_clock::now();
+    ProgressLine progress(ProgressLine::style(), start);
     std::unique_lock lock(mutex_);
     while (idle_ < threads) {
       // The time left changes also while nothing ends.
       changed_.wait_for(lock, std::chrono::seconds(1));
-      write(progress.update(counts_, steady_clock::now()));
+      const steady_clock::time_point now = steady_clock::now();
+      write_progress(progress.update(counts_.done(), counts_.total, describe(counts_, now - start), now));
     }
-    write(progress.clear());
+    write_progress(progress.clear());
   }
 
   // After all threads have ended: what was there once may be gone, as by a trim of another process.
@@ -154,11 +153,6 @@ class Run {
     counts_.failed += outcome.kind == Kind::failed ? 1 : 0;
     outcomes_[index] = std::move(outcome);
     changed_.notify_one();
-  }
-
-  static void write(const std::string& text) {
-    std::fwrite(text.data(), 1, text.size(), stderr);
-    std::fflush(stderr);
   }
 
   const WarmupRequest& request_;

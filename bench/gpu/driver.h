@@ -15,6 +15,7 @@ namespace mhcjit::gpu {
   F(cuDeviceGetCount)            \
   F(cuDeviceGet)                 \
   F(cuDeviceGetName)             \
+  F(cuDeviceGetUuid)             \
   F(cuDeviceGetAttribute)        \
   F(cuDevicePrimaryCtxRetain)    \
   F(cuCtxSetCurrent)             \

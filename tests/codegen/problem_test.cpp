@@ -28,8 +28,9 @@ TEST(Problem, NamesItself) {
   EXPECT_EQ(to_string(*problem), "pre_forward n=4 D=4096 bf16 gamma sm_90a");
   EXPECT_EQ(problem->rows(), 24);
   EXPECT_EQ(problem->columns(), 16384);
-  EXPECT_EQ(to_string({&pre_backward, 4, 4096, DType::bf16, false, true, {9, 0, 'a'}, true}),
+  EXPECT_EQ(to_string(Problem{&pre_backward, 4, 4096, DType::bf16, false, true, {9, 0, 'a'}, true}),
             "pre_backward n=4 D=4096 bf16 batch_invariant fp32_dx sm_90a");
+  EXPECT_EQ(to_string(SizedProblem{*problem, 64}), "pre_forward n=4 D=4096 bf16 gamma sm_90a T=64");
 }
 
 TEST(Problem, IsTheSameAfterAWayThroughThePublicOne) {

@@ -128,6 +128,30 @@ TEST(TunedChoice, ARowOfTheProblemThatIsNotLegalSaysWhy) {
             "record row: " + unknown_plan + "; shipped row: " + unknown_plan);
 }
 
+TEST(TunedChoice, PlansOfABatchInvariantProblemAddInOneOrder) {
+  Problem invariant = asked;
+  invariant.batch_invariant = true;
+  std::map<std::string, std::vector<std::string>> by_order;
+  for (const NamedCandidate& one : candidates(invariant, device_of(hopper)))
+    if (one.candidate.legal()) by_order[one.candidate.plan->order()].push_back(name_of(one));
+  ASSERT_GE(by_order.size(), 2u);
+  const auto largest = std::ranges::max_element(by_order, {}, [](const auto& one) { return one.second.size(); });
+  const std::vector<std::string> alike = largest->second;
+  ASSERT_GE(alike.size(), 2u);
+  by_order.erase(largest);
+  const auto with = [&](const std::string& few, const std::string& many) {
+    TunedChoice both = row(4096, {{9, few}, {max_tokens, many}});
+    both.problem.batch_invariant = true;
+    return chosen(invariant, record_of({both}));
+  };
+  EXPECT_EQ(with(alike[0], alike[1]).front().origin.source, Source::record);
+  const std::string& other = by_order.begin()->second.front();
+  const std::vector<Bucket> refused = with(alike[0], other);
+  EXPECT_EQ(refused.front().origin.source, Source::estimate);
+  EXPECT_EQ(refused.front().origin.refused,
+            fmt::format("record row: plan '{}': it adds a token's sums in another order than '{}'", other, alike[0]));
+}
+
 TEST(TunedChoice, AnotherProblemsRowDoesNotServe) {
   const TunedRecordPtr record = record_of({row(4096, common_plan({}))});
   Problem other = asked;

@@ -141,8 +141,6 @@ TEST(TunedRecord, RefusesWhatItDoesNotUnderstandWithItsLine) {
             second + "buckets: the last max_t is 2147483646, allowed: 2147483647");
   EXPECT_EQ(of_choice("[{\"max_t\":16,", "[{\"max_t\":1,\"plan\":\"a\"},{\"max_t\":2,\"plan\":\"b\"},{\"max_t\":16,"),
             second + "buckets: 4 plans, allowed: 3");
-  EXPECT_EQ(of_choice("\"batch_invariant\":false", "\"batch_invariant\":true"),
-            second + "buckets: 2 buckets of a batch-invariant problem, allowed: 1");
 }
 
 TEST(ShippedRecord, EveryEmbeddedRecordIsOneWhoseRowsServe) {

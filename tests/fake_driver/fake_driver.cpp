@@ -140,6 +140,13 @@ CUresult device_get_name(char* name, int length, CUdevice device) {
   return CUDA_SUCCESS;
 }
 
+CUresult device_get_uuid(CUuuid* uuid, CUdevice device) {
+  FAKE_ENTER(cuDeviceGetUuid, initialised);
+  *uuid = {};
+  uuid->bytes[0] = static_cast<char>(device);
+  return CUDA_SUCCESS;
+}
+
 CUresult device_total_mem(std::size_t* bytes, CUdevice) {
   FAKE_ENTER(cuDeviceTotalMem, initialised);
   *bytes = state().free_bytes;
@@ -386,6 +393,7 @@ const Function functions_here[] = {
     {"cuDeviceGetCount", address(device_get_count)},
     {"cuDeviceGet", address(device_get)},
     {"cuDeviceGetName", address(device_get_name)},
+    {"cuDeviceGetUuid", address(device_get_uuid)},
     {"cuDeviceGetAttribute", address(device_get_attribute)},
     {"cuDeviceTotalMem", address(device_total_mem)},
     {"cuDevicePrimaryCtxRetain", address(primary_context_retain)},

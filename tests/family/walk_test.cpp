@@ -3,7 +3,9 @@
 // cache.
 #include <cstdlib>
 
-#include "bench/candidates.h"
+#include "bench/accuracy.h"
+#include "bench/plan_calls.h"
+#include "bench/timing.h"
 #include "codegen/choose.h"
 #include "codegen/emit.h"
 #include "oracle/outputs.h"
@@ -95,9 +97,7 @@ class FamilyOnDevice : public FakeGpuTest {
 
 TEST_F(FamilyOnDevice, IsLoadedAndLaunched) {
   const PlanPtr plan = plan_of(small_problem());
-  const std::vector<bench::CompiledPlan> compiled = bench::compile_plans({&plan, 1}, 1);
-  ASSERT_EQ(compiled.front().failure, "");
-  bench::LoadedPlan loaded = value_of(bench::load_plan(compiled.front()));
+  bench::LoadedPlan loaded = value_of(bench::load_plan(value_of(bench::compile_plan(plan))));
   const runtime::GpuOperator op(loaded.driver, loaded.device, plan->problem(), {std::move(loaded.bucket)});
   for (const std::int64_t tokens : {1, 1000}) {
     const ForwardCall call(problem, tokens, 0);
@@ -112,27 +112,30 @@ TEST_F(FamilyOnDevice, IsLoadedAndLaunched) {
 }
 
 // Compiled, launched from a graph, timed and compared, of which the last fails: nothing has run.
-TEST_F(FamilyOnDevice, IsBenchedInADryRun) {
+TEST_F(FamilyOnDevice, IsTriedInADryRun) {
   const gpu::Gpu* gpu = gpu::find_gpu();
   ASSERT_NE(gpu, nullptr) << gpu::missing_gpu();
   const EnginePtr engine = make_engine();
-  const bench::Run run = {*gpu, engine.get(), 1000.0, 0.001};
-  std::vector<PlanPtr> plans = bench::legal_candidates(small_problem());
-  std::erase_if(plans, [](const PlanPtr& plan) { return plan->family() != "rows"; });
-  ASSERT_EQ(plans.size(), 2u);
-  std::vector<std::string> announced;
-  const bench::CandidateResults results =
-      bench::bench_candidates(run, small_problem(), 16, bench::compile_plans(plans, 1),
-                              [&](const codegen::Plan& plan) { announced.push_back(to_string(plan)); });
-  EXPECT_EQ(announced, (std::vector<std::string>{"rows threads=64", "rows threads=256"}));
-  ASSERT_EQ(results.candidates.size(), 2u);
-  for (const bench::CandidateResult& result : results.candidates) {
-    EXPECT_EQ(result.failure, "");
-    EXPECT_GT(result.graph.median_us, 0.0);
-    EXPECT_GT(result.estimated_us, 0.0);
-    EXPECT_EQ(result.errors.size(), 6u);
-    EXPECT_FALSE(result.ok()) << "a result that nothing made was accepted";
+  const auto sets = bench::make_input_sets(*gpu, engine.get(), small_problem(), 16);
+  const bench::Sample sample(*sets, bench::InputSets::x_std);
+  std::vector<std::string> tried;
+  for (const auto& [family, candidate] :
+       codegen::candidates(small_problem(), codegen::device_of(small_problem().architecture))) {
+    if (family != "rows" || !candidate.legal()) continue;
+    tried.push_back(to_string(*candidate.plan));
+    const bench::PlanCalls calls(*gpu, *sets,
+                                 value_of(bench::load_plan(value_of(bench::compile_plan(candidate.plan)))));
+    sets->call(0).poison();
+    calls.run(0);
+    bench::Errors errors;
+    sample.compare_tokens(errors);
+    EXPECT_EQ(errors.size(), 6u);
+    EXPECT_FALSE(bench::within_bounds(errors)) << "a result that nothing made was accepted";
+    const bench::Enqueue rotating = [&](CUstream stream, int i) { calls.run(i % sets->count(), stream); };
+    EXPECT_GT(bench::time_graph(*gpu, rotating, sets->count(), 0.001).median_us, 0.0);
+    EXPECT_GT(candidate.plan->cost_us(16, codegen::device_of(small_problem().architecture)), 0.0);
   }
+  EXPECT_EQ(tried, (std::vector<std::string>{"rows threads=64", "rows threads=256"}));
 }
 
 }  // namespace

@@ -116,37 +116,6 @@ TEST_F(CliBench, AChainIsMeasuredAsAWhole) {
   EXPECT_EQ(row.getInteger("bytes"), 3 * bytes_of_layers("1"));
 }
 
-TEST_F(CliBench, CandidatesAreMeasuredBesideTheirEstimate) {
-  write_file(cli.file("shapes.json"), R"([{"n": 4, "d": 512, "t": [1, 1100], "dtype": "bf16"},
-                                          {"n": 4, "d": 511, "t": 1, "dtype": "bf16"}])");
-  const CliResult result = cli("bench --op pre_forward --candidates --shapes shapes.json --json");
-  EXPECT_EQ(result.exit_code, 1);
-  const llvm::json::Object report = json_of(result);
-  EXPECT_EQ(report.getArray("operators"), nullptr);
-  const llvm::json::Array* rows = report.getArray("candidates");
-  ASSERT_NE(rows, nullptr);
-  ASSERT_EQ(rows->size(), 3u);
-  const llvm::json::Array& candidates = *(*rows)[0].getAsObject()->getArray("candidates");
-  ASSERT_GT(candidates.size(), 1u);
-  int chosen = 0;
-  for (const llvm::json::Value& each : candidates) {
-    const llvm::json::Object& candidate = *each.getAsObject();
-    chosen += candidate.getBoolean("is_chosen").value_or(false) ? 1 : 0;
-    EXPECT_GT(candidate.getNumber("estimated_us").value_or(0), 0);
-    EXPECT_GT(candidate.getNumber("median_us").value_or(0), 0);
-    EXPECT_EQ(candidate.getBoolean("within_bounds"), false);
-    const std::string plan = candidate.getString("plan").value_or("").str();
-    EXPECT_NE(result.err.find(": " + plan + "\n"), std::string::npos) << "launched unannounced: " << plan;
-  }
-  EXPECT_EQ(chosen, 1);
-  const auto is_one_pass = [](const llvm::json::Value& candidate) {
-    return candidate.getAsObject()->getString("family") == "one_pass";
-  };
-  EXPECT_TRUE(llvm::any_of(candidates, is_one_pass));
-  EXPECT_FALSE(llvm::all_of(candidates, is_one_pass));
-  EXPECT_FALSE(llvm::any_of(*(*rows)[2].getAsObject()->getArray("candidates"), is_one_pass)) << "D is 511";
-}
-
 // The lines of a TSV that are not comments, as their fields.
 std::vector<std::vector<std::string>> fields_of(const std::string& tsv) {
   std::vector<std::vector<std::string>> lines;
@@ -156,42 +125,6 @@ std::vector<std::vector<std::string>> fields_of(const std::string& tsv) {
     for (const llvm::StringRef field : llvm::split(line, '\t')) fields.push_back(field.str());
   }
   return lines;
-}
-
-TEST_F(CliBench, CandidatesAreALineEachOfATsv) {
-  write_file(cli.file("shapes.json"), R"({"n": 4, "d": 512, "t": [1, 1100], "dtype": "fp16", "gamma": true})");
-  const CliResult result =
-      cli("bench --op pre_forward --candidates --shapes shapes.json --commit abc --results candidates.tsv");
-  EXPECT_EQ(result.exit_code, 1) << "results that are wrong were accepted";
-  EXPECT_EQ(read_file(cli.file("candidates.tsv")), result.out);
-  EXPECT_TRUE(result.out.starts_with("# device: Fake GPU 0\n# architecture: sm_90a\n")) << result.out;
-  EXPECT_NE(result.out.find("\n# commit: abc\n"), std::string::npos);
-  const std::vector<std::vector<std::string>> lines = fields_of(result.out);
-  ASSERT_GT(lines.size(), 100u);
-  EXPECT_EQ(fmt::format("{}", fmt::join(lines.front(), " ")),
-            "op n D T dtype gamma family plan median_us p10_us p90_us floor_us right");
-  std::set<std::string> families;
-  for (std::size_t i = 1; i < lines.size(); ++i) {
-    const std::vector<std::string>& line = lines[i];
-    ASSERT_EQ(line.size(), lines.front().size());
-    EXPECT_EQ((std::vector<std::string>{line.begin(), line.begin() + 3}),
-              (std::vector<std::string>{"pre_forward", "4", "512"}));
-    EXPECT_TRUE(line[3] == "1" || line[3] == "1100") << line[3];
-    EXPECT_EQ(line[4], "fp16");
-    EXPECT_EQ(line[5], "1");
-    families.insert(line[6]);
-    EXPECT_NE(line[7].find("cluster_size="), std::string::npos) << line[7];
-    for (std::size_t time = 8; time < 12; ++time) EXPECT_GT(std::stod(line[time]), 0.0);
-    EXPECT_EQ(line[12], "0");
-  }
-  EXPECT_EQ(families, (std::set<std::string>{"few_tokens", "one_pass", "two_pass"}));
-}
-
-TEST_F(CliBench, CandidatesHaveNoHostsPart) {
-  const CliResult result = cli("bench --op pre_forward --candidates --host");
-  EXPECT_EQ(result.exit_code, 2);
-  EXPECT_NE(result.err.find("--host is given with --candidates, allowed: one of the two"), std::string::npos)
-      << result.err;
 }
 
 TEST_F(CliBench, TheHostsPartStandsAloneOrBesideAnOperator) {
@@ -340,6 +273,22 @@ TEST_F(CliBench, AFileWithoutTheOperatorIsRefused) {
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_NE(result.err.find("shapes.json: holds no shape of pre_backward, allowed: one or more"), std::string::npos)
       << result.err;
+}
+
+TEST_F(CliBench, ASweepChoosesNoPlanWhoseResultsAreWrong) {
+  const CliResult result = cli("tune --n 4 --d 512 --t 1,1100 --json");
+  EXPECT_EQ(result.exit_code, 1) << result.err;
+  const llvm::json::Object report = json_of(result);
+  EXPECT_EQ(report.getString("device"), "Fake GPU 0");
+  EXPECT_EQ(report.getInteger("rows_done"), 4);
+  EXPECT_EQ(report.getArray("choices")->size(), 0u);
+  ASSERT_EQ(report.getArray("failures")->size(), 4u);
+  EXPECT_EQ((*report.getArray("failures"))[0].getAsString(),
+            "pre_forward n=4 D=512 bf16 sm_90a T=1: none of its plans is right");
+  const std::string record = read_file(cli.file("tuned.jsonl"));
+  EXPECT_EQ(record.find(R"("outcome":"measured")"), std::string::npos);
+  for (const char* tensor : {"h_in: error nan", "dalpha: error nan"})
+    EXPECT_NE(record.find(tensor), std::string::npos) << tensor;
 }
 
 TEST_F(CliBench, AShapeThatFailsLeavesTheOthers) {

@@ -45,9 +45,10 @@ TEST(CliUsage, HelpOfACommandNamesItsDocumentedOptions) {
       {"run",
        {"--inputs", "--outputs", "--device", "--backward", "--fp32-dx", "--check", "--json", "--norm-eps", "--hc-eps",
         "--cache-dir"}},
-      {"bench",
-       {"--op", "--shapes", "--candidates", "--chain", "--host", "--quick", "--results", "--commit", "--cache-dir",
-        "--json"}},
+      {"bench", {"--op", "--shapes", "--chain", "--host", "--quick", "--results", "--commit", "--cache-dir", "--json"}},
+      {"tune",
+       {"--shapes", "--op", "--n", "--d", "--t", "--dtype", "--gamma", "--batch-invariant", "--fp32-dx", "-o",
+        "--budget", "--devices", "--shard", "--margin", "--most", "--jobs", "--cache-dir", "--json"}},
       {"make-inputs", {"--t", "--n", "--d", "--dtype", "--seed", "--std", "--gamma", "-o"}},
   };
   const Cli cli;
@@ -151,8 +152,6 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"bench_chain", "bench --chain 0", "--chain is '0', allowed: an integer of 1 to 1000"},
         Wrong{"bench_chain_op", "bench --chain 2 --op pre_forward",
               "--op is given with --chain, allowed: one of the two"},
-        Wrong{"bench_chain_candidates", "bench --chain 2 --candidates",
-              "--candidates is given with --chain, allowed: one of the two"},
         Wrong{"bench_option", "bench --op pre_forward --shape a", "--host, --json, --op, --quick, --results, --shapes"},
         Wrong{"emit_no_op", "emit --n 4 --d 8 --arch sm_80", "--op is missing"},
         Wrong{"emit_fp32_dx", "emit --op pre_forward --n 4 --d 8 --arch sm_80 --fp32-dx",

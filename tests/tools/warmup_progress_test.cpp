@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tools/progress_line.h"
 #include "tools/warmup_jobs.h"
 
 namespace mhcjit::tools {
@@ -23,27 +24,31 @@ TEST(WarmupProgress, TheTimeLeftIsThatOfTheCompiles) {
   EXPECT_EQ(time_left({3, 2, 0, 0}, 1s), 1s) << "half a second is not nothing";
 }
 
+std::string update(ProgressLine& progress, const WarmupCounts& counts, std::chrono::steady_clock::time_point now) {
+  return progress.update(counts.done(), counts.total, describe(counts, now - start), now);
+}
+
 TEST(WarmupProgress, ALogGetsALineEveryTenSeconds) {
-  WarmupProgress progress(WarmupProgress::Style::lines, start);
-  EXPECT_EQ(progress.update({40, 1, 0, 0}, start + 1s), "");
-  EXPECT_EQ(progress.update({40, 9, 0, 0}, start + 9s), "");
-  EXPECT_EQ(progress.update({40, 10, 2, 0}, start + 10s), "mhcjit: 12/40, 10 compiled, 2 hits, 0 failed, 28 s left\n");
-  EXPECT_EQ(progress.update({40, 11, 2, 0}, start + 11s), "");
-  EXPECT_EQ(progress.update({400, 20, 2, 1}, start + 21s),
+  ProgressLine progress(ProgressLine::Style::lines, start);
+  EXPECT_EQ(update(progress, {40, 1, 0, 0}, start + 1s), "");
+  EXPECT_EQ(update(progress, {40, 9, 0, 0}, start + 9s), "");
+  EXPECT_EQ(update(progress, {40, 10, 2, 0}, start + 10s), "mhcjit: 12/40, 10 compiled, 2 hits, 0 failed, 28 s left\n");
+  EXPECT_EQ(update(progress, {40, 11, 2, 0}, start + 11s), "");
+  EXPECT_EQ(update(progress, {400, 20, 2, 1}, start + 21s),
             "mhcjit: 23/400, 20 compiled, 2 hits, 1 failed, 6 min 17 s left\n");
-  EXPECT_EQ(progress.update({20000, 30, 0, 0}, start + 40s),
+  EXPECT_EQ(update(progress, {20000, 30, 0, 0}, start + 40s),
             "mhcjit: 30/20000, 30 compiled, 0 hits, 0 failed, 7 h 23 min left\n");
   EXPECT_EQ(progress.clear(), "");
 }
 
 TEST(WarmupProgress, ATerminalGetsOneLineThatGoesAway) {
-  WarmupProgress progress(WarmupProgress::Style::bar, start);
+  ProgressLine progress(ProgressLine::Style::bar, start);
   EXPECT_EQ(progress.clear(), "");
-  EXPECT_EQ(progress.update({4, 0, 0, 0}, start),
+  EXPECT_EQ(update(progress, {4, 0, 0, 0}, start),
             "\r\x1b[Kmhcjit: [------------------------] 0/4, 0 compiled, 0 hits, 0 failed, time left unknown");
-  EXPECT_EQ(progress.update({4, 1, 0, 0}, start + 3s),
+  EXPECT_EQ(update(progress, {4, 1, 0, 0}, start + 3s),
             "\r\x1b[Kmhcjit: [######------------------] 1/4, 1 compiled, 0 hits, 0 failed, 9 s left");
-  EXPECT_EQ(progress.update({4, 2, 1, 1}, start + 5s),
+  EXPECT_EQ(update(progress, {4, 2, 1, 1}, start + 5s),
             "\r\x1b[Kmhcjit: [########################] 4/4, 2 compiled, 1 hits, 1 failed, 0 s left");
   EXPECT_EQ(progress.clear(), "\r\x1b[K");
   EXPECT_EQ(progress.clear(), "");

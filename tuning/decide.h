@@ -1,0 +1,33 @@
+// From trials to plans.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "codegen/tuned_record.h"
+
+namespace mhcjit::tuning {
+
+// All trials of one plan at one T.
+struct Result {
+  double us = 0;         // median of the trials after the first, if there are more
+  double spread_us = 0;  // half of what lies between the fastest and the slowest of them; of a single one, its own
+  int trials = 0;
+};
+
+// Nothing where one was not measured. `trials` is not empty.
+std::optional<Result> result_of(std::span<const codegen::Trial> trials);
+
+// Whether one is faster than another by more than the spread of both, and by more than 2 %.
+bool beats(const Result& one, const Result& other);
+
+// The choice that a problem's trials lead to: the present plans, but where another beats the present one. At each T it
+// is the fastest of those that do, and there are no more plans and kernels than choose() would give a problem. Nothing
+// where nothing was measured, or no plan is legal any more.
+std::optional<codegen::TunedChoice> decide(const codegen::Problem& problem, std::span<const codegen::Trial> trials);
+
+// The choice of each problem of the trials, in the order of their first ones.
+std::vector<codegen::TunedChoice> decide_all(std::span<const codegen::Trial> trials);
+
+}  // namespace mhcjit::tuning
