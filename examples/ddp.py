@@ -3,8 +3,8 @@
     torchrun --standalone --nproc-per-node 2 examples/ddp.py --text kjv.txt
 
 Each rank has batches of its own. Rank 0 fills the cache of kernels before the others look there, so that each kernel
-is compiled once. The script fails when the gradients of two ranks differ in a bit, when another rank has had to compile,
-or when the loss curves of mhcjit and plain PyTorch leave the band of train_text.py.
+is compiled once. The script fails when the gradients of two ranks differ in a bit, when another rank has had to
+compile, or when the loss curves of mhcjit and plain PyTorch leave the band of train_text.py.
 
 Exit code: 0 all of this holds, 1 it does not, 2 usage.
 """
@@ -62,8 +62,8 @@ def shard(model: gpt.GPT, dtype: torch.dtype) -> gpt.GPT:
     """FSDP2 that gathers in `dtype`, but what mhcjit reads in fp32; x goes to it as it is."""
     exact = MixedPrecisionPolicy(torch.float32, torch.float32, cast_forward_inputs=False)
     lower = MixedPrecisionPolicy(dtype, torch.float32)
-    for block in model.blocks.children():
-        fully_shard(block.get_submodule("pre"), mp_policy=exact)
+    for block in model.blocks:
+        fully_shard(block.pre, mp_policy=exact)
         fully_shard(block, mp_policy=lower)
     fully_shard(model, mp_policy=lower)
     return model
