@@ -38,7 +38,7 @@ class Config:
 
 SIZES = {
     "tiny": Config(layers=2, heads=2, D=32, n=4, context=32, batch=4),
-    "large": Config(layers=6, heads=16, D=1024, n=4, context=1024, batch=8),
+    "large": Config(layers=4, heads=16, D=1024, n=4, context=1024, batch=8),
 }
 
 
