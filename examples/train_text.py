@@ -156,7 +156,7 @@ def draw(trainings: list[gpt.Training], differences: list[float], options: argpa
         upper.plot(training.losses, style, label=label)
     upper.set(ylabel="loss, nats a byte", title=f"{options.size} GPT with mHC streams, {options.dtype}")
     upper.legend()
-    lower.semilogy(differences, color="tab:gray", label="difference")
+    lower.semilogy([max(difference, 1e-8) for difference in differences], color="tab:gray", label="difference")
     lower.axhline(BAND[options.dtype], color="tab:red", linestyle=":", label="band")
     lower.set(xlabel="step")
     lower.legend()

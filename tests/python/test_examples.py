@@ -25,7 +25,10 @@ TINY = [*TEXT, "--size", "tiny", "--device"]
 @pytest.fixture(autouse=True)
 def _as_it_was():
     """The examples run in this process, whose other tests want PyTorch's own settings."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # such small tensors gain nothing from more
     yield
+    torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
     torch.utils.deterministic.fill_uninitialized_memory = True
 
