@@ -6,9 +6,6 @@ be taken for another, and inputs in float64 are those that the adapter gets.
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -347,9 +344,3 @@ def test_a_checkpoint_without_the_tensors_is_an_error():
         mt.convert_state_dict({"layer.bias": torch.zeros(3), "alpha_pre": torch.zeros(())}, "liger")
     with pytest.raises(ValueError, match="convention is 'other', allowed: 'tilekernels'"):
         mt.convert_state_dict({}, "other")
-
-
-def test_the_example_of_the_page_runs():
-    page = (Path(__file__).parents[2] / "docs" / "coming-from.md").read_text()
-    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    exec(block, {})
