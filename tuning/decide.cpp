@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <set>
 #include <string>
 
 #include "bench/statistics.h"
 #include "codegen/choose.h"
-#include "codegen/emit.h"
 #include "support/error.h"
+#include "tuning/plan_search.h"
 
 namespace mhcjit::tuning {
 namespace {
@@ -20,31 +19,7 @@ using codegen::Problem;
 using codegen::Trial;
 using codegen::TunedChoice;
 
-// Plans closer than this change places from one sweep to the next.
-constexpr double least_gain = 0.02;
-// Of plans that beat the present one by enough, those within this of the fastest are as fast as it.
-constexpr double tie = 0.01;
-
 using Trials = std::vector<Trial>;
-
-// What is known of one T.
-struct Measured {
-  std::int64_t tokens = 0;
-  std::map<std::string, Result> results;  // by the plan's name
-  std::string present;
-
-  const Result* of(const std::string& plan) const {
-    const auto found = results.find(plan);
-    return found == results.end() ? nullptr : &found->second;
-  }
-  // Whether the plan may serve: the present one, and what beats it.
-  bool allows(const std::string& plan) const {
-    const Result* result = of(plan);
-    if (result == nullptr || plan == present) return result != nullptr;
-    const Result* now = of(present);
-    return now == nullptr || beats(*result, *now);
-  }
-};
 
 std::vector<Measured> measured_in(std::span<const Trial> trials, const std::vector<Bucket>& present,
                                   const std::map<std::string, PlanPtr>& legal) {
@@ -60,105 +35,6 @@ std::vector<Measured> measured_in(std::span<const Trial> trials, const std::vect
   }
   return rows;
 }
-
-// Looks for the plans that share out all T.
-class Search {
- public:
-  Search(const Problem& problem, const std::vector<Measured>& rows, const std::map<std::string, PlanPtr>& legal)
-      : rows_(rows), is_batch_invariant_(problem.batch_invariant) {
-    for (const Measured& row : rows) {
-      double fastest = HUGE_VAL;
-      for (const auto& [plan, result] : row.results)
-        if (row.allows(plan)) fastest = std::min(fastest, result.us);
-      as_fast_.push_back(fastest * (1 + tie));
-    }
-    for (const auto& [name, plan] : legal) {
-      const auto may_serve = [&](const Measured& row) { return row.allows(name); };
-      if (std::ranges::any_of(rows, may_serve)) plans_.push_back({name, plan, units_of(problem, *plan)});
-    }
-  }
-
-  // The plan of each row; empty where no set of plans serves all of them.
-  std::vector<std::string> run() {
-    std::vector<std::size_t> set;
-    extend(set, 0);
-    return best_;
-  }
-
- private:
-  struct Named {
-    std::string name;
-    PlanPtr plan;
-    std::set<std::string> units;
-  };
-  // How good something is, less is better: times first, and where they are alike the estimated ones.
-  using Score = std::pair<double, double>;
-
-  static std::set<std::string> units_of(const Problem& problem, const codegen::Plan& plan) {
-    std::set<std::string> units;
-    for (const codegen::Kernel& kernel : plan.kernels()) units.insert(codegen::emit(problem, kernel));
-    return units;
-  }
-
-  void extend(std::vector<std::size_t>& set, std::size_t from) {
-    if (!set.empty() && fits(set)) judge(set);
-    if (set.size() == codegen::max_plans) return;
-    for (std::size_t i = from; i < plans_.size(); ++i) {
-      set.push_back(i);
-      extend(set, i + 1);
-      set.pop_back();
-    }
-  }
-
-  // As many kernels as choose() compiles for a problem; where it is batch-invariant, one order of additions.
-  bool fits(const std::vector<std::size_t>& set) const {
-    std::set<std::string> units, orders;
-    for (const std::size_t i : set) {
-      units.insert(plans_[i].units.begin(), plans_[i].units.end());
-      orders.insert(plans_[i].plan->order());
-    }
-    if (is_batch_invariant_ && orders.size() > 1) return false;
-    return set.size() == 1 || units.size() <= codegen::ChooseOptions().max_kernels;
-  }
-
-  Score score_of(std::size_t row, const Named& named) const {
-    const codegen::Device& device = codegen::device_of(named.plan->problem().architecture);
-    return {std::log(std::max(rows_[row].of(named.name)->us, as_fast_[row])),
-            std::log(named.plan->cost_us(rows_[row].tokens, device))};
-  }
-
-  void judge(const std::vector<std::size_t>& set) {
-    // A plan is worth its compiles where it gains as much as a choice has to.
-    Score score = {least_gain * static_cast<double>(set.size()), 0};
-    std::vector<std::string> chosen;
-    for (std::size_t row = 0; row < rows_.size(); ++row) {
-      std::optional<std::pair<Score, std::string>> least;
-      for (const std::size_t i : set) {
-        const Named& named = plans_[i];
-        if (!rows_[row].allows(named.name)) continue;
-        const std::pair<Score, std::string> one = {score_of(row, named), named.name};
-        if (!least || one < *least) least = one;
-      }
-      if (!least) return;
-      score.first += least->first.first;
-      score.second += least->first.second;
-      chosen.push_back(least->second);
-    }
-    // Sums of the same numbers.
-    constexpr double rounding = 1e-9;
-    const bool is_alike = std::abs(score.first - least_.first) < rounding;
-    if (is_alike ? score.second >= least_.second : score.first > least_.first) return;
-    least_ = score;
-    best_ = std::move(chosen);
-  }
-
-  const std::vector<Measured>& rows_;
-  const bool is_batch_invariant_;
-  std::vector<double> as_fast_;  // a time of each row that is as good as that of the fastest plan
-  std::vector<Named> plans_;
-  std::vector<std::string> best_;
-  Score least_ = {HUGE_VAL, HUGE_VAL};
-};
 
 // The last T of the plan of one row before that of the next takes over.
 std::int64_t boundary(const Measured& row, const std::string& plan, const Measured& next, const std::string& next_plan,
@@ -179,9 +55,6 @@ std::int64_t boundary(const Measured& row, const std::string& plan, const Measur
   return std::clamp<std::int64_t>(std::llround(tokens), row.tokens, next.tokens - 1);
 }
 
-// To what a measurement has, so that lines stay short.
-double rounded(double value) { return std::round(value * 1e4) / 1e4; }
-
 codegen::TunedRow row_of(const Measured& row, const std::string& plan) {
   const Result& result = *row.of(plan);
   codegen::TunedRow tuned = {row.tokens, plan, rounded(result.us), rounded(result.spread_us), row.present};
@@ -194,6 +67,8 @@ codegen::TunedRow row_of(const Measured& row, const std::string& plan) {
 }
 
 }  // namespace
+
+double rounded(double value) { return std::round(value * 1e4) / 1e4; }
 
 std::optional<Result> result_of(std::span<const Trial> trials) {
   std::vector<double> times;
@@ -223,7 +98,7 @@ std::optional<TunedChoice> decide(const Problem& problem, std::span<const Trial>
     if (named.candidate.legal()) legal[codegen::to_string(*named.candidate.plan)] = std::move(named.candidate.plan);
   const std::vector<Measured> rows = measured_in(trials, *present, legal);
   if (rows.empty()) return std::nullopt;
-  const std::vector<std::string> plans = Search(problem, rows, legal).run();
+  const std::vector<std::string> plans = share_out(problem, rows, legal);
   if (plans.empty()) return std::nullopt;
 
   TunedChoice choice = {problem, {}, {}};

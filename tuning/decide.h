@@ -9,6 +9,9 @@
 
 namespace mhcjit::tuning {
 
+// To what a measurement has, so that the lines of a record stay short.
+double rounded(double value);
+
 // All trials of one plan at one T.
 struct Result {
   double us = 0;         // median of the trials after the first, if there are more
@@ -22,9 +25,8 @@ std::optional<Result> result_of(std::span<const codegen::Trial> trials);
 // Whether one is faster than another by more than the spread of both, and by more than 2 %.
 bool beats(const Result& one, const Result& other);
 
-// The choice that a problem's trials lead to: the present plans, but where another beats the present one. At each T it
-// is the fastest of those that do, and there are no more plans and kernels than choose() would give a problem. Nothing
-// where nothing was measured, or no plan is legal any more.
+// The choice that a problem's trials lead to: the present plans, but where another beats the present one. Nothing where
+// nothing was measured, or no plan is legal any more.
 std::optional<codegen::TunedChoice> decide(const codegen::Problem& problem, std::span<const codegen::Trial> trials);
 
 // The choice of each problem of the trials, in the order of their first ones.

@@ -59,8 +59,6 @@ llvm::Expected<std::vector<Row>> asked_rows(const Request& request, const codege
   return rows;
 }
 
-double rounded(double value) { return std::round(value * 1e4) / 1e4; }
-
 // What the threads of the devices share.
 class Sweep {
  public:
