@@ -27,6 +27,7 @@ constexpr int fewest_stages = 2;
 struct Tiling {
   Problem problem;
   int vec_size = 0;           // elements of x in one load: at most 16 bytes, divides D
+  int dx_vec_size = 0;        // in one copy of the second kernel: the same, or 16 bytes whatever D is
   int threads_per_token = 0;  // where a group of threads works on one token
   int row_blocks = 0;         // that share out rows of phi
   int streams_per_block = 0;
@@ -41,8 +42,16 @@ struct Tiling {
 
   int dx_warps() const { return streams_per_block * warps_per_stream; }
   int block_columns() const { return warps_per_stream * tiles_per_warp * 16; }  // of each stream
-  std::int64_t dx_blocks() const {                                              // that share out rows and columns
-    return row_blocks * divide_up(problem.d, block_columns()) * divide_up(problem.n, streams_per_block);
+  // Where rows are not aligned to copies, a stream's first column may be the last of a copy, and only tokens that lie
+  // so many apart begin alike: they are a phase, and what a split sums up is of one.
+  bool is_aligned() const { return problem.d % dx_vec_size == 0; }
+  int phases() const {
+    const std::int64_t multiple = problem.columns() & -problem.columns();
+    return static_cast<int>(std::max<std::int64_t>(1, dx_vec_size / multiple));
+  }
+  std::int64_t dx_blocks() const {  // that share out rows and columns
+    const std::int64_t columns = problem.d + (is_aligned() ? 0 : dx_vec_size - 1);
+    return row_blocks * divide_up(columns, block_columns()) * divide_up(problem.n, streams_per_block);
   }
   int tokens_per_group_block() const { return coefficient_threads / threads_per_token; }
   // Of the third kernel, which share out rows.
@@ -65,7 +74,8 @@ int record_bytes(const Tiling& tiling) {
 // x of each stream, dh_in and the records of a tile of tokens.
 int stage_bytes(const Tiling& tiling) {
   const int row_bytes = tiling.block_columns() * bytes_of(tiling.problem.dtype) + 16;
-  return tile_tokens * ((tiling.streams_per_block + 1) * row_bytes + record_bytes(tiling));
+  const int of_dh_in = tiling.is_aligned() ? row_bytes : row_bytes + 2 * 16;
+  return tile_tokens * (tiling.streams_per_block * row_bytes + of_dh_in + record_bytes(tiling));
 }
 
 int dx_smem_bytes(const Tiling& tiling) {
@@ -108,20 +118,26 @@ bool smem_fits(const Tiling& tiling, const Device& device) {
          (block_bytes + reserved_smem_bytes) * tiling.blocks_per_multiprocessor <= device.smem_bytes_per_multiprocessor;
 }
 
-std::int64_t tiles_of(std::int64_t tokens) { return divide_up(tokens, tile_tokens); }
+std::int64_t tokens_of_phase(const Tiling& tiling, std::int64_t tokens) { return divide_up(tokens, tiling.phases()); }
+std::int64_t tiles_of_phase(const Tiling& tiling, std::int64_t tokens) {
+  return divide_up(tokens_of_phase(tiling, tokens), tile_tokens);
+}
 
 // No more than make the third kernel wait as long for its splits, eight at a time, as a block of the second takes for
 // the tiles of one.
 std::int64_t most_splits(const Tiling& tiling, std::int64_t tokens) {
-  const std::int64_t tiles = tiles_of(tokens);
+  const std::int64_t tiles = tiles_of_phase(tiling, tokens);
   const auto balanced = static_cast<std::int64_t>(std::sqrt(8.0 * static_cast<double>(tiles)));
   return std::min({std::int64_t{tiling.max_splits}, tiles, balanced});
 }
 
-// As few as have no more tiles in the longest of them.
-std::int64_t token_splits(const Tiling& tiling, std::int64_t tokens) {
-  const std::int64_t tiles = tiles_of(tokens);
+// Of the tokens of each phase: as few as have no more tiles in the longest of them.
+std::int64_t splits_of_phase(const Tiling& tiling, std::int64_t tokens) {
+  const std::int64_t tiles = tiles_of_phase(tiling, tokens);
   return divide_up(tiles, divide_up(tiles, most_splits(tiling, tokens)));
+}
+std::int64_t token_splits(const Tiling& tiling, std::int64_t tokens) {
+  return splits_of_phase(tiling, tokens) * tiling.phases();
 }
 
 int coefficient_blocks(const Tiling& tiling, std::int64_t tokens) {
@@ -145,17 +161,17 @@ struct Regions {
     if (tokens == 0) return;
     const Problem& problem = tiling.problem;
     Workspace workspace;
-    records = workspace.add(tokens * (record_bytes(tiling) / 4));
+    records = workspace.add(tokens_of_phase(tiling, tokens) * tiling.phases() * (record_bytes(tiling) / 4));
     bias_partials = workspace.add(std::int64_t{coefficient_blocks(tiling, tokens)} * 2 * problem.rows());
     // Not token_splits(): that can be smaller for more tokens.
-    phi_partials = workspace.add(most_splits(tiling, tokens) * problem.rows() * problem.columns());
+    phi_partials = workspace.add(most_splits(tiling, tokens) * tiling.phases() * problem.rows() * problem.columns());
     total_bytes = workspace.end();
   }
 };
 
-Kernel kernel(const Tiling& tiling, std::string_view stem, std::string_view plan, int threads, int min_blocks,
-              int smem_bytes, std::vector<Constant> constants) {
-  constants.push_back({"vec_size", tiling.vec_size});
+Kernel kernel(const Tiling& tiling, std::string_view stem, std::string_view plan, int vec_size, int threads,
+              int min_blocks, int smem_bytes, std::vector<Constant> constants) {
+  constants.push_back({"vec_size", vec_size});
   constants.push_back({"threads_per_block", threads});
   return {.name = fmt::format("pre_backward_{}", stem),
           .header = fmt::format("pre_backward/{}.cuh", stem),
@@ -172,10 +188,10 @@ std::vector<Kernel> kernels_of(const Tiling& tiling) {
   const Problem& problem = tiling.problem;
   const Constant gamma = {"has_gamma", problem.has_gamma};
   const Constant fp32_dx = {"has_fp32_dx", problem.has_fp32_dx};
-  std::vector<Kernel> kernels = {kernel(tiling, "coefficients", "PreBackwardCoefficients", coefficient_threads,
+  std::vector<Kernel> kernels = {kernel(tiling, "coefficients", "PreBackwardCoefficients", tiling.vec_size, coefficient_threads,
                                         coefficient_blocks_per_multiprocessor(problem), coefficients_smem_bytes(tiling),
                                         {{"threads_per_token", tiling.threads_per_token}, fp32_dx}),
-                                 kernel(tiling, "dx", "PreBackwardDx", tiling.dx_warps() * warp_size,
+                                 kernel(tiling, "dx", "PreBackwardDx", tiling.dx_vec_size, tiling.dx_warps() * warp_size,
                                         tiling.blocks_per_multiprocessor, dx_smem_bytes(tiling),
                                         {gamma,
                                          fp32_dx,
@@ -188,7 +204,7 @@ std::vector<Kernel> kernels_of(const Tiling& tiling) {
   if (!tiling.is_one_split) {
     kernels[1].makes = {"dx", "dphi", "dgamma"};
     kernels.push_back(
-        kernel(tiling, "phi", "PreBackwardPhi", tiling.phi_warps() * warp_size, 1, phi_smem_bytes(tiling), {gamma}));
+        kernel(tiling, "phi", "PreBackwardPhi", tiling.vec_size, tiling.phi_warps() * warp_size, 1, phi_smem_bytes(tiling), {gamma}));
     kernels[2].makes = {"dphi", "dgamma", "dalpha", "dbias"};
   }
   for (std::size_t i = 1; i < kernels.size(); ++i) kernels[i].overlaps_previous = problem.architecture.major >= 9;
@@ -207,7 +223,7 @@ class Portable final : public Plan {
     switch (kernel) {
       case 0: return grid_of_blocks(coefficient_blocks(tiling_, tokens));
       case 1:
-        return grid_of_blocks(tiling_.dx_blocks() + (tiling_.is_one_split ? 1 : 0), token_splits(tiling_, tokens));
+        return grid_of_blocks(tiling_.dx_blocks() + (tiling_.is_one_split ? 1 : 0), splits_of_phase(tiling_, tokens));
       default: return grid_of_blocks(divide_up(problem().columns(), phi_columns_per_block(tiling_)) + 1);
     }
   }
@@ -227,6 +243,7 @@ class Portable final : public Plan {
         .phi_partials = region<float>(workspace, regions.phi_partials),
         .bias_slots = coefficient_blocks(tiling_, tokens),
         .token_splits = static_cast<int>(token_splits(tiling_, tokens)),
+        .phases = tiling_.phases(),
         .tiles_per_sum = tiles_per_sum,
         .adds_splits_up_later = tiling_.is_one_split ? 0 : 1,
     };
@@ -260,10 +277,11 @@ class Portable final : public Plan {
     const Problem& shape = problem();
     const double streams = tiling_.streams_per_block;
     const double blocks = static_cast<double>(tiling_.dx_blocks());
-    const double splits = static_cast<double>(token_splits(tiling_, tokens));
+    const double splits = static_cast<double>(splits_of_phase(tiling_, tokens));
     const double at_once = static_cast<double>(device.multiprocessors) * tiling_.blocks_per_multiprocessor;
     const double waves = std::ceil(blocks * splits / at_once);
-    const double steps = waves * std::ceil(static_cast<double>(tiles_of(tokens)) / splits);
+    const double phases = tiling_.phases();
+    const double steps = waves * phases * std::ceil(static_cast<double>(tiles_of_phase(tiling_, tokens)) / splits);
     const double running = std::min(at_once, blocks * splits);
     const double neighbours = std::ceil(running / device.multiprocessors);  // on a multiprocessor
 
@@ -277,7 +295,7 @@ class Portable final : public Plan {
     const double terms = shape.dtype == DType::bf16 ? 2.0 : 3.0;
     const double products =
         tiling_.tiles_per_warp * (tiling_.sum_tiles() * terms + tiling_.dx_steps() * (tiling_.is_scaled() ? 2.0 : 6.0));
-    const double copies = tile_bytes / warp_size / (tiling_.vec_size * bytes_of(shape.dtype));
+    const double copies = tile_bytes / warp_size / (tiling_.dx_vec_size * bytes_of(shape.dtype));
     const double instructions = 70.0 + products + tiling_.sum_tiles() +
                                 tiling_.dx_steps() * (1.0 + tiling_.tiles_per_warp) + 70.0 * tiling_.tiles_per_warp +
                                 12.0 * copies;
@@ -296,7 +314,7 @@ class Portable final : public Plan {
     constexpr double bytes_per_clock = 32.0;  // of a multiprocessor
     const double ends =
         std::max(waves * neighbours * bytes_of_block / bytes_per_clock, splits * phi_bytes() / l2_bytes_per_clock);
-    return launch + steps * step + ends;
+    return launch + steps * step + phases * ends;
   }
 
   double phi_clocks(std::int64_t tokens, const Device&) const {
@@ -341,6 +359,9 @@ std::string fit(Tiling& tiling, const Device& device) {
 
 Candidate candidate(Tiling tiling, const Device& device) {
   Candidate result;
+  // The sums of several phases are never one split.
+  tiling.dx_vec_size = 16 / bytes_of(tiling.problem.dtype);
+  if (tiling.is_one_split && tiling.phases() > 1) tiling.dx_vec_size = tiling.vec_size;
   result.rejected = fit(tiling, device);
   result.parameters = {{"tiles_per_warp", tiling.tiles_per_warp},
                        {"warps_per_stream", tiling.warps_per_stream},

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <pre_backward/args.cuh>
+#include <pre_backward/column_range.cuh>
 #include <pre_backward/portable_work.cuh>
 #include <pre_backward/store_gradient.cuh>
 #include <pre_backward/token_record.cuh>
@@ -17,15 +18,15 @@ struct PhiGradients {
   float* partials;  // of the split
   int first_row;
   int first_column;
-  int columns;  // that exist from there on
+  ColumnRange columns;  // that exist, counted from there
   bool is_wanted;
   bool adds_later;
   bool has_partials = false;
 
-  MHCJIT_DEVICE PhiGradients(const PreBackwardArgs& args, const PortableBackwardWork& work, int row_block,
-                             int first_column, int columns)
+  MHCJIT_DEVICE PhiGradients(const PreBackwardArgs& args, const PortableBackwardWork& work, int split, int row_block,
+                             int first_column, const ColumnRange& columns)
       : args(args),
-        partials(work.phi_partials + device::i64{device::block_index_y()} * Spec::rows * Spec::columns),
+        partials(work.phi_partials + device::i64{split} * Spec::rows * Spec::columns),
         first_row(row_block * row_tiles * 8),
         first_column(first_column),
         columns(columns),
@@ -90,7 +91,7 @@ struct PhiGradients {
         for (int e = 0; e < 4; ++e) {
           const int phi_row = rows * 8 + row + e % 2;
           const int column = column_of(lane, tile, e / 2);
-          if (phi_row < Spec::rows && column - first_column < columns)
+          if (phi_row < Spec::rows && columns.contains(column - first_column))
             visit(tile, rows, e, device::i64{phi_row} * Spec::columns + column);
         }
       }
@@ -111,7 +112,7 @@ struct PhiGradients {
         float sum = dgamma[tile][half] + device::shuffle_xor(dgamma[tile][half], 1);
         sum += device::shuffle_xor(sum, 2);
         const int column = column_of(lane, tile, half);
-        if (lane % 4 == 0 && column - first_column < columns) store_gradient(args, args.dgamma + column, sum);
+        if (lane % 4 == 0 && columns.contains(column - first_column)) store_gradient(args, args.dgamma + column, sum);
       }
     }
   }

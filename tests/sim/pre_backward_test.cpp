@@ -93,7 +93,7 @@ class FewBlocks final : public ChangedPlan {
     ChangedPlan::fill_work(tokens, workspace, work);
     auto& changed = *static_cast<PortableBackwardWork*>(work);
     changed.bias_slots = std::min(changed.bias_slots, static_cast<int>(coefficient_blocks));
-    changed.token_splits = std::min(changed.token_splits, static_cast<int>(token_splits));
+    changed.token_splits = std::min(changed.token_splits, changed.phases * static_cast<int>(token_splits));
     changed.tiles_per_sum = 2;
   }
 
