@@ -42,15 +42,16 @@ struct Tiling {
 
   int dx_warps() const { return streams_per_block * warps_per_stream; }
   int block_columns() const { return warps_per_stream * tiles_per_warp * 16; }  // of each stream
-  // Where rows are not aligned to copies, a stream's first column may be the last of a copy, and only tokens that lie
-  // so many apart begin alike: they are a phase, and what a split sums up is of one.
+  // Where rows are not aligned to copies, a stream's first column may be the last of a sector of memory, and only tokens
+  // that lie so many apart begin alike: they are a phase, and what a split sums up is of one.
   bool is_aligned() const { return problem.d % dx_vec_size == 0; }
+  int sector_elements() const { return 32 / bytes_of(problem.dtype); }
   int phases() const {
     const std::int64_t multiple = problem.columns() & -problem.columns();
-    return static_cast<int>(std::max<std::int64_t>(1, dx_vec_size / multiple));
+    return is_aligned() ? 1 : static_cast<int>(std::max<std::int64_t>(1, sector_elements() / multiple));
   }
   std::int64_t dx_blocks() const {  // that share out rows and columns
-    const std::int64_t columns = problem.d + (is_aligned() ? 0 : dx_vec_size - 1);
+    const std::int64_t columns = problem.d + (is_aligned() ? 0 : sector_elements() - 1);
     return row_blocks * divide_up(columns, block_columns()) * divide_up(problem.n, streams_per_block);
   }
   int tokens_per_group_block() const { return coefficient_threads / threads_per_token; }
@@ -123,21 +124,26 @@ std::int64_t tiles_of_phase(const Tiling& tiling, std::int64_t tokens) {
   return divide_up(tokens_of_phase(tiling, tokens), tile_tokens);
 }
 
-// No more than make the third kernel wait as long for its splits, eight at a time, as a block of the second takes for
-// the tiles of one.
+// Of the tokens of each phase. No more than make the third kernel wait as long for its splits, eight at a time, as a
+// block of the second takes for the tiles of one.
 std::int64_t most_splits(const Tiling& tiling, std::int64_t tokens) {
   const std::int64_t tiles = tiles_of_phase(tiling, tokens);
   const auto balanced = static_cast<std::int64_t>(std::sqrt(8.0 * static_cast<double>(tiles)));
-  return std::min({std::int64_t{tiling.max_splits}, tiles, balanced});
+  const std::int64_t each = tiling.max_splits / tiling.phases();
+  return std::min({each == 0 ? std::int64_t{tiling.max_splits} : each, tiles, balanced});
 }
 
-// Of the tokens of each phase: as few as have no more tiles in the longest of them.
+// As few as have no more tiles in the longest of them.
 std::int64_t splits_of_phase(const Tiling& tiling, std::int64_t tokens) {
   const std::int64_t tiles = tiles_of_phase(tiling, tokens);
   return divide_up(tiles, divide_up(tiles, most_splits(tiling, tokens)));
 }
 std::int64_t token_splits(const Tiling& tiling, std::int64_t tokens) {
   return splits_of_phase(tiling, tokens) * tiling.phases();
+}
+// That are summed at once.
+std::int64_t splits_at_once(const Tiling& tiling, std::int64_t tokens) {
+  return std::min<std::int64_t>(token_splits(tiling, tokens), tiling.max_splits);
 }
 
 int coefficient_blocks(const Tiling& tiling, std::int64_t tokens) {
@@ -223,7 +229,7 @@ class Portable final : public Plan {
     switch (kernel) {
       case 0: return grid_of_blocks(coefficient_blocks(tiling_, tokens));
       case 1:
-        return grid_of_blocks(tiling_.dx_blocks() + (tiling_.is_one_split ? 1 : 0), splits_of_phase(tiling_, tokens));
+        return grid_of_blocks(tiling_.dx_blocks() + (tiling_.is_one_split ? 1 : 0), splits_at_once(tiling_, tokens));
       default: return grid_of_blocks(divide_up(problem().columns(), phi_columns_per_block(tiling_)) + 1);
     }
   }
@@ -277,11 +283,13 @@ class Portable final : public Plan {
     const Problem& shape = problem();
     const double streams = tiling_.streams_per_block;
     const double blocks = static_cast<double>(tiling_.dx_blocks());
-    const double splits = static_cast<double>(splits_of_phase(tiling_, tokens));
+    const double splits = static_cast<double>(splits_at_once(tiling_, tokens));
     const double at_once = static_cast<double>(device.multiprocessors) * tiling_.blocks_per_multiprocessor;
     const double waves = std::ceil(blocks * splits / at_once);
-    const double phases = tiling_.phases();
-    const double steps = waves * phases * std::ceil(static_cast<double>(tiles_of_phase(tiling_, tokens)) / splits);
+    const double turns = std::ceil(static_cast<double>(token_splits(tiling_, tokens)) / splits);
+    const auto tiles_of_split =
+        static_cast<double>(divide_up(tiles_of_phase(tiling_, tokens), splits_of_phase(tiling_, tokens)));
+    const double steps = waves * turns * tiles_of_split;
     const double running = std::min(at_once, blocks * splits);
     const double neighbours = std::ceil(running / device.multiprocessors);  // on a multiprocessor
 
@@ -314,7 +322,7 @@ class Portable final : public Plan {
     constexpr double bytes_per_clock = 32.0;  // of a multiprocessor
     const double ends =
         std::max(waves * neighbours * bytes_of_block / bytes_per_clock, splits * phi_bytes() / l2_bytes_per_clock);
-    return launch + steps * step + phases * ends;
+    return launch + steps * step + turns * ends;
   }
 
   double phi_clocks(std::int64_t tokens, const Device&) const {

@@ -51,10 +51,11 @@ class DhInTile<Spec, false> {
   using Element = typename Spec::Element;
   using X = XTile<Spec>;
   static constexpr int part_elements = X::part_elements;
-  // A stream's columns begin up to a part less one before the block's, and a row of dh_in as many before those.
-  static constexpr int before = part_elements - 1;
-  static constexpr int parts = DxWarp<Spec>::block_columns / part_elements + 2;
-  static constexpr int row_bytes = parts * 16 + 16;  // an odd number of 16 bytes
+  // A stream's columns begin up to so many before the block's, the first part as many as it may have before those.
+  static constexpr int before = DxWarp<Spec>::most_shift;
+  static constexpr int parts = (DxWarp<Spec>::block_columns + before + 2 * (part_elements - 1)) / part_elements;
+  static constexpr int row_bytes = parts * 16;
+  static_assert(parts % 2 == 1, "eight rows begin in different banks");
   static constexpr int tile_parts = X::tokens * parts;
   static constexpr int stride = X::phases * Spec::d;
 
@@ -107,7 +108,9 @@ class DhInTile<Spec, false> {
 
  private:
   // The same in each tile, and in both its halves.
-  MHCJIT_DEVICE int in_part(int token) const { return X::in_part(dh_in_, first_ + device::i64{token} * stride); }
+  MHCJIT_DEVICE int in_part(int token) const {
+    return X::behind_multiple(part_elements, dh_in_, first_ + device::i64{token} * stride);
+  }
   static MHCJIT_DEVICE float load_element(device::SharedAddress address) {
     if constexpr (X::element_bytes == 2)
       return device::to_float(Element{device::load_shared_half(address)});

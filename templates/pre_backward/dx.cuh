@@ -6,7 +6,8 @@
 // G becomes phi_partials, which pre_backward/phi.cuh adds up. Of a launch of one split dphi and dgamma are made here,
 // by one more block dbias and dalpha.
 //
-// Grid:   x = row_blocks * blocks of columns * groups of streams, perhaps one block more; y = token_splits.
+// Grid:   x = row_blocks * blocks of columns * groups of streams, perhaps one block more; y = token_splits, or
+//         fewer, each of which takes several.
 // Block:  streams_per_block streams; warps_per_stream warps each have tiles_per_warp tiles of 16 columns of one.
 //         Of several blocks of rows, whose sums of G one warp could not hold, the first makes dx.
 //         Operand A of the tensor cores is x^T for G and (phi * gamma)^T for dx, operand B dh_mix and dh_mix^T.
@@ -125,10 +126,10 @@ MHCJIT_DEVICE void store_fp32_dx(float* dx, int stride, const float (&values)[4]
   }
 }
 
-// The block's columns of the tokens of one phase, in tiles.
+// The block's columns of the tiles of one split.
 template <class Spec>
-MHCJIT_DEVICE void make_dx_of_phase(const PreBackwardArgs& args, const PortableBackwardWork& work, int block,
-                                    int phase) {
+MHCJIT_DEVICE void make_dx_of_split(const PreBackwardArgs& args, const PortableBackwardWork& work, int block,
+                                    int token_split) {
   using Plan = PreBackwardDx<Spec>;
   using Record = TokenRecord<Spec>;
   using X = XTile<Spec>;
@@ -143,6 +144,7 @@ MHCJIT_DEVICE void make_dx_of_phase(const PreBackwardArgs& args, const PortableB
   constexpr int stages = Spec::pipeline_stages;
   constexpr int stride = X::phases * Spec::columns;  // from a token to the next of its phase
 
+  const int phase = token_split % X::phases;
   const DxWarp<Spec> warp(args, block, phase);
   const DhInTile<Spec> dh_in_tile(args, warp);
   const int lane = device::thread_index() % device::warp_size;
@@ -183,8 +185,8 @@ MHCJIT_DEVICE void make_dx_of_phase(const PreBackwardArgs& args, const PortableB
   };
 
   // From the last tile on: the kernel before has read that last, so that some of it is in the L2 cache.
-  const int splits = device::grid_size_y();
-  int tile = (tokens - 1) / X::tokens - device::block_index_y();
+  const int splits = X::phases == 1 ? device::grid_size_y() : work.token_splits / X::phases;  // of the phase
+  int tile = (tokens - 1) / X::tokens - token_split / X::phases;
 #pragma unroll
   for (int stage = 0; stage < stages - 1; ++stage)
     if (tile >= stage * splits) copy_x(stage, tile - stage * splits);
@@ -198,8 +200,7 @@ MHCJIT_DEVICE void make_dx_of_phase(const PreBackwardArgs& args, const PortableB
     device::copy_commit();
   }
 
-  PhiGradients<Spec> gradients(args, work, device::block_index_y() * X::phases + phase, warp.row_block,
-                               warp.first_column(), warp.columns);
+  PhiGradients<Spec> gradients(args, work, token_split, warp.row_block, warp.first_column(), warp.columns);
   typename PhiGradients<Spec>::Sums sums = {};
   const bool makes_dx = args.dx != nullptr && warp.row_block == 0;
   const bool adds_to_dx = makes_dx && args.accumulate_dx != 0;
@@ -316,10 +317,12 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
     sum_bias<Spec>(args, work);
     return;
   }
-  make_dx_of_phase<Spec>(args, work, block, 0);
+  int token_split = device::block_index_y();
 #pragma unroll 1
-  for (int phase = 1; phase < XTile<Spec>::phases; ++phase) {
-    device::block_barrier();  // until nobody reads a stage of the phase before
-    make_dx_of_phase<Spec>(args, work, block, phase);
+  for (;;) {
+    make_dx_of_split<Spec>(args, work, block, token_split);
+    token_split += device::grid_size_y();
+    if (XTile<Spec>::phases == 1 || token_split >= work.token_splits) break;
+    device::block_barrier();  // until nobody reads a stage of the split before
   }
 }

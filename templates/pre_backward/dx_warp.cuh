@@ -9,7 +9,7 @@ template <class Spec>
 struct DxWarp {
   using X = XTile<Spec>;
   static constexpr int block_columns = Spec::warps_per_stream * X::columns;  // of each stream
-  static constexpr int most_shift = X::is_aligned ? 0 : X::part_elements - 1;
+  static constexpr int most_shift = X::is_aligned ? 0 : X::sector_elements - 1;
   static constexpr int column_blocks = (Spec::d + most_shift + block_columns - 1) / block_columns;
   static constexpr int stream_blocks = (Spec::n + Spec::streams_per_block - 1) / Spec::streams_per_block;
   static constexpr int blocks = Spec::row_blocks * column_blocks * stream_blocks;
@@ -33,7 +33,9 @@ struct DxWarp {
     const int wanted = block / column_blocks * Spec::streams_per_block + stream_of_block;
     stream = wanted < Spec::n ? wanted : Spec::n - 1;
     block_d = block % column_blocks * block_columns;
-    shift = X::is_aligned ? 0 : X::in_part(args.x, (device::i64{phase} * Spec::n + stream) * Spec::d);
+    shift = X::is_aligned ? 0
+                          : X::behind_multiple(X::sector_elements, args.x,
+                                               (device::i64{phase} * Spec::n + stream) * Spec::d);
     d = block_d + part * X::columns - shift;
     columns = {d < 0 ? -d : 0, wanted < Spec::n ? Spec::d - d : 0};
   }

@@ -3,9 +3,9 @@
 // In shared memory a token is a row of the columns of all warps that share a stream. Rows are an odd number of 16 bytes
 // long, so that eight of them begin in different banks.
 //
-// Where D is no multiple of a part, rows in memory begin anywhere between its multiples. Each `phases`-th token's begin
-// alike: a tile has tokens of one phase, and a warp's columns begin where parts do in rows of its stream and phase. The
-// first and the last part of a row then hold elements of its neighbours, which become columns that do not exist.
+// Where D is no multiple of a part, rows in memory begin anywhere. Each `phases`-th token's begin alike: a tile has tokens
+// of one phase, and a warp's columns begin where sectors of memory do in rows of its stream and phase. The first and the
+// last part of a row then hold elements of its neighbours, which become columns that do not exist.
 #pragma once
 
 #include <common/two_terms.cuh>
@@ -27,16 +27,18 @@ struct XTile {
   static constexpr int part_bytes = part_elements * element_bytes;
 
   static constexpr bool is_aligned = Spec::d % Spec::vec_size == 0;  // each row, to parts
-  static constexpr int columns_multiple = Spec::columns & -Spec::columns;
-  static constexpr int phases = columns_multiple < Spec::vec_size ? Spec::vec_size / columns_multiple : 1;
   static_assert(is_aligned || part_bytes == 16);
+  // A sector written by two warps, each a part of it, takes several times as long as one written whole.
+  static constexpr int sector_elements = 32 / element_bytes;
+  static constexpr int columns_multiple = Spec::columns & -Spec::columns;
+  static constexpr int phases = is_aligned || columns_multiple >= sector_elements ? 1 : sector_elements / columns_multiple;
   static MHCJIT_DEVICE int tokens_of_phase(device::i64 tokens, int phase) {
     return static_cast<int>((tokens - phase + phases - 1) / phases);
   }
-  // Elements from the start of a part to the tensor's element of that number.
-  static MHCJIT_DEVICE int in_part(const void* tensor, device::i64 element) {
+  // Elements from a multiple of so many in memory to that of this number in the tensor.
+  static MHCJIT_DEVICE int behind_multiple(int multiple, const void* tensor, device::i64 element) {
     const auto first = static_cast<device::u32>(reinterpret_cast<device::i64>(tensor) / element_bytes);
-    return static_cast<int>((first + static_cast<device::u32>(element)) % part_elements);
+    return static_cast<int>((first + static_cast<device::u32>(element)) % multiple);
   }
 
   // A lane's first part; the others lie at distances that are the same for every lane.
@@ -91,7 +93,7 @@ struct XTile {
       for (int i = 0; i < copies; ++i) {
         const Element* source = part_of(from, stride, i);
         const device::SharedAddress target = to + place(token_of(i), column_of(i));
-        if (in_part(source, 0) == 0 && extent.contains_part(token_of(i), column_of(i))) {
+        if (begins_part(source) && extent.contains_part(token_of(i), column_of(i))) {
           device::copy_async<part_bytes>(target, source);
           continue;
         }
@@ -109,7 +111,7 @@ struct XTile {
       Element* target = to + device::i64{token_of(i)} * stride + column_of(i);
       if constexpr (is_aligned && !is_whole) {
         store_pair(target, extent, token_of(i), column_of(i), source);
-      } else if ((is_aligned || in_part(target, 0) == 0) && extent.contains_part(token_of(i), column_of(i))) {
+      } else if ((is_aligned || begins_part(target)) && extent.contains_part(token_of(i), column_of(i))) {
         store_part(target, source);
       } else if constexpr (!is_aligned) {
 #pragma unroll 1
@@ -124,6 +126,9 @@ struct XTile {
   static constexpr MHCJIT_DEVICE int token_of(int i) { return i / copies_per_row * rows_at_once; }
   static constexpr MHCJIT_DEVICE int column_of(int i) { return i % copies_per_row * lanes_per_row * part_elements; }
   static constexpr MHCJIT_DEVICE int place(int token, int column) { return token * row_bytes + column * element_bytes; }
+  static MHCJIT_DEVICE bool begins_part(const Element* address) {
+    return behind_multiple(part_elements, address, 0) == 0;
+  }
   static MHCJIT_DEVICE const Element* part_of(const Element* first, int stride, int i) {
     return first + device::i64{token_of(i)} * stride + column_of(i);
   }
