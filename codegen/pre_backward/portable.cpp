@@ -42,8 +42,8 @@ struct Tiling {
 
   int dx_warps() const { return streams_per_block * warps_per_stream; }
   int block_columns() const { return warps_per_stream * tiles_per_warp * 16; }  // of each stream
-  // Where rows are not aligned to copies, a stream's first column may be the last of a sector of memory, and only tokens
-  // that lie so many apart begin alike: they are a phase, and what a split sums up is of one.
+  // Where rows are not aligned to copies, a stream's first column may be the last of a sector of memory, and only
+  // tokens that lie so many apart begin alike: they are a phase, and what a split sums up is of one.
   bool is_aligned() const { return problem.d % dx_vec_size == 0; }
   int sector_elements() const { return 32 / bytes_of(problem.dtype); }
   int phases() const {
@@ -194,23 +194,24 @@ std::vector<Kernel> kernels_of(const Tiling& tiling) {
   const Problem& problem = tiling.problem;
   const Constant gamma = {"has_gamma", problem.has_gamma};
   const Constant fp32_dx = {"has_fp32_dx", problem.has_fp32_dx};
-  std::vector<Kernel> kernels = {kernel(tiling, "coefficients", "PreBackwardCoefficients", tiling.vec_size, coefficient_threads,
-                                        coefficient_blocks_per_multiprocessor(problem), coefficients_smem_bytes(tiling),
-                                        {{"threads_per_token", tiling.threads_per_token}, fp32_dx}),
-                                 kernel(tiling, "dx", "PreBackwardDx", tiling.dx_vec_size, tiling.dx_warps() * warp_size,
-                                        tiling.blocks_per_multiprocessor, dx_smem_bytes(tiling),
-                                        {gamma,
-                                         fp32_dx,
-                                         {"row_blocks", tiling.row_blocks},
-                                         {"streams_per_block", tiling.streams_per_block},
-                                         {"warps_per_stream", tiling.warps_per_stream},
-                                         {"tiles_per_warp", tiling.tiles_per_warp},
-                                         {"pipeline_stages", tiling.pipeline_stages},
-                                         {"phi_in_registers", tiling.phi_in_registers}})};
+  std::vector<Kernel> kernels = {
+      kernel(tiling, "coefficients", "PreBackwardCoefficients", tiling.vec_size, coefficient_threads,
+             coefficient_blocks_per_multiprocessor(problem), coefficients_smem_bytes(tiling),
+             {{"threads_per_token", tiling.threads_per_token}, fp32_dx}),
+      kernel(tiling, "dx", "PreBackwardDx", tiling.dx_vec_size, tiling.dx_warps() * warp_size,
+             tiling.blocks_per_multiprocessor, dx_smem_bytes(tiling),
+             {gamma,
+              fp32_dx,
+              {"row_blocks", tiling.row_blocks},
+              {"streams_per_block", tiling.streams_per_block},
+              {"warps_per_stream", tiling.warps_per_stream},
+              {"tiles_per_warp", tiling.tiles_per_warp},
+              {"pipeline_stages", tiling.pipeline_stages},
+              {"phi_in_registers", tiling.phi_in_registers}})};
   if (!tiling.is_one_split) {
     kernels[1].makes = {"dx", "dphi", "dgamma"};
-    kernels.push_back(
-        kernel(tiling, "phi", "PreBackwardPhi", tiling.vec_size, tiling.phi_warps() * warp_size, 1, phi_smem_bytes(tiling), {gamma}));
+    kernels.push_back(kernel(tiling, "phi", "PreBackwardPhi", tiling.vec_size, tiling.phi_warps() * warp_size, 1,
+                             phi_smem_bytes(tiling), {gamma}));
     kernels[2].makes = {"dphi", "dgamma", "dalpha", "dbias"};
   }
   for (std::size_t i = 1; i < kernels.size(); ++i) kernels[i].overlaps_previous = problem.architecture.major >= 9;

@@ -150,8 +150,7 @@ MHCJIT_DEVICE void make_dx_of_split(const PreBackwardArgs& args, const PortableB
   const int lane = device::thread_index() % device::warp_size;
   const device::SharedAddress shared = device::shared_base();
   // Place of the warp's columns in a stage, and tokens of a tile that exist, as the lane copies them.
-  const device::SharedAddress x_place =
-      warp.part * X::columns * X::element_bytes + warp.stream_of_block * X::bytes;
+  const device::SharedAddress x_place = warp.part * X::columns * X::element_bytes + warp.stream_of_block * X::bytes;
   const int tokens = X::tokens_of_phase(args.tokens, phase);
   const ColumnRange lane_columns = warp.columns.counted_from(X::first_column());
   const auto extent_of = [&](int tile) {

@@ -33,9 +33,9 @@ struct DxWarp {
     const int wanted = block / column_blocks * Spec::streams_per_block + stream_of_block;
     stream = wanted < Spec::n ? wanted : Spec::n - 1;
     block_d = block % column_blocks * block_columns;
-    shift = X::is_aligned ? 0
-                          : X::behind_multiple(X::sector_elements, args.x,
-                                               (device::i64{phase} * Spec::n + stream) * Spec::d);
+    shift = X::is_aligned
+                ? 0
+                : X::behind_multiple(X::sector_elements, args.x, (device::i64{phase} * Spec::n + stream) * Spec::d);
     d = block_d + part * X::columns - shift;
     columns = {d < 0 ? -d : 0, wanted < Spec::n ? Spec::d - d : 0};
   }

@@ -3,9 +3,9 @@
 // In shared memory a token is a row of the columns of all warps that share a stream. Rows are an odd number of 16 bytes
 // long, so that eight of them begin in different banks.
 //
-// Where D is no multiple of a part, rows in memory begin anywhere. Each `phases`-th token's begin alike: a tile has tokens
-// of one phase, and a warp's columns begin where sectors of memory do in rows of its stream and phase. The first and the
-// last part of a row then hold elements of its neighbours, which become columns that do not exist.
+// Where D is no multiple of a part, rows in memory begin anywhere. Each `phases`-th token's begin alike: a tile has
+// tokens of one phase, and a warp's columns begin where sectors of memory do in rows of its stream and phase. The first
+// and the last part of a row then hold elements of its neighbours, which become columns that do not exist.
 #pragma once
 
 #include <common/two_terms.cuh>
@@ -31,7 +31,8 @@ struct XTile {
   // A sector written by two warps, each a part of it, takes several times as long as one written whole.
   static constexpr int sector_elements = 32 / element_bytes;
   static constexpr int columns_multiple = Spec::columns & -Spec::columns;
-  static constexpr int phases = is_aligned || columns_multiple >= sector_elements ? 1 : sector_elements / columns_multiple;
+  static constexpr int phases =
+      is_aligned || columns_multiple >= sector_elements ? 1 : sector_elements / columns_multiple;
   static MHCJIT_DEVICE int tokens_of_phase(device::i64 tokens, int phase) {
     return static_cast<int>((tokens - phase + phases - 1) / phases);
   }
@@ -63,7 +64,10 @@ struct XTile {
       return token < tokens && column < columns && (is_aligned || column >= first_column);
     }
     MHCJIT_DEVICE bool contains_part(int token, int column) const {
-      return contains(token, column) && (is_aligned || column + part_elements <= columns);
+      return token < tokens && column >= first_column && column + part_elements <= columns;
+    }
+    MHCJIT_DEVICE bool touches_part(int token, int column) const {
+      return token < tokens && column + part_elements > first_column && column < columns;
     }
     // Of a part, up to the end of the row.
     MHCJIT_DEVICE int bytes(int token, int column) const {
@@ -107,16 +111,22 @@ struct XTile {
   static MHCJIT_DEVICE void copy_out(Element* to, int stride, const Extent& extent, device::SharedAddress from) {
 #pragma unroll
     for (int i = 0; i < copies; ++i) {
-      const device::SharedAddress source = from + place(token_of(i), column_of(i));
-      Element* target = to + device::i64{token_of(i)} * stride + column_of(i);
-      if constexpr (is_aligned && !is_whole) {
-        store_pair(target, extent, token_of(i), column_of(i), source);
-      } else if ((is_aligned || begins_part(target)) && extent.contains_part(token_of(i), column_of(i))) {
-        store_part(target, source);
-      } else if constexpr (!is_aligned) {
-#pragma unroll 1
-        for (int e = 0; e < part_elements; e += 2)
-          store_pair(target + e, extent, token_of(i), column_of(i) + e, source + e * element_bytes);
+      const int token = token_of(i);
+      const int column = column_of(i);
+      const device::SharedAddress source = from + place(token, column);
+      Element* target = to + device::i64{token} * stride + column;
+      if constexpr (!is_whole) {
+        store_pair(target, extent, token, column, device::float_bits(device::load_shared(source)));
+      } else if constexpr (is_aligned) {
+        if (extent.contains(token, column)) store_part(target, source);
+      } else {
+        const auto words = device::load_shared_words<4>(source);
+        if (begins_part(target) && extent.contains_part(token, column)) {
+          device::store_words(target, words);
+        } else if (extent.touches_part(token, column)) {
+#pragma unroll
+          for (int e = 0; e < part_elements; e += 2) store_pair(target + e, extent, token, column + e, words[e / 2]);
+        }
       }
     }
   }
@@ -150,8 +160,7 @@ struct XTile {
     return pair;
   }
   static MHCJIT_DEVICE void store_pair(Element* elements, const Extent& extent, int token, int column,
-                                       device::SharedAddress from) {
-    const device::u32 pair = device::float_bits(device::load_shared(from));
+                                       device::u32 pair) {
     if (extent.contains(token, column)) store_bits(elements, static_cast<device::u16>(pair & 0xffffu));
     if (extent.contains(token, column + 1)) store_bits(elements + 1, static_cast<device::u16>(pair >> 16));
   }
