@@ -297,7 +297,17 @@ class Portable final : public Plan {
     // A tile of tokens, of all blocks that run at once: memory, the L2 cache, instructions; and of one alone.
     const double tile_bytes = 16.0 * tile_tokens * tiling_.tiles_per_warp * bytes_of(shape.dtype);  // of a warp
     const double read_and_written = tile_bytes * tiling_.dx_warps() * (2.0 + 1.0 / shape.n) / tiling_.row_blocks;
-    const double memory = running * read_and_written / device.bytes_per_clock;
+    // Rows that are not aligned, fitted to n = 4, D = 5129 at T 1024 to 8192: blocks write a line of 128 bytes in
+    // parts, and phi is packed when the kernel before has ended. Elements of two bytes are waited for one tile at a
+    // time.
+    const int copy_bytes = tiling_.dx_vec_size * bytes_of(shape.dtype);
+    const bool is_aligned = tiling_.is_aligned();
+    const double line_parts = is_aligned || tiling_.tiles_per_warp * 16 * bytes_of(shape.dtype) >= 128
+                                  ? 0.0
+                                  : 83.0 / (tiling_.block_columns() * bytes_of(shape.dtype));
+    const double slower_step = !is_aligned ? 1.16 : copy_bytes < 16 ? 2.0 : 1.0;
+    const double unaligned_start = is_aligned ? 0.0 : 40000.0;
+    const double memory = running * read_and_written * (1.0 + line_parts) / device.bytes_per_clock;
     const double copied = tile_bytes * tiling_.warps_per_stream * (2.0 * streams + 1.0) +
                           static_cast<double>(tile_tokens) * record_bytes(tiling_);
     const double l2 = running * copied / l2_bytes_per_clock;
@@ -323,7 +333,7 @@ class Portable final : public Plan {
     constexpr double bytes_per_clock = 32.0;  // of a multiprocessor
     const double ends =
         std::max(waves * neighbours * bytes_of_block / bytes_per_clock, splits * phi_bytes() / l2_bytes_per_clock);
-    return launch + steps * step + turns * ends;
+    return launch + unaligned_start + steps * step * slower_step + turns * ends;
   }
 
   double phi_clocks(std::int64_t tokens, const Device&) const {

@@ -143,9 +143,13 @@ TEST(Portable, SplitsOfUnalignedRowsAreOfOnePhase) {
     EXPECT_GE(blocks, 1);
     EXPECT_LE(blocks, work.token_splits);
   }
-  EXPECT_EQ(work_of(*portable(backward_of(8, 5129)), 8192).phases, 2);
-  EXPECT_EQ(work_of(*portable(backward_of(4, 5132)), 8192).phases, 1);
-  EXPECT_EQ(work_of(*portable(backward_of(4, 5129, DType::fp32)), 8192).phases, 2);
+  const auto phases_of = [](const Problem& problem) {
+    return work_of(*plan_of(problem, "portable one_split=0"), 8192).phases;
+  };
+  EXPECT_EQ(phases_of(backward_of(8, 5129)), 2);
+  EXPECT_EQ(phases_of(backward_of(3, 5129)), 16);
+  EXPECT_EQ(phases_of(backward_of(4, 5132)), 1);
+  EXPECT_EQ(phases_of(backward_of(4, 5129, DType::fp32)), 2);
 }
 
 TEST(Portable, WorkspaceIsSmall) {
