@@ -98,7 +98,9 @@ int phi_smem_bytes(const Tiling& tiling) {
 // Registers of a thread that multiplies, as the assembler reports them at most: sums, phi, x and products of its tiles,
 // the scalars of four tokens, and what the loop itself uses.
 int registers_needed(const Tiling& tiling, bool phi_in_registers) {
-  const int loop = tiling.sum_tiles() > 4 ? 80 : 60;
+  // Ends of rows that are not aligned, and a store of matrices that an older architecture has to make of shuffles.
+  const int ends = tiling.is_aligned() ? 0 : tiling.problem.architecture.major < 9 ? 32 : 4;
+  const int loop = (tiling.sum_tiles() > 4 ? 80 : 60) + ends;
   const int x = tiling.problem.dtype == DType::bf16 ? 4 : tiling.problem.dtype == DType::fp16 ? 12 : 16;
   const int phi = phi_in_registers ? tiling.phi_operands() * 4 : 8;
   return tiling.tiles_per_warp * (tiling.sum_tiles() * 4 + x + 8) + phi + loop;

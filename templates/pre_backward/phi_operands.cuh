@@ -108,7 +108,7 @@ struct PhiOperands {
     float largest = 0.0f;
     if constexpr (!XTile<Spec>::is_aligned) {
       constexpr int beside = DxWarp<Spec>::most_shift;
-#pragma unroll 8
+#pragma unroll 2
       for (int i = device::thread_index() % device::warp_size; i < Spec::rows * beside; i += device::warp_size) {
         const int before = i % beside - (beside - warp.shift);
         const int column = before < 0 ? before : before + XTile<Spec>::columns;
