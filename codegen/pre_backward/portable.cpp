@@ -29,6 +29,7 @@ constexpr int fewest_stages = 2;
 struct Tiling {
   Problem problem;
   int vec_size = 0;           // elements of x in one load: at most 16 bytes, divides D
+  int dx_vec_size = 0;        // in one copy of the second kernel: the same, or 16 bytes whatever D is
   int threads_per_token = 0;  // where a group of threads works on one token
   int row_blocks = 0;         // that share out rows of phi
   int streams_per_block = 0;
@@ -44,8 +45,17 @@ struct Tiling {
 
   int dx_warps() const { return streams_per_block * warps_per_stream; }
   int block_columns() const { return warps_per_stream * tiles_per_warp * 16; }  // of each stream
-  std::int64_t dx_blocks() const {                                              // that share out rows and columns
-    return row_blocks * divide_up(problem.d, block_columns()) * divide_up(problem.n, streams_per_block);
+  // Where rows are not aligned to copies, a stream's first column may be the last of a sector of memory, and only
+  // tokens that lie so many apart begin alike: they are a phase, and what a split sums up is of one.
+  bool is_aligned() const { return problem.d % dx_vec_size == 0; }
+  int sector_elements() const { return 32 / bytes_of(problem.dtype); }
+  int phases() const {
+    const std::int64_t multiple = problem.columns() & -problem.columns();
+    return is_aligned() ? 1 : static_cast<int>(std::max<std::int64_t>(1, sector_elements() / multiple));
+  }
+  std::int64_t dx_blocks() const {  // that share out rows and columns
+    const std::int64_t columns = problem.d + (is_aligned() ? 0 : sector_elements() - 1);
+    return row_blocks * divide_up(columns, block_columns()) * divide_up(problem.n, streams_per_block);
   }
   int tokens_per_group_block() const { return coefficient_threads / threads_per_token; }
   // Of the third kernel, which share out rows.
@@ -69,7 +79,8 @@ int record_bytes(const Tiling& tiling) {
 // x of each stream, dh_in and the records of a tile of tokens.
 int stage_bytes(const Tiling& tiling) {
   const int row_bytes = tiling.block_columns() * bytes_of(tiling.problem.dtype) + 16;
-  return tile_tokens * ((tiling.streams_per_block + 1) * row_bytes + record_bytes(tiling));
+  const int of_dh_in = tiling.is_aligned() ? row_bytes : row_bytes + 2 * 16;
+  return tile_tokens * (tiling.streams_per_block * row_bytes + of_dh_in + record_bytes(tiling));
 }
 
 // All of a block's sums for dphi.
@@ -98,7 +109,9 @@ int phi_smem_bytes(const Tiling& tiling) {
 // Registers of a thread that multiplies, as the assembler reports them at most: sums, phi, x and products of its tiles,
 // the scalars of four tokens, and what the loop itself uses.
 int registers_needed(const Tiling& tiling, bool phi_in_registers) {
-  const int loop = tiling.sum_tiles() > 4 ? 80 : 60;
+  // Ends of rows that are not aligned, and a store of matrices that an older architecture has to make of shuffles.
+  const int ends = tiling.is_aligned() ? 0 : tiling.problem.architecture.major < 9 ? 32 : tiling.phases() > 1 ? 4 : 8;
+  const int loop = (tiling.sum_tiles() > 4 ? 80 : 60) + ends;
   const int x = tiling.problem.dtype == DType::bf16 ? 4 : tiling.problem.dtype == DType::fp16 ? 12 : 16;
   const int phi = phi_in_registers ? tiling.phi_operands() * 4 : 8;
   return tiling.tiles_per_warp * (tiling.sum_tiles() * 4 + x + 8) + phi + loop;
@@ -119,23 +132,34 @@ bool smem_fits(const Tiling& tiling, const Device& device) {
          (block_bytes + reserved_smem_bytes) * tiling.blocks_per_multiprocessor <= device.smem_bytes_per_multiprocessor;
 }
 
-std::int64_t tiles_of(std::int64_t tokens) { return divide_up(tokens, tile_tokens); }
+std::int64_t tokens_of_phase(const Tiling& tiling, std::int64_t tokens) { return divide_up(tokens, tiling.phases()); }
+std::int64_t tiles_of_phase(const Tiling& tiling, std::int64_t tokens) {
+  return divide_up(tokens_of_phase(tiling, tokens), tile_tokens);
+}
 
-// No more than make the third kernel wait as long for its splits, eight at a time, as a block of the second takes for
-// the tiles of one.
+// Of the tokens of each phase. No more than make the third kernel wait as long for its splits, eight at a time, as a
+// block of the second takes for the tiles of one.
 std::int64_t most_splits(const Tiling& tiling, std::int64_t tokens) {
-  const std::int64_t tiles = tiles_of(tokens);
+  const std::int64_t tiles = tiles_of_phase(tiling, tokens);
   if (tiling.adds_in_dx())
-    return std::min<std::int64_t>(tiling.splits_in_dx, std::bit_floor(static_cast<std::uint64_t>(tiles)));
+    return std::min<std::int64_t>(tiling.max_splits, std::bit_floor(static_cast<std::uint64_t>(tiles)));
   const auto balanced = static_cast<std::int64_t>(std::sqrt(8.0 * static_cast<double>(tiles)));
-  return std::min({std::int64_t{tiling.max_splits}, tiles, balanced});
+  const std::int64_t each = tiling.max_splits / tiling.phases();
+  return std::min({each == 0 ? std::int64_t{tiling.max_splits} : each, tiles, balanced});
 }
 
 // As few as have no more tiles in the longest of them.
-std::int64_t token_splits(const Tiling& tiling, std::int64_t tokens) {
+std::int64_t splits_of_phase(const Tiling& tiling, std::int64_t tokens) {
   if (tiling.adds_in_dx()) return most_splits(tiling, tokens);
-  const std::int64_t tiles = tiles_of(tokens);
+  const std::int64_t tiles = tiles_of_phase(tiling, tokens);
   return divide_up(tiles, divide_up(tiles, most_splits(tiling, tokens)));
+}
+std::int64_t token_splits(const Tiling& tiling, std::int64_t tokens) {
+  return splits_of_phase(tiling, tokens) * tiling.phases();
+}
+// That are summed at once.
+std::int64_t splits_at_once(const Tiling& tiling, std::int64_t tokens) {
+  return std::min<std::int64_t>(token_splits(tiling, tokens), tiling.max_splits);
 }
 
 int coefficient_blocks(const Tiling& tiling, std::int64_t tokens) {
@@ -159,17 +183,17 @@ struct Regions {
     if (tokens == 0) return;
     const Problem& problem = tiling.problem;
     Workspace workspace;
-    records = workspace.add(tokens * (record_bytes(tiling) / 4));
+    records = workspace.add(tokens_of_phase(tiling, tokens) * tiling.phases() * (record_bytes(tiling) / 4));
     bias_partials = workspace.add(std::int64_t{coefficient_blocks(tiling, tokens)} * 2 * problem.rows());
     // Not token_splits(): that can be smaller for more tokens.
-    phi_partials = workspace.add(most_splits(tiling, tokens) * problem.rows() * problem.columns());
+    phi_partials = workspace.add(most_splits(tiling, tokens) * tiling.phases() * problem.rows() * problem.columns());
     total_bytes = workspace.end();
   }
 };
 
-Kernel kernel(const Tiling& tiling, std::string_view stem, std::string_view plan, int threads, int min_blocks,
-              int smem_bytes, std::vector<Constant> constants) {
-  constants.push_back({"vec_size", tiling.vec_size});
+Kernel kernel(const Tiling& tiling, std::string_view stem, std::string_view plan, int vec_size, int threads,
+              int min_blocks, int smem_bytes, std::vector<Constant> constants) {
+  constants.push_back({"vec_size", vec_size});
   constants.push_back({"threads_per_block", threads});
   return {.name = fmt::format("pre_backward_{}", stem),
           .header = fmt::format("pre_backward/{}.cuh", stem),
@@ -186,25 +210,26 @@ std::vector<Kernel> kernels_of(const Tiling& tiling) {
   const Problem& problem = tiling.problem;
   const Constant gamma = {"has_gamma", problem.has_gamma};
   const Constant fp32_dx = {"has_fp32_dx", problem.has_fp32_dx};
-  std::vector<Kernel> kernels = {kernel(tiling, "coefficients", "PreBackwardCoefficients", coefficient_threads,
-                                        coefficient_blocks_per_multiprocessor(problem), coefficients_smem_bytes(tiling),
-                                        {{"threads_per_token", tiling.threads_per_token}, fp32_dx}),
-                                 kernel(tiling, "dx", "PreBackwardDx", tiling.dx_warps() * warp_size,
-                                        tiling.blocks_per_multiprocessor, dx_smem_bytes(tiling),
-                                        {gamma,
-                                         fp32_dx,
-                                         {"row_blocks", tiling.row_blocks},
-                                         {"streams_per_block", tiling.streams_per_block},
-                                         {"warps_per_stream", tiling.warps_per_stream},
-                                         {"tiles_per_warp", tiling.tiles_per_warp},
-                                         {"pipeline_stages", tiling.pipeline_stages},
-                                         {"phi_in_registers", tiling.phi_in_registers},
-                                         {"adds_in_cluster", tiling.adds_in_cluster}})};
+  std::vector<Kernel> kernels = {
+      kernel(tiling, "coefficients", "PreBackwardCoefficients", tiling.vec_size, coefficient_threads,
+             coefficient_blocks_per_multiprocessor(problem), coefficients_smem_bytes(tiling),
+             {{"threads_per_token", tiling.threads_per_token}, fp32_dx}),
+      kernel(tiling, "dx", "PreBackwardDx", tiling.dx_vec_size, tiling.dx_warps() * warp_size,
+             tiling.blocks_per_multiprocessor, dx_smem_bytes(tiling),
+             {gamma,
+              fp32_dx,
+              {"row_blocks", tiling.row_blocks},
+              {"streams_per_block", tiling.streams_per_block},
+              {"warps_per_stream", tiling.warps_per_stream},
+              {"tiles_per_warp", tiling.tiles_per_warp},
+              {"pipeline_stages", tiling.pipeline_stages},
+              {"phi_in_registers", tiling.phi_in_registers},
+              {"adds_in_cluster", tiling.adds_in_cluster}})};
   if (tiling.splits_in_dx > 1) kernels[1].max_cluster_size = tiling.splits_in_dx;
   if (!tiling.adds_in_dx()) {
     kernels[1].makes = {"dx", "dphi", "dgamma"};
-    kernels.push_back(
-        kernel(tiling, "phi", "PreBackwardPhi", tiling.phi_warps() * warp_size, 1, phi_smem_bytes(tiling), {gamma}));
+    kernels.push_back(kernel(tiling, "phi", "PreBackwardPhi", tiling.vec_size, tiling.phi_warps() * warp_size, 1,
+                             phi_smem_bytes(tiling), {gamma}));
     kernels[2].makes = {"dphi", "dgamma", "dalpha", "dbias"};
   }
   if (problem.architecture.major < 9) return kernels;
@@ -222,7 +247,7 @@ class Portable final : public Plan {
 
   Grid grid(std::size_t kernel, std::int64_t tokens, const Device&) const override {
     // A block more, or a cluster, sums up dbias and dalpha.
-    const std::int64_t splits = token_splits(tiling_, tokens);
+    const std::int64_t splits = splits_at_once(tiling_, tokens);
     switch (kernel) {
       case 0: return grid_of_blocks(coefficient_blocks(tiling_, tokens));
       case 1:
@@ -248,6 +273,7 @@ class Portable final : public Plan {
         .phi_partials = region<float>(workspace, regions.phi_partials),
         .bias_slots = coefficient_blocks(tiling_, tokens),
         .token_splits = static_cast<int>(token_splits(tiling_, tokens)),
+        .phases = tiling_.phases(),
         .tiles_per_sum = tiles_per_sum,
         .adds_splits_up_later = tiling_.adds_in_dx() ? 0 : 1,
     };
@@ -281,24 +307,37 @@ class Portable final : public Plan {
     const Problem& shape = problem();
     const double streams = tiling_.streams_per_block;
     const double blocks = static_cast<double>(tiling_.dx_blocks());
-    const double splits = static_cast<double>(token_splits(tiling_, tokens));
+    const double splits = static_cast<double>(splits_at_once(tiling_, tokens));
     const double at_once = static_cast<double>(device.multiprocessors) * tiling_.blocks_per_multiprocessor;
     const double waves = std::ceil(blocks * splits / at_once);
-    const double steps = waves * std::ceil(static_cast<double>(tiles_of(tokens)) / splits);
+    const double turns = std::ceil(static_cast<double>(token_splits(tiling_, tokens)) / splits);
+    const auto tiles_of_split =
+        static_cast<double>(divide_up(tiles_of_phase(tiling_, tokens), splits_of_phase(tiling_, tokens)));
+    const double steps = waves * turns * tiles_of_split;
     const double running = std::min(at_once, blocks * splits);
     const double neighbours = std::ceil(running / device.multiprocessors);  // on a multiprocessor
 
     // A tile of tokens, of all blocks that run at once: memory, the L2 cache, instructions; and of one alone.
     const double tile_bytes = 16.0 * tile_tokens * tiling_.tiles_per_warp * bytes_of(shape.dtype);  // of a warp
     const double read_and_written = tile_bytes * tiling_.dx_warps() * (2.0 + 1.0 / shape.n) / tiling_.row_blocks;
-    const double memory = running * read_and_written / device.bytes_per_clock;
+    // Rows that are not aligned, fitted to n = 4, D = 5129 at T 1024 to 8192: blocks write a line of 128 bytes in
+    // parts, and phi is packed when the kernel before has ended. Elements of two bytes are waited for one tile at a
+    // time.
+    const int copy_bytes = tiling_.dx_vec_size * bytes_of(shape.dtype);
+    const bool is_aligned = tiling_.is_aligned();
+    const double line_parts = is_aligned || tiling_.tiles_per_warp * 16 * bytes_of(shape.dtype) >= 128
+                                  ? 0.0
+                                  : 83.0 / (tiling_.block_columns() * bytes_of(shape.dtype));
+    const double slower_step = !is_aligned ? 1.16 : copy_bytes < 16 ? 2.0 : 1.0;
+    const double unaligned_start = is_aligned ? 0.0 : 40000.0;
+    const double memory = running * read_and_written * (1.0 + line_parts) / device.bytes_per_clock;
     const double copied = tile_bytes * tiling_.warps_per_stream * (2.0 * streams + 1.0) +
                           static_cast<double>(tile_tokens) * record_bytes(tiling_);
     const double l2 = running * copied / l2_bytes_per_clock;
     const double terms = shape.dtype == DType::bf16 ? 2.0 : 3.0;
     const double products =
         tiling_.tiles_per_warp * (tiling_.sum_tiles() * terms + tiling_.dx_steps() * (tiling_.is_scaled() ? 2.0 : 6.0));
-    const double copies = tile_bytes / warp_size / (tiling_.vec_size * bytes_of(shape.dtype));
+    const double copies = tile_bytes / warp_size / (tiling_.dx_vec_size * bytes_of(shape.dtype));
     const double instructions = 70.0 + products + tiling_.sum_tiles() +
                                 tiling_.dx_steps() * (1.0 + tiling_.tiles_per_warp) + 70.0 * tiling_.tiles_per_warp +
                                 12.0 * copies;
@@ -316,7 +355,8 @@ class Portable final : public Plan {
     constexpr double bytes_per_clock = 32.0;  // of a multiprocessor
     const double ends =
         std::max(waves * neighbours * bytes_of_block / bytes_per_clock, splits * phi_bytes() / l2_bytes_per_clock);
-    return launch + steps * step + ends + cluster_clocks(tokens, neighbours, waves, device);
+    return launch + unaligned_start + steps * step * slower_step + turns * ends +
+           cluster_clocks(tokens, neighbours, waves, device);
   }
 
   // What clusters add: the exchange of sums; blocks for which the first kernel's leave no registers, which begin late.
@@ -350,7 +390,7 @@ class Portable final : public Plan {
 
 // Whether a device that may have clusters has room for their sums beside all else.
 bool has_room_for_sums(Tiling tiling, const Device& device) {
-  tiling.adds_in_cluster = tiling.problem.architecture.major >= 9 && tiling.row_blocks == 1;
+  tiling.adds_in_cluster = tiling.problem.architecture.major >= 9 && tiling.row_blocks == 1 && tiling.phases() == 1;
   return tiling.adds_in_cluster && smem_fits(tiling, device);
 }
 
@@ -397,6 +437,9 @@ std::string cluster_unsupported(const Tiling& tiling, const Device& device) {
 
 Candidate candidate(Tiling tiling, const Device& device) {
   Candidate result;
+  tiling.dx_vec_size = 16 / bytes_of(tiling.problem.dtype);
+  // The second kernel adds up splits of one phase alone.
+  if (tiling.adds_in_dx() && tiling.phases() > 1) tiling.dx_vec_size = tiling.vec_size;
   result.rejected = fit(tiling, device);
   result.parameters = {{"tiles_per_warp", tiling.tiles_per_warp},
                        {"warps_per_stream", tiling.warps_per_stream},
@@ -406,7 +449,8 @@ Candidate candidate(Tiling tiling, const Device& device) {
   if (!result.rejected.empty()) return result;
   // One wave of blocks.
   const std::int64_t at_once = std::int64_t{device.multiprocessors} * tiling.blocks_per_multiprocessor;
-  tiling.max_splits = static_cast<int>(std::max<std::int64_t>(1, at_once / tiling.dx_blocks()));
+  tiling.max_splits = tiling.adds_in_dx() ? tiling.splits_in_dx
+                                          : static_cast<int>(std::max<std::int64_t>(1, at_once / tiling.dx_blocks()));
   result.plan = std::make_shared<Portable>(tiling, result.parameters);
   return result;
 }

@@ -20,7 +20,7 @@ MHCJIT_DEVICE SharedAddress shared_base() {
   return base;
 }
 
-// ---- Loads and stores of 4, 8 and 16 bytes; the address is aligned to their size ----------------------------------
+// ---- Loads and stores of 2 to 16 bytes; the address is aligned to their size ---------------------------------------
 
 MHCJIT_DEVICE float load_shared(SharedAddress address) {
   float value;
@@ -51,6 +51,11 @@ MHCJIT_DEVICE Vector<u32, count> load_shared_words(SharedAddress address) {
                  : "=r"(value[0]), "=r"(value[1]), "=r"(value[2]), "=r"(value[3])
                  : "r"(address)
                  : "memory");
+  return value;
+}
+MHCJIT_DEVICE u16 load_shared_half(SharedAddress address) {
+  u16 value;
+  asm volatile("ld.shared.u16 %0, [%1];" : "=h"(value) : "r"(address) : "memory");
   return value;
 }
 MHCJIT_DEVICE void store_shared(SharedAddress address, float value) {
@@ -92,10 +97,10 @@ MHCJIT_DEVICE void copy_async(SharedAddress to, const void* from) {
                  : "memory");
 }
 
-// The same; zeros in their place where nothing `exists` to be copied.
+// The same of the first `source_bytes`, of which there may be none: nothing behind them is read. Zeros in the place of
+// the others.
 template <int bytes>
-MHCJIT_DEVICE void copy_async_or_zeros(SharedAddress to, const void* from, bool exists) {
-  const int source_bytes = exists ? bytes : 0;
+MHCJIT_DEVICE void copy_async_first(SharedAddress to, const void* from, int source_bytes) {
   if constexpr (bytes == 16)
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(__cvta_generic_to_global(from)),
                  "r"(source_bytes)
@@ -104,6 +109,12 @@ MHCJIT_DEVICE void copy_async_or_zeros(SharedAddress to, const void* from, bool 
     asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(__cvta_generic_to_global(from)),
                  "n"(bytes), "r"(source_bytes)
                  : "memory");
+}
+
+// All or nothing: zeros where nothing `exists` to be copied.
+template <int bytes>
+MHCJIT_DEVICE void copy_async_or_zeros(SharedAddress to, const void* from, bool exists) {
+  copy_async_first<bytes>(to, from, exists ? bytes : 0);
 }
 
 // Makes a group of the copies that the thread has asked for since it made the last one.

@@ -164,7 +164,8 @@ MHCJIT_DEVICE void pre_backward_coefficients(const PreBackwardArgs& args, const 
       if (lane == stream) dh_pre = dots.sums[stream];
     if (!exists || !makes_record) continue;
 
-    char* record = reinterpret_cast<char*>(work.records) + token * Record::bytes;
+    char* record =
+        reinterpret_cast<char*>(work.records) + Record::number_of(token, args.tokens, work.phases) * Record::bytes;
     float dh_mix[rows_per_lane];
     float dinv = 0.0f;
     float largest = 0.0f;

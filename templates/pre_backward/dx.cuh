@@ -7,7 +7,7 @@
 // cluster, dphi and dgamma are made here, by one more block or cluster dbias and dalpha.
 //
 // Grid:   x = row_blocks * blocks of columns * groups of streams, perhaps one more, each of them a block or as many as
-//         a cluster has; y = token_splits of the others.
+//         a cluster has; y = token_splits of the others, or fewer, each of which takes several.
 // Block:  streams_per_block streams; warps_per_stream warps each have tiles_per_warp tiles of 16 columns of one.
 //         Of several blocks of rows, whose sums of G one warp could not hold, the first makes dx.
 //         Operand A of the tensor cores is x^T for G and (phi * gamma)^T for dx, operand B dh_mix and dh_mix^T.
@@ -18,6 +18,8 @@
 
 #include <device/async.cuh>
 #include <pre_backward/bias.cuh>
+#include <pre_backward/dh_in_tile.cuh>
+#include <pre_backward/dx_warp.cuh>
 #include <pre_backward/phi_gradients.cuh>
 #include <pre_backward/phi_operands.cuh>
 #include <pre_backward/x_tile.cuh>
@@ -28,13 +30,9 @@ struct PreBackwardDx {
   using X = XTile<Spec>;
   static constexpr int warps = Spec::threads_per_block / device::warp_size;
   static_assert(warps == Spec::streams_per_block * Spec::warps_per_stream);
-  static constexpr int block_columns = Spec::warps_per_stream * X::columns;  // of each stream
-  static constexpr int column_blocks = (Spec::d + block_columns - 1) / block_columns;
-  static constexpr int stream_blocks = (Spec::n + Spec::streams_per_block - 1) / Spec::streams_per_block;
-  static constexpr int blocks = Spec::row_blocks * column_blocks * stream_blocks;
 
   static constexpr int dh_in = Spec::streams_per_block * X::bytes;  // places in a stage
-  static constexpr int records = dh_in + X::bytes;
+  static constexpr int records = dh_in + DhInTile<Spec>::bytes;
   static constexpr int record_words = Record::bytes / 16;  // of 16 bytes
   static constexpr int record_copies =
       (X::tokens * record_words + Spec::threads_per_block - 1) / Spec::threads_per_block;
@@ -47,29 +45,6 @@ struct PreBackwardDx {
   static constexpr int tile_floats = (cluster_offset + (Spec::adds_in_cluster ? 16 + sums_bytes : 0)) / 4;
   static constexpr int bias_floats = BiasSums<Spec>::shared_floats;
   static constexpr int shared_floats = tile_floats > bias_floats ? tile_floats : bias_floats;
-};
-
-// Where a warp stands.
-template <class Spec>
-struct DxWarp {
-  using Plan = PreBackwardDx<Spec>;
-  int row_block;
-  int stream_of_block;
-  int part;  // of the block's columns
-  int d;     // its first column
-  int stream;
-  int columns;  // that exist, from its first on; none where the block has more warps than streams are left
-
-  MHCJIT_DEVICE DxWarp(int number, int warp) : row_block(number % Spec::row_blocks) {
-    const int block = number / Spec::row_blocks;
-    stream_of_block = warp / Spec::warps_per_stream;
-    part = warp % Spec::warps_per_stream;
-    d = block % Plan::column_blocks * Plan::block_columns + part * Plan::X::columns;
-    const int wanted = block / Plan::column_blocks * Spec::streams_per_block + stream_of_block;
-    stream = wanted < Spec::n ? wanted : Spec::n - 1;
-    columns = wanted < Spec::n ? Spec::d - d : 0;
-  }
-  MHCJIT_DEVICE typename PhiGradients<Spec>::Place place() const { return {stream * Spec::d + d, columns}; }
 };
 
 // sums += x^T * dh_mix over the tile, for the rows of a block of them.
@@ -133,21 +108,23 @@ MHCJIT_DEVICE void multiply_phi(device::SharedAddress records, const Phi& phi,
   }
 }
 
-// Sixteen columns of dx in fp32 from where the tensor cores leave them: eight lanes have a sector of memory.
+// Sixteen columns of dx in fp32 from where the tensor cores leave them: eight lanes have a sector of memory. Tokens lie
+// `stride` elements apart.
 template <class Spec>
-MHCJIT_DEVICE void store_fp32_dx(float* dx, const float (&values)[4][2], int tokens, int columns, bool adds) {
+MHCJIT_DEVICE void store_fp32_dx(float* dx, int stride, const float (&values)[4][2], int tokens,
+                                 const ColumnRange& columns, bool adds) {
   const int lane = device::thread_index() % device::warp_size;
   const int first_token = lane % 4 * 2;
   const int first_column = lane / 4;
-  float* lane_dx = dx + device::i64{first_token} * Spec::columns + first_column;
+  float* lane_dx = dx + device::i64{first_token} * stride + first_column;
 #pragma unroll
   for (int pair = 0; pair < 4; ++pair) {
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
       const int token = pair / 2 * 8 + e;
       const int column = pair % 2 * 8;
-      if (first_token + token >= tokens || first_column + column >= columns) continue;
-      float* to = lane_dx + device::i64{token} * Spec::columns + column;
+      if (first_token + token >= tokens || !columns.contains(first_column + column)) continue;
+      float* to = lane_dx + device::i64{token} * stride + column;
       *to = adds ? *to + values[pair][e] : values[pair][e];
     }
   }
@@ -160,6 +137,7 @@ struct ClusterSums {
   using Gradients = PhiGradients<Spec>;
   static constexpr int tiles = Plan::warps * Spec::tiles_per_warp;  // of a block; a multiple of the cluster's blocks
   static constexpr int rows_bytes = device::warp_size * 16;
+  static_assert(XTile<Spec>::phases == 1);
 
   int splits;
   int rank;
@@ -200,7 +178,7 @@ struct ClusterSums {
   }
 
   // In the order of splits. A block ends when it has received all that the others send.
-  MHCJIT_DEVICE void store(const Gradients& gradients, int block) const {
+  MHCJIT_DEVICE void store(const PreBackwardArgs& args, const Gradients& gradients, int block) const {
     device::barrier_wait_cluster(barrier(), 0);
 #pragma unroll 1
     for (int tile = rank + device::thread_index() / device::warp_size * splits; tile < tiles;
@@ -215,14 +193,16 @@ struct ClusterSums {
           for (int e = 0; e < 4; ++e) all[rows][e] += more[e];
         }
       }
-      const DxWarp<Spec> warp(block, tile / Spec::tiles_per_warp);
+      const DxWarp<Spec> warp(args, block, 0, tile / Spec::tiles_per_warp);
       gradients.store(warp.place().tile(tile % Spec::tiles_per_warp), all);
     }
   }
 };
 
+// The block's columns of the tiles of one split. The launch has so many splits at once.
 template <class Spec>
-MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBackwardWork& work) {
+MHCJIT_DEVICE void make_dx_of_split(const PreBackwardArgs& args, const PortableBackwardWork& work, int block,
+                                    int token_split, int splits_at_once) {
   using Plan = PreBackwardDx<Spec>;
   using Record = TokenRecord<Spec>;
   using X = XTile<Spec>;
@@ -235,52 +215,42 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
   constexpr bool is_in_place = Record::is_scaled;
   constexpr int tiles = Spec::tiles_per_warp;
   constexpr int stages = Spec::pipeline_stages;
+  constexpr int stride = X::phases * Spec::columns;  // from a token to the next of its phase
 
-  device::let_next_kernel_begin();
-  const int cluster_blocks = Spec::adds_in_cluster ? device::cluster_blocks() : 1;
-  const int cluster_rank = Spec::adds_in_cluster ? device::cluster_rank() : 0;
-  const int block = static_cast<int>(device::block_index_x()) / cluster_blocks;
-  if (block == Plan::blocks) {
-    if (cluster_rank != 0) return;
-    device::wait_for_previous_kernel();
-    sum_bias<Spec>(args, work);
-    return;
-  }
   const bool makes_sums = args.dphi != nullptr || args.dgamma != nullptr;
   if constexpr (Spec::adds_in_cluster) {
-    if (makes_sums && cluster_blocks > 1) ClusterSums<Spec>().prepare();
+    if (makes_sums && device::cluster_blocks() > 1) ClusterSums<Spec>().prepare();
   }
-  const DxWarp<Spec> warp(block, device::thread_index() / device::warp_size);
+  const int phase = token_split % X::phases;
+  const DxWarp<Spec> warp(args, block, phase, device::thread_index() / device::warp_size);
+  const DhInTile<Spec> dh_in_tile(args, warp);
   const int lane = device::thread_index() % device::warp_size;
   const device::SharedAddress shared = device::shared_base();
-  // Places of the warp's columns in a stage, and tokens of a tile that exist, as the lane copies them.
-  const device::SharedAddress part = warp.part * X::columns * X::element_bytes;
-  const device::SharedAddress x_place = part + warp.stream_of_block * X::bytes;
-  const device::SharedAddress dh_in_place = part + Plan::dh_in;
-  const auto tokens = static_cast<int>(args.tokens);
-  const int first_column = warp.stream * Spec::d + warp.d;
-  const int columns = warp.columns - X::first_column();
-  const int dh_in_columns = args.dh_in != nullptr && warp.stream_of_block == 0 ? columns : 0;
-  const auto extent_of = [&](int tile) { return Extent{tokens - tile * X::tokens - X::first_token(), columns}; };
-  const device::i64 lane_offset = device::i64{X::first_token()} * Spec::columns + first_column + X::first_column();
+  // Place of the warp's columns in a stage, and tokens of a tile that exist, as the lane copies them.
+  const device::SharedAddress x_place = warp.part * X::columns * X::element_bytes + warp.stream_of_block * X::bytes;
+  const int tokens = X::tokens_of_phase(args.tokens, phase);
+  const ColumnRange lane_columns = warp.columns.counted_from(X::first_column());
+  const auto extent_of = [&](int tile) {
+    return Extent{tokens - tile * X::tokens - X::first_token(), lane_columns.begin, lane_columns.end};
+  };
+  const int offset = phase * Spec::columns + warp.first_column();
+  const device::i64 lane_offset = device::i64{X::first_token()} * stride + offset + X::first_column();
   const Element* lane_x = static_cast<const Element*>(args.x) + lane_offset;
-  const Element* lane_dh_in =
-      static_cast<const Element*>(args.dh_in) + X::first_token() * device::i64{Spec::d} + warp.d + X::first_column();
-  const auto first_of = [](int tile, int stride) { return device::i64{tile} * (device::i64{X::tokens} * stride); };
+  const auto first_of = [](int tile, int distance) { return device::i64{tile} * (device::i64{X::tokens} * distance); };
 
   const auto copy_x = [&](int stage, int tile) {
-    const device::SharedAddress to = shared + stage * Plan::stage_bytes + X::first_place();
-    const Extent extent = extent_of(tile);
-    X::copy_in(to + x_place, lane_x + first_of(tile, Spec::columns), Spec::columns, extent);
-    if (warp.stream_of_block == 0)
-      X::copy_in(to + dh_in_place, lane_dh_in + first_of(tile, Spec::d), Spec::d, {extent.tokens, dh_in_columns});
+    const device::SharedAddress to = shared + stage * Plan::stage_bytes;
+    X::copy_in(to + x_place + X::first_place(), lane_x + first_of(tile, stride), stride, extent_of(tile));
+    dh_in_tile.copy_in(to + Plan::dh_in, device::i64{tile} * X::tokens, tokens - tile * X::tokens);
   };
+  const device::u32* phase_records =
+      work.records + phase * device::i64{X::tokens_of_phase(args.tokens, 0)} * (Record::bytes / 4);
   const auto copy_records = [&](int stage, int tile) {
     constexpr int words_per_token = Plan::record_words;
     constexpr int words = X::tokens * words_per_token;
     const int thread = device::thread_index();
     const device::SharedAddress to = shared + stage * Plan::stage_bytes + Plan::records + thread * 16;
-    const device::u32* from = work.records + thread * 4 + first_of(tile, Record::bytes / 4);
+    const device::u32* from = phase_records + thread * 4 + first_of(tile, Record::bytes / 4);
     const int left = tokens - tile * X::tokens;
     const int existing = left < X::tokens ? left * words_per_token : words;
 #pragma unroll Plan::unrolled_record_copies
@@ -291,14 +261,13 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
   };
 
   // From the last tile on: the kernel before has read that last, so that some of it is in the L2 cache.
-  const int splits = device::grid_size_y() * cluster_blocks;
-  const int split = device::block_index_y() + cluster_rank;
-  int tile = (tokens - 1) / X::tokens - split;
+  const int splits = X::phases == 1 ? splits_at_once : work.token_splits / X::phases;  // of the phase
+  int tile = (tokens - 1) / X::tokens - token_split / X::phases;
 #pragma unroll
   for (int stage = 0; stage < stages - 1; ++stage)
     if (tile >= stage * splits) copy_x(stage, tile - stage * splits);
   const PhiOperands<Spec> phi(
-      args, first_column, warp.columns,
+      args, warp,
       shared + Plan::stages_bytes + device::thread_index() / device::warp_size * PhiOperands<Spec>::shared_bytes);
   device::wait_for_previous_kernel();
 #pragma unroll
@@ -307,7 +276,7 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
     device::copy_commit();
   }
 
-  PhiGradients<Spec> gradients(args, work, split, warp.row_block, warp.place());
+  PhiGradients<Spec> gradients(args, work, token_split, warp.row_block, warp.place());
   typename PhiGradients<Spec>::Sums sums = {};
   const bool makes_dx = args.dx != nullptr && warp.row_block == 0;
   const bool adds_to_dx = makes_dx && args.accumulate_dx != 0;
@@ -335,12 +304,12 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
       Fragment x[tiles];
 #pragma unroll
       for (int i = 0; i < tiles; ++i) x[i].load(x_tile, i);
-      Dx* const dx = static_cast<Dx*>(args.dx) + first_of(tile, Spec::columns);
+      Dx* const dx = static_cast<Dx*>(args.dx) + first_of(tile, stride);
       if constexpr (is_in_place) {
         if (adds_to_dx) {
           // What stands in dx takes the place of x, which is in registers.
           device::warp_barrier();
-          X::copy_in(x_tile + X::first_place(), dx + lane_offset, Spec::columns, extent_of(tile));
+          X::copy_own_in(x_tile + X::first_place(), dx + lane_offset, stride, extent_of(tile));
           device::copy_commit();
         }
       }
@@ -373,8 +342,7 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
         }
 #pragma unroll
         for (int i = 0; i < tiles; ++i) {
-          Fragment dh_in;
-          dh_in.load(of_stage + dh_in_place, i);
+          const auto dh_in = dh_in_tile.load(of_stage + Plan::dh_in, i);
           float values[4][2];
 #pragma unroll
           for (int pair = 0; pair < 4; ++pair) {
@@ -399,13 +367,13 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
             device::warp_barrier();  // until every lane has read what the others replace
             Fragment::store(x_tile, i, values);
           } else {
-            store_fp32_dx<Spec>(dx + first_column + i * 16, values, tokens - tile * X::tokens, warp.columns - i * 16,
-                                adds_to_dx);
+            store_fp32_dx<Spec>(dx + offset + i * 16, stride, values, tokens - tile * X::tokens,
+                                warp.columns.counted_from(i * 16), adds_to_dx);
           }
         }
         if constexpr (is_in_place) {
           device::warp_barrier();
-          X::copy_out(dx + lane_offset, Spec::columns, extent_of(tile), x_tile + X::first_place());
+          X::copy_out(dx + lane_offset, stride, extent_of(tile), x_tile + X::first_place());
         }
       }
       stage = stage == stages - 1 ? 0 : stage + 1;
@@ -423,10 +391,33 @@ MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBa
     const ClusterSums<Spec> cluster;
     if (cluster.splits > 1) {
       cluster.send(sums);
-      cluster.store(gradients, static_cast<int>(device::block_index_x()) / cluster.splits);
+      cluster.store(args, gradients, static_cast<int>(device::block_index_x()) / cluster.splits);
       return;
     }
   }
 #pragma unroll
   for (int i = 0; i < tiles; ++i) gradients.store(gradients.warp.tile(i), sums[i]);
+}
+
+template <class Spec>
+MHCJIT_DEVICE void pre_backward_dx(const PreBackwardArgs& args, const PortableBackwardWork& work) {
+  device::let_next_kernel_begin();
+  const int cluster_blocks = Spec::adds_in_cluster ? device::cluster_blocks() : 1;
+  const int cluster_rank = Spec::adds_in_cluster ? device::cluster_rank() : 0;
+  const int block = static_cast<int>(device::block_index_x()) / cluster_blocks;
+  if (block == DxWarp<Spec>::blocks) {
+    if (cluster_rank != 0) return;
+    device::wait_for_previous_kernel();
+    sum_bias<Spec>(args, work);
+    return;
+  }
+  const int splits_at_once = device::grid_size_y() * cluster_blocks;
+  int token_split = device::block_index_y() + cluster_rank;
+#pragma unroll 1
+  for (;;) {
+    make_dx_of_split<Spec>(args, work, block, token_split, splits_at_once);
+    token_split += splits_at_once;
+    if (XTile<Spec>::phases == 1 || token_split >= work.token_splits) break;
+    device::block_barrier();  // until nobody reads a stage of the split before
+  }
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <pre_backward/args.cuh>
+#include <pre_backward/dx_warp.cuh>
 #include <pre_backward/portable_work.cuh>
 #include <pre_backward/store_gradient.cuh>
 #include <pre_backward/token_record.cuh>
@@ -14,24 +15,16 @@ struct PhiGradients {
   using TileSums = float[row_tiles][4];
   using Sums = TileSums[tiles];
 
-  // Where a tile stands in phi, and how many of its columns exist.
-  struct Place {
-    int first_column;
-    int columns;
-
-    MHCJIT_DEVICE Place tile(int number) const { return {first_column + number * 16, columns - number * 16}; }
-  };
-
   const PreBackwardArgs& args;
   float* partials;  // of the split
   int first_row;
-  Place warp;  // of its first tile, and of all that follow
+  PhiPlace warp;  // of its first tile, and of all that follow
   bool is_wanted;
   bool adds_later;
   bool has_partials = false;
 
   MHCJIT_DEVICE PhiGradients(const PreBackwardArgs& args, const PortableBackwardWork& work, int split, int row_block,
-                             Place warp)
+                             PhiPlace warp)
       : args(args),
         partials(work.phi_partials + device::i64{split} * Spec::rows * Spec::columns),
         first_row(row_block * row_tiles * 8),
@@ -69,7 +62,7 @@ struct PhiGradients {
   }
 
   // Makes dphi and dgamma of a tile's sums over all tokens.
-  MHCJIT_DEVICE void store(const Place& tile, const TileSums& sums) const {
+  MHCJIT_DEVICE void store(const PhiPlace& tile, const TileSums& sums) const {
     if constexpr (Spec::has_gamma) {
       if (args.dgamma != nullptr) store_dgamma(tile, sums);
     }
@@ -83,30 +76,31 @@ struct PhiGradients {
   }
 
  private:
-  static MHCJIT_DEVICE int column_of(int lane, const Place& tile, int half) {
-    return tile.first_column + half * 8 + lane / 4;
+  static MHCJIT_DEVICE int column_of(device::u32 lane, const PhiPlace& tile, int half) {
+    return tile.first_column + half * 8 + static_cast<int>(lane / 4);
   }
 
   // Visits the lane's sums of a tile that exist, with their places in phi.
   template <class Visit>
-  MHCJIT_DEVICE void each(const Place& tile, Visit&& visit) const {
-    // Computed anew each time: addresses of all sums would fill the registers of the loop over tiles.
-    const int lane = static_cast<int>(device::opaque(device::thread_index() % device::warp_size));
-    const int row = first_row + lane % 4 * 2;
+  MHCJIT_DEVICE void each(const PhiPlace& tile, Visit&& visit) const {
+    // Computed anew each time: addresses of all sums would fill the registers of the loop over tiles. Unsigned: then no
+    // column is known to lie before the tile's first.
+    const device::u32 lane = device::opaque(device::thread_index() % device::warp_size);
+    const int row = first_row + static_cast<int>(lane % 4 * 2);
 #pragma unroll
     for (int rows = 0; rows < row_tiles; ++rows) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const int phi_row = rows * 8 + row + e % 2;
         const int column = column_of(lane, tile, e / 2);
-        if (phi_row < Spec::rows && column - tile.first_column < tile.columns)
+        if (phi_row < Spec::rows && tile.columns.contains(column - tile.first_column))
           visit(rows, e, device::i64{phi_row} * Spec::columns + column);
       }
     }
   }
 
   // Four lanes have the rows of a column.
-  MHCJIT_DEVICE void store_dgamma(const Place& tile, const TileSums& sums) const {
+  MHCJIT_DEVICE void store_dgamma(const PhiPlace& tile, const TileSums& sums) const {
     const int lane = device::thread_index() % device::warp_size;
     float dgamma[2] = {};
     each(tile, [&](int rows, int e, device::i64 place) {
@@ -117,7 +111,8 @@ struct PhiGradients {
       float sum = dgamma[half] + device::shuffle_xor(dgamma[half], 1);
       sum += device::shuffle_xor(sum, 2);
       const int column = column_of(lane, tile, half);
-      if (lane % 4 == 0 && column - tile.first_column < tile.columns) store_gradient(args, args.dgamma + column, sum);
+      if (lane % 4 == 0 && tile.columns.contains(column - tile.first_column))
+        store_gradient(args, args.dgamma + column, sum);
     }
   }
 };

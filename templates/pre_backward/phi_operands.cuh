@@ -2,10 +2,12 @@
 // memory where the sums need those.
 //
 // For dx of 16 bits: one term of fp16. A power of two for all of the warp's brings the largest value near the top of
-// fp16's range. For dx in fp32: two terms of bf16.
+// fp16's range. It is that of all columns which the warp may have, whatever its shift: a row of dx has the same bits
+// wherever it stands. For dx in fp32: two terms of bf16.
 #pragma once
 
 #include <pre_backward/args.cuh>
+#include <pre_backward/dx_warp.cuh>
 #include <pre_backward/token_record.cuh>
 
 template <class Spec>
@@ -27,8 +29,8 @@ struct PhiOperands {
   device::SharedAddress in_shared;  // of the lane
   float inverse_scale = 1.0f;
 
-  // `first_column` is the warp's, of `columns` that exist from there on; `shared` its part of shared memory.
-  MHCJIT_DEVICE PhiOperands(const PreBackwardArgs& args, int first_column, int columns, device::SharedAddress shared)
+  // `shared` is the warp's part of shared memory.
+  MHCJIT_DEVICE PhiOperands(const PreBackwardArgs& args, const DxWarp<Spec>& warp, device::SharedAddress shared)
       : in_shared(shared + device::thread_index() % device::warp_size * 16) {
     const int lane = device::thread_index() % device::warp_size;
     const int row = lane % 4 * 2;
@@ -37,10 +39,7 @@ struct PhiOperands {
     const auto value = [&](int tile, int step, int w, int e) {
       const int phi_row = step * 16 + w / 2 * 8 + row + e;
       const int tile_column = tile * 16 + w % 2 * 8 + column;
-      if (phi_row >= Spec::rows || tile_column >= columns) return 0.0f;
-      const float phi = args.phi[device::i64{phi_row} * Spec::columns + first_column + tile_column];
-      if constexpr (Spec::has_gamma) return phi * args.gamma[first_column + tile_column];
-      return phi;
+      return phi_row < Spec::rows ? phi_gamma(args, warp, phi_row, tile_column) : 0.0f;
     };
     // Those that stay in registers are read once.
     constexpr int kept = Spec::phi_in_registers ? tiles * steps * 8 : 1;
@@ -56,7 +55,7 @@ struct PhiOperands {
 
     float scale = 1.0f;
     if constexpr (Record::is_scaled) {
-      float largest = 0.0f;
+      float largest = largest_beside(args, warp);
 #pragma unroll unrolled
       for (int i = 0; i < tiles * steps; ++i) {
 #pragma unroll
@@ -94,5 +93,28 @@ struct PhiOperands {
     const int number = (tile * steps + step) * terms + term;
     if constexpr (Spec::phi_in_registers) return in_registers[number];
     return device::load_shared_words<4>(in_shared + number * operand_bytes);
+  }
+
+ private:
+  static MHCJIT_DEVICE float phi_gamma(const PreBackwardArgs& args, const DxWarp<Spec>& warp, int row, int column) {
+    if (!warp.columns.contains(column)) return 0.0f;
+    const float phi = args.phi[device::i64{row} * Spec::columns + warp.first_column() + column];
+    if constexpr (Spec::has_gamma) return phi * args.gamma[warp.first_column() + column];
+    return phi;
+  }
+
+  // A lane's largest of the columns that the warp has with other shifts.
+  static MHCJIT_DEVICE float largest_beside(const PreBackwardArgs& args, const DxWarp<Spec>& warp) {
+    float largest = 0.0f;
+    if constexpr (!XTile<Spec>::is_aligned) {
+      constexpr int beside = DxWarp<Spec>::most_shift;
+#pragma unroll 2
+      for (int i = device::thread_index() % device::warp_size; i < Spec::rows * beside; i += device::warp_size) {
+        const int before = i % beside - (beside - warp.shift);
+        const int column = before < 0 ? before : before + XTile<Spec>::columns;
+        largest = larger_magnitude(largest, phi_gamma(args, warp, i / beside, column));
+      }
+    }
+    return largest;
   }
 };

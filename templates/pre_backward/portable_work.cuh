@@ -3,11 +3,12 @@
 #pragma once
 
 struct PortableBackwardWork {
-  unsigned int* records;  // [T]: pre_backward/token_record.cuh
+  unsigned int* records;  // [T]: pre_backward/token_record.cuh; by phase of the token, T mod phases, then by token
   float* bias_partials;   // [2, M, bias_slots]: sums of d(logit), then of d(logit) * u
   float* phi_partials;    // [token_splits, M, n*D]: sums of dh_mix^T x over the tiles of a split
   int bias_slots;
-  int token_splits;
+  int token_splits;  // in each of which tokens of one phase are summed
+  int phases;
   int tiles_per_sum;         // that the tensor cores alone add up
   int adds_splits_up_later;  // 0: the kernel that makes dx makes every output
 };

@@ -27,4 +27,15 @@ struct TokenRecord {
   static constexpr int used_bytes = h_pre + Spec::n * 4;
   static constexpr int bytes =
       (used_bytes + 15) / 16 % 2 == 1 ? (used_bytes + 15) / 16 * 16 : (used_bytes + 31) / 16 * 16;
+
+  static constexpr bool is_aligned = Spec::d * sizeof(typename Spec::Element) % 16 == 0;
+
+  // The records of a phase, token mod phases, stand behind one another. Where rows are aligned there is one phase.
+  static MHCJIT_DEVICE device::i64 number_of(device::i64 token, device::i64 tokens, int phases) {
+    if (is_aligned || phases == 1) return token;
+    const auto of_token = static_cast<device::u32>(token);
+    const auto count = static_cast<device::u32>(phases);
+    const device::u32 of_phase = (static_cast<device::u32>(tokens) + count - 1) / count;
+    return of_token % count * device::i64{of_phase} + of_token / count;
+  }
 };

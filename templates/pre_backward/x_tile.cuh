@@ -1,7 +1,11 @@
-// A warp's columns of a tile of 16 tokens, of x, dh_in or dx, in shared memory and as fragments of the tensor cores.
+// A warp's columns of a tile of 16 tokens, of x or dx, in shared memory and as fragments of the tensor cores.
 //
 // In shared memory a token is a row of the columns of all warps that share a stream. Rows are an odd number of 16 bytes
 // long, so that eight of them begin in different banks.
+//
+// Where D is no multiple of a part, rows in memory begin anywhere. Each `phases`-th token's begin alike: a tile has
+// tokens of one phase, and a warp's columns begin where sectors of memory do in rows of its stream and phase. The first
+// and the last part of a row then hold elements of its neighbours, which become columns that do not exist.
 #pragma once
 
 #include <common/two_terms.cuh>
@@ -22,6 +26,22 @@ struct XTile {
   static constexpr bool is_whole = part_elements == Spec::vec_size;
   static constexpr int part_bytes = part_elements * element_bytes;
 
+  static constexpr bool is_aligned = Spec::d % Spec::vec_size == 0;  // each row, to parts
+  static_assert(is_aligned || part_bytes == 16);
+  // A sector written by two warps, each a part of it, takes several times as long as one written whole.
+  static constexpr int sector_elements = 32 / element_bytes;
+  static constexpr int columns_multiple = Spec::columns & -Spec::columns;
+  static constexpr int phases =
+      is_aligned || columns_multiple >= sector_elements ? 1 : sector_elements / columns_multiple;
+  static MHCJIT_DEVICE int tokens_of_phase(device::i64 tokens, int phase) {
+    return static_cast<int>((tokens - phase + phases - 1) / phases);
+  }
+  // Elements from a multiple of so many in memory to that of this number in the tensor.
+  static MHCJIT_DEVICE int behind_multiple(int multiple, const void* tensor, device::i64 element) {
+    const auto first = static_cast<device::u32>(reinterpret_cast<device::i64>(tensor) / element_bytes);
+    return static_cast<int>((first + static_cast<device::u32>(element)) % multiple);
+  }
+
   // A lane's first part; the others lie at distances that are the same for every lane.
   static constexpr int row_parts = columns / part_elements;
   static constexpr int lanes_per_row = row_parts < device::warp_size ? row_parts : device::warp_size;
@@ -35,54 +55,77 @@ struct XTile {
     return static_cast<device::SharedAddress>(place(first_token(), first_column()));
   }
 
-  // What exists of tokens and columns, from a lane's first part on.
+  // What exists of tokens and columns, from a lane's first part on. Where rows are aligned, first_column is 0.
   struct Extent {
     int tokens;
+    int first_column;
     int columns;
-    MHCJIT_DEVICE bool contains(int token, int column) const { return token < tokens && column < columns; }
+    MHCJIT_DEVICE bool contains(int token, int column) const {
+      return token < tokens && column < columns && (is_aligned || column >= first_column);
+    }
+    MHCJIT_DEVICE bool contains_part(int token, int column) const {
+      return token < tokens && column >= first_column && column + part_elements <= columns;
+    }
+    MHCJIT_DEVICE bool touches_part(int token, int column) const {
+      return token < tokens && column + part_elements > first_column && column < columns;
+    }
+    // Of a part, up to the end of the row.
+    MHCJIT_DEVICE int bytes(int token, int column) const {
+      if constexpr (is_aligned) return contains(token, column) ? part_bytes : 0;
+      const int elements = token < tokens ? columns - column : 0;
+      return elements >= part_elements ? part_bytes : elements > 0 ? elements * element_bytes : 0;
+    }
   };
 
-  // Asks for the lane's parts of a tile; zeros where nothing exists. The caller makes a group of the copies. Tokens lie
-  // `stride` elements apart; both addresses are those of the lane's first part.
+  // Asks for the lane's parts of a tile; zeros where no token and no column exists. The caller makes a group of the
+  // copies. Tokens lie `stride` elements apart; both addresses are those of the lane's first part.
   static MHCJIT_DEVICE void copy_in(device::SharedAddress to, const Element* from, int stride, const Extent& extent) {
-    device::u32 pairs[is_whole ? 1 : copies];
 #pragma unroll
-    for (int i = 0; i < copies; ++i) {
-      const Element* source = from + device::i64{token_of(i)} * stride + column_of(i);
-      if constexpr (is_whole) {
-        device::copy_async_or_zeros<part_bytes>(to + place(token_of(i), column_of(i)), source,
-                                                extent.contains(token_of(i), column_of(i)));
-      } else {
-        pairs[i] = 0;
+    for (int i = 0; i < copies && is_whole; ++i)
+      device::copy_async_first<part_bytes>(to + place(token_of(i), column_of(i)), part_of(from, stride, i),
+                                           extent.bytes(token_of(i), column_of(i)));
+    if constexpr (!is_whole) copy_pairs_in(to, from, stride, extent);
+  }
+
+  // The same of what others may be writing beside: nothing is read but what exists.
+  static MHCJIT_DEVICE void copy_own_in(device::SharedAddress to, const Element* from, int stride,
+                                        const Extent& extent) {
+    if constexpr (is_aligned) {
+      copy_in(to, from, stride, extent);
+    } else {
 #pragma unroll
-        for (int e = 0; e < 2; ++e)
-          if (extent.contains(token_of(i), column_of(i) + e)) pairs[i] |= device::u32{bits_of(source + e)} << e * 16;
+      for (int i = 0; i < copies; ++i) {
+        const Element* source = part_of(from, stride, i);
+        const device::SharedAddress target = to + place(token_of(i), column_of(i));
+        if (begins_part(source) && extent.contains_part(token_of(i), column_of(i))) {
+          device::copy_async<part_bytes>(target, source);
+          continue;
+        }
+#pragma unroll 1
+        for (int e = 0; e < part_elements; e += 2)
+          device::store_shared(target + e * element_bytes, pair_of(source + e, extent, token_of(i), column_of(i) + e));
       }
-    }
-    if constexpr (!is_whole) {
-#pragma unroll
-      for (int i = 0; i < copies; ++i) device::store_shared(to + place(token_of(i), column_of(i)), pairs[i]);
     }
   }
 
   static MHCJIT_DEVICE void copy_out(Element* to, int stride, const Extent& extent, device::SharedAddress from) {
 #pragma unroll
     for (int i = 0; i < copies; ++i) {
-      if (!extent.contains(token_of(i), column_of(i))) continue;
-      const device::SharedAddress source = from + place(token_of(i), column_of(i));
-      Element* target = to + device::i64{token_of(i)} * stride + column_of(i);
-      if constexpr (part_bytes == 16) {
-        device::store_words(target, device::load_shared_words<4>(source));
-      } else if constexpr (part_bytes == 8) {
-        device::store(reinterpret_cast<float*>(target), device::load_shared_2(source));
+      const int token = token_of(i);
+      const int column = column_of(i);
+      const device::SharedAddress source = from + place(token, column);
+      Element* target = to + device::i64{token} * stride + column;
+      if constexpr (!is_whole) {
+        store_pair(target, extent, token, column, device::float_bits(device::load_shared(source)));
+      } else if constexpr (is_aligned) {
+        if (extent.contains(token, column)) store_part(target, source);
       } else {
-        const float word = device::load_shared(source);
-        if constexpr (is_whole) {
-          device::store(reinterpret_cast<float*>(target), device::Vector<float, 1>{{word}});
-        } else {
-          store_bits(target, static_cast<device::u16>(device::float_bits(word) & 0xffffu));
-          if (extent.contains(token_of(i), column_of(i) + 1))
-            store_bits(target + 1, static_cast<device::u16>(device::float_bits(word) >> 16));
+        const auto words = device::load_shared_words<4>(source);
+        if (begins_part(target) && extent.contains_part(token, column)) {
+          device::store_words(target, words);
+        } else if (extent.touches_part(token, column)) {
+#pragma unroll
+          for (int e = 0; e < part_elements; e += 2) store_pair(target + e, extent, token, column + e, words[e / 2]);
         }
       }
     }
@@ -93,6 +136,42 @@ struct XTile {
   static constexpr MHCJIT_DEVICE int token_of(int i) { return i / copies_per_row * rows_at_once; }
   static constexpr MHCJIT_DEVICE int column_of(int i) { return i % copies_per_row * lanes_per_row * part_elements; }
   static constexpr MHCJIT_DEVICE int place(int token, int column) { return token * row_bytes + column * element_bytes; }
+  static MHCJIT_DEVICE bool begins_part(const Element* address) {
+    return behind_multiple(part_elements, address, 0) == 0;
+  }
+  static MHCJIT_DEVICE const Element* part_of(const Element* first, int stride, int i) {
+    return first + device::i64{token_of(i)} * stride + column_of(i);
+  }
+
+  // Through registers, where they wait for each other no more than they must.
+  static MHCJIT_DEVICE void copy_pairs_in(device::SharedAddress to, const Element* from, int stride,
+                                          const Extent& extent) {
+    device::u32 pairs[copies];
+#pragma unroll
+    for (int i = 0; i < copies; ++i) pairs[i] = pair_of(part_of(from, stride, i), extent, token_of(i), column_of(i));
+#pragma unroll
+    for (int i = 0; i < copies; ++i) device::store_shared(to + place(token_of(i), column_of(i)), pairs[i]);
+  }
+  static MHCJIT_DEVICE device::u32 pair_of(const Element* elements, const Extent& extent, int token, int column) {
+    device::u32 pair = 0;
+#pragma unroll
+    for (int e = 0; e < 2; ++e)
+      if (extent.contains(token, column + e)) pair |= device::u32{bits_of(elements + e)} << e * 16;
+    return pair;
+  }
+  static MHCJIT_DEVICE void store_pair(Element* elements, const Extent& extent, int token, int column,
+                                       device::u32 pair) {
+    if (extent.contains(token, column)) store_bits(elements, static_cast<device::u16>(pair & 0xffffu));
+    if (extent.contains(token, column + 1)) store_bits(elements + 1, static_cast<device::u16>(pair >> 16));
+  }
+  static MHCJIT_DEVICE void store_part(Element* to, device::SharedAddress from) {
+    if constexpr (part_bytes == 16)
+      device::store_words(to, device::load_shared_words<4>(from));
+    else if constexpr (part_bytes == 8)
+      device::store(reinterpret_cast<float*>(to), device::load_shared_2(from));
+    else
+      device::store(reinterpret_cast<float*>(to), device::Vector<float, 1>{{device::load_shared(from)}});
+  }
   static MHCJIT_DEVICE device::u16 bits_of(const Element* element) {
     return device::load<1>(reinterpret_cast<const device::u16*>(element))[0];
   }

@@ -13,6 +13,10 @@ struct PreForwardApply {
   static constexpr int tokens_per_block = Spec::threads_per_block / Spec::threads_per_token;
   using TokenCoefficients = Coefficients<Spec, 1, 4>;
   static constexpr int shared_floats = tokens_per_block * TokenCoefficients::token_floats;
+  // Of narrow loads as many as bring what one of 16 bytes does, as far as there are registers for them to wait in.
+  static constexpr int wanted_depth = 16 / (Spec::vec_size * static_cast<int>(sizeof(typename Spec::Element)));
+  static constexpr int most_depth = 32 / Spec::n;
+  static constexpr int depth = wanted_depth < most_depth ? wanted_depth : most_depth;
 };
 
 template <class Spec>
@@ -22,7 +26,7 @@ MHCJIT_DEVICE void pre_forward_apply(const PreForwardArgs& args, const TwoPassWo
   const device::i64 left = args.tokens - first;
   const BlockTokens tokens = {first, left < most_tokens ? static_cast<int>(left) : most_tokens};
 
-  Collapse<Spec, 1> collapse(args, tokens);
+  Collapse<Spec, PreForwardApply<Spec>::depth> collapse(args, tokens);
   device::wait_for_previous_kernel();
   PreForwardApply<Spec>::TokenCoefficients::make(
       args, work, tokens, device::shared_floats(), Spec::k_splits, [] { device::block_barrier(); },

@@ -20,7 +20,8 @@ struct ApplyInCluster {
       Partials::in_cluster ? Partials::shared_floats + most_tokens * TokenCoefficients::token_floats : 0;
   // One block has a multiprocessor to itself, or two: few warps, each of which asks for as much as its registers hold.
   static constexpr int words = Spec::vec_size * static_cast<int>(sizeof(typename Spec::Element)) / 4;
-  static constexpr int most_words = Spec::uses_wgmma ? 128 : 64;
+  // Where each brings two bytes, their addresses want registers too.
+  static constexpr int most_words = Spec::uses_wgmma ? 128 : words > 0 ? 64 : 48;
   static constexpr int wanted_depth = most_words / (Spec::n * (words > 0 ? words : 1));
   static constexpr int depth = wanted_depth < 1 ? 1 : wanted_depth > 8 ? 8 : wanted_depth;
 };

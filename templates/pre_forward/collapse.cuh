@@ -103,7 +103,13 @@ struct Collapse {
   static constexpr int n = Spec::n;
   static constexpr int groups = Spec::threads_per_block / Spec::threads_per_token;
   static constexpr int columns_at_once = Spec::threads_per_token * Spec::vec_size;
-  static constexpr int steps_per_token = (Spec::d + columns_at_once - 1) / columns_at_once;
+  // A warp that writes less than 16 bytes a lane begins at a sector of memory: one that two warps write, each a part of
+  // it, takes several times as long as one written whole.
+  static constexpr int element_bytes = static_cast<int>(sizeof(Element));
+  static constexpr int sector_elements = 32 / element_bytes;
+  static constexpr bool is_shifted = Spec::vec_size * element_bytes < 16;
+  static constexpr int most_shift = is_shifted ? sector_elements - Spec::vec_size : 0;
+  static constexpr int steps_per_token = (Spec::d + most_shift + columns_at_once - 1) / columns_at_once;
 
   // A step of a token's columns.
   struct Step {
@@ -142,7 +148,7 @@ struct Collapse {
 #pragma unroll
       for (int slot = 0; slot < depth; ++slot) {
         if (used.token >= tokens.count) break;
-        const int d = used.number * columns_at_once + thread_column;
+        const int d = column_of(used);
         const float* h_pre = shared + used.token * (n + 1);
         float sums[Spec::vec_size] = {};
 #pragma unroll
@@ -157,7 +163,7 @@ struct Collapse {
         device::Vector<Element, Spec::vec_size> rounded;
 #pragma unroll
         for (int e = 0; e < Spec::vec_size; ++e) rounded[e] = device::from_float<Element>(sums[e]);
-        if (d < Spec::d)
+        if (exists(d))
           device::store(static_cast<Element*>(args.h_in) + (tokens.first + used.token) * Spec::d + d, rounded);
         used.advance();
       }
@@ -165,9 +171,18 @@ struct Collapse {
   }
 
  private:
+  MHCJIT_DEVICE int column_of(const Step& step) const {
+    const int d = step.number * columns_at_once + thread_column;
+    if constexpr (!is_shifted) return d;
+    const auto first = static_cast<device::u32>(reinterpret_cast<device::i64>(args.h_in) / element_bytes);
+    const auto row = static_cast<device::u32>((tokens.first + step.token) * Spec::d);
+    return d - static_cast<int>((first + row) % sector_elements);
+  }
+  static MHCJIT_DEVICE bool exists(int d) { return d < Spec::d && (!is_shifted || d >= 0); }
+
   MHCJIT_DEVICE void ask(int slot) {
-    const int d = asked.number * columns_at_once + thread_column;
-    if (asked.token < tokens.count && d < Spec::d) {
+    const int d = column_of(asked);
+    if (asked.token < tokens.count && exists(d)) {
       const Element* x = static_cast<const Element*>(args.x) + (tokens.first + asked.token) * Spec::columns + d;
 #pragma unroll
       for (int stream = 0; stream < n; ++stream) values[slot][stream].load(x + device::i64{stream} * Spec::d);

@@ -31,12 +31,15 @@ struct XStream {
   // Tokens that the block copies units of at once.
   static constexpr int copied_at_once = Spec::threads_per_block / units;
   static constexpr int copies = tokens_per_block / copied_at_once;
-  static constexpr int piece_bytes = Spec::vec_size * static_cast<int>(sizeof(Element));
+  // The most that a copy may be: rows of all streams begin at multiples of it, where x does.
+  static constexpr int columns_multiple = Spec::columns & -Spec::columns;
+  static constexpr int widest_piece = columns_multiple < unit_elements ? columns_multiple : unit_elements;
   static_assert(tokens_per_block % copied_at_once == 0 && copied_at_once % exchanged_tokens == 0);
 
   const Element* source;  // the thread's unit of the first token that it copies, in chunk 0
   int source_tokens;      // that exist from there on, at most those of the block
   int source_column;      // of the unit in a chunk
+  bool has_widest;        // x begins at a multiple of the widest piece
   device::SharedAddress copied;
   device::SharedAddress read;
 
@@ -50,6 +53,8 @@ struct XStream {
     const device::i64 left = args.tokens - first_token - token;
     source_tokens = left < tokens_per_block ? static_cast<int>(left) : tokens_per_block;
     source_column = unit * unit_elements;
+    has_widest = widest_piece == Spec::vec_size ||
+                 reinterpret_cast<device::i64>(args.x) % (widest_piece * static_cast<int>(sizeof(Element))) == 0;
     source = static_cast<const Element*>(args.x) + (first_token + token) * Spec::columns + source_column;
     copied = shared + token * token_bytes + ((unit * 16) ^ exchange(token));
     read = shared + (warp_token + lane / 4) * token_bytes + exchange(lane / 4) + lane % 4 * (step_bytes / 4);
@@ -58,7 +63,22 @@ struct XStream {
   // Asks for the chunk that begins at column `chunk`. The caller makes a group of it. Tokens that do not exist may have
   // any values: they are columns of B of their own. Columns that do not exist become zeros.
   MHCJIT_DEVICE void copy(int stage, int chunk) const {
+    if (has_widest)
+      copy_in_pieces<widest_piece>(stage, chunk);
+    else
+      copy_in_pieces<Spec::vec_size>(stage, chunk);
+  }
+
+  // For one step and a group of eight of the warp's tokens.
+  MHCJIT_DEVICE typename Part::Type load(int stage, int step, int group) const {
+    return Part::load(((read + stage * stage_bytes) ^ (step * step_bytes)) + group * 8 * token_bytes);
+  }
+
+ private:
+  template <int piece_elements>
+  MHCJIT_DEVICE void copy_in_pieces(int stage, int chunk) const {
     constexpr bool whole = Spec::columns % chunk_columns == 0;
+    constexpr int piece_bytes = piece_elements * static_cast<int>(sizeof(Element));
 #pragma unroll
     for (int i = 0; i < copies; ++i) {
       if (i * copied_at_once >= source_tokens) continue;
@@ -67,7 +87,7 @@ struct XStream {
       const int columns = Spec::columns - chunk - source_column;
       if constexpr (piece_bytes >= 4) {
 #pragma unroll
-        for (int first = 0; first < unit_elements; first += Spec::vec_size) {
+        for (int first = 0; first < unit_elements; first += piece_elements) {
           const device::SharedAddress piece = to + first * static_cast<int>(sizeof(Element));
           if constexpr (whole)
             device::copy_async<piece_bytes>(piece, from + first);
@@ -84,13 +104,6 @@ struct XStream {
       }
     }
   }
-
-  // For one step and a group of eight of the warp's tokens.
-  MHCJIT_DEVICE typename Part::Type load(int stage, int step, int group) const {
-    return Part::load(((read + stage * stage_bytes) ^ (step * step_bytes)) + group * 8 * token_bytes);
-  }
-
- private:
   // By what the offsets of a token's bytes differ from their order.
   static MHCJIT_DEVICE int exchange(int token) { return token % exchanged_tokens * step_bytes; }
   static MHCJIT_DEVICE device::u16 bits_of(const Element* element) {

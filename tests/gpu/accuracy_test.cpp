@@ -71,6 +71,20 @@ std::vector<Group> odd() {
   return groups;
 }
 
+// Rows that begin at multiples of 2, 4 and 8 bytes; as many tokens as several splits of each phase have, and fewer than
+// there are phases.
+std::vector<Group> unaligned() {
+  std::vector<Group> groups;
+  const auto add = [&](int n, int D, mhcjit_dtype dtype) {
+    Group& group = groups.emplace_back(Group{fmt::format("n{}_D{}_{}", n, D, dtype_names[dtype]), {}});
+    for (const int T : {2, 17, 513, 4097}) group.cases.push_back(make_case(T, n, D, dtype, n == 4));
+  };
+  for (const mhcjit_dtype dtype : dtypes) add(4, 5129, dtype);
+  for (const int D : {5130, 5132}) add(4, D, MHCJIT_BF16);
+  for (const int n : {1, 2}) add(n, 5129, MHCJIT_BF16);
+  return groups;
+}
+
 std::vector<Group> values() {
   std::vector<Group> groups;
   for (const int D : {128, 1280}) {
@@ -129,7 +143,7 @@ class Accuracy : public GpuTest, public ::testing::WithParamInterface<Group> {
     const Gpu* gpu = find_gpu();
     if (gpu == nullptr) return;
     std::vector<mhcjit_problem> problems;
-    for (const auto& groups : {decode(), training(), small(), odd(), values(), fp32_dx()})
+    for (const auto& groups : {decode(), training(), small(), odd(), unaligned(), values(), fp32_dx()})
       for (const Group& group : groups)
         if (is_selected(group))
           for (const mhcjit_problem& problem : problems_of(group.cases)) problems.push_back(problem);
@@ -147,6 +161,7 @@ INSTANTIATE_TEST_SUITE_P(Decode, Accuracy, ::testing::ValuesIn(decode()), group_
 INSTANTIATE_TEST_SUITE_P(Training, Accuracy, ::testing::ValuesIn(training()), group_name);
 INSTANTIATE_TEST_SUITE_P(Small, Accuracy, ::testing::ValuesIn(small()), group_name);
 INSTANTIATE_TEST_SUITE_P(Odd, Accuracy, ::testing::ValuesIn(odd()), group_name);
+INSTANTIATE_TEST_SUITE_P(Unaligned, Accuracy, ::testing::ValuesIn(unaligned()), group_name);
 INSTANTIATE_TEST_SUITE_P(Values, Accuracy, ::testing::ValuesIn(values()), group_name);
 INSTANTIATE_TEST_SUITE_P(Fp32Dx, Accuracy, ::testing::ValuesIn(fp32_dx()), group_name);
 

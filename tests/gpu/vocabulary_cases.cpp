@@ -132,6 +132,7 @@ std::vector<VocabularyCase> matrix_cases() {
     cases.push_back({kernel,
                      {blocks, 1, vocabulary_threads, std::size_t{2} * vocabulary_threads * 16},
                      {random_normals(threads * 4, 11), {}, {}, 0, threads * 8}});
+  cases.push_back({"copy_async_first", shape, operands_of(random_words(threads * 4, 14))});
   for (const char* kernel : {"load_matrices", "load_matrices_transposed"})
     cases.push_back({kernel, shape, operands_of(random_words(threads * 4, 7))});
   return cases;

@@ -178,7 +178,9 @@ MHCJIT_VOCABULARY_KERNEL(shared_memory) {
   const auto four = device::load_shared_4(other);
   const auto pair = device::load_shared_words<2>(other + 8);
   const auto two = device::load_shared_2(other + 8);
-  const device::Vector<unsigned int, 4> result = {{words[0], device::float_bits(four[1]),
+  const unsigned int halves = device::load_shared_half(other + 4) | device::u32{device::load_shared_half(other + 6)}
+                                                                        << 16;
+  const device::Vector<unsigned int, 4> result = {{words[0] ^ halves ^ device::float_bits(four[1]), halves,
                                                    device::float_bits(two[0]) ^ device::float_bits(two[1]) ^ pair[1],
                                                    device::float_bits(device::load_shared(other + 12))}};
   // By way of the same place once more, as four words at once and as two.
@@ -222,6 +224,16 @@ MHCJIT_DEVICE void copy_async(const VocabularyArgs& args) {
 MHCJIT_VOCABULARY_KERNEL(copy_async_4) { copy_async<4>(args); }
 MHCJIT_VOCABULARY_KERNEL(copy_async_8) { copy_async<8>(args); }
 MHCJIT_VOCABULARY_KERNEL(copy_async_16) { copy_async<16>(args); }
+
+// Four words for each thread, of which it copies the first bytes, 0 to 16 of them.
+MHCJIT_VOCABULARY_KERNEL(copy_async_first) {
+  const unsigned int thread = thread_of_grid();
+  const device::SharedAddress place = place_of(device::thread_index());
+  device::copy_async_first<16>(place, args.a + 4 * thread, static_cast<int>(thread % 17));
+  device::copy_commit();
+  device::copy_wait<0>();
+  device::store_words(args.result + 4 * thread, device::load_shared_words<4>(place));
+}
 
 // Four words for each thread: its elements of the 8 x 8 matrices whose rows the warp's threads have stored.
 namespace {
@@ -301,6 +313,7 @@ MHCJIT_VOCABULARY_KERNEL(multiply_add_fp16_16) { multiply_add<device::fp16, 16>(
   F(copy_async_4)                    \
   F(copy_async_8)                    \
   F(copy_async_16)                   \
+  F(copy_async_first)                \
   F(load_matrices)                   \
   F(load_matrices_transposed)        \
   F(multiply_add_bf16_8)             \

@@ -188,7 +188,7 @@ const std::vector<Unseen> unseen_in_project_wgmma = {
     end_of_applying, {"pre_forward_project_wgmma", "cluster_wait()"}, {"pre_forward_project_wgmma", "warp_barrier()"}};
 
 // The whole warp loads matrices and stores them: in the simulator it meets there, too.
-const Unseen between_matrices = {"pre_backward_dx", "warp_barrier();  // until every lane"};
+const Unseen between_matrices = {"make_dx_of_split", "warp_barrier();  // until every lane"};
 
 std::vector<std::filesystem::path> pre_backward_kernels() {
   std::vector<std::filesystem::path> files = {templates / sums};
@@ -208,7 +208,7 @@ std::vector<Program> programs() {
       {"pre_backward",
        MHCJIT_RACE_CHECK,
        {"n1_d264_bf16_gamma", "3", "n1_d264_bf16_b1_m1", "21", "n8_d16_bf16_gamma_b1_s2", "45", "n2_d36_fp32_b1_s2",
-        "45", "n2_d64_bf16_gamma_b1_a2", "45"},
+        "45", "n2_d64_bf16_gamma_b1_a2", "45", "n2_d37_bf16_m1_s2", "45"},
        pre_backward_kernels(),
        {between_matrices}},
       few_tokens_program(),

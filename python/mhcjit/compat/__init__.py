@@ -1,1 +1,1 @@
-"""The names of other implementations, each leading to this library's operators."""
+"""The functions of other implementations, each leading to this library's operators (docs/coming-from.md)."""

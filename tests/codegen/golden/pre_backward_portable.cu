@@ -21,7 +21,7 @@ struct PreBackwardDxSpec {
 };
 
 static_assert(sizeof(PreBackwardArgs) == 152);
-static_assert(sizeof(PortableBackwardWork) == 40);
+static_assert(sizeof(PortableBackwardWork) == 48);
 static_assert(PreBackwardDx<PreBackwardDxSpec>::shared_floats * sizeof(float) == 83984);
 
 extern "C" __global__ void __launch_bounds__(256, 2)

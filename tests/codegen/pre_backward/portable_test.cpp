@@ -42,15 +42,21 @@ TEST(Portable, LegalPlansCoverTheProblem) {
           if (!candidate.legal()) continue;
           SCOPED_TRACE(to_string(problem) + ": " + to_string(*candidate.plan));
           const Kernel& kernel = candidate.plan->kernels()[dx];
-          EXPECT_EQ(d % constant(kernel, "vec_size"), 0);
-          EXPECT_LE(constant(kernel, "vec_size") * bytes_of(dtype), 16);
+          const std::int64_t splits = *candidate.plan->parameter("splits_in_dx");
+          const std::int64_t vec_size = constant(kernel, "vec_size");
+          const bool is_aligned = d % vec_size == 0;
+          EXPECT_LE(vec_size * bytes_of(dtype), 16);
+          EXPECT_TRUE(is_aligned || vec_size * bytes_of(dtype) == 16);
+          const std::int64_t phases = work_of(*candidate.plan, 8192).phases;
+          EXPECT_TRUE(is_aligned ? phases == 1 : phases * problem.columns() * bytes_of(dtype) % 32 == 0);
+          EXPECT_TRUE(phases == 1 || splits == 0);
           const std::int64_t streams = constant(kernel, "streams_per_block");
           const std::int64_t warps = constant(kernel, "warps_per_stream");
           EXPECT_EQ(kernel.threads_per_block, streams * warps * warp_size);
           const std::int64_t columns = warps * constant(kernel, "tiles_per_warp") * 16;
-          const std::int64_t column_blocks = (d + columns - 1) / columns;
+          const std::int64_t shift = is_aligned ? 0 : 32 / bytes_of(dtype) - 1;
+          const std::int64_t column_blocks = (d + shift + columns - 1) / columns;
           const std::int64_t blocks = column_blocks * ((n + streams - 1) / streams) * constant(kernel, "row_blocks");
-          const std::int64_t splits = *candidate.plan->parameter("splits_in_dx");
           const Grid grid = candidate.plan->grid(dx, 8192, device_of(hopper));
           EXPECT_EQ(grid.x, splits == 0 ? blocks : (blocks + 1) * splits);
           EXPECT_EQ(grid.cluster_size, splits > 1 ? splits : 0);
@@ -138,6 +144,25 @@ TEST(Portable, RegionsAreAlignedApartAndInside) {
                     static_cast<std::size_t>(problem.rows() * problem.columns()) * 4);
     }
   }
+}
+
+TEST(Portable, SplitsOfUnalignedRowsAreOfOnePhase) {
+  const PlanPtr plan = portable(backward_of(4, 5129));
+  for (const std::int64_t tokens : token_counts) {
+    const PortableBackwardWork work = work_of(*plan, tokens);
+    EXPECT_EQ(work.phases, 4);
+    EXPECT_EQ(work.token_splits % work.phases, 0);
+    const auto blocks = static_cast<int>(plan->grid(dx, tokens, device_of(hopper)).y);
+    EXPECT_GE(blocks, 1);
+    EXPECT_LE(blocks, work.token_splits);
+  }
+  const auto phases_of = [](const Problem& problem) {
+    return work_of(*plan_of(problem, "portable splits_in_dx=0"), 8192).phases;
+  };
+  EXPECT_EQ(phases_of(backward_of(8, 5129)), 2);
+  EXPECT_EQ(phases_of(backward_of(3, 5129)), 16);
+  EXPECT_EQ(phases_of(backward_of(4, 5132)), 1);
+  EXPECT_EQ(phases_of(backward_of(4, 5129, DType::fp32)), 2);
 }
 
 TEST(Portable, WorkspaceIsSmall) {

@@ -46,6 +46,9 @@ Vector<u32, count> load_shared_words(SharedAddress address, const Place& where =
   static_assert(count == 2 || count == 4);
   return load_checked<Vector<u32, count>>(address, where);
 }
+inline u16 load_shared_half(SharedAddress address, const Place& where = Place::current()) {
+  return load_checked<u16>(address, where);
+}
 inline void store_shared(SharedAddress address, float value, const Place& where = Place::current()) {
   store_checked(address, value, where);
 }
@@ -71,11 +74,18 @@ inline void store_words(void* address, const Vector<u32, 4>& value) { store(stat
 // ---------------------------------------------------------------------------
 
 template <int bytes>
-void copy_async_or_zeros(SharedAddress to, const void* from, bool exists, const Place& where = Place::current()) {
+void copy_async_first(SharedAddress to, const void* from, int source_bytes, const Place& where = Place::current()) {
   static_assert(bytes == 4 || bytes == 8 || bytes == 16);
-  if (exists) check_alignment(from, bytes);
-  mhcjit::sim::copy_async(mhcjit::sim::shared_memory("copy_async", to, bytes, bytes, where), exists ? from : nullptr,
-                          bytes);
+  if (source_bytes < 0 || source_bytes > bytes) throw mhcjit::sim::Fault("copy_async of more than it is of");
+  if (source_bytes > 0) check_alignment(from, bytes);
+  std::byte* const place = mhcjit::sim::shared_memory("copy_async", to, bytes, bytes, where);
+  if (source_bytes > 0) mhcjit::sim::copy_async(place, from, static_cast<std::uint32_t>(source_bytes));
+  if (source_bytes < bytes)
+    mhcjit::sim::copy_async(place + source_bytes, nullptr, static_cast<std::uint32_t>(bytes - source_bytes));
+}
+template <int bytes>
+void copy_async_or_zeros(SharedAddress to, const void* from, bool exists, const Place& where = Place::current()) {
+  copy_async_first<bytes>(to, from, exists ? bytes : 0, where);
 }
 template <int bytes>
 void copy_async(SharedAddress to, const void* from, const Place& where = Place::current()) {

@@ -1,0 +1,158 @@
+"""Trains the GPT of train_text.py on several GPUs, one process each: DDP or FSDP2 over NCCL, or over gloo on the CPU.
+
+    torchrun --standalone --nproc-per-node 2 examples/ddp.py --text kjv.txt
+
+Each rank has batches of its own. Rank 0 fills the cache of kernels before the others look there, so that each kernel
+is compiled once. The script fails when the gradients of two ranks differ in a bit, when another rank has had to
+compile, or when the loss curves of mhcjit and plain PyTorch leave the band of train_text.py.
+
+Exit code: 0 all of this holds, 1 it does not, 2 usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import gpt
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.nn.parallel import DistributedDataParallel
+from train_text import BAND, DTYPES
+
+import mhcjit
+from mhcjit.torch import warmup
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=gpt.GET_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    on_gpu = torch.cuda.is_available()
+    parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="what to learn; see below")
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--size", choices=gpt.SIZES, default="large" if on_gpu else "tiny")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if on_gpu else "cpu")
+    parser.add_argument("--dtype", choices=DTYPES, default="bf16" if on_gpu else "fp32")
+    parser.add_argument("--fsdp", action="store_true", help="FSDP2 in the place of DDP: needs torch 2.6")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    options = parser.parse_args()
+    if "RANK" not in os.environ:
+        parser.error("start it with torchrun --standalone --nproc-per-node 2 examples/ddp.py --text FILE")
+    return options
+
+
+def equal_on_all_ranks(tensors: list[torch.Tensor]) -> bool:
+    """Bit for bit: the smallest and the largest of every word, read as an integer, are the same."""
+    least = torch.cat([tensor.flatten() for tensor in tensors]).view(torch.int32)
+    most = least.clone()
+    dist.all_reduce(least, dist.ReduceOp.MIN)
+    dist.all_reduce(most, dist.ReduceOp.MAX)
+    return torch.equal(least, most)
+
+
+def shard(model: gpt.GPT, dtype: torch.dtype) -> gpt.GPT:
+    """FSDP2 that gathers in `dtype`, but what mhcjit reads in fp32; x goes to it as it is."""
+    exact = MixedPrecisionPolicy(torch.float32, torch.float32, cast_forward_inputs=False)
+    lower = MixedPrecisionPolicy(dtype, torch.float32)
+    for block in model.blocks:
+        fully_shard(block.pre, mp_policy=exact)
+        fully_shard(block, mp_policy=lower)
+    fully_shard(model, mp_policy=lower)
+    return model
+
+
+def load_behind_rank_0(model: nn.Module, dtype: torch.dtype, device: torch.device) -> int:
+    """Compiles on rank 0, then loads on the others from the cache; returns how many kernels those have compiled."""
+    if dist.get_rank() == 0:
+        warmup(model, dtype=dtype, progress=False)
+    dist.barrier()
+    before = mhcjit.counters()["misses"]
+    if dist.get_rank() != 0:
+        warmup(model, dtype=dtype, progress=False)
+    compiled = torch.tensor(mhcjit.counters()["misses"] - before, device=device)
+    dist.all_reduce(compiled)
+    return int(compiled)
+
+
+def train(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """What rank 0 prints; every rank has the same."""
+    ranks, dtype = dist.get_world_size(), DTYPES[options.dtype]
+    config = gpt.SIZES[options.size]
+    text = gpt.Text(options.text, config, device, options.seed * ranks + dist.get_rank())
+
+    def wrap(model: gpt.GPT) -> nn.Module:
+        if options.fsdp:
+            return shard(model, dtype)
+        return DistributedDataParallel(model, [device] if device.type == "cuda" else None)
+
+    trainings = [
+        gpt.Training(implementation, config, device, dtype, options.seed, wrap)
+        for implementation in gpt.IMPLEMENTATIONS
+    ]
+    compiled = load_behind_rank_0(trainings[0].model, dtype, device)
+
+    equal = []
+    for step in range(options.steps):
+        batch = text.batch(step)
+        for training in trainings:
+
+            def compare(training: gpt.Training = training) -> None:
+                equal.append(equal_on_all_ranks(training.gradients))
+
+            # What takes time is left out of most of the steps that are timed. Of shards each rank has its own.
+            is_compared = not options.fsdp and (step % 10 == 0 or step < training.WARMUP_STEPS)
+            training.step(batch, compare if is_compared else lambda: None)
+
+    losses = torch.tensor([training.losses for training in trainings], dtype=torch.float64, device=device)
+    least, most = losses.clone(), losses.clone()
+    dist.all_reduce(losses)
+    dist.all_reduce(least, dist.ReduceOp.MIN)
+    dist.all_reduce(most, dist.ReduceOp.MAX)
+    losses /= ranks
+    difference, band = (losses[0] - losses[1]).abs().max().item(), BAND[options.dtype]
+    own_batches = ranks == 1 or bool((least < most).all())
+    return {
+        "ranks": ranks,
+        "gradients compared": len(equal),
+        "gradients are equal": all(equal),
+        "ranks have their own batches": own_batches,
+        "compiled behind rank 0": compiled,
+        "curves differ by": difference,
+        "band": band,
+        "losses": losses[:, [0, -1]].tolist(),
+        "tokens per second": {one.implementation: ranks * one.tokens_per_second for one in trainings},
+        "passed": all(equal) and own_batches and compiled == 0 and difference <= band,
+    }
+
+
+def main() -> int:
+    options = parse()
+    gpt.make_reproducible()
+    device = torch.device("cpu")
+    if options.device == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        # What it made is gone before the process group is: a DDP that lives longer can hang when it is destroyed.
+        result = train(options, device)
+        if dist.get_rank() == 0 and options.json:
+            print(json.dumps(result))
+        elif dist.get_rank() == 0:
+            for name, value in result.items():
+                print(f"{name:30} {value}")
+    finally:
+        dist.destroy_process_group()
+    return int(not result["passed"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,12 @@
+// Which of the columns that a warp has exist, counted from its first.
+#pragma once
+
+#include <device/device.cuh>
+
+struct ColumnRange {
+  int begin;
+  int end;
+
+  MHCJIT_DEVICE bool contains(int column) const { return column >= begin && column < end; }
+  MHCJIT_DEVICE ColumnRange counted_from(int column) const { return {begin - column, end - column}; }
+};

@@ -1,0 +1,124 @@
+"""quick_test, benchmark and bench/compare.py, as they are run."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import pytest
+import torch
+
+from mhcjit import benchmark, quick_test
+from mhcjit.torch import functional, measuring, reference
+
+
+@pytest.mark.parametrize("options", [[], ["--gamma", "--dtype", "fp32", "--n", "2"]])
+def test_quick_test_passes_and_says_where(device, capsys, options):
+    assert quick_test.main(["--device", device, "--t", "70", "--d", "40", *options]) == 0
+    out = capsys.readouterr().out
+    assert f"PASS, on the {'GPU' if device == 'cuda' else 'CPU'}" in out
+    for word in ("plain PyTorch", "speed-up", "forward", "backward", "h_res", "dphi", torch.__version__):
+        assert word in out
+    assert ("dgamma" in out) == ("--gamma" in options)
+
+
+def test_quick_test_fails_where_an_output_is_wrong(monkeypatch, capsys):
+    right = functional.pre
+    monkeypatch.setattr("mhcjit.torch.pre", lambda *args, **kw: [1.001 * out for out in right(*args, **kw)])
+    assert quick_test.main(["--device", "cpu", "--t", "70", "--d", "40", "--dtype", "fp32"]) == 1
+    out = capsys.readouterr().out
+    assert "FAIL, on the CPU" in out and "PASS" not in out
+
+
+def test_quick_test_runs_as_a_module():
+    command = [sys.executable, "-m", "mhcjit.quick_test", "--device", "cpu", "--t", "8", "--d", "16"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "PASS" in done.stdout
+
+
+def test_benchmark_has_a_line_for_each_shape(device, capsys, tmp_path):
+    arguments = ["--device", device, "--seconds", "0.01", "5,2,16", "64,4,24"]
+    assert benchmark.main([*arguments, "--csv", str(tmp_path / "times.csv")]) == 0
+    assert len(capsys.readouterr().out.strip().splitlines()) == 6
+    rows = list(csv.DictReader((tmp_path / "times.csv").open()))
+    assert [(row["T"], row["n"], row["D"]) for row in rows] == [("5", "2", "16"), ("64", "4", "24")]
+    assert benchmark.main([*arguments, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["device"].startswith("GPU" if device == "cuda" else "CPU")
+    assert all(value > 0 for row in made["rows"] for value in row.values())
+
+
+def test_what_a_time_does_not_count():
+    """A call's own time, not what is made ready before it."""
+    slow = measuring.milliseconds(lambda _: None, torch.device("cpu"), 0.01, lambda: time.sleep(0.02))
+    assert slow < 10
+    assert measuring.milliseconds(lambda _: time.sleep(0.02), torch.device("cpu"), 0.01) >= 20
+
+
+@pytest.mark.gpu
+def test_peak_memory_counts_what_a_call_makes_and_uses():
+    def call(_):
+        torch.empty(3 << 20, dtype=torch.uint8, device="cuda")
+        return torch.empty(1 << 20, dtype=torch.uint8, device="cuda")
+
+    assert measuring.peak_bytes(call, torch.device("cuda")) == 3 << 20
+
+
+@pytest.fixture(scope="module")
+def compare() -> types.ModuleType:
+    path = Path(__file__).parents[2] / "bench" / "compare.py"
+    spec = importlib.util.spec_from_file_location("compare", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_compare_writes_what_it_measured(device, compare, tmp_path):
+    tsv, table = tmp_path / "out.tsv", tmp_path / "out.csv"
+    options = ["--device", device, "--only", "mhcjit,torch eager", "--seconds", "0.01", "64,2,16", "8,4,24"]
+    assert compare.main([*options, "--tsv", str(tsv), "--csv", str(table)]) == 0
+    comment, *lines = tsv.read_text().splitlines()
+    assert comment.startswith("# bench/compare.py: ")
+    rows = list(csv.DictReader(lines, delimiter="\t"))
+    assert [row["implementation"] for row in rows] == ["mhcjit", "torch eager"] * 2
+    for row in rows:
+        assert float(row["h_post"]) <= 1e-5 and float(row["dphi"]) <= 1e-5
+        assert float(row["forward_ms"]) > 0 and float(row["backward_ms"]) > 0
+    assert rows == list(csv.DictReader(table.open()))
+
+
+def test_compare_does_not_time_another_function(compare, monkeypatch, tmp_path, capsys):
+    def half(self, **inputs):
+        h_in, h_post, h_res = measuring.plain(**inputs)
+        return h_in, 0.5 * h_post, h_res
+
+    monkeypatch.setattr(compare.Eager, "forward", half)
+    table = tmp_path / "out.csv"
+    compare.main(["--device", "cpu", "--only", "torch eager", "--csv", str(table), "8,2,16"])
+    assert "torch eager at (8, 2, 16): wrong, so not timed: h_post, dx, dphi" in capsys.readouterr().err
+    (row,) = csv.DictReader(table.open())
+    assert float(row["h_post"]) == pytest.approx(0.5, abs=1e-3) and "forward_ms" not in row
+
+
+@pytest.mark.parametrize("name", ["Liger", "TileKernels", "TransformerEngine"])
+def test_compare_converts_to_a_layout_and_back(compare, name):
+    """What an implementation is given and gives back, with the one itself replaced by its statement."""
+    inputs = {key: tensor for key, tensor in reference.random_inputs((6,), 4, 8).items() if tensor is not None}
+    implementation = getattr(compare, name)()
+    made = implementation.inputs({**inputs, "x": inputs["x"].float()})
+    dx, dphi = implementation.gradients(made)
+    assert torch.equal(dx, inputs["x"].float()) and torch.equal(dphi, inputs["phi"])
+
+
+def test_compare_draws(compare, tmp_path):
+    pytest.importorskip("matplotlib")
+    options = ["--device", "cpu", "--only", "mhcjit", "--seconds", "0.01", "8,2,16"]
+    assert compare.main([*options, "--png", str(tmp_path / "out.png")]) == 0
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
