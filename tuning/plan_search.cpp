@@ -15,12 +15,12 @@ namespace {
 using codegen::PlanPtr;
 using codegen::Problem;
 
-// Up to which time a row's plans are as fast as the fastest that may serve: up to the widest gap between two, within
-// what a choice has to gain. Another sweep, whose times are a little different, finds the same gap.
+// Up to which time a row's good plans are as fast as the fastest: up to the widest gap between two, within what a
+// choice has to gain. Another sweep, whose times are a little different, finds the same gap.
 double slowest_of_the_fast(const Measured& row) {
   std::vector<double> times;
   for (const auto& [plan, result] : row.results)
-    if (row.allows(plan)) times.push_back(result.us);
+    if (row.is_good(plan)) times.push_back(result.us);
   if (times.empty()) return 0;
   std::ranges::sort(times);
   const double end = times.front() * (1 + least_gain);
@@ -40,7 +40,7 @@ class Search {
       : rows_(rows), is_batch_invariant_(problem.batch_invariant) {
     for (const Measured& row : rows) as_fast_.push_back(slowest_of_the_fast(row));
     for (const auto& [name, plan] : legal) {
-      const auto may_serve = [&](const Measured& row) { return row.allows(name); };
+      const auto may_serve = [&](const Measured& row) { return row.is_good(name) || row.is_as_good(name); };
       if (std::ranges::any_of(rows, may_serve)) plans_.push_back({name, plan, units_of(problem, *plan)});
     }
   }
@@ -88,10 +88,15 @@ class Search {
     return set.size() == 1 || units.size() <= codegen::ChooseOptions().max_kernels;
   }
 
-  Score score_of(std::size_t row, const Named& named) const {
+  // Nothing where the plan may not serve the row.
+  std::optional<Score> score_of(std::size_t at, const Named& named) const {
+    const Measured& row = rows_[at];
+    const bool is_good = row.is_good(named.name);
+    if (!is_good && !row.is_as_good(named.name)) return std::nullopt;
+    const double us =
+        is_good ? std::max(row.of(named.name)->us, as_fast_[at]) : row.of(row.present)->us * (1 + least_gain);
     const codegen::Device& device = codegen::device_of(named.plan->problem().architecture);
-    return {std::log(std::max(rows_[row].of(named.name)->us, as_fast_[row])),
-            std::log(named.plan->cost_us(rows_[row].tokens, device))};
+    return Score(std::log(us), std::log(named.plan->cost_us(row.tokens, device)));
   }
 
   void judge(const std::vector<std::size_t>& set) {
@@ -102,8 +107,9 @@ class Search {
       std::optional<std::pair<Score, std::string>> least;
       for (const std::size_t i : set) {
         const Named& named = plans_[i];
-        if (!rows_[row].allows(named.name)) continue;
-        const std::pair<Score, std::string> one = {score_of(row, named), named.name};
+        const std::optional<Score> score_here = score_of(row, named);
+        if (!score_here) continue;
+        const std::pair<Score, std::string> one = {*score_here, named.name};
         if (!least || one < *least) least = one;
       }
       if (!least) return;

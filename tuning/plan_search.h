@@ -24,18 +24,24 @@ struct Measured {
     const auto found = results.find(plan);
     return found == results.end() ? nullptr : &found->second;
   }
-  // Whether the plan may serve: the present one, and what beats it.
-  bool allows(const std::string& plan) const {
+  // Whether the plan serves in its own right: it is the present one, or beats it.
+  bool is_good(const std::string& plan) const {
     const Result* result = of(plan);
     if (result == nullptr || plan == present) return result != nullptr;
     const Result* now = of(present);
     return now == nullptr || beats(*result, *now);
   }
+  // Whether it may serve for the sake of other T's: it is not slower, as far as can be told.
+  bool is_as_good(const std::string& plan) const {
+    const Result *result = of(plan), *now = of(present);
+    return result != nullptr && (now == nullptr || result->us <= now->us + now->spread_us + result->spread_us);
+  }
 };
 
-// The plan of each row, of those that may serve it: no more plans and kernels in all than choose() would give a
-// problem, which add in one order where the problem is batch-invariant. Among plans that are as fast as one another the
-// cheapest estimate decides. `legal` has all legal plans by name. Empty where no plans serve all rows.
+// The plan of each row: no more plans and kernels in all than choose() would give a problem, which add in one order
+// where the problem is batch-invariant. A plan that does not beat the present one takes its place only where that lets
+// others gain more. Among plans that are as fast as one another the cheapest estimate decides. `legal` has all legal
+// plans by name. Empty where no plans serve all rows.
 std::vector<std::string> share_out(const codegen::Problem& problem, const std::vector<Measured>& rows,
                                    const std::map<std::string, codegen::PlanPtr>& legal);
 

@@ -180,6 +180,23 @@ TEST_F(Decide, NoMorePlansThanAnEngineHas) {
   }
 }
 
+TEST_F(Decide, APlanThatIsAsGoodMakesRoomForOthers) {
+  // Four T's with a plan of their own each, of which the first's is as fast as the present one there.
+  const std::int64_t tokens[] = {256, 512, 1024, 2048};
+  for (std::size_t i = 0; i < 4; ++i) {
+    add(tokens[i], present(tokens[i]), i == 0 ? 50 : 100, 0.5);
+    for (std::size_t plan = 1; plan < 4; ++plan) add(tokens[i], other(plan), plan == i ? 50 : 99, 0.5);
+  }
+  for (Trial& one : trials)
+    if (one.tokens == 256 && one.plan == other(1)) one.us = 50.5;
+  const TunedChoice decided = choice();
+  ASSERT_EQ(decided.rows.size(), 4u);
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(decided.rows[i].plan, other(std::max<std::size_t>(1, i))) << tokens[i];
+  for (Trial& one : trials)
+    if (one.tokens == 256 && one.plan == other(1)) one.us = 52;
+  EXPECT_EQ(choice().rows[0].plan, present(256)) << "nothing gains at the cost of another T";
+}
+
 TEST_F(Decide, PlansOfABatchInvariantProblemAddInOneOrder) {
   problem.batch_invariant = true;
   buckets = llvm::cantFail(codegen::choose(problem));
@@ -195,8 +212,8 @@ TEST_F(Decide, PlansOfABatchInvariantProblemAddInOneOrder) {
   ASSERT_FALSE(another.empty());
   for (const std::int64_t tokens : {1, 8192}) {
     add(tokens, present(tokens), 100);
-    add(tokens, same, tokens == 1 ? 90 : 100);
-    add(tokens, another, tokens == 1 ? 10 : 99);
+    add(tokens, same, tokens == 1 ? 90 : 101);
+    add(tokens, another, tokens == 1 ? 10 : 101);
   }
   const TunedChoice decided = choice();
   ASSERT_EQ(decided.rows.size(), 2u);
