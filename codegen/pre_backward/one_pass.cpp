@@ -266,7 +266,7 @@ class OnePass final : public Plan {
                                                 .phi_sums = region<float>(workspace, regions.phi_sums),
                                                 .logit_sums = region<float>(workspace, regions.logit_sums),
                                                 .groups = region<int>(workspace, regions.groups),
-                                                .tiles_per_sum = tiles_per_sum};
+                                                .tiles_per_sum = tiles_per_sum_of_one_pass};
   }
 
  private:

@@ -274,7 +274,7 @@ class Portable final : public Plan {
         .bias_slots = coefficient_blocks(tiling_, tokens),
         .token_splits = static_cast<int>(token_splits(tiling_, tokens)),
         .phases = tiling_.phases(),
-        .tiles_per_sum = tiles_per_sum,
+        .tiles_per_sum = tiles_per_sum_of_portable,
         .adds_splits_up_later = tiling_.adds_in_dx() ? 0 : 1,
     };
   }
