@@ -15,7 +15,7 @@ namespace {
 using codegen::PlanPtr;
 using codegen::Problem;
 
-// Of plans that beat the present one by enough, those within this of the fastest are as fast as it.
+// Plans that beat the present one by enough and are within this of the fastest count as fast as it.
 constexpr double tie = 0.01;
 
 class Search {
@@ -34,7 +34,7 @@ class Search {
     }
   }
 
-  // The plan of each row; empty where no set of plans serves all of them.
+  // Returns the plan of each row; empty if no set of plans serves all of them.
   std::vector<std::string> run() {
     std::vector<std::size_t> set;
     extend(set, 0);
@@ -47,7 +47,7 @@ class Search {
     PlanPtr plan;
     std::set<std::string> units;
   };
-  // How good something is, less is better: times first, and where they are alike the estimated ones.
+  // A lower score is better. Times come first; estimated times decide if those are alike.
   using Score = std::pair<double, double>;
 
   static std::set<std::string> units_of(const Problem& problem, const codegen::Plan& plan) {
@@ -66,7 +66,7 @@ class Search {
     }
   }
 
-  // As many kernels as choose() compiles for a problem; where it is batch-invariant, one order of additions.
+  // A set has no more kernels than choose() compiles, and one order of additions if the problem is batch-invariant.
   bool fits(const std::vector<std::size_t>& set) const {
     std::set<std::string> units, orders;
     for (const std::size_t i : set) {
@@ -84,7 +84,7 @@ class Search {
   }
 
   void judge(const std::vector<std::size_t>& set) {
-    // A plan is worth its compiles where it gains as much as a choice has to.
+    // A plan is worth its compiles if it gains as much as a choice must.
     Score score = {least_gain * static_cast<double>(set.size()), 0};
     std::vector<std::string> chosen;
     for (std::size_t row = 0; row < rows_.size(); ++row) {
@@ -110,7 +110,7 @@ class Search {
 
   const std::vector<Measured>& rows_;
   const bool is_batch_invariant_;
-  std::vector<double> as_fast_;  // a time of each row that is as good as that of the fastest plan
+  std::vector<double> as_fast_;  // for each row, the time up to which a plan is as good as the fastest
   std::vector<Named> plans_;
   std::vector<std::string> best_;
   Score least_ = {HUGE_VAL, HUGE_VAL};

@@ -1,4 +1,4 @@
-// Which plans share out the numbers of tokens of a problem that were measured.
+// Chooses the plans that share out a problem's range of T, from measurements.
 #pragma once
 
 #include <cstdint>
@@ -11,10 +11,10 @@
 
 namespace mhcjit::tuning {
 
-// Plans closer than this change places from one sweep to the next.
+// Plans closer than this swap ranks from one sweep to the next.
 inline constexpr double least_gain = 0.02;
 
-// What is known of one T.
+// The measurements of one T.
 struct Measured {
   std::int64_t tokens = 0;
   std::map<std::string, Result> results;  // by the plan's name
@@ -24,7 +24,7 @@ struct Measured {
     const auto found = results.find(plan);
     return found == results.end() ? nullptr : &found->second;
   }
-  // Whether the plan may serve: the present one, and what beats it.
+  // Whether the plan may serve: it is the present one, or it beats that.
   bool allows(const std::string& plan) const {
     const Result* result = of(plan);
     if (result == nullptr || plan == present) return result != nullptr;
@@ -33,10 +33,10 @@ struct Measured {
   }
 };
 
-// The plan of each row, of those that may serve it: no more plans and kernels in all than choose() would give a
-// problem, which add in one order where the problem is batch-invariant. Plans that are nearly as fast as the fastest
-// count as alike, and the cheapest estimate decides among them. `legal` has all legal plans by name. Empty where no
-// plans serve all rows.
+// Returns the plan of each row, from those that may serve it. They have no more plans and kernels in all than choose()
+// would give a problem, and they add in one order if the problem is batch-invariant. Plans that are nearly as fast as
+// the fastest count as alike, and the cheapest estimate decides among them. `legal` has all legal plans by name. The
+// result is empty if no plans serve all rows.
 std::vector<std::string> share_out(const codegen::Problem& problem, const std::vector<Measured>& rows,
                                    const std::map<std::string, codegen::PlanPtr>& legal);
 
