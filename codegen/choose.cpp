@@ -18,9 +18,9 @@
 namespace mhcjit::codegen {
 namespace {
 
-// From here on T has the plan that is best for it: a usual step of training or prefill.
+// From this T on the best plan serves: it is a usual step of training or prefill.
 constexpr std::int64_t many_tokens = 8192;
-// What plans for fewer are weighed by: the product of their times.
+// Plans for fewer tokens are weighed by the product of their times at these T.
 constexpr std::array<std::int64_t, 6> fewer_tokens = {1, 4, 16, 64, 256, 1024};
 
 // A family and parameters that a plan must have.
@@ -63,8 +63,8 @@ llvm::Expected<Wanted> parse_wanted(std::string_view text) {
 
 double cost(const PlanPtr& plan, std::int64_t tokens, const Device& device) { return plan->cost_us(tokens, device); }
 
-// Numbers the kernels of the problem's plans. Those of one text, which are one cubin, have one number; each kernel's
-// text is made once.
+// Numbers the kernels of the problem's plans. Kernels with the same text are one cubin and have one number. Each
+// kernel's text is made once.
 class KernelNumbers {
  public:
   explicit KernelNumbers(const Problem& problem) : problem_(problem) {}
@@ -81,7 +81,7 @@ class KernelNumbers {
   std::map<std::string, std::size_t> texts_;
 };
 
-// Plans that share out the numbers of tokens, the one for many first.
+// Plans that share out the range of T. The one for many tokens is first.
 class Choice {
  public:
   Choice(const Device& device, KernelNumbers& number, PlanPtr many) : device_(device), number_(number) {
@@ -105,7 +105,7 @@ class Choice {
     return sum;
   }
 
-  // By how much score() would fall.
+  // Returns by how much score() would fall.
   double gain(const PlanPtr& plan) const {
     double sum = 0.0;
     for (const std::int64_t tokens : fewer_tokens)
@@ -133,8 +133,8 @@ class Choice {
   }
 
  private:
-  // The last T of the range from `first` on that has one plan. Costs are steps and slopes, so that ranges are looked
-  // for at points that lie half as far apart as they are large.
+  // Returns the last T of the range from `first` on that has one plan. Costs rise in steps and linearly, so the search
+  // looks at points that lie half as far apart as the ranges are large.
   std::int64_t last_like(std::int64_t first) const {
     const PlanPtr& plan = best(first);
     std::int64_t known = first;
@@ -146,7 +146,7 @@ class Choice {
     return max_tokens;
   }
 
-  // Between a T that has the plan and one that has another.
+  // The boundary lies between a T that has the plan and one that has another.
   std::int64_t last_before(const PlanPtr& plan, std::int64_t known, std::int64_t other) const {
     while (other - known > 1) {
       const std::int64_t middle = known + (other - known) / 2;
@@ -161,9 +161,9 @@ class Choice {
   std::set<std::size_t> kernels_;
 };
 
-// What gains the most at few tokens, again and again, while there are plans and kernels left.
+// Adds the plan that gains the most at few tokens, again and again, while there are plans and kernels left.
 void add_few(Choice& choice, const std::vector<PlanPtr>& plans, std::size_t max_kernels) {
-  // Of the logarithm of the product of six times: what is left of a plan's gain beside others has to be worth the
+  // A plan must gain this much of the logarithm of the product of six times, beside the others, to be worth its
   // compilation. At n = 4, D 4096 tiles of half the tokens gain 7 % at T = 256.
   constexpr double worth_a_plan = 0.05;
   while (choice.plans() < max_plans) {
@@ -178,8 +178,8 @@ void add_few(Choice& choice, const std::vector<PlanPtr>& plans, std::size_t max_
   }
 }
 
-// The plan that is best for many tokens, of each number of kernels one: the fewer it has, the more are left for few
-// tokens, whose gain is larger than what many may lose. Those lose no more than the regret test allows.
+// Returns the best plan for many tokens for each number of kernels. The fewer kernels it has, the more are left for few
+// tokens, whose gain is larger than the loss at many. That loss is at most what the regret test allows.
 std::vector<PlanPtr> plans_for_many(const std::vector<PlanPtr>& plans, const Device& device) {
   constexpr double may_lose = 1.03;
   std::vector<PlanPtr> best;  // by number of kernels

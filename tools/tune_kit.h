@@ -1,4 +1,4 @@
-// What `mhcjit tune` tries plans with.
+// `mhcjit tune` tries plans with this kit.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace mhcjit::tools {
 
-// That of the devices; a test links another. Errors: those of tuning::device_kit().
+// Returns the devices' kit; a test links another. Errors: those of tuning::device_kit().
 llvm::Expected<tuning::Kit> tune_kit(const std::string& cache_dir);
 
 }  // namespace mhcjit::tools

@@ -1,4 +1,4 @@
-// What is done with records: `tune report`, `tune merge`.
+// The commands on records: `tune report`, `tune merge`.
 #include <map>
 
 #include <llvm/Support/JSON.h>
@@ -40,7 +40,7 @@ llvm::json::Object json_of(const TunedRecord& record) {
 
 using Axes = std::pair<std::string, std::string>;
 
-// Those of --axes; nothing where each row's own are asked for.
+// Returns the axes of --axes; nothing if each row uses its own.
 llvm::Expected<std::optional<Axes>> asked_axes() {
   if (axes.empty()) return std::nullopt;
   const auto [across, down] = llvm::StringRef(axes).split(',');

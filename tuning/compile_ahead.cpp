@@ -28,7 +28,7 @@ Compiled CompileAhead::get(const codegen::PlanPtr& plan) {
 }
 
 void CompileAhead::work() {
-  // What is timed needs a core whenever it asks for one.
+  // The timed process needs a core whenever it asks for one.
   [[maybe_unused]] const int priority = ::nice(10);
   for (std::size_t i = next_++; i < plans_.size(); i = next_++) {
     const codegen::PlanPtr& plan = plans_[i];

@@ -1,4 +1,4 @@
-// Plans compiled on threads of their own while others are timed.
+// Compiles plans on threads of their own while others are timed.
 #pragma once
 
 #include <atomic>
@@ -16,24 +16,24 @@
 
 namespace mhcjit::tuning {
 
-// What became of a compile, whose cubins stay in the cache folder.
+// The result of a compile. Its cubins stay in the cache folder.
 struct Compiled {
   std::optional<Failure> failure = {};
-  int spill_bytes = 0;  // of a thread, stored and loaded
+  int spill_bytes = 0;  // a thread's, stored and loaded
 };
 
-// What compiles; thread-safe.
+// Functions that compile; thread-safe.
 struct Compiler {
   std::function<Compiled(const codegen::PlanPtr&)> compile;
-  // What a row's inputs are made with.
+  // Compiles the kernels that make a row's inputs.
   std::function<void(const codegen::Problem&)> compile_inputs;
 };
 
 class CompileAhead {
  public:
-  // Begins with the first of `plans`; what a problem's inputs need comes before its first plan.
+  // Begins with the first of `plans`. The kernels for a problem's inputs come before its first plan.
   CompileAhead(const Compiler& compiler, std::vector<codegen::PlanPtr> plans, unsigned threads);
-  // Leaves out what has not begun.
+  // Leaves out the compiles that have not begun.
   ~CompileAhead();
 
   // Waits for a plan; one that is not among those of the constructor is compiled now.
@@ -47,7 +47,7 @@ class CompileAhead {
   std::atomic<std::size_t> next_ = 0;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::map<codegen::PlanPtr, std::optional<Compiled>> results_;  // of each plan; no value: not compiled yet
+  std::map<codegen::PlanPtr, std::optional<Compiled>> results_;  // each plan's; no value: not compiled yet
   Threads threads_;
 };
 

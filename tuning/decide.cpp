@@ -41,7 +41,7 @@ std::int64_t boundary(const Measured& row, const std::string& plan, const Measur
                       const std::vector<Bucket>& present) {
   const std::int64_t now = codegen::bucket_of(present, row.tokens).max_tokens;
   if (plan == row.present && next_plan == next.present && now < next.tokens) return now;
-  // Where the ratio of their times is 1, if its logarithm is a line over that of T.
+  // The ratio of their times is 1 here, if its logarithm is linear in that of T.
   double fraction = 0.5;
   const auto lead = [&](const Measured& at) -> std::optional<double> {
     const Result *one = at.of(plan), *other = at.of(next_plan);
@@ -77,7 +77,7 @@ std::optional<Result> result_of(std::span<const Trial> trials) {
     times.push_back(trial.us);
   }
   if (times.size() == 1) return Result{trials.front().us, trials.front().spread_us, 1};
-  // The first is of a plan that has just been loaded.
+  // The first trial is dropped: its plan has just been loaded.
   times.erase(times.begin());
   const auto [fastest, slowest] = std::ranges::minmax(times);
   return Result{bench::quantile(times, 0.5), (slowest - fastest) / 2, static_cast<int>(trials.size())};

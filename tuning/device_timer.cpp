@@ -23,14 +23,14 @@ namespace {
 
 using bench::value_or_throw;
 
-// About how long a trial measures: what tells a plan from others in a few rounds.
+// A trial measures for about this long, which tells plans apart in a few rounds.
 constexpr double seconds_of_trial = 0.015;
-// Before each, so that the device stays below its power limit: there the order of plans is another one.
+// The rest before each trial keeps the device below its power limit, at which plans rank differently.
 constexpr auto rest = std::chrono::milliseconds(8);
 constexpr double seconds_of_copy = 0.1;
-// The second input's standard deviation of x, in the sampled tokens.
+// The second input has x of this standard deviation, in the sampled tokens.
 constexpr double second_std = 20.0;
-// Of the sets of tensors, the one that has the second input, and one that has the first.
+// One set of tensors has the second input; the first_set has the first.
 constexpr int second_set = 0;
 constexpr int first_set = 1;
 
@@ -85,7 +85,7 @@ class DeviceTimer final : public Timer {
     second_.reset();
     sets_.reset();
     sets_ = bench::make_input_sets(*gpu_, engine_.get(), row.shape.problem, row.shape.tokens);
-    // Beside those that launches rotate among, for the second input.
+    // The second input takes one set beside those that launches rotate among.
     sets_->add_set();
     first_.emplace(*sets_, bench::InputSets::x_std);
     sets_->run_sample(bench::sampled_tokens(row.shape.tokens), second_std);
@@ -116,7 +116,7 @@ class DeviceTimer final : public Timer {
     const int period = sets_->count() - first_set;
     const bench::Enqueue rotating = [&](CUstream stream, int i) { calls.run(first_set + i % period, stream); };
     const bench::Timing timing = bench::time_graph(*gpu_, rotating, period, seconds_of_trial);
-    // Also what launches behind one another have left, once.
+    // The outputs of back-to-back launches are compared too, once.
     if (timed_.insert(plan).second) {
       bench::Errors errors;
       first_->compare_tokens(errors, first_set);
@@ -126,7 +126,7 @@ class DeviceTimer final : public Timer {
   }
 
  private:
-  // Once in a row.
+  // Loads a plan once in a row.
   const bench::PlanCalls& load(const codegen::PlanPtr& plan) {
     if (const auto found = calls_.find(plan); found != calls_.end()) return *found->second;
     const runtime::Builder::Built built = value_or_throw(builder_.build({plan->problem(), codegen::to_string(*plan)}));
@@ -168,7 +168,7 @@ Compiler compiler_of(const runtime::Settings& settings) {
   const auto builder = std::make_shared<runtime::Builder>(settings);
   return {[builder](const codegen::PlanPtr& plan) { return compile(*builder, plan); },
           [builder](const codegen::Problem& problem) {
-            // What fails here is reported by whoever makes the inputs.
+            // The process that makes the inputs reports such a failure.
             for (const codegen::Problem& needed : bench::needed_problems(problem))
               if (auto built = builder->build({needed}); !built) llvm::consumeError(built.takeError());
           }};
@@ -190,7 +190,7 @@ llvm::Expected<Kit> device_kit(const std::string& cache_dir) {
   options.cache_dir = cache_dir.c_str();
   auto settings = runtime::settings_from(options);
   if (!settings) return settings.takeError();
-  // What would narrow the plans is for the programs that use them.
+  // The environment's choice of a plan is for the programs that use plans.
   settings->plan.clear();
   return Kit{[settings = *settings](int device) { return std::make_unique<DeviceTimer>(settings, device); },
              [settings = *settings] { return compiler_of(settings); },

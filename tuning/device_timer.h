@@ -1,4 +1,4 @@
-// Plans on a real device.
+// Runs plans on a real device.
 #pragma once
 
 #include <string>
@@ -7,8 +7,8 @@
 
 namespace mhcjit::tuning {
 
-// Kernels go through the cache folder `cache_dir`. CUDA is used in the processes of the sweep alone. Errors:
-// INVALID_ARGUMENT (the environment's settings).
+// Kernels go through the cache folder `cache_dir`. Only the processes of the sweep use CUDA. Errors: INVALID_ARGUMENT
+// (the environment's settings).
 llvm::Expected<Kit> device_kit(const std::string& cache_dir);
 
 }  // namespace mhcjit::tuning

@@ -1,4 +1,4 @@
-// Records of a sweep's shards as one.
+// Merges the records of a sweep's shards into one.
 #pragma once
 
 #include <span>
@@ -10,15 +10,15 @@
 
 namespace mhcjit::tuning {
 
-// What is written of the merged record.
+// The parts of the merged record that are written.
 enum class Parts {
   all,
-  choices  // and no trials: enough to use, not to go on with
+  choices  // without trials: enough to use, but not to continue
 };
 
-// Makes `output`, which is not there yet, of the trials in `inputs`, and decides anew. A row that several of them have
-// is taken from the one that has the most trials of it. Errors: IO, BAD_FILE (an input is no record, or not of the
-// first one's kind; the output is there).
+// Makes `output`, which must not exist, from the trials in `inputs`, and decides anew. A row that several of them have
+// is taken from the one with the most trials of it. Errors: IO, BAD_FILE (an input is no record, or not of the first
+// one's kind; the output exists).
 llvm::Expected<codegen::TunedRecord> merge_records(const std::string& output, std::span<const std::string> inputs,
                                                    Parts parts = Parts::all);
 

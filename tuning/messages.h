@@ -1,4 +1,4 @@
-// What the sweep and the process that runs plans say to each other.
+// Messages between the sweep and the process that runs plans.
 #pragma once
 
 #include <cerrno>
@@ -16,7 +16,7 @@
 namespace mhcjit::tuning {
 
 struct Order {
-  // The process. The end of the channel does not tell it: the processes of other devices have that open too.
+  // The process is to end. A closed channel would not tell it: the processes of other devices have that open too.
   bool ends = false;
   std::size_t row = 0;
   std::size_t candidate = 0;
@@ -68,7 +68,7 @@ class Channel {
   const bool is_made_;
 };
 
-// False where all of the other end is closed.
+// Returns false once every copy of the other end is closed.
 template <typename Message>
 bool receive(int end, Message& message) {
   ssize_t got = 0;

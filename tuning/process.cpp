@@ -21,7 +21,7 @@ class Process {
   Process(std::function<std::unique_ptr<Timer>()> make_timer, const std::vector<Row>& rows, int channel)
       : make_timer_(std::move(make_timer)), rows_(rows), channel_(channel) {}
 
-  // False when the process is to end: what the timer did last may have spoilt its device's context.
+  // Returns false if the process is to end: the timer's last call may have spoilt its device's context.
   bool obey(const Order& order) {
     const Row& row = rows_[order.row];
     if (row_ != &row && !begin(row)) return false;
@@ -61,7 +61,7 @@ class Process {
   const std::function<std::unique_ptr<Timer>()> make_timer_;
   const std::vector<Row>& rows_;
   const int channel_;
-  std::unique_ptr<Timer> timer_;  // from the first row on
+  std::unique_ptr<Timer> timer_;  // exists from the first row on
   const Row* row_ = nullptr;
   std::set<std::size_t> checked_;
 };

@@ -1,4 +1,4 @@
-// The process that runs plans, and the one that forks it as often as a plan ends it.
+// The process that runs plans, and the one that forks it whenever a plan has ended it.
 #pragma once
 
 #include <string>
@@ -19,7 +19,7 @@ void follow(pid_t parent);
 [[noreturn]] void keep_process(pid_t parent, const MakeTimer& make_timer, int device, const std::vector<Row>& rows,
                                int channel);
 
-// What wait() says of a process that has ended.
+// Describes the status of wait() of a process that has ended.
 std::string describe_end(int status);
 
 }  // namespace mhcjit::tuning

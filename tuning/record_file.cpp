@@ -70,7 +70,7 @@ llvm::Error make_record_file(const std::string& path, llvm::StringRef bytes) {
 llvm::Expected<RecordFile> RecordFile::open(const std::string& path, const RecordHeader& header) {
   auto there = read_record_file(path);
   if (!there) return there.takeError();
-  // The header is there whole or not at all: of a part of one nobody could tell whose file it is.
+  // The header is there whole or not at all: a part of one would not tell whose file it is.
   if (!*there)
     if (auto error = make_record_file(path, to_line(header))) return error;
   const int fd = ::open(path.c_str(), O_RDWR | O_APPEND | O_CLOEXEC);

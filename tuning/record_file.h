@@ -1,4 +1,4 @@
-// A record on disk: made whole with its header, continued where its kind is the same, and only ever appended to.
+// A record on disk: it is created whole with its header, continued if its kind is the same, and only ever appended to.
 #pragma once
 
 #include <string>
@@ -9,18 +9,18 @@
 
 namespace mhcjit::tuning {
 
-// Success when trials of the one may stand beside trials of the other, or BAD_FILE with the fields that differ: program
-// version, space, device, driver or NVRTC. `file` is what the error calls the first.
+// Returns success if trials of the one may stand beside trials of the other, or BAD_FILE with the fields that differ:
+// program version, space, device, driver or NVRTC. The error calls the first one `file`.
 llvm::Error check_same_kind(const std::string& file, const codegen::RecordHeader& found,
                             const codegen::RecordHeader& expected);
 
-// The file's record; nothing where there is no file, or an empty one. Errors: IO, BAD_FILE.
+// Returns the file's record; nothing if there is no file, or an empty one. Errors: IO, BAD_FILE.
 llvm::Expected<std::optional<codegen::TunedRecord>> read_record_file(const std::string& path);
 
-// Makes a file of these bytes, where none or an empty one is. Errors: IO, BAD_FILE when there is one.
+// Makes a file of these bytes, if there is none or an empty one. Errors: IO, BAD_FILE if there is one.
 llvm::Error make_record_file(const std::string& path, llvm::StringRef bytes);
 
-// Open for appending, by one process at a time.
+// A record open for appending, by one process at a time.
 class RecordFile {
  public:
   // Makes the file, or cuts off a line whose write was cut short. Errors: IO, BAD_FILE (no record, one of another kind,
@@ -31,10 +31,10 @@ class RecordFile {
   RecordFile& operator=(RecordFile&&) = delete;
   ~RecordFile();
 
-  // What it held when it was opened.
+  // Returns the record that the file held when it was opened.
   const codegen::TunedRecord& before() const { return before_; }
 
-  // A line of a record, in one write. Errors: IO.
+  // Appends a line of a record in one write. Errors: IO.
   llvm::Error append(llvm::StringRef line);
 
  private:

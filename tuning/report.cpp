@@ -20,7 +20,7 @@ using codegen::Outcome;
 using codegen::SizedProblem;
 using codegen::Trial;
 
-// "cluster_size=16" of a plan's name.
+// Reads parameters such as "cluster_size=16" from a plan's name.
 std::map<std::string, std::int64_t> parameters_of(llvm::StringRef plan) {
   llvm::SmallVector<llvm::StringRef> words;
   plan.split(words, ' ', -1, /*KeepEmpty=*/false);
@@ -39,7 +39,7 @@ std::map<std::string, std::vector<Trial>> by_plan(const std::vector<Trial>& tria
   return plans;
 }
 
-// How much slower than the best: light is fast.
+// Shades a ratio to the best time: light is fast.
 std::string_view shade(double ratio) {
   if (ratio < 1.02) return " ";
   if (ratio < 1.05) return "░";

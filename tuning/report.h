@@ -1,4 +1,4 @@
-// What a record says, for readers.
+// Prints a record for readers.
 #pragma once
 
 #include <string>

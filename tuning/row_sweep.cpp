@@ -9,7 +9,7 @@
 namespace mhcjit::tuning {
 namespace {
 
-// Leaves half of the plans, at least the finalists, and the present plan in any case. The order stays.
+// Keeps half of the plans, at least the finalists, and always the present plan. The order stays.
 void halve(std::vector<std::size_t>& left, const std::map<std::size_t, Result>& results, const Row& row,
            const Halving& halving) {
   const auto us = [&](std::size_t candidate) { return results.at(candidate).us; };

@@ -7,11 +7,11 @@
 namespace mhcjit::tuning {
 namespace {
 
-// Of nvml.h, whose interface is stable.
+// These declarations are nvml.h's, whose interface is stable.
 constexpr int success = 0;
 constexpr int clock_of_multiprocessors = 1;
 
-// As the library writes it: "GPU-" and the bytes in groups.
+// The library writes a UUID as "GPU-" and the bytes in groups.
 std::string text_of(const char (&uuid)[16]) {
   std::string text = "GPU";
   for (std::size_t i = 0; i < sizeof uuid; ++i) {

@@ -1,4 +1,4 @@
-// The clock of a device's multiprocessors, as NVIDIA's management library has it.
+// Reads the clock of a device's multiprocessors through NVIDIA's management library.
 #pragma once
 
 #include <string>
@@ -7,10 +7,10 @@ namespace mhcjit::tuning {
 
 class SmClock {
  public:
-  // Of the device that CUDA's driver calls by this UUID: 16 bytes. The library is opened at run time.
+  // The device is the one to which CUDA's driver gives this UUID of 16 bytes. The library is opened at run time.
   explicit SmClock(const char (&uuid)[16]);
 
-  // 0 where there is no such library, or it does not say.
+  // Returns 0 if there is no such library, or if it does not say.
   int mhz() const;
 
  private:

@@ -59,7 +59,7 @@ llvm::Expected<std::vector<Row>> asked_rows(const Request& request, const codege
   return rows;
 }
 
-// What the threads of the devices share.
+// The state that the threads of the devices share.
 class Sweep {
  public:
   Sweep(const Request& request, const std::vector<Row>& rows, const Compiler& compiler, RecordFile& file,
@@ -83,7 +83,7 @@ class Sweep {
   void work(Worker& worker) {
     while (const auto row = next_row()) {
       const auto deadline = deadline_of_row();
-      std::map<std::size_t, std::size_t> places;  // of a candidate's next trial
+      std::map<std::size_t, std::size_t> places;  // each candidate's next trial
       const bool is_done = sweep_row(rows_[*row], request_.halving, [&](std::size_t candidate) {
         return trial_of(worker, *row, candidate, places[candidate]++, deadline);
       });
@@ -122,7 +122,7 @@ class Sweep {
     return row;
   }
 
-  // Each row has its share of the time, and what it leaves goes to the others.
+  // Each row has its share of the time, and what it leaves over goes to the others.
   std::optional<Clock::time_point> deadline_of_row() {
     if (!request_.budget) return std::nullopt;
     const Lock lock(mutex_);
@@ -138,7 +138,7 @@ class Sweep {
     return found;
   }
 
-  // In the order in which they are needed.
+  // The plans stand in the order in which they are needed.
   std::vector<codegen::PlanPtr> untried_plans() const {
     std::vector<codegen::PlanPtr> plans;
     std::set<codegen::PlanPtr> known;
@@ -174,7 +174,7 @@ class Sweep {
     return *trial;
   }
 
-  // Nothing where it says nothing of the plan.
+  // Returns nothing if the attempt says nothing of the plan.
   llvm::Expected<std::optional<Trial>> make_trial(Worker& worker, std::size_t index, std::size_t candidate) {
     const Row& row = rows_[index];
     const codegen::PlanPtr& plan = row.candidates[candidate];
@@ -233,7 +233,7 @@ class Sweep {
     summary_.failures.push_back(fmt::format("{}: {}", to_string(rows_[index].shape), reason));
   }
 
-  // Counts a row, or puts it back where its share of the time was not enough.
+  // Counts a row, or puts it back if its share of the time was not enough.
   llvm::Error end_row(std::size_t index, bool is_done) {
     const Lock lock(mutex_);
     --under_way_;
@@ -304,7 +304,7 @@ llvm::Expected<Summary> sweep(const Request& request, const Kit& kit, const std:
   auto rows = asked_rows(request, machines->front().architecture);
   if (!rows) return rows.takeError();
 
-  // Before there are threads: the processes are forks of this one.
+  // The processes are forks of this one, so that they come before any thread.
   std::vector<Worker> workers;
   for (const int device : request.devices) {
     auto worker = Worker::start(kit.make_timer, device, *rows);

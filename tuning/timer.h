@@ -1,4 +1,4 @@
-// What runs plans: a device, or in tests something that plays one.
+// Runs plans on a device, or in tests on a fake of one.
 #pragma once
 
 #include <functional>
@@ -20,41 +20,41 @@ struct Machine {
 
 struct Timing {
   double us = 0;         // median of the samples
-  double spread_us = 0;  // half of what lies between the tenth and the ninetieth percentile
+  double spread_us = 0;  // half of the distance between the tenth and the ninetieth percentile
   int samples = 0;
   int sm_mhz = 0;  // 0: not known
 };
 
-// A plan whose outputs are not the oracle's.
+// Thrown if a plan's outputs are not the oracle's.
 struct WrongResult : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// A plan that the device has no room for.
+// Thrown if the device has no room for a plan.
 struct CannotRun : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Belongs to one process, which a plan may take down with it. Whatever a member throws is a std::runtime_error; after
-// one that is neither of those above nothing more is asked of this timer.
+// A timer belongs to one process, which a plan may take down with it. Every exception of a member is a
+// std::runtime_error. After one that is neither of those above, this timer is used no more.
 class Timer {
  public:
   virtual ~Timer() = default;
 
   virtual Machine machine() = 0;
 
-  // From now on plans run on this row's inputs.
+  // Makes plans run on this row's inputs from now on.
   virtual void begin(const Row& row) = 0;
 
-  // Compares what the plan leaves in poisoned outputs with the oracle, on two inputs. Throws WrongResult, CannotRun.
+  // Compares a plan's results in poisoned outputs with the oracle, on two inputs. Throws WrongResult, CannotRun.
   virtual void check(const codegen::PlanPtr& plan) = 0;
 
-  // Times a plan that check() has accepted in this row. Throws WrongResult, when the timed launches left other results.
+  // Times a plan that check() has accepted in this row. Throws WrongResult if the timed launches left other results.
   virtual Timing time(const codegen::PlanPtr& plan) = 0;
 };
 
-// Called in the process that the timer is for. `device` is a place among the devices that CUDA shows. Throws
-// std::runtime_error where there is none.
+// Called in the process that the timer is for. `device` is an index among the devices that CUDA shows. Throws
+// std::runtime_error if there is none.
 using MakeTimer = std::function<std::unique_ptr<Timer>(int device)>;
 
 }  // namespace mhcjit::tuning

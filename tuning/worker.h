@@ -1,4 +1,4 @@
-// The process of a device: what a plan does to its process, or to the device's context in it, costs one trial.
+// The process of a device: damage that a plan does to it, or to the device's context in it, costs one trial.
 #pragma once
 
 #include <chrono>
@@ -17,24 +17,24 @@ namespace mhcjit::tuning {
 
 struct Answer;
 
-// What became of one attempt to check and time a plan.
+// The result of one attempt to check and time a plan.
 struct Attempt {
   codegen::Outcome outcome = codegen::Outcome::measured;
   Timing timing = {};
-  std::string reason = {};  // of any outcome but measured
-  bool has_no_row = false;  // the row's own inputs cannot be made: nothing is said of the plan
+  std::string reason = {};  // set for any outcome but measured
+  bool has_no_row = false;  // the row's own inputs cannot be made, which says nothing of the plan
 };
 
-// How long something may take before it hangs.
+// Time limits after which a step counts as hung.
 struct Limits {
-  std::chrono::milliseconds row = std::chrono::minutes(2);  // to make its inputs
+  std::chrono::milliseconds row = std::chrono::minutes(2);  // for the row's inputs
   std::chrono::milliseconds plan = std::chrono::seconds(20);
 };
 
-// One thread at a time.
+// A worker serves one thread at a time.
 class Worker {
  public:
-  // For a process that has no other threads yet, and has not used CUDA. `rows` are copied with the process. Errors: IO.
+  // The caller has no other threads yet, and has not used CUDA. `rows` are copied with the process. Errors: IO.
   static llvm::Expected<Worker> start(const MakeTimer& make_timer, int device, const std::vector<Row>& rows);
 
   Worker(Worker&& other) noexcept;
@@ -51,7 +51,7 @@ class Worker {
 
   // False when none came in time.
   llvm::Expected<bool> next(Answer& answer, std::chrono::milliseconds limit) const;
-  // What is said of an attempt that ended the process, once it has ended.
+  // Describes an attempt that ended the process, once it has ended.
   llvm::Expected<Attempt> when_ended(Attempt attempt);
 
   pid_t keeper_;                         // forks the process, and forks it again

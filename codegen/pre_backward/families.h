@@ -5,9 +5,9 @@
 
 namespace mhcjit::codegen {
 
-// phi, the sums of its gradient and a tile of tokens at a time stay in a cluster; x is read once.
+// Keeps phi, the sums of its gradient and a tile of tokens at a time in a cluster; reads x once.
 extern const Family pre_backward_one_pass;
-// Tensor cores without clusters or bulk copies, x read twice: every problem on every architecture.
+// Needs tensor cores, but neither clusters nor bulk copies; reads x twice. Serves every problem on every architecture.
 extern const Family pre_backward_portable;
 
 }  // namespace mhcjit::codegen

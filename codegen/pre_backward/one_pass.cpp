@@ -1,4 +1,4 @@
-// pre_backward in one pass: which of its tilings are legal for a problem, and what they need. The kernels are
+// pre_backward in one pass: the tilings that are legal for a problem, and the resources that they need. The kernels are
 // templates/pre_backward/one_pass.cuh and one_pass_finish.cuh.
 #include <algorithm>
 #include <array>
@@ -19,14 +19,14 @@ constexpr int tokens_per_tile = 16;
 constexpr int dot_warps = 4;
 constexpr int helper_warps = 4;  // producer, two of coefficients, scalars
 constexpr int coefficient_warps = 2;
-constexpr int panel_row_bytes = 128;  // of a wide panel
+constexpr int panel_row_bytes = 128;  // a wide panel's
 constexpr int max_stages = 6;
 constexpr int finish_threads = 256;
 constexpr int short_wait_ns = 200;
 constexpr int long_wait_ns = 600;
 
-// How a block's warps share out its registers. Over all warps these are no more than the block is launched with:
-// raising them beyond would wait for ever.
+// A block's warps share out its registers in one of these ways. The sum over all warps is at most what the block is
+// launched with: a request beyond that would wait for ever.
 struct Roles {
   int consumer_warps;
   int consumer_registers;
@@ -42,7 +42,7 @@ constexpr std::array<Roles, 5> roles = {{
     {12, 112, 56, 88},
 }};
 
-// How many tiles the rings hold beside that of x and dh_in, which gets the rest of the shared memory.
+// The rings beside that of x and dh_in hold so many tiles each. The rest of the shared memory goes to x and dh_in.
 struct Rings {
   int coefficient_slots;
   int scalar_slots;
@@ -53,15 +53,15 @@ constexpr std::array<Rings, 5> rings = {{{4, 4, 4}, {2, 2, 4}, {2, 1, 4}, {1, 2,
 
 struct Tiling {
   Problem problem;
-  bool uses_clusters = false;  // else all blocks of a launch run at the same time
-  int group_blocks = 0;        // that share a tile of tokens, each a slice of every stream's columns
-  int panel_columns = 0;       // of 128 bytes, or of 64
+  bool uses_clusters = false;  // else the launch is cooperative
+  int group_blocks = 0;        // blocks that share a tile of tokens, each with a slice of every stream's columns
+  int panel_columns = 0;       // 128 bytes, or 64
   int panels_per_stream = 0;   // in a slice
   Roles role = {};
   Rings ring = {};
   int first_wait_ns = 0;    // before a block reads other blocks' sums from the L2 cache
   int pipeline_stages = 0;  // tiles of x and dh_in that a block holds
-  int max_groups = 0;       // whose sums the workspace has room for
+  int max_groups = 0;       // groups that the workspace has room for
 };
 
 int row_blocks(const Problem& problem) { return static_cast<int>(divide_up(problem.rows(), 8)); }
@@ -73,7 +73,7 @@ int threads_per_block(const Tiling& tiling) {
   return (tiling.role.consumer_warps + dot_warps + helper_warps) * warp_size;
 }
 int logit_floats(const Problem& problem) { return row_blocks(problem) * 8 + 4; }
-std::int64_t phi_floats(const Tiling& tiling) {  // of a group
+std::int64_t phi_floats(const Tiling& tiling) {  // a group's
   return std::int64_t{tiling.group_blocks} * block_tiles(tiling) * row_blocks(tiling.problem) * warp_size * 4;
 }
 std::int64_t tiles(std::int64_t tokens) { return divide_up(tokens, tokens_per_tile); }
@@ -85,9 +85,9 @@ std::int64_t max_groups(const Tiling& tiling, std::int64_t tokens) {
   return std::min<std::int64_t>(tiles(tokens), tiling.max_groups);
 }
 int widest_panel(const Problem& problem) { return panel_row_bytes / bytes_of(problem.dtype); }
-// phi and dx's products, as two bf16 terms each.
+// phi and dx's products are in two bf16 terms each.
 bool splits_phi(const Problem& problem) { return problem.dtype == DType::fp32; }
-int received_bytes(const Tiling& tiling) {  // of a tile's partial sums
+int received_bytes(const Tiling& tiling) {  // a tile's partial sums
   return tokens_per_tile * tiling.group_blocks * static_cast<int>(divide_up(tiling.problem.n, 4)) * 16;
 }
 
@@ -111,22 +111,22 @@ int smem_bytes(const Tiling& tiling) {
 int consumer_registers_needed(const Tiling& tiling) {
   const int blocks = row_blocks(tiling.problem);
   const int sums = steps(tiling) * blocks * 4;
-  // dh_mix in both forms; phi of this step and the next.
+  // The operands are dh_mix in both forms, and phi of this step and the next.
   const int operands = splits_phi(tiling.problem) ? blocks * (4 + 4) + blocks * 8 : blocks * (4 + 2) + blocks * 4;
-  // x and dh_in of this step and the next in place of pairs of them, and x's two terms; for sm_100a more are in use.
+  // fp32 keeps x's two terms, and x and dh_in of this step and the next instead of pairs. sm_100a keeps more.
   const int of_fp32 = tiling.problem.architecture.major < 10 ? 32 : 44;
   const int elements = splits_phi(tiling.problem) ? of_fp32 : 0;
   return sums + operands + elements + 48;
 }
 int dot_registers_needed(const Problem& problem) { return 30 + 6 * problem.n; }
 int helper_registers_needed(const Tiling& tiling) {
-  // Those of every fourth block, asked for at once.
+  // The sums of every fourth block are loaded at once.
   const int blocks = static_cast<int>(divide_up(tiling.group_blocks, 4));
   const int sums_under_way = tiling.uses_clusters ? 2 : blocks * static_cast<int>(divide_up(tiling.problem.n, 4)) * 4;
   return 28 + 7 * 2 * row_blocks(tiling.problem) + sums_under_way;
 }
 
-// The most stages; "" or why that does not fit.
+// Chooses the most stages that fit. Returns "", or why none do.
 std::string fit(Tiling& tiling) {
   constexpr int fewest_stages = 2;
   const auto lacks = [&](int given, int needed, std::string_view warps) {
@@ -146,7 +146,7 @@ std::string fit(Tiling& tiling) {
                      max_opt_in_smem_bytes);
 }
 
-// "" or why the tiling does not serve.
+// Returns "", or why the tiling is not legal.
 std::string reject(Tiling& tiling, const Device& device) {
   const Problem& problem = tiling.problem;
   const std::int64_t slice = slice_columns(tiling);
@@ -230,25 +230,26 @@ class OnePass final : public Plan {
     return grid_of_blocks(phi_blocks + 1);
   }
 
-  // Fitted to an H200, n = 2 and 4, D from 1280 to 8192: within 6 % of what was measured, fp32
-  // through the L2 cache 9 %.
+  // The constants are fitted to an H200, n = 2 and 4, D from 1280 to 8192. The error is at most 6 %, for fp32 through
+  // the L2 cache 9 %.
   double cost_us(std::int64_t tokens, const Device& device) const override {
     const Problem& problem = tiling_.problem;
     const int n = problem.n;
     const int blocks = row_blocks(problem);
     const int at_once = groups_at_once(tiling_, device);
-    // The launch, phi, the first tile, the end of the last, the second kernel.
+    // The fixed part is the launch, phi, the first tile, the drain of the last and the second kernel.
     const double fixed_us = tiling_.uses_clusters ? 15.0 : 19.0;
-    // Clocks of a round, in which each group works on a tile: its bytes at the device's rate; the consumers, two warps
-    // on a scheduler; a coefficient warp, which other blocks' sums come to late through the L2 cache.
+    // In a round each group works on a tile. The slowest of three bounds its clocks: the tile's bytes at the device's
+    // rate; the consumers, two warps on a scheduler; a coefficient warp, which other blocks' sums reach late through
+    // the L2 cache.
     const double bytes = static_cast<double>(tokens_per_tile) * static_cast<double>(problem.d) * (2.0 * n + 1.0) *
                          bytes_of(problem.dtype);
     const double memory = bytes * at_once / device.bytes_per_clock;
     const double math = (500.0 + steps(tiling_) * (90.0 + 70.0 * blocks)) * tiling_.role.consumer_warps / 8.0;
     const double coefficients = tiling_.uses_clusters ? 1250.0 + 275.0 * n : 3700.0;
-    // From asking for a tile to having its place again.
+    // The latency runs from the copy of a tile to the release of its stage.
     const double latency = (tiling_.uses_clusters ? 9300.0 : 14500.0) + math;
-    // Between plans that are alike so far, what has the most to spare.
+    // Among plans that are alike so far the one with the most to spare wins.
     constexpr double reserve = 0.02;
     const double clocks = (std::max({memory, math, coefficients, latency / tiling_.pipeline_stages}) +
                            reserve * (math + latency / tiling_.pipeline_stages)) *
@@ -270,7 +271,7 @@ class OnePass final : public Plan {
   }
 
  private:
-  // Reads that come too early slow down all of memory, by up to 20 %; with five stages the sums come sooner, and
+  // Reads that come too early slow down all of memory, by up to 20 %. With five stages the sums come sooner, and
   // waiting for longer costs 8 %. Measured at n = 4, D 5120, 7168 and 8192.
   bool waits_well() const {
     return tiling_.uses_clusters ||
@@ -283,7 +284,7 @@ class OnePass final : public Plan {
   }
 
   struct Regions {
-    std::size_t exchange;  // first: what begins as zeros
+    std::size_t exchange;  // first, since it begins as zeros
     std::size_t phi_sums;
     std::size_t logit_sums;
     std::size_t groups;
@@ -343,7 +344,7 @@ std::vector<Candidate> candidates(const Problem& problem, const Device& device) 
   for (const int panel_columns : panels) {
     // No cluster of one: compute-sanitizer rejects st.async to the own block.
     for (int blocks = max_cluster_size; blocks >= 2; --blocks) add(true, blocks, panel_columns);
-    // Through global memory: each number of panels that a slice may have.
+    // Without a cluster every number of panels that a slice may have is a candidate.
     constexpr int most_panels = 10;
     constexpr int most_blocks = 32;  // the sums of more come so late that another family is faster
     int last = 0;

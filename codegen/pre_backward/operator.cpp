@@ -11,7 +11,7 @@ namespace {
 
 using Args = mhcjit_pre_backward_args;
 
-// A member's place in the public struct, and in that of the kernels.
+// A member's offset in the public struct, and in the kernels' struct.
 #define AT(member) offsetof(Args, member), offsetof(PreBackwardArgs, member)
 
 constexpr std::string_view parameters = "accumulate_parameters";

@@ -1,6 +1,6 @@
-// pre_backward on tensor cores that every architecture has, for every problem: a first kernel makes what dx needs to
-// know of each token, a second dx and the sums over tokens of dphi and dgamma, a third adds those up. Few tokens are
-// one split, or the splits of a cluster's blocks: the second kernel finishes those by itself.
+// pre_backward on tensor cores that every architecture has, for every problem. The first kernel makes each token's
+// record for dx. The second makes dx and the sums over tokens of dphi and dgamma. The third adds those up. Few tokens
+// are one split, or the splits of a cluster's blocks: then the second kernel finishes the sums itself.
 //
 // The kernels are templates/pre_backward/coefficients.cuh, dx.cuh and phi.cuh.
 #include <algorithm>
@@ -31,44 +31,44 @@ struct Tiling {
   int vec_size = 0;           // elements of x in one load: at most 16 bytes, divides D
   int dx_vec_size = 0;        // in one copy of the second kernel: the same, or 16 bytes whatever D is
   int threads_per_token = 0;  // where a group of threads works on one token
-  int row_blocks = 0;         // that share out rows of phi
+  int row_blocks = 0;         // blocks that share out the rows of phi
   int streams_per_block = 0;
   int warps_per_stream = 0;
-  int tiles_per_warp = 0;             // of 16 columns
-  int blocks_per_multiprocessor = 0;  // that multiply, at once
+  int tiles_per_warp = 0;             // 16 columns each
+  int blocks_per_multiprocessor = 0;  // blocks that multiply at once
   int pipeline_stages = 0;            // tiles of tokens that a block holds
   bool phi_in_registers = false;
   bool adds_in_cluster = false;    // the second kernel has room for sums of a cluster's blocks
-  int splits_in_dx = 0;            // of the tokens, at most, that the second kernel adds up; 0: the third does
-  int max_splits = 0;              // that are summed apart for dphi
-  int max_coefficient_blocks = 0;  // of the first kernel
+  int splits_in_dx = 0;            // splits of the tokens, at most, that the second kernel adds up; 0: the third does
+  int max_splits = 0;              // splits that are summed apart for dphi
+  int max_coefficient_blocks = 0;  // the first kernel's
 
   int dx_warps() const { return streams_per_block * warps_per_stream; }
-  int block_columns() const { return warps_per_stream * tiles_per_warp * 16; }  // of each stream
-  // Where rows are not aligned to copies, a stream's first column may be the last of a sector of memory, and only
-  // tokens that lie so many apart begin alike: they are a phase, and what a split sums up is of one.
+  int block_columns() const { return warps_per_stream * tiles_per_warp * 16; }  // each stream's
+  // If rows are not aligned to copies, a stream's first column may be the last of a sector of memory. Only tokens that
+  // lie so many apart begin alike: they are a phase. A split sums up tokens of one phase.
   bool is_aligned() const { return problem.d % dx_vec_size == 0; }
   int sector_elements() const { return 32 / bytes_of(problem.dtype); }
   int phases() const {
     const std::int64_t multiple = problem.columns() & -problem.columns();
     return is_aligned() ? 1 : static_cast<int>(std::max<std::int64_t>(1, sector_elements() / multiple));
   }
-  std::int64_t dx_blocks() const {  // that share out rows and columns
+  std::int64_t dx_blocks() const {  // blocks that share out rows and columns
     const std::int64_t columns = problem.d + (is_aligned() ? 0 : sector_elements() - 1);
     return row_blocks * divide_up(columns, block_columns()) * divide_up(problem.n, streams_per_block);
   }
   int tokens_per_group_block() const { return coefficient_threads / threads_per_token; }
-  // Of the third kernel, which share out rows.
+  // The third kernel's warps share out rows.
   int phi_warps() const { return std::clamp(problem.rows(), 8, 24); }
   bool is_scaled() const { return problem.dtype != DType::fp32 && !problem.has_fp32_dx; }  // dh_mix, for dx
   int row_tiles() const { return static_cast<int>(divide_up(problem.rows(), 8)); }
-  int sum_tiles() const { return static_cast<int>(divide_up(row_tiles(), row_blocks)); }  // of a block
+  int sum_tiles() const { return static_cast<int>(divide_up(row_tiles(), row_blocks)); }  // a block's
   int dx_steps() const { return static_cast<int>(divide_up(problem.rows(), 16)); }
   bool adds_in_dx() const { return splits_in_dx != 0; }
-  int phi_operands() const { return tiles_per_warp * dx_steps() * (is_scaled() ? 1 : 2); }  // of a warp
+  int phi_operands() const { return tiles_per_warp * dx_steps() * (is_scaled() ? 1 : 2); }  // a warp's
 };
 
-// What templates/pre_backward/token_record.cuh lays out.
+// templates/pre_backward/token_record.cuh lays a record out.
 int record_bytes(const Tiling& tiling) {
   const int dx_rows = tiling.dx_steps() * 16;
   const int rows = tiling.is_scaled() ? tiling.row_tiles() * 8 * 2 + dx_rows : dx_rows * 2;
@@ -76,14 +76,14 @@ int record_bytes(const Tiling& tiling) {
   return (units | 1) * 16;
 }
 
-// x of each stream, dh_in and the records of a tile of tokens.
+// A stage holds x of each stream, dh_in and the records of a tile of tokens.
 int stage_bytes(const Tiling& tiling) {
   const int row_bytes = tiling.block_columns() * bytes_of(tiling.problem.dtype) + 16;
   const int of_dh_in = tiling.is_aligned() ? row_bytes : row_bytes + 2 * 16;
   return tile_tokens * (tiling.streams_per_block * row_bytes + of_dh_in + record_bytes(tiling));
 }
 
-// All of a block's sums for dphi.
+// The size of a block's sums for dphi, all of them.
 int sums_bytes(const Tiling& tiling) {
   return tiling.dx_warps() * tiling.tiles_per_warp * tiling.sum_tiles() * warp_size * 16;
 }
@@ -106,17 +106,18 @@ int phi_smem_bytes(const Tiling& tiling) {
   return std::max(problem.has_gamma ? tiling.phi_warps() * phi_columns_per_block(tiling) : 0, problem.rows()) * 4;
 }
 
-// Registers of a thread that multiplies, as the assembler reports them at most: sums, phi, x and products of its tiles,
-// the scalars of four tokens, and what the loop itself uses.
+// Registers of a thread that multiplies, at most, as the assembler reports them: sums, phi, x and products of its
+// tiles, the scalars of four tokens, and the loop's own.
 int registers_needed(const Tiling& tiling, bool phi_in_registers) {
-  // Ends of rows that are not aligned, and a store of matrices that an older architecture has to make of shuffles.
+  // Ends of unaligned rows take some. An older architecture makes a store of matrices from shuffles, which takes some
+  // too.
   const int ends = tiling.is_aligned() ? 0 : tiling.problem.architecture.major < 9 ? 32 : tiling.phases() > 1 ? 4 : 8;
   const int loop = (tiling.sum_tiles() > 4 ? 80 : 60) + ends;
   const int x = tiling.problem.dtype == DType::bf16 ? 4 : tiling.problem.dtype == DType::fp16 ? 12 : 16;
   const int phi = phi_in_registers ? tiling.phi_operands() * 4 : 8;
   return tiling.tiles_per_warp * (tiling.sum_tiles() * 4 + x + 8) + phi + loop;
 }
-// Warps are shared out among the four schedulers of a multiprocessor, each with registers of its own.
+// A multiprocessor's four schedulers share out the warps, each with registers of its own.
 int registers_available(const Tiling& tiling) {
   constexpr int schedulers = 4;
   const auto warps_of_scheduler =
@@ -124,7 +125,7 @@ int registers_available(const Tiling& tiling) {
   return std::min(255, registers_per_multiprocessor / schedulers / warp_size / warps_of_scheduler / 8 * 8);
 }
 
-// What a block takes more than it asks for.
+// The driver adds this to a block's shared memory.
 constexpr int reserved_smem_bytes = 1024;
 bool smem_fits(const Tiling& tiling, const Device& device) {
   const int block_bytes = dx_smem_bytes(tiling);
@@ -137,8 +138,8 @@ std::int64_t tiles_of_phase(const Tiling& tiling, std::int64_t tokens) {
   return divide_up(tokens_of_phase(tiling, tokens), tile_tokens);
 }
 
-// Of the tokens of each phase. No more than make the third kernel wait as long for its splits, eight at a time, as a
-// block of the second takes for the tiles of one.
+// Returns the most splits of each phase. With more, the third kernel would wait longer for its splits, eight at a time,
+// than a block of the second takes for the tiles of one.
 std::int64_t most_splits(const Tiling& tiling, std::int64_t tokens) {
   const std::int64_t tiles = tiles_of_phase(tiling, tokens);
   if (tiling.adds_in_dx())
@@ -148,7 +149,7 @@ std::int64_t most_splits(const Tiling& tiling, std::int64_t tokens) {
   return std::min({each == 0 ? std::int64_t{tiling.max_splits} : each, tiles, balanced});
 }
 
-// As few as have no more tiles in the longest of them.
+// Returns the fewest splits whose longest has no more tiles.
 std::int64_t splits_of_phase(const Tiling& tiling, std::int64_t tokens) {
   if (tiling.adds_in_dx()) return most_splits(tiling, tokens);
   const std::int64_t tiles = tiles_of_phase(tiling, tokens);
@@ -157,7 +158,7 @@ std::int64_t splits_of_phase(const Tiling& tiling, std::int64_t tokens) {
 std::int64_t token_splits(const Tiling& tiling, std::int64_t tokens) {
   return splits_of_phase(tiling, tokens) * tiling.phases();
 }
-// That are summed at once.
+// Returns the splits that are summed at once.
 std::int64_t splits_at_once(const Tiling& tiling, std::int64_t tokens) {
   return std::min<std::int64_t>(token_splits(tiling, tokens), tiling.max_splits);
 }
@@ -167,7 +168,7 @@ int coefficient_blocks(const Tiling& tiling, std::int64_t tokens) {
       std::min<std::int64_t>(divide_up(tokens, tiling.tokens_per_group_block()), tiling.max_coefficient_blocks));
 }
 
-// Loads of x under way want registers: more of them with more streams.
+// Loads of x in flight need registers, more of them with more streams.
 int coefficient_blocks_per_multiprocessor(const Problem& problem) {
   return problem.n <= 4 ? 4 : problem.n <= 8 ? 3 : 1;
 }
@@ -185,7 +186,7 @@ struct Regions {
     Workspace workspace;
     records = workspace.add(tokens_of_phase(tiling, tokens) * tiling.phases() * (record_bytes(tiling) / 4));
     bias_partials = workspace.add(std::int64_t{coefficient_blocks(tiling, tokens)} * 2 * problem.rows());
-    // Not token_splits(): that can be smaller for more tokens.
+    // The size does not use token_splits(), which can be smaller for more tokens.
     phi_partials = workspace.add(most_splits(tiling, tokens) * tiling.phases() * problem.rows() * problem.columns());
     total_bytes = workspace.end();
   }
@@ -246,7 +247,7 @@ class Portable final : public Plan {
   }
 
   Grid grid(std::size_t kernel, std::int64_t tokens, const Device&) const override {
-    // A block more, or a cluster, sums up dbias and dalpha.
+    // One block more, or one cluster more, sums up dbias and dalpha.
     const std::int64_t splits = splits_at_once(tiling_, tokens);
     switch (kernel) {
       case 0: return grid_of_blocks(coefficient_blocks(tiling_, tokens));
@@ -258,7 +259,8 @@ class Portable final : public Plan {
     }
   }
 
-  // Fitted to an H200: n = 4 within 15 % from T = 1 to 8192, n = 6 and 8 up to 20 % less than what was measured.
+  // The constants are fitted to an H200: n = 4 within 15 % from T = 1 to 8192, n = 6 and 8 up to 20 % below the
+  // measured times.
   double cost_us(std::int64_t tokens, const Device& device) const override {
     return device.microseconds(coefficients_clocks(tokens, device) + dx_clocks(tokens, device) +
                                phi_clocks(tokens, device));
@@ -287,10 +289,10 @@ class Portable final : public Plan {
   }
   double phi_bytes() const { return 4.0 * problem().rows() * static_cast<double>(problem().columns()); }
 
-  // x and dh_in come from memory; narrow loads want more instructions.
+  // x and dh_in come from memory; narrow loads need more instructions.
   double coefficients_clocks(std::int64_t tokens, const Device& device) const {
     constexpr double launch = 4000.0;
-    constexpr double token = 900.0;  // of a group: what stands between its loads and those of its next token
+    constexpr double token = 900.0;  // a group's latency between its loads of one token and of the next
     const double bytes = x_bytes(tokens) * (1.0 + 1.0 / problem().n);
     const double loads = bytes / (tiling_.vec_size * bytes_of(problem().dtype));
     const double instructions = loads * (4.0 + 3.0 * tiling_.vec_size) / warp_size / (4.0 * device.multiprocessors);
@@ -300,10 +302,10 @@ class Portable final : public Plan {
   }
 
   double dx_clocks(std::int64_t tokens, const Device& device) const {
-    // Without a wait for a kernel before: phi is packed while that runs.
+    // The launch costs no wait for the previous kernel: phi is packed while that runs.
     constexpr double launch = 3000.0;
     constexpr double clocks_per_product = 7.3;
-    constexpr double barrier = 300.0;  // of a block, while those beside it work
+    constexpr double barrier = 300.0;  // a block's, while its neighbours work
     const Problem& shape = problem();
     const double streams = tiling_.streams_per_block;
     const double blocks = static_cast<double>(tiling_.dx_blocks());
@@ -317,12 +319,13 @@ class Portable final : public Plan {
     const double running = std::min(at_once, blocks * splits);
     const double neighbours = std::ceil(running / device.multiprocessors);  // on a multiprocessor
 
-    // A tile of tokens, of all blocks that run at once: memory, the L2 cache, instructions; and of one alone.
-    const double tile_bytes = 16.0 * tile_tokens * tiling_.tiles_per_warp * bytes_of(shape.dtype);  // of a warp
+    // A tile of tokens costs memory, the L2 cache and instructions of all blocks that run at once, or one block's
+    // latency.
+    const double tile_bytes = 16.0 * tile_tokens * tiling_.tiles_per_warp * bytes_of(shape.dtype);  // a warp's
     const double read_and_written = tile_bytes * tiling_.dx_warps() * (2.0 + 1.0 / shape.n) / tiling_.row_blocks;
-    // Rows that are not aligned, fitted to n = 4, D = 5129 at T 1024 to 8192: blocks write a line of 128 bytes in
-    // parts, and phi is packed when the kernel before has ended. Elements of two bytes are waited for one tile at a
-    // time.
+    // Unaligned rows cost more: blocks write a line of 128 bytes in parts, and phi is packed only when the previous
+    // kernel has ended. Elements of two bytes are waited for one tile at a time. Fitted to n = 4, D = 5129 at T 1024 to
+    // 8192.
     const int copy_bytes = tiling_.dx_vec_size * bytes_of(shape.dtype);
     const bool is_aligned = tiling_.is_aligned();
     const double line_parts = is_aligned || tiling_.tiles_per_warp * 16 * bytes_of(shape.dtype) >= 128
@@ -342,24 +345,24 @@ class Portable final : public Plan {
                                 tiling_.dx_steps() * (1.0 + tiling_.tiles_per_warp) + 70.0 * tiling_.tiles_per_warp +
                                 12.0 * copies;
     const double issue = neighbours * tiling_.dx_warps() / 4.0 * std::max(instructions, products * clocks_per_product);
-    // Blocks that do not fill the device take as long as a tile's latency.
+    // Blocks that do not fill the device take a tile's latency.
     const double alone =
         2400.0 / tiling_.dx_warps() + (tiling_.adds_in_dx() ? 250.0 : 400.0) + 100.0 * tiling_.tiles_per_warp;
-    // What a warp waits for, others fill in part.
+    // Other warps fill a part of a warp's waits.
     const double not_hidden = 5.0 / (neighbours * tiling_.dx_warps());
     const double step =
         std::max({memory, l2, issue, alone}) + not_hidden * std::min(memory, issue) + barrier / neighbours;
 
-    // A block's phi, read, and its sums, written, and of one split phi once more.
+    // A block reads its phi and writes its sums; with one split it reads phi once more.
     const double bytes_of_block = 2.0 * phi_bytes() / blocks;
-    constexpr double bytes_per_clock = 32.0;  // of a multiprocessor
+    constexpr double bytes_per_clock = 32.0;  // a multiprocessor's
     const double ends =
         std::max(waves * neighbours * bytes_of_block / bytes_per_clock, splits * phi_bytes() / l2_bytes_per_clock);
     return launch + unaligned_start + steps * step * slower_step + turns * ends +
            cluster_clocks(tokens, neighbours, waves, device);
   }
 
-  // What clusters add: the exchange of sums; blocks for which the first kernel's leave no registers, which begin late.
+  // Clusters add the exchange of sums. Their blocks also begin late, if the first kernel's leave them no registers.
   // Fitted to an H200, n = 4, D 256 and 4096, T 16 to 512.
   double cluster_clocks(std::int64_t tokens, double neighbours, double waves, const Device& device) const {
     const double splits = static_cast<double>(token_splits(tiling_, tokens));
@@ -378,7 +381,7 @@ class Portable final : public Plan {
   double phi_clocks(std::int64_t tokens, const Device&) const {
     if (tiling_.adds_in_dx()) return 0.0;
     constexpr double launch = 4500.0;
-    constexpr double latency = 900.0;  // of the splits that are asked for at once
+    constexpr double latency = 900.0;  // latency of the splits that are loaded at once
     const double splits = static_cast<double>(token_splits(tiling_, tokens));
     const double rows = static_cast<double>(divide_up(problem().rows(), tiling_.phi_warps()));
     return launch +
@@ -388,13 +391,13 @@ class Portable final : public Plan {
   const Tiling tiling_;
 };
 
-// Whether a device that may have clusters has room for their sums beside all else.
+// Whether a device that may have clusters has room for their sums beside everything else.
 bool has_room_for_sums(Tiling tiling, const Device& device) {
   tiling.adds_in_cluster = tiling.problem.architecture.major >= 9 && tiling.row_blocks == 1 && tiling.phases() == 1;
   return tiling.adds_in_cluster && smem_fits(tiling, device);
 }
 
-// Registers and shared memory for as many blocks of a multiprocessor as there are; "" or why there are none.
+// Finds the most blocks of a multiprocessor that registers and shared memory allow. Returns "", or why there are none.
 std::string fit(Tiling& tiling, const Device& device) {
   constexpr int threads_per_multiprocessor = 1536;
   constexpr int most_blocks = 4;
@@ -424,7 +427,7 @@ std::string fit(Tiling& tiling, const Device& device) {
   return reason;
 }
 
-// "" or why the blocks of a cluster cannot add up their splits.
+// Returns "", or why the blocks of a cluster cannot add up their splits.
 std::string cluster_unsupported(const Tiling& tiling, const Device& device) {
   if (auto reason = clusters_unsupported(tiling.problem, device); !reason.empty()) return reason;
   if (!tiling.adds_in_cluster)
@@ -438,7 +441,7 @@ std::string cluster_unsupported(const Tiling& tiling, const Device& device) {
 Candidate candidate(Tiling tiling, const Device& device) {
   Candidate result;
   tiling.dx_vec_size = 16 / bytes_of(tiling.problem.dtype);
-  // The second kernel adds up splits of one phase alone.
+  // The second kernel adds up splits only if there is one phase.
   if (tiling.adds_in_dx() && tiling.phases() > 1) tiling.dx_vec_size = tiling.vec_size;
   result.rejected = fit(tiling, device);
   result.parameters = {{"tiles_per_warp", tiling.tiles_per_warp},
@@ -447,7 +450,7 @@ Candidate candidate(Tiling tiling, const Device& device) {
                        {"splits_in_dx", tiling.splits_in_dx}};
   if (result.rejected.empty() && tiling.splits_in_dx > 1) result.rejected = cluster_unsupported(tiling, device);
   if (!result.rejected.empty()) return result;
-  // One wave of blocks.
+  // The blocks fill one wave.
   const std::int64_t at_once = std::int64_t{device.multiprocessors} * tiling.blocks_per_multiprocessor;
   tiling.max_splits = tiling.adds_in_dx() ? tiling.splits_in_dx
                                           : static_cast<int>(std::max<std::int64_t>(1, at_once / tiling.dx_blocks()));
@@ -461,7 +464,7 @@ std::vector<Candidate> candidates(const Problem& problem, const Device& device) 
   tiling.vec_size = vec_size_of(problem);
   tiling.threads_per_token = most_threads_per_token(problem, tiling.vec_size, coefficient_threads);
   tiling.max_coefficient_blocks = device.multiprocessors * coefficient_blocks_per_multiprocessor(problem);
-  // So many tiles' sums leave a warp registers for the rest.
+  // With the sums of so many tiles a warp still has registers for the rest.
   constexpr std::int64_t most_row_tiles = 21;
   tiling.row_blocks = static_cast<int>(divide_up(tiling.row_tiles(), most_row_tiles));
   std::vector<Candidate> list;

@@ -1,5 +1,5 @@
-// pre_forward for few tokens: which of its tilings are legal for a problem, and what they need. The kernel is
-// templates/pre_forward/few_tokens.cuh; it is right for any number of tokens, and fast where the launch is most of the
+// pre_forward for few tokens: the tilings that are legal for a problem, and the resources that they need. The kernel is
+// templates/pre_forward/few_tokens.cuh. It is right for any number of tokens, and fast if the launch is most of the
 // time.
 #include <algorithm>
 #include <array>
@@ -23,12 +23,12 @@ constexpr std::array cluster_sizes = {16, 8, 4, 2};  // none of one block, as in
 struct Tiling {
   Problem problem;
   int threads_per_block = 0;
-  int cluster_size = 0;    // blocks that share a group of tokens, each a slice of the columns of every stream
-  int gemm_warps = 0;      // of a block
-  int unit_chunks = 0;     // of 16 columns of a stream, that a warp multiplies at a time
+  int cluster_size = 0;    // blocks that share a group of tokens, each with a slice of the columns of every stream
+  int gemm_warps = 0;      // a block's
+  int unit_chunks = 0;     // 16 columns each, which a warp multiplies at a time
   int units_per_warp = 0;  // streams; as in one pass: parts of the warp's panels
-  int panel_units = 1;     // that stand side by side in a stream
-  int panel_columns = 0;   // of one pass, whose order of additions the tiling has; 0: its own
+  int panel_units = 1;     // units that stand side by side in a stream
+  int panel_columns = 0;   // those of the one pass whose order of additions the tiling has; 0: its own
   int stages = 0;          // units of phi that a warp holds
 
   bool as_one_pass() const { return panel_columns != 0; }
@@ -41,14 +41,14 @@ std::int64_t slice_columns(const Tiling& tiling) {
   return std::int64_t{tiling.gemm_warps} * tiling.units_per_warp / tiling.problem.n * unit_columns(tiling);
 }
 
-// Registers of a gemm thread, as the assembler needs them to keep nothing in local memory: of each block of eight rows
-// products and two terms, and what x and addresses need; where streams of phi come in a ring, its place and phase.
+// Registers of a gemm thread without spills: products and two terms of each block of eight rows, x and addresses, and
+// the place and phase of a ring of streams of phi.
 int needed_registers(const Tiling& tiling) {
   const int ring = tiling.stages < tiling.units_per_warp ? 10 : 0;
   return row_blocks(tiling.problem) * 13 + 48 + ring;
 }
 
-// A multiprocessor hands out registers to four warps at a time, eight to each thread.
+// A multiprocessor allocates registers to four warps at a time, eight to each thread.
 int registers_of_thread(const Tiling& tiling) {
   constexpr int threads_of_four_warps = 4 * warp_size;
   const int threads =
@@ -56,7 +56,7 @@ int registers_of_thread(const Tiling& tiling) {
   return std::min(255, registers_per_multiprocessor / threads / 8 * 8);
 }
 
-// "" or why the device cannot run the kernel on the problem.
+// Returns "", or why the device cannot run the kernel on the problem.
 std::string unsupported(const Problem& problem, const Device& device) {
   if (problem.d % 4 != 0) return fmt::format("D is {}, a lane copies four columns at a time", problem.d);
   if (auto reason = clusters_unsupported(problem, device); !reason.empty()) return reason;
@@ -83,7 +83,7 @@ int smem_bytes(const Tiling& tiling) {
          owned * owned_bytes + barrier_bytes;
 }
 
-// Groups of tokens that run at once, and into which a launch shares out its tokens.
+// Returns how many groups run at once. A launch shares out its tokens into as many.
 std::int64_t groups_at_once(const Tiling& tiling, const Device& device) {
   return std::max(1, device.clusters_at_once[tiling.cluster_size]);
 }
@@ -94,8 +94,8 @@ std::int64_t groups(const Tiling& tiling, std::int64_t tokens, const Device& dev
   return divide_up(tokens, group_tokens(tiling, tokens, device));
 }
 
-// Clocks of a group of tokens, from the start of its blocks to their end. Fitted to an H200, n = 4, 6 and 8, D 128 to
-// 7168, T 1 to 512, together with the launch: 6 % root mean square.
+// Clocks of a group of tokens, from the start of its blocks to their end. Together with the launch they are fitted to
+// an H200, n = 4, 6 and 8, D 128 to 7168, T 1 to 512: 6 % root mean square.
 double group_clocks(const Tiling& tiling, std::int64_t tokens, const Device& device) {
   // A warp multiplies its chunks one after the other; a block's warps start one after the other. phi comes into a
   // multiprocessor at its share of the L2 cache's rate, x at its share of memory's. A token's sums are added up over
@@ -156,7 +156,7 @@ class FewTokens final : public Plan {
   const Tiling tiling_;
 };
 
-// "" or why the tiling does not serve; where it does, with the most stages.
+// Gives a legal tiling the most stages. Returns "", or why the tiling is not legal.
 std::string reject(Tiling& tiling, const Device& device) {
   const Problem& problem = tiling.problem;
   if (auto reason = unsupported(problem, device); !reason.empty()) return reason;
@@ -190,8 +190,8 @@ Candidate candidate(Tiling tiling, const Device& device) {
   return result;
 }
 
-// The tiling that multiplies as one pass does with its clusters, panels and groups of warps; of no units where there is
-// none.
+// The tiling that multiplies as one pass does with its clusters, panels and groups of warps. It has no units if there
+// is none.
 Tiling one_pass_tiling(const Problem& problem, int cluster_size, int panel_columns, int column_groups) {
   Tiling tiling = {.problem = problem};
   tiling.cluster_size = cluster_size;
@@ -203,13 +203,13 @@ Tiling one_pass_tiling(const Problem& problem, int cluster_size, int panel_colum
   const int steps = panels * panel_steps / column_groups;
   tiling.unit_chunks = std::gcd(steps, panel_steps);
   tiling.panel_units = panel_steps / tiling.unit_chunks;
-  // x of eight tokens comes two steps at a time.
+  // x of eight tokens is loaded two steps at a time.
   if (tiling.unit_chunks % 2 == 0) tiling.units_per_warp = steps / tiling.unit_chunks;
   return tiling;
 }
 
-// Every cluster size with each number of chunks of columns for a warp; where tokens may not depend on each other's
-// number, also what adds as one pass does.
+// Candidates are all cluster sizes with each number of chunks of columns for a warp. If tokens must not depend on each
+// other's number, those that add as one pass does are candidates too.
 std::vector<Candidate> candidates(const Problem& problem, const Device& device) {
   std::vector<Candidate> list;
   for (const int cluster_size : cluster_sizes)

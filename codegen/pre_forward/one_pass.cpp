@@ -1,4 +1,4 @@
-// pre_forward in one pass: which of its tilings are legal for a problem, and what they need. The kernel is
+// pre_forward in one pass: the tilings that are legal for a problem, and the resources that they need. The kernel is
 // templates/pre_forward/one_pass.cuh.
 #include <algorithm>
 #include <array>
@@ -14,11 +14,11 @@ namespace {
 
 constexpr std::string_view family_name = "one_pass";
 constexpr int helper_warps = 4;      // producer, reducer, two finalisers
-constexpr int wide_row_bytes = 128;  // of a panel
+constexpr int wide_row_bytes = 128;  // a panel's
 constexpr int max_stages = 8;
 
-// How a block's warps share out the work, and the registers. Over all warps these are no more than the block is
-// launched with: raising them beyond would wait for ever.
+// A block's warps share out the work and the registers in one of these ways. The sum of registers over all warps is at
+// most what the block is launched with: a request beyond that would wait for ever.
 struct Roles {
   int gemm_warps;
   int row_groups;
@@ -47,31 +47,31 @@ constexpr std::array<Roles, 13> roles = {{
 struct Tiling {
   Problem problem;
   int threads_per_block = 0;
-  int cluster_size = 0;           // blocks that share a tile of tokens, each a slice of every stream's columns
+  int cluster_size = 0;           // blocks that share a tile of tokens, each with a slice of every stream's columns
   int tokens_per_tile = 0;        // 8 or 16
   int pipeline_stages = 0;        // tiles of x that a block holds
-  int panel_columns = 0;          // of 128 bytes, or of 64
+  int panel_columns = 0;          // 128 bytes, or 64
   int panels_per_stream = 0;      // in a slice
   int gemm_warps = 0;             // warps that multiply x with phi
-  int row_groups = 0;             // of gemm warps, that share out the rows of phi: 1 or 2
+  int row_groups = 0;             // groups of gemm warps that share out the rows of phi: 1 or 2
   int apply_warps = 0;            // warps that make h_in
   int k_steps_per_warp = 0;       // steps of 16 columns that a gemm warp multiplies
-  int phi_register_operands = 0;  // of a gemm warp's 16 x 16 operands of phi; the others are in shared memory
+  int phi_register_operands = 0;  // a gemm warp's 16 x 16 operands of phi there; the others are in shared memory
   int gemm_registers = 0;         // of each thread of a role; 0: as many as it is launched with
   int apply_registers = 0;
   int helper_registers = 0;
 };
 
-// Blocks of eight rows of phi; as many 16 x 16 tiles in two terms.
+// phi has so many blocks of eight rows, and as many 16 x 16 tiles in two terms.
 int row_blocks(const Problem& problem) { return static_cast<int>(divide_up(problem.rows(), 8)); }
-int slice_columns(const Tiling& tiling) { return tiling.panels_per_stream * tiling.panel_columns; }  // of one stream
+int slice_columns(const Tiling& tiling) { return tiling.panels_per_stream * tiling.panel_columns; }  // one stream's
 int k_steps(const Tiling& tiling) { return tiling.problem.n * slice_columns(tiling) / 16; }
 int tile_bytes(const Tiling& tiling) {
   return tiling.problem.n * slice_columns(tiling) * tiling.tokens_per_tile * bytes_of(tiling.problem.dtype);
 }
-bool is_split(const Problem& problem) { return problem.dtype == DType::fp32; }  // x, into two terms
+bool is_split(const Problem& problem) { return problem.dtype == DType::fp32; }  // x is, into two terms
 int widest_panel(const Problem& problem) { return wide_row_bytes / bytes_of(problem.dtype); }
-// Warps of other columns. Those of the other row groups have the same.
+// Warps of a row group, each with its own columns. The other row group's warps have the same columns.
 int column_groups(const Tiling& tiling) { return tiling.gemm_warps / tiling.row_groups; }
 int token_groups(const Tiling& tiling) { return tiling.tokens_per_tile / 8; }
 int steps_per_panel(const Tiling& tiling) { return tiling.panel_columns / 16; }
@@ -88,32 +88,32 @@ int registers_at_launch(const Tiling& tiling) {
   return std::min(255, registers_per_multiprocessor / tiling.threads_per_block / 8 * 8);
 }
 
-// Operands of one row group.
+// One row group has so many operands a step.
 int row_blocks_per_warp(const Tiling& tiling) { return row_blocks(tiling.problem) / tiling.row_groups; }
-// Operands of phi that a gemm warp multiplies with.
+// A gemm warp multiplies with so many operands of phi.
 int phi_operands(const Tiling& tiling) { return row_blocks_per_warp(tiling) * tiling.k_steps_per_warp; }
 int shared_phi_bytes(const Tiling& tiling) {
   return tiling.gemm_warps * (phi_operands(tiling) - tiling.phi_register_operands) * warp_size * 16;
 }
 
-// Where a gemm warp's steps lie, as the template says it. Both make the addresses constants beyond that of its first.
+// A gemm warp's steps lie as the template says it. Both layouts make the addresses constants beyond that of the first.
 bool has_whole_panels(const Tiling& tiling) { return tiling.k_steps_per_warp % steps_per_panel(tiling) == 0; }
 bool shares_panels(const Tiling& tiling) {
   return !has_whole_panels(tiling) && steps_per_load(tiling) == 1 &&
          column_groups(tiling) % steps_per_panel(tiling) == 0;
 }
 
-// Operands of phi that a gemm warp's registers hold beside the sums and what the loop itself uses, as the assembler
-// reports it; x in fp32 and its terms take more. Other steps have addresses of their own. Where some operands are in
-// shared memory, the assembler keeps about as many words more as there are steps, but not where warps share panels, and
-// two operands under way.
+// The operands of phi that a gemm warp's registers hold beside the sums and the loop's own, as the assembler reports
+// it. x in fp32 and its terms take more. Other steps have addresses of their own. If some operands are in shared
+// memory, the assembler keeps two operands in flight, and about as many words more as there are steps unless warps
+// share panels.
 int operands_in_registers(const Tiling& tiling) {
   constexpr int slack = 8;
   const int loop = is_split(tiling.problem) ? 18 + 16 * token_groups(tiling) : 24;
   constexpr int operand = 4;
   const int available = tiling.gemm_registers != 0 ? tiling.gemm_registers : registers_at_launch(tiling) - slack;
   const int tiles = row_blocks_per_warp(tiling);
-  // Each group of tokens has squares of its own; those of fp32 are no product.
+  // Each group of tokens has squares of its own. Those of fp32 are no product.
   const int squares = is_split(tiling.problem) ? 1 : token_groups(tiling) / tiling.row_groups;
   const int sums = (tiles * token_groups(tiling) + squares) * 4;
   const int scales = tiling.problem.dtype == DType::fp16 ? tiles + 2 : 0;
@@ -127,7 +127,7 @@ int operands_in_registers(const Tiling& tiling) {
     kept = is_split(tiling.problem) ? 4 * operand : 0;
   else if (tiling.row_groups > 1 && tiling.problem.dtype == DType::bf16)
     kept += operand;  // as much as scales of fp16, or terms of fp32, are counted with
-  // For sm_100a two words more: n = 4, D = 8192 in bf16 with 200 registers spills without them.
+  // sm_100a takes two words more: n = 4, D = 8192 in bf16 with 200 registers spills without them.
   if (tiling.problem.architecture.major >= 10 && !is_split(tiling.problem)) kept += 2;
   return (left - kept) / operand - 2;
 }
@@ -147,7 +147,7 @@ int smem_bytes(const Tiling& tiling) {
 // Registers of a thread that makes h_in, as the assembler reports it.
 int apply_registers_needed(const Problem& problem) { return 36 + 2 * problem.n; }
 
-// The most of phi in registers, then the most stages; "" or why that does not fit.
+// Chooses the most of phi in registers, then the most stages. Returns "", or why that does not fit.
 std::string fit(Tiling& tiling) {
   constexpr int fewest_stages = 3;
   if (tiling.apply_registers != 0 && tiling.apply_registers < apply_registers_needed(tiling.problem))
@@ -165,8 +165,8 @@ std::string fit(Tiling& tiling) {
                      smem_bytes(tiling), shared_phi_bytes(tiling), max_opt_in_smem_bytes);
 }
 
-// Clocks of a tile's products, on the tensor core that has the most warps. The low terms of x in fp32 meet the operands
-// with high terms of phi, and the squares are no product.
+// Clocks of a tile's products, on the tensor core that has the most warps. The low terms of x in fp32 meet only
+// operands with high terms of phi, and its squares are no product.
 double products_clocks(const Tiling& tiling) {
   constexpr double clocks_per_product = 7.3;
   const double tiles = row_blocks_per_warp(tiling);
@@ -178,8 +178,8 @@ double products_clocks(const Tiling& tiling) {
 // Clocks in which the apply warps make a tile's h_in.
 double apply_clocks(const Tiling& tiling) { return tile_bytes(tiling) / (tiling.apply_warps * 16.0); }
 
-// Clocks from asking for a tile to giving its stage back: memory's latency, the products, the exchange in the cluster,
-// h_in. The two constants are less than what clocks in the kernel show, and rank measured candidates best.
+// Clocks from the copy of a tile to the release of its stage: memory's latency, the products, the exchange in the
+// cluster, h_in. The two constants are less than clocks in the kernel show, but they rank measured candidates best.
 double latency_clocks(const Tiling& tiling) {
   constexpr double memory_latency = 900.0;
   constexpr double exchange = 1500.0;
@@ -192,7 +192,7 @@ double memory_clocks(const Tiling& tiling, const Device& device) {
   return tile_bytes(tiling) * (1.0 + 1.0 / tiling.problem.n) * multiprocessors / device.bytes_per_clock;
 }
 
-// Clocks of what a tile reads of shared memory: x once for each row group and once for h_in, phi, partial sums.
+// Clocks of a tile's traffic in shared memory: x once for each row group and once for h_in, phi, partial sums.
 double shared_clocks(const Tiling& tiling) {
   constexpr double bytes_per_clock = 128.0;
   const double sums_bytes = (row_blocks_per_warp(tiling) * 8.0 + 4.0) * 4.0;
@@ -210,7 +210,7 @@ double reduction_clocks(const Tiling& tiling) {
   return wait + static_cast<double>(divide_up(chunks, warp_size)) * clocks_per_step;
 }
 
-// Time over the time that the bytes take, for many tokens.
+// The ratio of the time to that of the bytes, for many tokens.
 double ratio_to_floor(const Tiling& tiling, const Device& device) {
   const double memory = memory_clocks(tiling, device);
   const std::array parts = {memory,
@@ -219,17 +219,17 @@ double ratio_to_floor(const Tiling& tiling, const Device& device) {
                             reduction_clocks(tiling),
                             apply_clocks(tiling),
                             latency_clocks(tiling) / tiling.pipeline_stages};
-  // The parts overlap, but each holds up the slowest, the more the nearer it comes. 5 and 6 rank the candidates of an
-  // H200 best; with 4 the choice for n = 2, D 4096 takes 3 % more.
+  // The parts overlap, but each holds up the slowest one more as it comes nearer to it. 5 and 6 rank the candidates of
+  // an H200 best; with 4 the choice for n = 2, D 4096 takes 3 % more.
   constexpr double exponent = 5.0;
   double sum = 0.0;
   for (const double part : parts) sum += std::pow(part / memory, exponent);
   const double waste =
       static_cast<double>(tiling.cluster_size) * slice_columns(tiling) / static_cast<double>(tiling.problem.d);
-  // The one with wide panels wins among candidates that are alike so far: a row of x is 128 bytes, not two of 64.
+  // Wide panels win among candidates that are alike so far: a row of x is 128 bytes, not two of 64.
   const double narrow_panels = tiling.panel_columns < widest_panel(tiling.problem) ? 0.02 : 0.0;
-  // Apply warps of few registers read few values of x at a time, as the template says it. With 96 they are within 1 %
-  // of 112 mostly, and 3 % slower at n = 4, D 1280 and 7168, T 16384.
+  // Apply warps with few registers read few values of x at a time. With 96 they are mostly within 1 % of 112, but 3 %
+  // slower at n = 4, D 1280 and 7168, T 16384.
   const int apply_registers = tiling.apply_registers != 0 ? tiling.apply_registers : registers_at_launch(tiling);
   const double few_values = apply_registers <= 64 ? 0.02 : apply_registers <= 96 ? 0.002 : 0.0;
   return waste * std::pow(sum, 1.0 / exponent) + narrow_panels + few_values;
@@ -293,14 +293,14 @@ class OnePass final : public Plan {
   const Tiling tiling_;
 };
 
-// "" or why the tiling does not serve; where it does, with the most stages and the most of phi in registers.
+// Gives a legal tiling the most of phi in registers and the most stages. Returns "", or why the tiling is not legal.
 std::string reject(Tiling& tiling, const Device& device) {
   const Problem& problem = tiling.problem;
   const int cluster_size = tiling.cluster_size;
   const int panel_columns = tiling.panel_columns;
-  // The sums of fewer rows take less than reading x again.
+  // A second row group of fewer blocks saves less than its reads of x cost.
   constexpr int fewest_blocks_of_group = 3;
-  // A step with each is written out.
+  // The loop over operands is unrolled, which limits their number.
   constexpr int most_operands = 128;
   const std::int64_t slice = slice_columns(tiling);
   const int blocks = row_blocks(problem);
@@ -353,9 +353,9 @@ Candidate candidate(const Problem& problem, int cluster_size, int tokens_per_til
   return result;
 }
 
-// Every combination of cluster size, tile and roles that the problem's columns divide into.
+// Candidates are all combinations of cluster size, tile and roles that the problem's columns divide into.
 std::vector<Candidate> candidates(const Problem& problem, const Device& device) {
-  // Rows of 64 bytes hold one step of fp32 alone; what lanes read at once would stand in the same banks.
+  // Rows of 64 bytes hold a single step of fp32, whose reads would have bank conflicts.
   std::vector<int> panels = {widest_panel(problem)};
   if (!is_split(problem)) panels.push_back(widest_panel(problem) / 2);
   std::vector<Candidate> list;

@@ -12,7 +12,7 @@ namespace {
 
 using Args = mhcjit_pre_forward_args;
 
-// A member's place in the public struct, and in that of the kernels.
+// A member's offset in the public struct, and in the kernels' struct.
 #define AT(member) offsetof(Args, member), offsetof(PreForwardArgs, member)
 
 constexpr std::array<Tensor, 11> tensors = {{

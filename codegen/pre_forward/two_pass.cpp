@@ -22,18 +22,18 @@ constexpr std::string_view family_name = "two_pass";
 constexpr int threads_per_block = 256;
 constexpr int warps = threads_per_block / warp_size;
 constexpr int steps_per_chunk = 4;
-// Ranges of columns of a cluster: as few as fill a device with the usual tokens, or many.
+// A cluster has few ranges of columns if the usual tokens fill the device, else many.
 constexpr int narrow_splits = 2;
 constexpr int wide_splits = 8;
-// Of few tokens of many columns, whose tiles are fewer than multiprocessors.
+// Few tokens of many columns take the most: their tiles are fewer than multiprocessors.
 constexpr int widest_splits = 16;
 
-// What the shares of work are laid out for: as many tokens as a usual step of training has. No result depends on it.
+// The shares of work are laid out for a usual step of training. No result depends on it.
 constexpr std::int64_t usual_tokens = 8192;
-constexpr int chunk_columns = 64;  // that a block multiplies at a time
+constexpr int chunk_columns = 64;  // a block multiplies so many at a time
 
-// At each step the tensor cores drop what stands below a sum's last bit. Warp groups, whose ranges are long, add up
-// shorter sums.
+// At each step the tensor cores drop what stands below a sum's last bit. Warp groups have long ranges and therefore add
+// up shorter sums.
 constexpr std::int64_t most_chunks_per_wgmma_sum = 2048 / chunk_columns;
 constexpr std::int64_t most_columns_per_sum = 8192;
 
@@ -43,16 +43,16 @@ struct Tiling {
   int vec_size = 0;           // elements of x in one load: at most 16 bytes, divides D
   int threads_per_token = 0;  // where a group of threads works on one token
   int tokens_per_warp = 0;
-  int row_tiles = 0;   // of eight rows of phi that a block keeps sums for
+  int row_tiles = 0;   // eight rows of phi each, whose sums a block keeps
   int row_blocks = 0;  // blocks that share out rows
-  int k_splits = 0;    // ranges of columns that are summed apart; of clusters, as many as the kernel is compiled for
+  int k_splits = 0;    // ranges of columns that are summed apart; with clusters, as many as the kernel is compiled for
   int columns_per_split = 0;
-  int columns_per_sum = 0;            // that are summed by the tensor cores alone; of fp16, that have one scale
-  int pack_columns = 0;               // of phi, that a block packs
-  int blocks_per_multiprocessor = 0;  // that multiply, at once
+  int columns_per_sum = 0;            // summed by the tensor cores alone; with fp16 they have one scale
+  int pack_columns = 0;               // columns of phi that a block packs
+  int blocks_per_multiprocessor = 0;  // blocks that multiply at once
   int pipeline_stages = 0;            // chunks of columns of x that a block holds
   int compiled_cluster_size = 0;      // blocks that share a tile of tokens, at least; 0: the kernel is not for clusters
-  int cluster_size = 0;               // of the launch: as many, or more where tokens are few
+  int cluster_size = 0;               // the launch's: as many, or more if tokens are few
 
   bool in_cluster() const { return cluster_size != 0; }
 };
@@ -71,8 +71,8 @@ std::int64_t packed_columns(const Tiling& tiling) {
 int project_tokens(const Tiling& tiling) { return warps * tiling.tokens_per_warp; }
 constexpr int project_wgmma_threads = threads_per_block + 4 * warp_size;
 
-// Registers of a thread that multiplies, as the assembler reports them at most: sums, x of a step and its squares, two
-// operands of phi, and what the loop itself uses.
+// Registers of a thread that multiplies, at most, as the assembler reports them: sums, x of a step and its squares, two
+// operands of phi, and the loop's own.
 int registers_needed(const Tiling& tiling) {
   if (tiling.uses_wgmma) {
     constexpr int wgmma_loop = 40;
@@ -92,7 +92,7 @@ int registers_available(const Tiling& tiling) {
   return std::min(255, registers_per_multiprocessor / threads_per_block / tiling.blocks_per_multiprocessor / 8 * 8);
 }
 
-// "" or why warp groups cannot multiply for the problem.
+// Returns "", or why warp groups cannot multiply for the problem.
 std::string wgmma_unsupported(const Problem& problem) {
   const Architecture& architecture = problem.architecture;
   if (architecture.major != 9 || architecture.suffix != 'a')
@@ -102,17 +102,17 @@ std::string wgmma_unsupported(const Problem& problem) {
   return "";
 }
 
-// What a block that applies has of a token.
+// The apply step holds so many floats of a token.
 int token_floats(const Tiling& tiling) { return tiling.problem.n + 1; }
 
-// A chunk of x and of packed phi.
+// A stage holds a chunk of x and of packed phi.
 int project_stage_bytes(const Tiling& tiling) {
   const int x_bytes = project_tokens(tiling) * chunk_columns * bytes_of(tiling.problem.dtype);
   const int phi_bytes = tiling.row_tiles * steps_per_chunk * warp_size * 16;
   return x_bytes + phi_bytes;
 }
 
-// Shared memory of a block of a cluster once it has multiplied: partial sums of a tile, and what its warps apply with.
+// Shared memory of a cluster's block after its products: a tile's partial sums, and the apply warps' token floats.
 int cluster_smem_bytes(const Tiling& tiling) {
   const auto owned_tokens = static_cast<int>(divide_up(project_tokens(tiling), tiling.compiled_cluster_size));
   return (project_tokens(tiling) * (tiling.row_tiles * 8 + 1) + owned_tokens * token_floats(tiling)) * 4;
@@ -128,7 +128,7 @@ int project_smem_bytes(const Tiling& tiling) {
   return tiling.in_cluster() ? std::max(chunks_bytes, cluster_smem_bytes(tiling)) : chunks_bytes;
 }
 
-// "" or why the device cannot run the tiling as clusters.
+// Returns "", or why the device cannot run the tiling as clusters.
 std::string cluster_unsupported(const Tiling& tiling, const Device& device) {
   const Problem& problem = tiling.problem;
   if (auto reason = clusters_unsupported(problem, device); !reason.empty()) return reason;
@@ -144,11 +144,11 @@ std::string cluster_unsupported(const Tiling& tiling, const Device& device) {
   return "";
 }
 
-// Ranges of columns such that the blocks of the usual T fill the device at once: neither so short that the first chunk
-// and the results weigh, nor so long that a few tokens take for ever.
+// Returns the number of ranges of columns with which the blocks of the usual T fill the device at once. Shorter ranges
+// would make the first chunk and the results weigh; longer ones would make few tokens slow.
 void split_columns(Tiling& tiling, const Device& device) {
   constexpr std::int64_t fewest_columns = 1024;
-  // Blocks that warp groups multiply in have fewer tokens: two ranges of the columns of large problems fill the device.
+  // Blocks of warp groups have fewer tokens: two ranges of a large problem's columns fill the device.
   const std::int64_t most_columns = tiling.uses_wgmma ? 16384 : most_columns_per_sum;
   const std::int64_t columns = packed_columns(tiling);
   const std::int64_t chunks = columns / chunk_columns;
@@ -164,8 +164,8 @@ void split_columns(Tiling& tiling, const Device& device) {
   tiling.k_splits = static_cast<int>(divide_up(chunks, sums_per_split * chunks_per_sum));
 }
 
-// As many ranges of columns as the blocks of a cluster share out. A range is of whole sums: of warp groups there are so
-// many that wide clusters share them out too.
+// Returns as many ranges of columns as the blocks of a cluster share out. A range has whole sums. Warp groups have so
+// many sums that wide clusters share them out too.
 void split_columns_in_cluster(Tiling& tiling) {
   const std::int64_t chunks = packed_columns(tiling) / chunk_columns;
   const std::int64_t splits = tiling.compiled_cluster_size / tiling.row_blocks;
@@ -178,21 +178,21 @@ void split_columns_in_cluster(Tiling& tiling) {
   tiling.k_splits = static_cast<int>(divide_up(chunks, chunks_per_split));
 }
 
-// Ranges of columns that a launch shares a tile's columns out into.
+// A launch shares out a tile's columns into so many ranges.
 int splits_of(const Tiling& tiling) {
   return tiling.in_cluster() ? tiling.cluster_size / tiling.row_blocks : tiling.k_splits;
 }
 
-// Tiles that the device's clusters work on at once.
+// The device's clusters work on so many tiles at once.
 std::int64_t tiles_at_once(const Tiling& tiling, const Device& device) {
   return std::int64_t{device.clusters_at_once[tiling.cluster_size]} * tiling.blocks_per_multiprocessor;
 }
 
-// Clocks of the device while every multiprocessor is as busy as the rates of its parts let it be.
+// Clocks of the device while every multiprocessor is as busy as its parts' rates allow.
 double throughput_clocks(const Tiling& tiling, std::int64_t token_count, const Device& device) {
-  // By bulk copies, or by copies of 16 bytes for each thread.
+  // x comes by bulk copies, or by copies of 16 bytes for each thread.
   const double l2_bytes_per_clock = tiling.uses_wgmma ? 4300.0 : 3100.0;
-  // For a 16 x 16 operand with eight columns, on one tensor core of four.
+  // A 16 x 16 operand takes these clocks with eight columns, on one tensor core of four.
   const double clocks_per_product = tiling.uses_wgmma ? 4.4 : 7.3;
   const double schedulers = 4.0 * device.multiprocessors;
   const Problem& problem = tiling.problem;
@@ -209,8 +209,8 @@ double throughput_clocks(const Tiling& tiling, std::int64_t token_count, const D
                              ? static_cast<double>(tiles_at_once(tiling, device) * tiling.cluster_size)
                              : static_cast<double>(device.multiprocessors) * tiling.blocks_per_multiprocessor;
 
-  // The first pass: x from memory; from the L2 cache phi for each block of tokens and x for each block of rows; the
-  // products. Blocks that do not fill the device's last turn leave multiprocessors idle.
+  // The first pass reads x from memory, and from the L2 cache phi for each block of tokens and x for each block of
+  // rows. Then come the products. Blocks that do not fill the last wave leave multiprocessors idle.
   const double memory = (x_bytes + partial_bytes) / device.bytes_per_clock;
   const double l2 = (token_blocks * phi_bytes + x_bytes * tiling.row_blocks + partial_bytes) / l2_bytes_per_clock;
   constexpr double memory_latency = 1800.0;
@@ -221,30 +221,28 @@ double throughput_clocks(const Tiling& tiling, std::int64_t token_count, const D
   const double products =
       terms * tokens / 8.0 * (columns / 16.0) * tiling.row_tiles * tiling.row_blocks * clocks_per_product / schedulers;
   const double turns = std::ceil(blocks / at_once) * at_once / blocks;
-  // A block's first chunk and its results have nothing to overlap with where it is alone. The blocks of a cluster also
-  // exchange their sums, with each of the others. Measured at n = 8, D = 2048: wide clusters win up to their third
-  // turn.
+  // A block's first chunk and its results overlap with nothing if it is alone. The blocks of a cluster also exchange
+  // their sums, each with all others. Measured at n = 8, D = 2048: wide clusters win up to their third wave.
   const double wide_ends = tiling.in_cluster() ? 1000.0 * splits : 2000.0;
   const double ends_of_a_block = tiling.uses_wgmma ? wide_ends : 6000.0;
   const double ends = ends_of_a_block * std::ceil(blocks / at_once) / tiling.blocks_per_multiprocessor;
   const double first = std::max({memory, l2, products, latency}) * turns + ends;
-  // Packing phi is a launch more, most of which is latency; so is applying, where blocks do not do that in their turn.
+  // Packing phi is one launch more, most of which is latency. So is applying, unless the blocks do that themselves.
   constexpr double packing = 14000.0;
   constexpr double applying = 1000.0;
   const double second = (x_bytes + h_in_bytes + partial_bytes) / device.bytes_per_clock;
   if (!tiling.in_cluster()) return packing + first + second + applying;
-  // A cluster's blocks have a multiprocessor to themselves, and few warps: narrow loads are what limits them. Fitted to
-  // D = 5129, where clusters take 607 us of an H100 and blocks by themselves 439. They apply to the tokens that they
-  // have projected, so that the pass ends with the slowest of them: n = 8, D = 2048, T = 8192 takes 5 % more of an
-  // H200.
+  // A cluster's block has a multiprocessor to itself, and few warps, so that narrow loads limit it. Fitted to D = 5129,
+  // where clusters take 607 us of an H100 and single blocks 439. A cluster applies to the tokens that it has projected,
+  // so that the pass ends with the slowest one: n = 8, D = 2048, T = 8192 takes 5 % more of an H200.
   constexpr double slowest_block = 1.1;
   const double load_bytes = tiling.vec_size * bytes_of(problem.dtype);
   const double narrow_loads = std::max(1.0, 4.0 / load_bytes);
   return packing + first + second * turns * slowest_block * narrow_loads;
 }
 
-// Clocks of a call whose blocks wait for memory and for each other: few tokens. Fitted to an H200, n = 4 and 8, D 127
-// to 4100, T 512 and 1024: what the kernels begin and end with, h_in of a tile, and a chunk of 64 columns.
+// Clocks of a call of few tokens, whose blocks wait for memory and for each other: the kernels' prologues and
+// epilogues, h_in of a tile, and a chunk of 64 columns. Fitted to an H200, n = 4 and 8, D 127 to 4100, T 512 and 1024.
 double latency_clocks(const Tiling& tiling, std::int64_t tokens, const Device& device) {
   const double launches = 14000.0 + 1.1 * static_cast<double>(tiling.problem.columns());
   const double chunk = tiling.uses_wgmma ? 760.0 : tiling.problem.dtype == DType::fp32 ? 3600.0 : 2000.0;
@@ -269,7 +267,7 @@ struct Regions {
     if (tokens == 0) return;
     Workspace workspace;
     if (!tiling.in_cluster()) partial_sums = workspace.add(tokens * tiling.k_splits * (tiling.problem.rows() + 1));
-    // As many words as columns: two terms of 16 bits each.
+    // A column takes one word: two terms of 16 bits.
     packed_phi = workspace.add(packed_columns(tiling) * packed_rows(tiling));
     if (tiling.problem.dtype == DType::fp16)
       phi_factors = workspace.add(divide_up(packed_columns(tiling), tiling.columns_per_sum) * packed_rows(tiling));
@@ -330,7 +328,7 @@ Kernel apply_kernel(const Tiling& tiling, std::vector<Constant> constants) {
       .work_bytes = sizeof(TwoPassWork),
       .constants = std::move(constants),
       .threads_per_block = threads_per_block,
-      // Enough loads of x under way. Of more than eight streams, and of fp32, a thread holds more registers of them.
+      // Enough loads of x are in flight. With more than eight streams, and with fp32, a thread holds more registers.
       .min_blocks_per_multiprocessor = problem.n <= 8 && problem.dtype != DType::fp32 ? 4 : 2,
       .dynamic_smem_bytes = apply_smem_bytes(tiling),
       .overlaps_previous = problem.architecture.major >= 9};
@@ -379,7 +377,7 @@ class TwoPass final : public Plan {
   const Tiling tiling_;
 };
 
-// "" or why the kernel cannot be launched as clusters of more blocks than it was compiled for.
+// Returns "", or why the kernel cannot be launched as clusters of more blocks than it was compiled for.
 std::string widening_unsupported(const Tiling& tiling) {
   if (tiling.cluster_size == tiling.compiled_cluster_size) return "";
   const std::int64_t chunks = packed_columns(tiling) / chunk_columns;
@@ -395,23 +393,23 @@ std::string widening_unsupported(const Tiling& tiling) {
   return "";
 }
 
-// What a block takes more than it asks for.
+// The driver adds this to a block's shared memory.
 constexpr int reserved_smem_bytes = 1024;
 int available_smem_bytes(const Tiling& tiling, const Device& device) {
   return device.smem_bytes_per_multiprocessor / tiling.blocks_per_multiprocessor;
 }
 
-// What a candidate is asked to be.
+// The properties that a candidate is asked to have.
 struct Choice {
   bool uses_wgmma;
   int tokens_per_warp;
   int row_blocks;
   int blocks_per_multiprocessor;
-  int compiled_splits = 0;  // of clusters; 0: none
-  int splits = 0;           // of the launch
+  int compiled_splits = 0;  // with clusters; 0: none
+  int splits = 0;           // the launch's
 };
 
-// "" or why the tiling does not serve.
+// Returns "", or why the tiling is not legal.
 std::string reject(const Tiling& tiling, const Device& device) {
   const Problem& problem = tiling.problem;
   if (tiling.uses_wgmma)
@@ -449,10 +447,11 @@ Candidate candidate(const Problem& problem, const Device& device, const Choice& 
     split_columns_in_cluster(tiling);
   else
     split_columns(tiling, device);
-  // fp16: the range that has one scale. Else small, so that all multiprocessors have some.
+  // A block packs, in fp16, the range that has one scale. Otherwise it packs few columns, to give all multiprocessors
+  // work.
   tiling.pack_columns = problem.dtype == DType::fp16 ? tiling.columns_per_sum : 4 * chunk_columns;
 
-  // As many chunks under way as fit, up to what the latency of memory asks for.
+  // The ring has as many chunks as fit, up to those that hide the latency of memory.
   constexpr int fewest_stages = 2;
   tiling.pipeline_stages = tiling.uses_wgmma ? 8 : 4;
   while (tiling.pipeline_stages > fewest_stages &&
@@ -471,8 +470,9 @@ Candidate candidate(const Problem& problem, const Device& device, const Choice& 
   return result;
 }
 
-// Every combination of tokens for a warp, tiles of rows for a block and blocks for a multiprocessor, and of warps or
-// warp groups that multiply; each without clusters, and with clusters of every size that the kernel can be launched in.
+// Candidates are all combinations of tokens for a warp, tiles of rows for a block, blocks for a multiprocessor, and
+// warps or warp groups. Each comes without clusters, and with clusters of every size that the kernel can be launched
+// in.
 std::vector<Candidate> candidates(const Problem& problem, const Device& device) {
   constexpr int most_row_blocks = 9;
   constexpr int most_row_blocks_of_cluster = 2;

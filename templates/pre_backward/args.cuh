@@ -1,6 +1,6 @@
-// What every kernel of pre_backward is launched with: its tensors, T and scalars, named as in the public header. A null
-// output is not written; a null dh_* counts as zero. Each emitted unit asserts that the launch puts them where this
-// struct has them.
+// Every kernel of pre_backward is launched with this struct: the tensors, T and scalars, named as in the public header.
+// A null output is not written; a null dh_* counts as zero. Each emitted unit asserts that the launch puts the members
+// where this struct has them.
 #pragma once
 
 struct PreBackwardArgs {

@@ -3,7 +3,7 @@
 //     dbias[j] = sum over slots of bias_partials[0, j, slot]
 //     dalpha   = sums over the rows of pre, post and res of sum over slots of bias_partials[1, j, slot]
 //
-// One block does it: a warp a row at a time, its lanes across the slots.
+// One block does it: each warp takes a row at a time, its lanes across the slots.
 // Shared: M floats, each row's part of dalpha.
 #pragma once
 
@@ -28,7 +28,7 @@ MHCJIT_DEVICE void sum_bias(const PreBackwardArgs& args, const PortableBackwardW
   const int lane = device::thread_index() % device::warp_size;
   float* alpha_rows = device::shared_floats();
 
-  // Several rows of a warp at a time: what it waits for is memory's latency.
+  // A warp adds up several rows at a time, since it is bound by memory latency.
 #pragma unroll 1
   for (int first = warp; first < Spec::rows; first += Sums::rows_at_once * Sums::warps) {
     float sums[Sums::rows_at_once][2] = {};
@@ -56,7 +56,7 @@ MHCJIT_DEVICE void sum_bias(const PreBackwardArgs& args, const PortableBackwardW
   }
   device::block_barrier();
 
-  // The rows of pre, post and res, each in a lane of its own.
+  // One thread adds up the rows of pre, one those of post, one those of res.
   const int part = device::thread_index();
   if (part >= 3 || args.dalpha == nullptr) return;
   const int first_row = part * n;

@@ -30,7 +30,7 @@ struct InputGradientDots {
   using Element = typename Spec::Element;
   using Part = Packed<Element, Spec::vec_size>;
   static constexpr int step = Spec::threads_per_token * Spec::vec_size;
-  // Loads of so many steps are under way at once: as many as there are registers for them to wait in.
+  // A thread has the loads of so many steps in flight: as many as its registers hold.
   static constexpr int registers = (static_cast<int>(sizeof(Part)) + 3) / 4 * (Spec::n + 1);
   static constexpr int at_once = registers < 20 ? 40 / registers : 1;
 
@@ -77,7 +77,7 @@ struct InputGradientDots {
   }
 };
 
-// What a row's gradient is made of, but for dh_pre: asked for before x is waited for.
+// A row's gradient is made of these and dh_pre. They are loaded before the wait for x.
 struct RowInputs {
   float h_mix = 0.0f;
   float gate = 0.0f;      // h_pre or h_post
@@ -98,7 +98,7 @@ struct RowInputs {
     }
   }
 
-  // The gradient at the row's logit. Rows of pre are given their dh_pre.
+  // Returns the gradient at the row's logit. Rows of pre are given their dh_pre.
   template <class Spec>
   MHCJIT_DEVICE float at_logit(const PreBackwardArgs& args, int row, float dh_pre) const {
     if (row < Spec::n) {
@@ -128,7 +128,7 @@ MHCJIT_DEVICE void pre_backward_coefficients(const PreBackwardArgs& args, const 
   const int member = device::thread_index() % Spec::threads_per_token;
   const bool makes_record = member < device::warp_size;
   float* scratch = device::shared_floats();
-  // What follows reads x and phi before it waits for this kernel: it may begin as soon as they are there.
+  // The next kernel may begin at once: it reads x and phi before it waits for this one, and both are there now.
   device::wait_for_previous_kernel();
   device::let_next_kernel_begin();
 
@@ -158,7 +158,7 @@ MHCJIT_DEVICE void pre_backward_coefficients(const PreBackwardArgs& args, const 
     InputGradientDots<Spec> dots(args, token);
     if (exists && args.dh_in != nullptr) dots.add(member);
     group_sum<n, Spec::threads_per_token>(dots.sums, scratch);
-    float dh_pre = 0.0f;  // of the stream that has the lane's number: selected, to stay in registers
+    float dh_pre = 0.0f;  // lane i has that of stream i: selected, not indexed, to stay in registers
 #pragma unroll
     for (int stream = 0; stream < n; ++stream)
       if (lane == stream) dh_pre = dots.sums[stream];

@@ -1,4 +1,4 @@
-// Which of the columns that a warp has exist, counted from its first.
+// The columns of a warp that exist, counted from its first.
 #pragma once
 
 #include <device/device.cuh>

@@ -6,7 +6,7 @@
 #include <common/two_terms.cuh>
 #include <device/matrix.cuh>
 
-// `terms`: how many bf16 operands x is the sum of.
+// x is the sum of `terms` bf16 operands.
 template <class Element>
 struct ColumnTile;
 
@@ -14,14 +14,14 @@ template <class Element>
 struct ColumnTile16 {
   device::Vector<device::u32, 4> words;
 
-  // Where a lane reads: a row of one of four 8 x 8 matrices.
+  // A lane addresses one row of one of four 8 x 8 matrices.
   static MHCJIT_DEVICE int token_of(int lane) { return lane / 16 * 8 + lane % 8; }
-  static MHCJIT_DEVICE int chunk_of(int lane) { return lane / 8 % 2; }  // of 16 bytes of the tile's row
-  static MHCJIT_DEVICE int byte_of(int) { return 0; }                   // in the chunk
+  static MHCJIT_DEVICE int chunk_of(int lane) { return lane / 8 % 2; }  // 16-byte chunk of the tile's row
+  static MHCJIT_DEVICE int byte_of(int) { return 0; }                   // byte in the chunk
 
   MHCJIT_DEVICE void load(device::SharedAddress address) { words = device::load_matrices_transposed(address); }
 
-  // Sums of tokens 8 half to 8 half + 7, as multiply_add has them.
+  // Returns x of tokens 8 half to 8 half + 7, in the layout of multiply_add's sums.
   MHCJIT_DEVICE float value(int half, int e) const {
     const device::u32 pair = words[2 * half + e / 2];
     return e % 2 == 0 ? device::low_half<Element>(pair) : device::high_half<Element>(pair);
@@ -42,7 +42,7 @@ struct ColumnTile<device::bf16> : ColumnTile16<device::bf16> {
   MHCJIT_DEVICE void operands(device::Vector<device::u32, 4> (&terms_of)[1]) const { terms_of[0] = words; }
 };
 
-// As bf16 the two terms have fp16's bits, whatever the scale of what they are multiplied with.
+// Two bf16 terms hold all bits of fp16, whatever the scale of the other operand.
 template <>
 struct ColumnTile<device::fp16> : ColumnTile16<device::fp16> {
   static constexpr int terms = 2;
@@ -57,7 +57,7 @@ struct ColumnTile<device::fp16> : ColumnTile16<device::fp16> {
   }
 };
 
-// Rows of a panel are 128 bytes. Each lane reads its own elements: as many banks as lanes, with the panel's swizzle.
+// Rows of a panel are 128 bytes. Each lane reads its own elements; the panel's swizzle leaves no bank conflict.
 template <>
 struct ColumnTile<float> {
   static constexpr int terms = 2;
@@ -67,7 +67,7 @@ struct ColumnTile<float> {
   static MHCJIT_DEVICE int chunk_of(int lane) { return lane / 16; }
   static MHCJIT_DEVICE int byte_of(int lane) { return lane / 4 % 4 * 4; }
 
-  // Of the lane's first element to its others: an odd token changes the lowest bit of the swizzle.
+  // Leads from the lane's first element to its others. An odd token changes the lowest bit of the swizzle.
   static MHCJIT_DEVICE device::SharedAddress place(device::SharedAddress first, int half, int e) {
     return (first ^ static_cast<device::u32>(e % 2 * 16 + e / 2 * 32)) + e % 2 * 128 + half * 1024;
   }

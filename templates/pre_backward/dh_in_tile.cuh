@@ -1,4 +1,4 @@
-// A tile of dh_in in shared memory, and a warp's columns of it as the tensor cores leave those of dx.
+// A tile of dh_in in shared memory. A warp loads its columns in the layout in which the tensor cores leave dx's.
 #pragma once
 
 #include <pre_backward/args.cuh>
@@ -8,7 +8,7 @@
 template <class Spec, bool is_aligned = XTile<Spec>::is_aligned>
 class DhInTile;
 
-// As a stream of x: the warps of the block's first stream copy it.
+// dh_in is copied as a stream of x is, by the warps of the block's first stream.
 template <class Spec>
 class DhInTile<Spec, true> {
   using Element = typename Spec::Element;
@@ -25,7 +25,7 @@ class DhInTile<Spec, true> {
         copies_(warp.stream_of_block == 0),
         columns_(args.dh_in != nullptr ? warp.columns.end - X::first_column() : 0) {}
 
-  // Asks for the thread's part of a tile whose first token has that number in its phase, of `tokens` that exist.
+  // Starts the thread's copies of a tile. `first_token` counts in the phase; `tokens` of the tile exist.
   MHCJIT_DEVICE void copy_in(device::SharedAddress to, device::i64 first_token, int tokens) const {
     if (copies_)
       X::copy_in(to + place_ + X::first_place(), lane_from_ + first_token * Spec::d, Spec::d,
@@ -44,14 +44,14 @@ class DhInTile<Spec, true> {
   int columns_;
 };
 
-// Its rows begin elsewhere than those of x do, and all warps' columns lie in them: the block copies what holds those
-// from part to part, and a lane reads element by element.
+// Rows of dh_in begin elsewhere than those of x do, and the columns of all warps lie in them. The block therefore
+// copies whole parts, and a lane reads element by element.
 template <class Spec>
 class DhInTile<Spec, false> {
   using Element = typename Spec::Element;
   using X = XTile<Spec>;
   static constexpr int part_elements = X::part_elements;
-  // A stream's columns begin up to so many before the block's, the first part as many as it may have before those.
+  // The columns of a stream begin up to `before` columns before the block's. The first part may begin earlier still.
   static constexpr int before = DxWarp<Spec>::most_shift;
   static constexpr int parts = (DxWarp<Spec>::block_columns + before + 2 * (part_elements - 1)) / part_elements;
   static constexpr int row_bytes = parts * 16;
@@ -107,7 +107,7 @@ class DhInTile<Spec, false> {
   }
 
  private:
-  // The same in each tile, and in both its halves.
+  // The result is the same in each tile, and in both halves of a tile.
   MHCJIT_DEVICE int in_part(int token) const {
     return X::behind_multiple(part_elements, dh_in_, first_ + device::i64{token} * stride);
   }
@@ -119,7 +119,7 @@ class DhInTile<Spec, false> {
   }
 
   const Element* dh_in_;
-  device::i64 first_;  // element, of the phase's first token
+  device::i64 first_;  // number of the phase's first token's element
   int first_column_;
-  device::SharedAddress places_[2];  // of the lane's elements of tokens 2q and 2q + 1
+  device::SharedAddress places_[2];  // the lane's elements of tokens 2q and 2q + 1
 };

@@ -1,10 +1,10 @@
-// pre_backward, dx and the sums over tokens that dphi and dgamma are made of, in one read of x:
+// pre_backward, dx and the sums over tokens that make dphi and dgamma, in one read of x:
 //
 //     dx[t, i, d] = gamma[i, d] * sum_j dh_mix[t, j] * phi[j, (i, d)] + c[t] * x[t, i, d] + h_pre[t, i] * dh_in[t, d]
 //     G[j, k]     = sum over the tiles of tokens of the block's split of dh_mix[t, j] * x[t, k]
 //
-// G becomes phi_partials, which pre_backward/phi.cuh adds up. Of a launch whose splits are one, or the blocks of a
-// cluster, dphi and dgamma are made here, by one more block or cluster dbias and dalpha.
+// G becomes phi_partials, which pre_backward/phi.cuh adds up. If the launch has one split, or its splits are the blocks
+// of a cluster, this kernel makes dphi and dgamma itself. One more block or cluster then makes dbias and dalpha.
 //
 // Grid:   x = row_blocks * blocks of columns * groups of streams, perhaps one more, each of them a block or as many as
 //         a cluster has; y = token_splits of the others, or fewer, each of which takes several.
@@ -31,9 +31,9 @@ struct PreBackwardDx {
   static constexpr int warps = Spec::threads_per_block / device::warp_size;
   static_assert(warps == Spec::streams_per_block * Spec::warps_per_stream);
 
-  static constexpr int dh_in = Spec::streams_per_block * X::bytes;  // places in a stage
+  static constexpr int dh_in = Spec::streams_per_block * X::bytes;  // offsets in a stage
   static constexpr int records = dh_in + DhInTile<Spec>::bytes;
-  static constexpr int record_words = Record::bytes / 16;  // of 16 bytes
+  static constexpr int record_words = Record::bytes / 16;  // 16 bytes each
   static constexpr int record_copies =
       (X::tokens * record_words + Spec::threads_per_block - 1) / Spec::threads_per_block;
   static constexpr int unrolled_record_copies = record_copies <= 4 ? record_copies : 1;
@@ -47,12 +47,12 @@ struct PreBackwardDx {
   static constexpr int shared_floats = tile_floats > bias_floats ? tile_floats : bias_floats;
 };
 
-// sums += x^T * dh_mix over the tile, for the rows of a block of them.
+// sums += x^T * dh_mix over the tile, for one block of rows of phi.
 template <class Spec, class Operand>
 MHCJIT_DEVICE void add_products(device::SharedAddress records, int row_block, const Operand (&x)[Spec::tiles_per_warp],
                                 typename PhiGradients<Spec>::Sums& sums) {
   using Record = TokenRecord<Spec>;
-  // Matrices: tokens 0 to 7 and 8 to 15 of the high terms, then of the low ones.
+  // ldmatrix loads tokens 0 to 7 and 8 to 15 of the high terms, then of the low ones.
   const int lane = device::thread_index() % device::warp_size;
   constexpr int row_tiles = PhiGradients<Spec>::row_tiles;
   const device::SharedAddress row =
@@ -75,7 +75,7 @@ template <class Spec, class Phi>
 MHCJIT_DEVICE void multiply_phi(device::SharedAddress records, const Phi& phi,
                                 float (&products)[Spec::tiles_per_warp][2][4]) {
   using Record = TokenRecord<Spec>;
-  // Matrices: the first and the last eight rows of a step for tokens 0 to 7, then for tokens 8 to 15.
+  // ldmatrix loads the first and the last eight rows of a step for tokens 0 to 7, then for tokens 8 to 15.
   const int lane = device::thread_index() % device::warp_size;
   const device::SharedAddress row = records + (lane / 16 * 8 + lane % 8) * Record::bytes + lane / 8 % 2 * 16 +
                                     (Record::is_scaled ? Record::scaled : 0);
@@ -108,8 +108,8 @@ MHCJIT_DEVICE void multiply_phi(device::SharedAddress records, const Phi& phi,
   }
 }
 
-// Sixteen columns of dx in fp32 from where the tensor cores leave them: eight lanes have a sector of memory. Tokens lie
-// `stride` elements apart.
+// Stores sixteen columns of dx in fp32 from where the tensor cores leave them: eight lanes write a sector of memory.
+// Tokens lie `stride` elements apart.
 template <class Spec>
 MHCJIT_DEVICE void store_fp32_dx(float* dx, int stride, const float (&values)[4][2], int tokens,
                                  const ColumnRange& columns, bool adds) {
@@ -135,7 +135,7 @@ template <class Spec>
 struct ClusterSums {
   using Plan = PreBackwardDx<Spec>;
   using Gradients = PhiGradients<Spec>;
-  static constexpr int tiles = Plan::warps * Spec::tiles_per_warp;  // of a block; a multiple of the cluster's blocks
+  static constexpr int tiles = Plan::warps * Spec::tiles_per_warp;  // a block's; a multiple of the cluster's blocks
   static constexpr int rows_bytes = device::warp_size * 16;
   static_assert(XTile<Spec>::phases == 1);
 
@@ -145,7 +145,7 @@ struct ClusterSums {
   MHCJIT_DEVICE ClusterSums() : splits(device::cluster_blocks()), rank(device::cluster_rank()) {}
 
   static MHCJIT_DEVICE device::SharedAddress barrier() { return device::shared_base() + Plan::cluster_offset; }
-  // Where the lane's sums of a split and of eight rows come, in the block that owns the tile.
+  // The lane's sums of a split and of eight rows arrive here, in the block that owns the tile.
   MHCJIT_DEVICE device::SharedAddress place(int tile, int split, int rows) const {
     return device::shared_base() + Plan::cluster_offset + 16 +
            ((tile / splits * splits + split) * Gradients::row_tiles + rows) * rows_bytes +
@@ -177,7 +177,7 @@ struct ClusterSums {
     }
   }
 
-  // In the order of splits. A block ends when it has received all that the others send.
+  // Adds in the order of splits. A block exits only when it has received all that the others send.
   MHCJIT_DEVICE void store(const PreBackwardArgs& args, const Gradients& gradients, int block) const {
     device::barrier_wait_cluster(barrier(), 0);
 #pragma unroll 1
@@ -199,7 +199,7 @@ struct ClusterSums {
   }
 };
 
-// The block's columns of the tiles of one split. The launch has so many splits at once.
+// Makes dx of the block's columns of the tiles of one split. The launch runs `splits_at_once` splits at once.
 template <class Spec>
 MHCJIT_DEVICE void make_dx_of_split(const PreBackwardArgs& args, const PortableBackwardWork& work, int block,
                                     int token_split, int splits_at_once) {
@@ -211,7 +211,7 @@ MHCJIT_DEVICE void make_dx_of_split(const PreBackwardArgs& args, const PortableB
   using Operand = XOperand<Element, Fragment>;
   using Extent = typename X::Extent;
   using Dx = DxElement<Spec>;
-  // dx of 16 bits takes the place of x in shared memory, and leaves it in rows.
+  // dx of 16 bits replaces x in shared memory and is stored from there in whole rows.
   constexpr bool is_in_place = Record::is_scaled;
   constexpr int tiles = Spec::tiles_per_warp;
   constexpr int stages = Spec::pipeline_stages;
@@ -226,7 +226,7 @@ MHCJIT_DEVICE void make_dx_of_split(const PreBackwardArgs& args, const PortableB
   const DhInTile<Spec> dh_in_tile(args, warp);
   const int lane = device::thread_index() % device::warp_size;
   const device::SharedAddress shared = device::shared_base();
-  // Place of the warp's columns in a stage, and tokens of a tile that exist, as the lane copies them.
+  // x_place is the offset of the warp's columns in a stage. The extent is what the lane copies of a tile.
   const device::SharedAddress x_place = warp.part * X::columns * X::element_bytes + warp.stream_of_block * X::bytes;
   const int tokens = X::tokens_of_phase(args.tokens, phase);
   const ColumnRange lane_columns = warp.columns.counted_from(X::first_column());
@@ -260,8 +260,8 @@ MHCJIT_DEVICE void make_dx_of_split(const PreBackwardArgs& args, const PortableB
     }
   };
 
-  // From the last tile on: the kernel before has read that last, so that some of it is in the L2 cache.
-  const int splits = X::phases == 1 ? splits_at_once : work.token_splits / X::phases;  // of the phase
+  // The loop runs from the last tile on: the previous kernel has read that last, so some of it is in the L2 cache.
+  const int splits = X::phases == 1 ? splits_at_once : work.token_splits / X::phases;  // splits of the phase
   int tile = (tokens - 1) / X::tokens - token_split / X::phases;
 #pragma unroll
   for (int stage = 0; stage < stages - 1; ++stage)
@@ -286,7 +286,7 @@ MHCJIT_DEVICE void make_dx_of_split(const PreBackwardArgs& args, const PortableB
     const int end = tile - work.tiles_per_sum * splits;
 #pragma unroll 1
     for (; tile >= 0 && tile > end; tile -= splits) {
-      // The present tile is complete, and nobody reads the one before any more.
+      // The present tile is complete, and no warp reads the one before any more.
       device::copy_wait<stages - 2>();
       device::block_barrier();
       const int asked = tile - (stages - 1) * splits;
@@ -295,7 +295,7 @@ MHCJIT_DEVICE void make_dx_of_split(const PreBackwardArgs& args, const PortableB
         copy_x(free_stage, asked);
         copy_records(free_stage, asked);
       }
-      // Where there was nothing to copy, an empty group: the count of groups says which have come.
+      // A group is committed even if nothing was copied: copy_wait counts groups.
       device::copy_commit();
 
       const device::SharedAddress of_stage = shared + stage * Plan::stage_bytes;
@@ -307,7 +307,7 @@ MHCJIT_DEVICE void make_dx_of_split(const PreBackwardArgs& args, const PortableB
       Dx* const dx = static_cast<Dx*>(args.dx) + first_of(tile, stride);
       if constexpr (is_in_place) {
         if (adds_to_dx) {
-          // What stands in dx takes the place of x, which is in registers.
+          // x is in registers, so its place takes the dx to be added to.
           device::warp_barrier();
           X::copy_own_in(x_tile + X::first_place(), dx + lane_offset, stride, extent_of(tile));
           device::copy_commit();
@@ -322,7 +322,7 @@ MHCJIT_DEVICE void make_dx_of_split(const PreBackwardArgs& args, const PortableB
       if (makes_dx) {
         float products[tiles][2][4] = {};
         multiply_phi<Spec>(records, phi, products);
-        // Of tokens 2q, 2q + 1, 2q + 8 and 2q + 9.
+        // Each array is indexed by tokens 2q, 2q + 1, 2q + 8 and 2q + 9.
         float scale[4];
         float c[4];
         float h_pre[4];

@@ -1,4 +1,4 @@
-// The type of dx's elements: fp32 where the problem has fp32_dx, else that of x.
+// dx's elements are fp32 if the problem has fp32_dx, else they have the type of x.
 #pragma once
 
 template <class Element, bool is_fp32>

@@ -1,11 +1,11 @@
-// Which rows of phi, stream and columns a warp of pre_backward/dx.cuh has.
+// The rows of phi, the stream and the columns that a warp of pre_backward/dx.cuh works on.
 #pragma once
 
 #include <pre_backward/args.cuh>
 #include <pre_backward/column_range.cuh>
 #include <pre_backward/x_tile.cuh>
 
-// Where a tile of 16 columns stands in phi, and which of them exist; a warp stands where its first tile does.
+// The place in phi of a tile of 16 columns, with those that exist. A warp's place is that of its first tile.
 struct PhiPlace {
   int first_column;
   ColumnRange columns;
@@ -18,7 +18,7 @@ struct PhiPlace {
 template <class Spec>
 struct DxWarp {
   using X = XTile<Spec>;
-  static constexpr int block_columns = Spec::warps_per_stream * X::columns;  // of each stream
+  static constexpr int block_columns = Spec::warps_per_stream * X::columns;  // each stream's
   static constexpr int most_shift = X::is_aligned ? 0 : X::sector_elements - 1;
   static constexpr int column_blocks = (Spec::d + most_shift + block_columns - 1) / block_columns;
   static constexpr int stream_blocks = (Spec::n + Spec::streams_per_block - 1) / Spec::streams_per_block;
@@ -27,12 +27,12 @@ struct DxWarp {
   int phase;
   int row_block;
   int stream_of_block;
-  int part;     // of the block's columns
+  int part;     // part of the block's columns
   int block_d;  // the block's first column
-  int d;        // the warp's own
-  int shift;    // of that: so many columns before where it would be in rows that are aligned
+  int d;        // the warp's first column
+  int shift;    // columns by which d lies before where aligned rows would have it
   int stream;
-  ColumnRange columns;  // none exists where the block has more warps than streams are left
+  ColumnRange columns;  // none exists if the block has more warps than streams are left
 
   MHCJIT_DEVICE DxWarp(const PreBackwardArgs& args, int number, int phase, int warp)
       : phase(phase), row_block(number % Spec::row_blocks) {

@@ -6,18 +6,17 @@
 //     G[j, k]     = sum_t dh_mix[t, j] * x[t, k] over the tokens of a group
 //
 // Block r of a group owns columns [r * slice, (r + 1) * slice) of all n streams. Its share of phi and of G stays there
-// for the whole launch; partial sums of dh_pre are all that the blocks tell each other, and every block makes the
-// coefficients of every token from them. The groups' G is added up by one_pass_finish.cuh.
+// for the whole launch. The blocks exchange only partial sums of dh_pre, from which every block makes the coefficients
+// of every token. one_pass_finish.cuh adds up the groups' G.
 //
-// Grid:   groups * group_blocks blocks; any number of groups is right. A group is a cluster, or its blocks run at the
-//         same time because all of the launch do.
+// Grid:   groups * group_blocks blocks; any number of groups is right. A group is a cluster, or the launch is
+//         cooperative.
 // Block:  consumer_warps  dx and G of the block's columns (one_pass_consume.cuh)
 //         4 dot warps     partial sums of dh_pre (one_pass_dots.cuh), told to the group (one_pass_exchange.cuh)
 //         1 producer      copies x and dh_in into a ring of stages, and dx, which has taken x's place, out of it
 //         2 coefficient warps, each for eight tokens of the tile, and 1 scalar warp (one_pass_coefficients.cuh)
-// Shared: stages, each a tile of x and of dh_in as panels (of one stream, a row of 128 or 64 bytes for each token, in
-// the
-//         swizzle of as many bytes) | phi * gamma as operands | coefficients: a ring | scalars: a ring | dh_pre
+// Shared: stages, each a tile of x and of dh_in as panels (one stream's, a row of 128 or 64 bytes for each token, in
+//         the swizzle of as many bytes) | phi * gamma as operands | coefficients: a ring | scalars: a ring | dh_pre
 //         received in a cluster: a ring | barriers.
 #pragma once
 
@@ -52,7 +51,7 @@ MHCJIT_DEVICE void copy_tiles(const PreBackwardOnePass<Spec>& plan, const PreBac
                               const device::TensorMap& x, const device::TensorMap& dh_in, const device::TensorMap& dx) {
   using Plan = PreBackwardOnePass<Spec>;
   device::wait_for_previous_kernel();
-  // phi comes before all but the first tile: it is what the first coefficients wait for.
+  // phi is copied before all tiles but the first, since the first coefficients wait for it.
   for (int i = 0; i < Plan::stages && i < plan.tiles; ++i) {
     if (i == 1) device::barrier_wait(plan.phi_loaded(), 0);
     copy_tile_in(plan, args, x, dh_in, i, i);
@@ -80,7 +79,7 @@ MHCJIT_DEVICE void copy_tiles(const PreBackwardOnePass<Spec>& plan, const PreBac
   device::store_wait<0>();
 }
 
-// Zeros where dh_in would stand.
+// A null dh_in is read as zeros.
 template <class Spec>
 MHCJIT_DEVICE void clear_dh_in(const PreBackwardOnePass<Spec>& plan) {
   using Plan = PreBackwardOnePass<Spec>;
@@ -108,7 +107,7 @@ MHCJIT_DEVICE void pre_backward_one_pass(const PreBackwardArgs& args, const OneP
   device::block_barrier();
   Plan::arrive_at_group();
 
-  // Each role works out its plan anew: kept for all of them, it would cost registers where they are fewest.
+  // Each role builds its plan anew. One plan kept for all roles would cost registers in the role that has the fewest.
   if (warp < Plan::first_dot_warp) {
     device::raise_registers<Spec::consumer_registers>();
     consume_tiles(Plan(args.tokens), args, work, warp, lane);

@@ -10,7 +10,7 @@
 #include <pre_backward/one_pass_plan.cuh>
 #include <pre_backward/one_pass_work.cuh>
 
-// Calls visit(tensor, where it stands in a slot, floats of a token) for each.
+// Calls visit(tensor, offset in a slot, floats of a token) for each.
 template <class Spec, class Visit>
 MHCJIT_DEVICE void visit_scalars(const PreBackwardArgs& args, const Visit& visit) {
   using Plan = PreBackwardOnePass<Spec>;
@@ -22,7 +22,7 @@ MHCJIT_DEVICE void visit_scalars(const PreBackwardArgs& args, const Visit& visit
   visit(args.inv_rms, Plan::inv_rms_offset, 1);
 }
 
-// Brings scalars into the L2 cache, some tiles ahead. The scalar warps of the group share that out: a lane has the
+// Prefetches scalars into the L2 cache, some tiles ahead. The scalar warps of the group share that out: a lane has the
 // same 32 bytes of each tile.
 template <class Spec>
 struct ScalarPrefetch {
@@ -45,7 +45,7 @@ struct ScalarPrefetch {
     });
   }
 
-  // At tile `i`.
+  // Runs at tile `i`.
   MHCJIT_DEVICE void step(const Plan& plan, const PreBackwardArgs& args, int i) {
     if (from == nullptr || plan.first_token(i + ahead) + Plan::tokens > args.tokens) return;
     device::prefetch_to_l2(from);
@@ -76,7 +76,7 @@ MHCJIT_DEVICE void copy_scalars(const PreBackwardOnePass<Spec>& plan, const PreB
   for (int i = 0; i < plan.tiles; ++i) {
     const device::SharedAddress full = plan.scalars_full(slot.index);
     if (i >= Spec::scalar_slots) device::barrier_wait(plan.scalars_empty(slot.index), slot.parity ^ 1);
-    device::warp_barrier();  // as the dot warps do
+    device::warp_barrier();  // keeps the lanes together, as in the dot warps
     const device::i64 first = plan.first_token(i);
     const device::i64 left = args.tokens - first;
     const device::SharedAddress to = plan.scalars(slot.index);
@@ -89,7 +89,7 @@ MHCJIT_DEVICE void copy_scalars(const PreBackwardOnePass<Spec>& plan, const PreB
         });
       }
     } else {
-      // Tokens beyond the last have zeros everywhere, so that they add nothing.
+      // Tokens beyond the last become zeros, so that they add nothing.
       visit_scalars<Spec>(args, [&](const float* tensor, int offset, int floats) {
         if (tensor == nullptr) return;
         for (int e = lane; e < Plan::tokens * floats; e += device::warp_size)
@@ -103,8 +103,8 @@ MHCJIT_DEVICE void copy_scalars(const PreBackwardOnePass<Spec>& plan, const PreB
   }
 }
 
-// What a coefficient lane knows of one token: four lanes share it, lane k has rows 2k and 2k + 1 of each block of
-// eight.
+// The scalars that a coefficient lane has of one token. Four lanes share a token: lane k has rows 2k and 2k + 1 of each
+// block of eight.
 template <class Spec>
 struct TokenScalars {
   using Plan = PreBackwardOnePass<Spec>;
@@ -114,8 +114,8 @@ struct TokenScalars {
   static constexpr int gate_rows = (2 * n + 7) / 8 * 2;  // the first of own_rows, which may be of pre or post
 
   float h_mix[own_rows];
-  float gradient[own_rows];  // at the logits; of rows of pre the factor that dh_pre has in it
-  float h_pre[own_streams];  // of streams k, k + 4, ...
+  float gradient[own_rows];  // at the logits; for rows of pre, the factor of dh_pre
+  float h_pre[own_streams];  // streams k, k + 4, ...
   float inv_rms;
 
   static MHCJIT_DEVICE int row_of(int k, int i) { return i / 2 * 8 + k * 2 + i % 2; }
@@ -131,7 +131,7 @@ struct TokenScalars {
     }
   }
 
-  // Rows beyond the last get what stands behind them and become zero.
+  // Rows beyond the last load whatever stands behind them and are set to zero.
   MHCJIT_DEVICE void load(device::SharedAddress scalars, float hc_eps, float post_inverse, int token, int k) {
 #pragma unroll
     for (int i = 0; i < own_rows; i += 2) {

@@ -80,7 +80,7 @@ MHCJIT_DEVICE float pack_phi(const PreBackwardOnePass<Spec>& plan, const PreBack
   return inverse;
 }
 
-// What a consumer lane needs of a tile's tokens 2q, 2q + 1 and 2q + 8, 2q + 9.
+// The factors of tokens 2q, 2q + 1 and 2q + 8, 2q + 9 of a tile, which a consumer lane needs.
 struct TokenFactors {
   float c[2][2];
   float scale[2][2];
@@ -96,7 +96,7 @@ struct TokenFactors {
   }
 };
 
-// One block of eight rows of phi, or two, times dh_mix: `phi` has column tiles' operands, `mix` tokens'.
+// Multiplies one or two blocks of eight rows of phi with dh_mix: `phi` has column tiles' operands, `mix` tokens'.
 template <class Operand, int blocks>
 MHCJIT_DEVICE void multiply_phi(float (&dx)[2][4], const device::u32 (&phi)[blocks][2],
                                 const device::u32 (&mix)[2][blocks]) {
@@ -140,7 +140,7 @@ MHCJIT_DEVICE void consume_tile(
   using Plan = PreBackwardOnePass<Spec>;
   using Tile = ColumnTile<typename Spec::Element>;
   constexpr int blocks = Plan::row_blocks;
-  // Read anew for each tile, so that no register is kept for where things stand.
+  // The lane index is read anew for each tile, so that no register holds addresses from tile to tile.
   const int lane = device::lane_index();
 
   const int part = warp % Plan::warps_per_stream;
@@ -172,7 +172,7 @@ MHCJIT_DEVICE void consume_tile(
   next_x.load(x_at(0));
   load_phi(0, next_phi);
 
-  // dh_mix as B operands: of dx, where tokens are columns, and of G, where rows of phi are, in two terms.
+  // dh_mix serves as B operand twice: for dx its columns are tokens, for G they are rows of phi, in two terms.
   device::u32 dx_mix[Plan::splits_phi ? 2 : 1][2][blocks];
   if constexpr (Plan::splits_phi) {
     load_mix<Spec>(dx_mix[0], coefficients, lane);
@@ -246,7 +246,7 @@ MHCJIT_DEVICE void consume_tile(
   }
 }
 
-// The lane's share of the group's sums, in the workspace: stored, or added to what stands there.
+// Stores the lane's share of the group's sums in the workspace, or adds it to what stands there.
 template <class Spec>
 MHCJIT_DEVICE void hand_on_sums(
     const PreBackwardOnePass<Spec>& plan, const OnePassBackwardWork& work, int warp, bool adds,

@@ -27,7 +27,7 @@ struct SharedChunk<float> {
   MHCJIT_DEVICE float value(int e) const { return values[e]; }
 };
 
-// Eight lanes work on one token, in each load on 128 bytes that stand in different banks.
+// Eight lanes work on one token. Each load reads 128 bytes of it without bank conflicts.
 template <class Spec>
 MHCJIT_DEVICE void make_dots(const PreBackwardOnePass<Spec>& plan, const OnePassBackwardWork& work, int dot_warp,
                              int lane) {
@@ -73,7 +73,7 @@ MHCJIT_DEVICE void make_dots(const PreBackwardOnePass<Spec>& plan, const OnePass
     }
 
     if (i >= Plan::lead) device::barrier_wait(plan.dots_read(i), (i / Plan::lead - 1) & 1);
-    // Lanes that send nothing would else miss the phase: the tile may go on without them.
+    // Without this barrier, lanes that send nothing could miss the phase: the tile may go on without them.
     device::warp_barrier();
     send_dots(plan, work, i, slot.index, token, member, dots);
     stage.advance();

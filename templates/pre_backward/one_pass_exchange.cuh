@@ -1,9 +1,9 @@
-// pre_backward in one pass: how the blocks of a group tell each other their partial sums of dh_pre.
+// pre_backward in one pass: the exchange of partial sums of dh_pre between the blocks of a group.
 //
-// In a cluster a block sends them into the other blocks' shared memory. Blocks that are no cluster write them to a ring
-// in global memory, which stays in the L2 cache, and read there until they have come. Each four floats are written and
-// read at once; the lowest bits of the four say in which round of the ring that was, so that no fence is needed. The
-// ring begins as zeros, and no round is zero next to another zero.
+// In a cluster a block sends them into the other blocks' shared memory. Without a cluster the blocks write them to a
+// ring in global memory, which stays in the L2 cache, and poll it. Each four floats are written and read at once. The
+// lowest bits of the four hold the round of the ring, so that no fence is needed. The ring begins as zeros, and no
+// round is zero next to another zero.
 //
 // A ring has twice as many slots as `lead`: a block sends tile i once its coefficient warps have read tile i - lead,
 // which came from blocks whose coefficient warps had read tile i - 2 * lead.
@@ -25,7 +25,7 @@ struct GlobalRing {
     return work.exchange + (device::i64{plan.group} * Spec::exchange_slots + i % Spec::exchange_slots) * slot_words +
            (token * Spec::group_blocks + source) * (Plan::dot_bytes / 4);
   }
-  // Of the four floats' lowest bits.
+  // The round stands in the lowest bits of the four floats.
   static MHCJIT_DEVICE device::u32 round(int i) { return static_cast<device::u32>(i / Spec::exchange_slots + 1) % 16; }
 
   static MHCJIT_DEVICE void store(device::u32* to, const float (&values)[4], device::u32 round) {
@@ -66,7 +66,7 @@ MHCJIT_DEVICE void send_dots(const PreBackwardOnePass<Spec>& plan, const OnePass
   }
 }
 
-// What a coefficient lane receives of a token: lane k of four has the sums of blocks k, k + 4, ...
+// A coefficient lane's receiver of a token's sums: lane k of four has those of blocks k, k + 4, ...
 template <class Spec>
 struct DotReceiver {
   using Plan = PreBackwardOnePass<Spec>;
@@ -78,7 +78,7 @@ struct DotReceiver {
   const OnePassBackwardWork& work;
   int token;
   int k;
-  device::Vector<device::u32, 4> words[sources][Plan::dot_parts];  // through the L2 cache
+  device::Vector<device::u32, 4> words[sources][Plan::dot_parts];  // read through the L2 cache
 
   MHCJIT_DEVICE DotReceiver(const Plan& plan, const OnePassBackwardWork& work, int token, int k)
       : plan(plan), work(work), token(token), k(k) {}
@@ -88,11 +88,11 @@ struct DotReceiver {
     return device::load_relaxed(Ring::place(work, plan, i, token, source * 4 + k) + part * 4);
   }
 
-  // Begins to read tile i's sums, which takes a while.
+  // Starts the loads of tile i's sums, so that their latency overlaps with other work.
   MHCJIT_DEVICE void ask(int i, Slot slot) {
     if constexpr (!Spec::uses_clusters) {
       device::barrier_wait(plan.dots_received(slot.index), slot.parity);
-      // Reads before the sums can have come would slow down all of memory.
+      // Polling before the sums can have come would slow down all of memory.
       device::sleep_nanoseconds(Spec::first_wait_ns);
 #pragma unroll
       for (int source = 0; source < sources; ++source) {
@@ -103,7 +103,7 @@ struct DotReceiver {
     }
   }
 
-  // Adds up what has been asked for.
+  // Adds up what ask() has loaded.
   MHCJIT_DEVICE void receive(int i, Slot slot, bool arms, float (&dh_pre)[Plan::dot_parts * 4]) {
     if constexpr (Spec::uses_clusters) {
       device::barrier_wait_cluster(plan.dots_received(slot.index), slot.parity);
@@ -119,7 +119,7 @@ struct DotReceiver {
         }
       }
     } else {
-      // Late sums are read again together: one by one, each would cost a way to the L2 cache and back.
+      // Late sums are read again together: one by one, each would cost a round trip to the L2 cache.
       const device::u32 round = Ring::round(i);
       for (bool are_late = true; are_late;) {
         are_late = false;

@@ -1,12 +1,11 @@
-// pre_backward in one pass, the end: the groups' sums become the gradients of the parameters. With G the sum of them:
+// pre_backward in one pass, the second kernel: makes the parameters' gradients. With G the sum of the groups' sums:
 //
 //     dphi[j, k] = gamma[k] * G[j, k]          dgamma[k] = sum_j phi[j, k] * G[j, k]
 //     dbias and dalpha from the coefficient warps' sums
 //
 // Grid:   x = blocks of 8 column tiles, and one for dbias and dalpha.
 // Block:  a warp for each tile of 16 columns, laid out as one_pass.cuh has left it: with g = lane / 4 and q = lane % 4
-// a
-//         lane holds rows 8b + 2q and 8b + 2q + 1 of columns g, then of g + 8.
+//         a lane holds rows 8b + 2q and 8b + 2q + 1 of columns g, then of g + 8.
 // Shared: none.
 #pragma once
 
@@ -26,7 +25,7 @@ struct PreBackwardOnePassFinish {
   static constexpr int shared_floats = 0;
 };
 
-// One thread for each sum, over the groups and their coefficient warps.
+// One thread makes each sum, over the groups and their coefficient warps.
 template <class Spec>
 MHCJIT_DEVICE void finish_logits(const PreBackwardArgs& args, const OnePassBackwardWork& work) {
   using Plan = PreBackwardOnePassFinish<Spec>;
@@ -62,7 +61,7 @@ MHCJIT_DEVICE void pre_backward_one_pass_finish(const PreBackwardArgs& args, con
   const int stream = consumer / Spec::warps_per_stream;
   const int column = tile / Spec::block_tiles * Spec::slice +
                      (step * Spec::warps_per_stream + consumer % Spec::warps_per_stream) * 16 + lane / 4;
-  // Rows 8b + 2q + e % 2 of column `column` + e / 2 * 8.
+  // Element e is row 8b + 2q + e % 2 of column `column` + e / 2 * 8.
   const auto row_of = [&](int block, int e) { return block * 8 + lane % 4 * 2 + e % 2; };
   const auto exists = [&](int block, int e) { return row_of(block, e) < Spec::rows && column + e / 2 * 8 < Spec::d; };
   const auto place = [&](int block, int e) {

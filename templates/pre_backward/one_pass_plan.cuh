@@ -1,4 +1,4 @@
-// pre_backward in one pass: how a block's shared memory and warps are laid out. one_pass.cuh says what they do.
+// pre_backward in one pass: the layout of a block's shared memory and warps. one_pass.cuh describes the roles.
 #pragma once
 
 #include <device/async.cuh>
@@ -29,15 +29,15 @@ struct PreBackwardOnePass {
   static constexpr int stage_bytes = x_bytes + panels * panel_bytes;
   static constexpr bool is_ragged = Spec::group_blocks * slice != Spec::d;  // the last slice reaches beyond D
 
-  // The bytes of a panel from its row's chunk of 16 bytes on, where the swizzle puts them.
+  // Returns the offset in a panel of a row's chunk of 16 bytes, under the swizzle.
   static constexpr int chunks_per_row = panel_row_bytes / 16;
   static constexpr int rows_together = 128 / panel_row_bytes;
   static MHCJIT_DEVICE int in_panel(int row, int chunk) {
     return row * panel_row_bytes + (chunk ^ row / rows_together % chunks_per_row) * 16;
   }
 
-  // Consumers: warp w has every warps_per_stream-th tile of 16 columns of stream w / warps_per_stream. Beyond the
-  // address of its first tile those of the others are constants.
+  // Consumer warp w has every warps_per_stream-th tile of 16 columns of stream w / warps_per_stream. The offsets of its
+  // other tiles from its first are constants.
   static constexpr int warps_per_stream = Spec::consumer_warps / n;
   static constexpr int steps = slice / 16 / warps_per_stream;
   static constexpr int tile_row_bytes = 16 * element_bytes;
@@ -45,19 +45,19 @@ struct PreBackwardOnePass {
   static constexpr int steps_per_panel = tiles_per_panel > warps_per_stream ? tiles_per_panel / warps_per_stream : 1;
   static constexpr int panels_per_step = warps_per_stream > tiles_per_panel ? warps_per_stream / tiles_per_panel : 1;
   static MHCJIT_DEVICE int stream_of(int warp) { return warp / warps_per_stream; }
-  // First column of the warp's tile, in the slice.
+  // Returns the first column of the warp's tile, in the slice.
   static MHCJIT_DEVICE int column_of(int warp, int step) {
     return (step * warps_per_stream + warp % warps_per_stream) * 16;
   }
   static constexpr int block_tiles = Spec::consumer_warps * steps;
 
-  // Of phi * gamma: one fp16 term times a power of two, or two bf16 terms where dx is in fp32.
+  // phi * gamma is one fp16 term times a power of two, or two bf16 terms if dx is in fp32.
   static constexpr bool splits_phi = element_bytes == 4;
-  static constexpr int phi_words = splits_phi ? 4 : 2;  // of a lane, of eight rows by a column tile
+  static constexpr int phi_words = splits_phi ? 4 : 2;  // a lane's, for eight rows by a column tile
 
-  // Coefficients of a tile: rows of dh_mix, one of each token, as bf16's high terms, its low terms, and as fp16 times a
-  // power of two where phi is in fp16; then per token c, the inverse of that power, and h_pre by stream. An odd number
-  // of chunks of 16 bytes puts eight neighbouring rows into different banks.
+  // Coefficients of a tile: a row of dh_mix for each token, as bf16's high terms, its low terms, and as fp16 times a
+  // power of two if phi is in fp16; then per token c, the inverse of that power, and h_pre by stream. A row is an odd
+  // number of 16-byte chunks, so that eight neighbouring rows have no bank conflict.
   static constexpr int mix_row_bytes = (row_blocks | 1) * 16;
   static constexpr int mix_bytes = tokens * mix_row_bytes;
   static constexpr int c_offset = (splits_phi ? 2 : 3) * mix_bytes;
@@ -65,7 +65,7 @@ struct PreBackwardOnePass {
   static constexpr int h_offset = scale_offset + tokens * 4;
   static constexpr int coefficient_bytes = h_offset + n * tokens * 4;
 
-  // Scalars of a tile, as they stand in memory.
+  // Scalars of a tile keep the layout that they have in memory.
   static constexpr int h_mix_offset = 0;
   static constexpr int dh_res_offset = h_mix_offset + tokens * Spec::rows * 4;
   static constexpr int dh_post_offset = dh_res_offset + tokens * n * n * 4;
@@ -74,11 +74,11 @@ struct PreBackwardOnePass {
   static constexpr int inv_rms_offset = h_post_offset + tokens * n * 4;
   static constexpr int scalar_bytes = inv_rms_offset + tokens * 4;
 
-  // dh_pre of a token from one block.
+  // One block sends this much of dh_pre for a token.
   static constexpr int dot_parts = (n + 3) / 4;
   static constexpr int dot_bytes = dot_parts * 16;
   static constexpr int lead = Spec::exchange_slots / 2;
-  static constexpr int received_bytes = tokens * Spec::group_blocks * dot_bytes;  // of a slot
+  static constexpr int received_bytes = tokens * Spec::group_blocks * dot_bytes;  // one slot's
 
   static constexpr int phi_offset = stages * stage_bytes;
   static constexpr int phi_warp_bytes = steps * row_blocks * device::warp_size * phi_words * 4;
@@ -141,11 +141,11 @@ struct PreBackwardOnePass {
   MHCJIT_DEVICE device::SharedAddress scalars_empty(int slot) const {
     return barrier(2 * (stages + Spec::coefficient_slots) + Spec::scalar_slots + slot);
   }
-  // In a cluster every block's sums have come; else the block's own have been sent.
+  // In a cluster: every block's sums have come. Without one: the block's own have been sent.
   MHCJIT_DEVICE device::SharedAddress dots_received(int slot) const {
     return barrier(barriers - 1 - lead - Spec::exchange_slots + slot);
   }
-  // One for each tile of `lead`, so that a wait is for the present or the previous phase.
+  // Each tile of `lead` has a barrier, so that a wait is for the present or the previous phase.
   MHCJIT_DEVICE device::SharedAddress dots_read(int i) const { return barrier(barriers - 1 - lead + i % lead); }
   MHCJIT_DEVICE device::SharedAddress phi_loaded() const { return barrier(barriers - 1); }
 

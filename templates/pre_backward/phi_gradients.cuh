@@ -1,4 +1,4 @@
-// What becomes of a warp's sums G over the tokens of its split: partial sums in the workspace, or dphi and dgamma.
+// A warp's sums G over the tokens of its split become partial sums in the workspace, or dphi and dgamma.
 #pragma once
 
 #include <pre_backward/args.cuh>
@@ -11,14 +11,14 @@ template <class Spec>
 struct PhiGradients {
   static constexpr int tiles = Spec::tiles_per_warp;
   static constexpr int row_tiles = (TokenRecord<Spec>::sum_tiles + Spec::row_blocks - 1) / Spec::row_blocks;
-  // Of 16 columns. Columns 2q and 2q + 1 of rows g and g + 8 of products: rows of phi and columns of x.
+  // A tile has 16 columns. A lane has columns 2q and 2q + 1 of rows g and g + 8 of products: rows of phi, columns of x.
   using TileSums = float[row_tiles][4];
   using Sums = TileSums[tiles];
 
   const PreBackwardArgs& args;
-  float* partials;  // of the split
+  float* partials;  // the split's
   int first_row;
-  PhiPlace warp;  // of its first tile, and of all that follow
+  PhiPlace warp;  // the place of its first tile, and of all that follow
   bool is_wanted;
   bool adds_later;
   bool has_partials = false;
@@ -32,7 +32,7 @@ struct PhiGradients {
         is_wanted(args.dphi != nullptr || args.dgamma != nullptr),
         adds_later(work.adds_splits_up_later != 0) {}
 
-  // Moves the sums to the partial sums: at each step the tensor cores drop what stands below a sum's last bit.
+  // Moves the sums to the partial sums, since at each step the tensor cores drop what stands below a sum's last bit.
   MHCJIT_DEVICE void move_to_partials(Sums& sums) {
     if (is_wanted) {
 #pragma unroll
@@ -53,7 +53,7 @@ struct PhiGradients {
     }
   }
 
-  // The sums of the whole split.
+  // Completes the sums of the whole split.
   MHCJIT_DEVICE void add_partials(Sums& sums) const {
     if (!has_partials) return;
 #pragma unroll
@@ -61,7 +61,7 @@ struct PhiGradients {
       each(warp.tile(tile), [&](int rows, int e, device::i64 place) { sums[tile][rows][e] += partials[place]; });
   }
 
-  // Makes dphi and dgamma of a tile's sums over all tokens.
+  // Makes dphi and dgamma from a tile's sums over all tokens.
   MHCJIT_DEVICE void store(const PhiPlace& tile, const TileSums& sums) const {
     if constexpr (Spec::has_gamma) {
       if (args.dgamma != nullptr) store_dgamma(tile, sums);
@@ -83,8 +83,8 @@ struct PhiGradients {
   // Visits the lane's sums of a tile that exist, with their places in phi.
   template <class Visit>
   MHCJIT_DEVICE void each(const PhiPlace& tile, Visit&& visit) const {
-    // Computed anew each time: addresses of all sums would fill the registers of the loop over tiles. Unsigned: then no
-    // column is known to lie before the tile's first.
+    // Addresses are computed anew each time: those of all sums would fill the registers of the loop over tiles. They
+    // are unsigned: then no column is known to lie before the tile's first.
     const device::u32 lane = device::opaque(device::thread_index() % device::warp_size);
     const int row = first_row + static_cast<int>(lane % 4 * 2);
 #pragma unroll

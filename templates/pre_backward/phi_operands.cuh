@@ -1,9 +1,9 @@
-// (phi * gamma)^T of a warp's columns as A operands of the tensor cores, for a whole launch: in registers, or in shared
-// memory where the sums need those.
+// (phi * gamma)^T of a warp's columns as A operands of the tensor cores, for a whole launch. They are in registers, or
+// in shared memory if the sums need the registers.
 //
-// For dx of 16 bits: one term of fp16. A power of two for all of the warp's brings the largest value near the top of
-// fp16's range. It is that of all columns which the warp may have, whatever its shift: a row of dx has the same bits
-// wherever it stands. For dx in fp32: two terms of bf16.
+// dx of 16 bits takes one term of fp16. One power of two for the warp brings its largest value near the top of fp16's
+// range. That value is taken over all columns which the warp may have, whatever its shift: so a row of dx has the same
+// bits wherever it stands. dx in fp32 takes two terms of bf16.
 #pragma once
 
 #include <pre_backward/args.cuh>
@@ -19,14 +19,14 @@ struct PhiOperands {
   static constexpr int terms = Record::is_scaled ? 1 : 2;
   static constexpr int operands = tiles * steps * terms;
   static constexpr int operand_bytes = device::warp_size * 16;
-  static constexpr int shared_bytes = Spec::phi_in_registers ? 0 : operands * operand_bytes;  // of a warp
+  static constexpr int shared_bytes = Spec::phi_in_registers ? 0 : operands * operand_bytes;  // a warp's
 
-  // Operands packed at once, and steps multiplied at once: few, where registers are rare.
+  // Fewer operands are packed at once, and fewer steps multiplied at once, if registers are rare.
   static constexpr int unrolled = Spec::phi_in_registers ? tiles * steps : 1;
   static constexpr int unrolled_steps = Spec::phi_in_registers ? steps : 2;
 
   Words in_registers[Spec::phi_in_registers ? operands : 1];
-  device::SharedAddress in_shared;  // of the lane
+  device::SharedAddress in_shared;  // the lane's
   float inverse_scale = 1.0f;
 
   // `shared` is the warp's part of shared memory.
@@ -35,13 +35,13 @@ struct PhiOperands {
     const int lane = device::thread_index() % device::warp_size;
     const int row = lane % 4 * 2;
     const int column = lane / 4;
-    // Element e of word w of the operand of a tile and a step of sixteen rows.
+    // Returns element e of word w of the operand of a tile and a step of sixteen rows.
     const auto value = [&](int tile, int step, int w, int e) {
       const int phi_row = step * 16 + w / 2 * 8 + row + e;
       const int tile_column = tile * 16 + w % 2 * 8 + column;
       return phi_row < Spec::rows ? phi_gamma(args, warp, phi_row, tile_column) : 0.0f;
     };
-    // Those that stay in registers are read once.
+    // Values of operands that stay in registers are read once.
     constexpr int kept = Spec::phi_in_registers ? tiles * steps * 8 : 1;
     float values[kept];
     if constexpr (Spec::phi_in_registers) {
@@ -88,7 +88,7 @@ struct PhiOperands {
     }
   }
 
-  // A lane reads what it has written itself.
+  // No barrier is needed: a lane reads only what it has written itself.
   MHCJIT_DEVICE Words operand(int tile, int step, int term) const {
     const int number = (tile * steps + step) * terms + term;
     if constexpr (Spec::phi_in_registers) return in_registers[number];
@@ -103,7 +103,7 @@ struct PhiOperands {
     return phi;
   }
 
-  // A lane's largest of the columns that the warp has with other shifts.
+  // Returns a lane's largest value of the columns that the warp has with other shifts.
   static MHCJIT_DEVICE float largest_beside(const PreBackwardArgs& args, const DxWarp<Spec>& warp) {
     float largest = 0.0f;
     if constexpr (!XTile<Spec>::is_aligned) {

@@ -1,5 +1,5 @@
-// What the portable kernels of pre_backward hand on to each other, in the caller's workspace. The host fills the same
-// struct.
+// The portable kernels of pre_backward pass these buffers on to each other, in the caller's workspace. The host fills
+// the same struct.
 #pragma once
 
 struct PortableBackwardWork {
@@ -7,8 +7,8 @@ struct PortableBackwardWork {
   float* bias_partials;   // [2, M, bias_slots]: sums of d(logit), then of d(logit) * u
   float* phi_partials;    // [token_splits, M, n*D]: sums of dh_mix^T x over the tiles of a split
   int bias_slots;
-  int token_splits;  // in each of which tokens of one phase are summed
+  int token_splits;  // each sums tokens of one phase
   int phases;
-  int tiles_per_sum;         // that the tensor cores alone add up
+  int tiles_per_sum;         // added up by the tensor cores alone
   int adds_splits_up_later;  // 0: the kernel that makes dx makes every output
 };

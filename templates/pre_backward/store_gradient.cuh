@@ -1,4 +1,4 @@
-// Where a parameter's gradient ends: added to what is there, or in its place.
+// Stores a parameter's gradient: added to what is there, or in its place.
 #pragma once
 
 #include <device/device.cuh>

@@ -1,11 +1,11 @@
-// All that dx and G = dh_mix^T x need to know of a token, ready for the tensor cores.
+// The record of a token, all that dx and G = dh_mix^T x need to know of it, ready for the tensor cores.
 //
 //     high, low   bf16 [term_rows]: dh_mix = high + low
 //     scaled      fp16 [dx_rows]: dh_mix / inverse_scale. Not where dx is fp32, which takes high and low
 //     scalars     float: c, inverse_scale, h_pre[n]
 //
-// Rows beyond M are zeros. Records lie side by side in the workspace and in shared memory. They are an odd number of 16
-// bytes long: eight consecutive ones begin in different banks, as ldmatrix wants its rows.
+// Rows beyond M are zeros. Records lie side by side in the workspace and in shared memory. A record is an odd number of
+// 16-byte chunks long, so that ldmatrix reads eight consecutive ones without bank conflicts.
 #pragma once
 
 #include <common/two_terms.cuh>
@@ -15,12 +15,12 @@
 template <class Spec>
 struct TokenRecord {
   static constexpr bool is_scaled = sizeof(DxElement<Spec>) == 2;
-  static constexpr int sum_tiles = (Spec::rows + 7) / 8;   // of eight rows, columns of B operands
-  static constexpr int dx_steps = (Spec::rows + 15) / 16;  // of sixteen rows, k of a product
+  static constexpr int sum_tiles = (Spec::rows + 7) / 8;   // eight rows each, columns of B operands
+  static constexpr int dx_steps = (Spec::rows + 15) / 16;  // sixteen rows each, k of a product
   static constexpr int dx_rows = dx_steps * 16;
   static constexpr int term_rows = is_scaled ? sum_tiles * 8 : dx_rows;
 
-  static constexpr int low = term_rows * 2;  // places in bytes
+  static constexpr int low = term_rows * 2;  // offsets in bytes
   static constexpr int scaled = 2 * low;
   static constexpr int scalars = scaled + (is_scaled ? dx_rows * 2 : 0);
   static constexpr int h_pre = scalars + 8;

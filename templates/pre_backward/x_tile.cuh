@@ -1,11 +1,11 @@
 // A warp's columns of a tile of 16 tokens, of x or dx, in shared memory and as fragments of the tensor cores.
 //
-// In shared memory a token is a row of the columns of all warps that share a stream. Rows are an odd number of 16 bytes
-// long, so that eight of them begin in different banks.
+// In shared memory a token is a row of the columns of all warps that share a stream. A row is an odd number of 16-byte
+// chunks long, so that ldmatrix reads eight of them without bank conflicts.
 //
-// Where D is no multiple of a part, rows in memory begin anywhere. Each `phases`-th token's begin alike: a tile has
-// tokens of one phase, and a warp's columns begin where sectors of memory do in rows of its stream and phase. The first
-// and the last part of a row then hold elements of its neighbours, which become columns that do not exist.
+// If D is no multiple of a part, rows in memory begin anywhere, but every `phases`-th token's begin alike. A tile
+// therefore has tokens of one phase, and a warp's columns begin at a sector of memory in every row of its stream. The
+// first and the last part of a row then hold elements of its neighbours, which become columns that do not exist.
 #pragma once
 
 #include <common/two_terms.cuh>
@@ -16,12 +16,12 @@ struct XTile {
   using Element = typename Spec::Element;
 
   static constexpr int tokens = 16;
-  static constexpr int columns = Spec::tiles_per_warp * 16;  // of a warp
+  static constexpr int columns = Spec::tiles_per_warp * 16;  // a warp's
   static constexpr int element_bytes = static_cast<int>(sizeof(Element));
   static constexpr int row_bytes = Spec::warps_per_stream * columns * element_bytes + 16;
-  static constexpr int bytes = tokens * row_bytes;  // of all warps that share a stream
+  static constexpr int bytes = tokens * row_bytes;  // for all warps that share a stream
 
-  // Parts of a row that a lane copies at a time. Elements of two bytes, which no copy can, go in pairs.
+  // A lane copies this many elements of a row at a time. 2-byte elements, too small for cp.async, go in pairs.
   static constexpr int part_elements = Spec::vec_size * element_bytes >= 4 ? Spec::vec_size : 2;
   static constexpr bool is_whole = part_elements == Spec::vec_size;
   static constexpr int part_bytes = part_elements * element_bytes;
@@ -36,13 +36,13 @@ struct XTile {
   static MHCJIT_DEVICE int tokens_of_phase(device::i64 tokens, int phase) {
     return static_cast<int>((tokens - phase + phases - 1) / phases);
   }
-  // Elements from a multiple of so many in memory to that of this number in the tensor.
+  // Returns how many elements lie between this element of the tensor and the last multiple of `multiple` in memory.
   static MHCJIT_DEVICE int behind_multiple(int multiple, const void* tensor, device::i64 element) {
     const auto first = static_cast<device::u32>(reinterpret_cast<device::i64>(tensor) / element_bytes);
     return static_cast<int>((first + static_cast<device::u32>(element)) % multiple);
   }
 
-  // A lane's first part; the others lie at distances that are the same for every lane.
+  // A lane's other parts lie at the same distances from its first part in every lane.
   static constexpr int row_parts = columns / part_elements;
   static constexpr int lanes_per_row = row_parts < device::warp_size ? row_parts : device::warp_size;
   static constexpr int copies_per_row = row_parts / lanes_per_row;
@@ -55,7 +55,7 @@ struct XTile {
     return static_cast<device::SharedAddress>(place(first_token(), first_column()));
   }
 
-  // What exists of tokens and columns, from a lane's first part on. Where rows are aligned, first_column is 0.
+  // The tokens and columns that exist, counted from a lane's first part. If rows are aligned, first_column is 0.
   struct Extent {
     int tokens;
     int first_column;
@@ -69,7 +69,7 @@ struct XTile {
     MHCJIT_DEVICE bool touches_part(int token, int column) const {
       return token < tokens && column + part_elements > first_column && column < columns;
     }
-    // Of a part, up to the end of the row.
+    // Returns the bytes of a part, up to the end of the row.
     MHCJIT_DEVICE int bytes(int token, int column) const {
       if constexpr (is_aligned) return contains(token, column) ? part_bytes : 0;
       const int elements = token < tokens ? columns - column : 0;
@@ -77,8 +77,8 @@ struct XTile {
     }
   };
 
-  // Asks for the lane's parts of a tile; zeros where no token and no column exists. The caller makes a group of the
-  // copies. Tokens lie `stride` elements apart; both addresses are those of the lane's first part.
+  // Starts the copies of the lane's parts of a tile, with zeros where no token and no column exists. The caller commits
+  // them as a group. Tokens lie `stride` elements apart; both addresses are those of the lane's first part.
   static MHCJIT_DEVICE void copy_in(device::SharedAddress to, const Element* from, int stride, const Extent& extent) {
 #pragma unroll
     for (int i = 0; i < copies && is_whole; ++i)
@@ -87,7 +87,7 @@ struct XTile {
     if constexpr (!is_whole) copy_pairs_in(to, from, stride, extent);
   }
 
-  // The same of what others may be writing beside: nothing is read but what exists.
+  // Copies the same of a tensor that other warps may be writing: it reads only elements that exist.
   static MHCJIT_DEVICE void copy_own_in(device::SharedAddress to, const Element* from, int stride,
                                         const Extent& extent) {
     if constexpr (is_aligned) {
@@ -132,7 +132,7 @@ struct XTile {
   }
 
  private:
-  // Of a lane's part i, from its first.
+  // token_of and column_of lead from a lane's first part to part i.
   static constexpr MHCJIT_DEVICE int token_of(int i) { return i / copies_per_row * rows_at_once; }
   static constexpr MHCJIT_DEVICE int column_of(int i) { return i % copies_per_row * lanes_per_row * part_elements; }
   static constexpr MHCJIT_DEVICE int place(int token, int column) { return token * row_bytes + column * element_bytes; }
@@ -143,7 +143,7 @@ struct XTile {
     return first + device::i64{token_of(i)} * stride + column_of(i);
   }
 
-  // Through registers, where they wait for each other no more than they must.
+  // Pairs go through registers, where they wait for each other no more than they must.
   static MHCJIT_DEVICE void copy_pairs_in(device::SharedAddress to, const Element* from, int stride,
                                           const Extent& extent) {
     device::u32 pairs[copies];
@@ -181,8 +181,8 @@ struct XTile {
 };
 
 // Sixteen columns of a tile, the `number`-th of the warp's. With g = lane / 4 and q = lane % 4 a lane holds in pair w
-// tokens 2q, 2q + 1 of column g; w = 1 and 3 is column g + 8, w = 2 and 3 tokens 2q + 8, 2q + 9. So the tensor cores
-// want operand A of x^T, and so they give dx^T.
+// tokens 2q, 2q + 1 of column g; w = 1 and 3 is column g + 8, w = 2 and 3 tokens 2q + 8, 2q + 9. Operand A of x^T has
+// this layout, and so have the tensor cores' sums of dx^T.
 template <class Element, int row_bytes>
 struct XFragment {
   device::Vector<device::u32, 4> words;
@@ -193,7 +193,7 @@ struct XFragment {
   MHCJIT_DEVICE float value(int pair, int e) const {
     return e == 0 ? device::low_half<Element>(words[pair]) : device::high_half<Element>(words[pair]);
   }
-  // Rounds the values to where load() has them from.
+  // Rounds the values and stores them where load() reads.
   static MHCJIT_DEVICE void store(device::SharedAddress tile, int number, const float (&values)[4][2]) {
     device::Vector<device::u32, 4> rounded;
 #pragma unroll

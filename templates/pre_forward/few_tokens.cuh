@@ -1,24 +1,24 @@
-// pre_forward of few tokens in one short kernel: what it costs is a launch, phi once and one exchange in a cluster.
+// pre_forward of few tokens in one short kernel: it costs a launch, one read of phi and one exchange in a cluster.
 //
 //     h_mix, inv_rms, then h_pre, h_post, h_res of a token; h_in[t, d] = sum_i h_pre[i] * x[t, i, d]
 //
-// A cluster works on a group of up to 16 tokens, each of its blocks on a slice of the columns of every stream, each of
-// its gemm warps on units of the slice: unit_chunks times 16 columns of a stream. A warp copies what it multiplies into
-// shared memory, all at once as far as it fits, and waits for no other: x for good, phi in a ring of stages, each of a
-// unit's rows.
+// A cluster works on a group of up to 16 tokens, and each of its blocks on a slice of the columns of every stream. Each
+// gemm warp works on units of the slice: unit_chunks times 16 columns of a stream. A warp copies its operands into
+// shared memory itself, all at once as far as they fit, and waits for no other warp. x stays there; phi comes in a ring
+// of stages, each of a unit's rows.
 //
 // The tensor cores multiply terms of bf16: phi * gamma as high + low, and so x of other types than bf16.
 //
-// With `as_one_pass` a token's sums are added in the order of one_pass.cuh, so that they have the same bits: warps have
-// the same columns in the same order, and what they make is added one after the other.
+// With `as_one_pass` a token's sums are added in the order of one_pass.cuh, so that they have the same bits. Warps have
+// the same columns in the same order, and their sums are added one after the other.
 //
 // Grid:   groups * cluster_size blocks; the groups share out the tokens.
-// Block:  gemm_warps warps, each with units_per_warp units: products with phi, sums of squares; then h_in. The first
-//         of them make h_pre of all tokens in between.
-//         1 finaliser     the coefficients of the tokens that the block owns
-// Shared: of each gemm warp stages stages of phi and gamma | x | partial sums of the gemm warps |
-//         sums from the blocks of the cluster: those that every block needs, of all tokens; the others, of the block's
-//         own | h_pre | two barriers.
+// Block:  gemm_warps warps, each with units_per_warp units, make products with phi and sums of squares, then h_in.
+//         The first of them make h_pre of all tokens in between.
+//         1 finaliser makes the coefficients of the tokens that the block owns.
+// Shared: stages of phi and gamma of each gemm warp | x | partial sums of the gemm warps |
+//         sums from the blocks of the cluster: those that every block needs, for all tokens; the others, for the
+//         block's own | h_pre | two barriers.
 #pragma once
 
 #include <common/ring_position.cuh>
@@ -50,23 +50,23 @@ struct PreForwardFewTokens {
   static constexpr bool is_ragged = cluster_size * slice != Spec::d;
   static_assert(cluster_size * slice >= Spec::d && Spec::d % 4 == 0);
 
-  // Sums of a token: h_mix in whole blocks of eight rows, the sum of squares, three of padding; in chunks of four.
+  // A token's sums are h_mix in whole blocks of eight rows, the sum of squares and three of padding, in chunks of four.
   static constexpr int row_blocks = (Spec::rows + 7) / 8;
   static constexpr int squares_index = row_blocks * 8;
   static constexpr int sum_chunks = squares_index / 4 + 1;
   static constexpr int token_sum_bytes = sum_chunks * 16;
   static_assert(sum_chunks <= device::warp_size);
-  // Every block needs the rows of h_pre and the sum of squares of every token, which stand together; the others only
-  // the token's owner: token m belongs to block m % cluster_size.
+  // Every block needs every token's rows of h_pre and its sum of squares, which stand together. Only the token's owner
+  // needs the others: token m belongs to block m % cluster_size.
   static constexpr int pre_chunks = (Spec::n + 3) / 4;
   static constexpr int common_chunks = pre_chunks + 1;
   static constexpr int own_chunks = sum_chunks - common_chunks;
   static constexpr int max_owned = (tokens + cluster_size - 1) / cluster_size;
   static MHCJIT_DEVICE bool is_common(int chunk) { return chunk < pre_chunks || chunk == sum_chunks - 1; }
 
-  static constexpr int tokens_at_once = device::warp_size / sum_chunks;  // of a warp that makes coefficients
-  // Lanes that add up one chunk of what h_pre needs of a token, as many as there are warps for; one where the sums have
-  // an order.
+  static constexpr int tokens_at_once = device::warp_size / sum_chunks;  // a warp's that makes coefficients
+  // So many lanes add up one chunk of a token's sums for h_pre, as many as there are warps for. It is one lane if the
+  // sums have an order.
   static constexpr int pre_items = tokens * common_chunks;
   static constexpr int wanted_helpers = pre_items * 4 <= gemm_threads ? 4 : pre_items * 2 <= gemm_threads ? 2 : 1;
   static constexpr int pre_helpers = Spec::as_one_pass ? 1 : wanted_helpers;
@@ -77,13 +77,14 @@ struct PreForwardFewTokens {
   static constexpr int stages = Spec::stages;
   static_assert(stages <= warp_units);
 
-  // Pieces of x that one copy brings: up to 16 bytes.
+  // One copy brings a piece of x of up to 16 bytes.
   static constexpr int x_piece_bytes = Spec::d * sizeof(Element) % 16 == 0 ? 16 : 8;
   static constexpr int phi_row_bytes = unit_columns * 4;
   static constexpr int stage_bytes = (Spec::rows + Spec::has_gamma) * phi_row_bytes;
   static constexpr int x_row_bytes = unit_columns * sizeof(Element);
   static constexpr int unit_bytes = tokens * x_row_bytes;
-  // Both padded, so that a quarter of a warp reads from all banks: sums of four warps, or of several tokens.
+  // Both are padded, so that a quarter of a warp has no bank conflict: it reads sums of four warps, or of several
+  // tokens.
   static constexpr int warp_partials_bytes = tokens * token_sum_bytes + 32;
   static constexpr int token_common_bytes = (cluster_size + 1) * common_chunks * 16;
   static constexpr int x_offset = gemm_warps * stages * stage_bytes;
@@ -110,16 +111,16 @@ struct PreForwardFewTokens {
     live = static_cast<int>(left < group_tokens ? left : group_tokens);
   }
 
-  // A unit's columns, of all n * D: a warp's units follow each other.
+  // A unit's columns, in all n * D. The units of a warp follow each other.
   struct Unit {
     int stream;
-    int column;  // of the stream
+    int column;  // column of the stream
 
     MHCJIT_DEVICE Unit(int rank, int number)
         : stream(number / panel_units % Spec::n),
           column(rank * slice + (number / panel_units / Spec::n * panel_units + number % panel_units) * unit_columns) {}
   };
-  // The unit of a stream that has the chunk of the slice.
+  // Returns the unit of a stream that has the chunk of the slice.
   static MHCJIT_DEVICE int unit_of(int stream, int chunk) {
     const int beside = chunk / unit_chunks;
     return (beside / panel_units * Spec::n + stream) * panel_units + beside % panel_units;
@@ -127,8 +128,9 @@ struct PreForwardFewTokens {
   static MHCJIT_DEVICE bool has_column(int column) { return !is_ragged || column < Spec::d; }
   MHCJIT_DEVICE int owned() const { return (live - rank + cluster_size - 1) / cluster_size; }
 
-  // Where a warp's first stage of phi begins, and where four columns of a row lie in a stage. A quarter of a warp reads
-  // two rows at a time, 64 bytes of each, or half a warp four rows, 32 bytes of each: from different banks.
+  // The first function is the place of a warp's first stage of phi, the second that of four columns of a row in a
+  // stage. Reads have no bank conflicts: a quarter of a warp reads two rows at a time, 64 bytes of each, or half a warp
+  // four rows, 32 bytes of each.
   static MHCJIT_DEVICE device::SharedAddress phi(device::SharedAddress base, int warp) {
     return base + warp * stages * stage_bytes;
   }
@@ -136,8 +138,8 @@ struct PreForwardFewTokens {
     const int flipped = unit_chunks == 1 ? 0 : Spec::as_one_pass ? row % 4 * 8 : row % 2 * 16;
     return row * phi_row_bytes + (column ^ flipped) * 4;
   }
-  // Where x of a unit begins, and where columns of a token lie in it. Of 16-bit x half a warp reads four tokens at a
-  // time, 32 bytes of each; load_matrices eight, 16 bytes of each.
+  // The first function is the place of a unit's x, the second that of a token's columns in it. Half a warp reads four
+  // tokens of 16-bit x at a time, 32 bytes of each; load_matrices reads eight, 16 bytes of each.
   MHCJIT_DEVICE device::SharedAddress x(int unit) const { return base + x_offset + unit * unit_bytes; }
   static MHCJIT_DEVICE int in_x_rows(int token, int column) {
     if constexpr (sizeof(Element) == 4) return in_wide_rows(token, column);
@@ -148,11 +150,11 @@ struct PreForwardFewTokens {
   MHCJIT_DEVICE device::SharedAddress partials(int warp, int token) const {
     return base + partials_offset + warp * warp_partials_bytes + token * token_sum_bytes;
   }
-  // Four sums of a token, from one block of the cluster: chunk `common` of those that every block needs.
+  // The place of four sums of a token from one block of the cluster: chunk `common` of those that every block needs.
   MHCJIT_DEVICE device::SharedAddress common_sums(int token, int source, int common) const {
     return base + common_offset + token * token_common_bytes + (source * common_chunks + common) * 16;
   }
-  // The same of any chunk; in a block that does not own the token, of those that it needs. Two blocks' sums lie
+  // The same for any chunk. A block that does not own the token has only the chunks that it needs. Two blocks' sums lie
   // sums_stride() bytes apart.
   MHCJIT_DEVICE device::SharedAddress sums(int token, int source, int chunk) const {
     if (is_common(chunk)) return common_sums(token, source, chunk < pre_chunks ? chunk : pre_chunks);
@@ -172,7 +174,7 @@ struct PreForwardFewTokens {
   }
 };
 
-// Four consecutive columns of x, from shared memory.
+// Loads four consecutive columns of x from shared memory.
 template <class Element>
 MHCJIT_DEVICE device::Vector<float, 4> load_columns(device::SharedAddress address) {
   if constexpr (sizeof(Element) == 4) {
@@ -184,7 +186,7 @@ MHCJIT_DEVICE device::Vector<float, 4> load_columns(device::SharedAddress addres
   }
 }
 
-// The same as an operand: in one term of bf16, or in two.
+// The same four columns as an operand, in one bf16 term or in two.
 template <class Element>
 struct ColumnTerms {
   static constexpr int count = 2;
@@ -208,7 +210,7 @@ struct ColumnTerms<device::bf16> {
       : words{{device::pack<device::bf16>(x[0], x[1]), device::pack<device::bf16>(x[2], x[3])}} {}
 };
 
-// A warp's copies of phi and gamma, a unit at a time.
+// Copies a warp's phi and gamma, a unit at a time.
 template <class Spec>
 struct FewTokensPhi {
   using Plan = PreForwardFewTokens<Spec>;
@@ -217,9 +219,9 @@ struct FewTokensPhi {
   static constexpr int all_rows = Spec::rows + Spec::has_gamma;
 
   int rank;
-  int unit;    // the next
-  int row;     // of the lane's first copy
-  int column;  // of the unit
+  int unit;    // the next to be copied
+  int row;     // row of the lane's first copy
+  int column;  // its column of the unit
   const float* phi;
   const float* gamma;
   device::SharedAddress first;
@@ -276,12 +278,12 @@ MHCJIT_DEVICE void copy_x(const PreForwardFewTokens<Spec>& plan, const PreForwar
   }
 }
 
-// What a warp reads beside the first unit's phi: x, so that products begin while the others' phi comes.
+// Copies x, so that products begin while the phi of the units after the first is in flight.
 template <class Spec>
 MHCJIT_DEVICE void copy_others(const PreForwardFewTokens<Spec>& plan, const PreForwardArgs& args,
                                FewTokensPhi<Spec>& copies, int warp, int lane) {
   using Plan = PreForwardFewTokens<Spec>;
-  // Everything but phi, gamma, alpha and bias may be the previous kernel's. Whatever is written comes of x.
+  // The previous kernel may write everything but phi, gamma, alpha and bias. All outputs depend on x.
   device::wait_for_previous_kernel();
   copy_x(plan, args, warp, lane);
   device::copy_commit();
@@ -292,19 +294,19 @@ MHCJIT_DEVICE void copy_others(const PreForwardFewTokens<Spec>& plan, const PreF
   }
 }
 
-// phi * gamma of a chunk's columns as A operands of the tensor cores: the blocks of the high terms and then those of
-// the low terms, two to an operand.
+// phi * gamma of a chunk's columns as A operands of the tensor cores: the high terms' blocks, then the low terms', two
+// blocks to an operand.
 template <class Spec>
 struct FewTokensOperands {
   using Plan = PreForwardFewTokens<Spec>;
   static constexpr int blocks = Plan::row_blocks;
-  // Of the operand's four columns of a lane, that stand side by side: two, or all where the sum over the columns has no
-  // order.
+  // A lane loads so many of its four columns of the operand side by side: two, or all if the sum over the columns has
+  // no order.
   static constexpr int size = Spec::as_one_pass ? 2 : 4;
 
   device::u32 words[2 * blocks][2];
 
-  // All loads before the products. Rows that are not there are garbage, of which nothing is made.
+  // All loads come before the products. Rows that do not exist are garbage, from which no output is made.
   MHCJIT_DEVICE FewTokensOperands(device::SharedAddress phi, int chunk, int lane) {
     float rows[blocks][4];
     float gamma[4];
@@ -349,8 +351,8 @@ struct FewTokensOperands {
   }
 };
 
-// Products and squares of a unit of `groups` times eight tokens, the columns of B operands. As a sum over columns has
-// no order, a lane takes four consecutive ones for the four of the operand's layout.
+// Products and squares of a unit of `groups` times eight tokens, the columns of B operands. A sum over columns has no
+// order here, so that a lane takes four consecutive columns for the four of the operand's layout.
 template <int groups, class Spec>
 struct FewTokensSums {
   using Plan = PreForwardFewTokens<Spec>;
@@ -378,7 +380,7 @@ struct FewTokensSums {
         const Terms terms(x[group]);
 #pragma unroll
         for (int tile = 0; tile < Plan::row_blocks; ++tile) {
-          // x's low terms with phi's high ones; with low ones they would not be seen in the sums.
+          // x's low terms meet only phi's high ones: products of two low terms are below the sums' precision.
           const int count = Operands::has_high_terms(tile) ? Terms::count : 1;
 #pragma unroll
           for (int term = 0; term < count; ++term)
@@ -388,7 +390,7 @@ struct FewTokensSums {
       }
     }
   }
-  // Every lane asks; those of is_holder() have the square of token lane / 4 of the group.
+  // Every lane calls this; lanes of is_holder() have the square of token lane / 4 of the group.
   MHCJIT_DEVICE float square(int, int group) const {
     const float sum = squares[group] + device::shuffle_xor(squares[group], 1);
     return sum + device::shuffle_xor(sum, 2);
@@ -396,7 +398,7 @@ struct FewTokensSums {
   static MHCJIT_DEVICE bool is_holder(int lane) { return lane % 4 == 0; }
 };
 
-// The same in the order of one_pass.cuh: x is loaded and squared as there.
+// The same sums in the order of one_pass.cuh: x is loaded and squared as there.
 template <int groups, class Spec>
 struct OnePassSums {
   using Plan = PreForwardFewTokens<Spec>;
@@ -481,7 +483,7 @@ template <class Spec>
 struct FewTokensItem {
   using Plan = PreForwardFewTokens<Spec>;
   static constexpr int helpers = 4;
-  // Of the warps' sums, that a thread adds up alone.
+  // A thread adds up every `step`-th of the warps' sums.
   static constexpr int step = Spec::as_one_pass ? 1 : helpers;
   static constexpr int at_once = Plan::threads / helpers;
   static constexpr int every_block = Plan::cluster_size;  // as the receiver
@@ -495,7 +497,7 @@ struct FewTokensItem {
     const bool exists = number < plan.live * Plan::sum_chunks;
     const int token = exists ? number / Plan::sum_chunks : 0;
     const int chunk = exists ? number % Plan::sum_chunks : 0;
-    // Opaque, so that they are worked out where this stands: before what the caller waits for.
+    // opaque() has the addresses computed here, before the caller waits.
     from = device::opaque(plan.partials(Spec::as_one_pass ? 0 : helper, token) + chunk * 16);
     to = device::opaque(plan.sums(token, plan.rank, chunk));
     const int needed_by = Plan::is_common(chunk) ? every_block : token % Plan::cluster_size;
@@ -576,22 +578,22 @@ MHCJIT_DEVICE void make_h_pre(const PreForwardFewTokens<Spec>& plan, const PreFo
     for (int e = 0; e < 4; ++e) h[e] = coefficient<Spec>(args, 0, sum[e] * inv_rms, scales.alpha[e], scales.bias[e]);
     if (works && helper == 0 && part < Plan::pre_chunks) device::store_shared_4(plan.h(token) + part * 16, h);
   }
-  // Every lane, not one for the warp: so a checker of races can follow who waited for whom.
+  // Every lane waits, not one for the warp, so that a race checker can follow who waited for whom.
   device::barrier_arrive(plan.h_ready());
 }
 
-// h_in of the warp's columns. What the first need of x is in registers before h_pre comes.
+// Makes h_in of the warp's columns. The first x that it needs is in registers before h_pre comes.
 template <int groups, class Spec>
 MHCJIT_DEVICE void apply_few_tokens(const PreForwardFewTokens<Spec>& plan, const PreForwardArgs& args, int warp,
                                     int lane) {
   using Plan = PreForwardFewTokens<Spec>;
   using Element = typename Spec::Element;
-  // Two of 16-bit x, one of fp32: as much as is worth its registers.
+  // Two chunks of 16-bit x or one of fp32 are worth their registers.
   constexpr int wanted_chunks = 4 / static_cast<int>(sizeof(Element));
   constexpr int slice_chunks = Plan::slice / Plan::chunk_columns;
   constexpr int warp_chunks = (slice_chunks + Plan::gemm_warps - 1) / Plan::gemm_warps;
   constexpr int chunks = wanted_chunks < warp_chunks ? wanted_chunks : warp_chunks;
-  // Chunks that every warp has.
+  // Every warp then has all of its chunks.
   constexpr bool is_even = slice_chunks % Plan::gemm_warps == 0 && warp_chunks % chunks == 0;
 #pragma unroll 1
   for (int first = 0; first < warp_chunks; first += chunks) {
@@ -642,7 +644,8 @@ MHCJIT_DEVICE void apply_few_tokens(const PreForwardFewTokens<Spec>& plan, const
   }
 }
 
-// The coefficients of the tokens that this block owns: a lane of the finaliser has four consecutive sums of one.
+// Makes the coefficients of the tokens that this block owns. A lane of the finaliser has four consecutive sums of a
+// token.
 template <class Spec>
 MHCJIT_DEVICE void finalise_few_tokens(const PreForwardFewTokens<Spec>& plan, const PreForwardArgs& args,
                                        const RowScales& scales, int lane) {
@@ -683,7 +686,7 @@ MHCJIT_DEVICE void pre_forward_few_tokens(const PreForwardArgs& args) {
   const bool is_finaliser = warp == Plan::gemm_warps;
   device::let_next_kernel_begin();
 
-  // Before all else, since nothing takes longer.
+  // phi comes before everything else, since nothing takes longer.
   FewTokensPhi<Spec> copies(args, warp, lane);
   if (!is_finaliser) {
     copies.copy_unit();
@@ -691,12 +694,12 @@ MHCJIT_DEVICE void pre_forward_few_tokens(const PreForwardArgs& args) {
   }
   const Plan plan(args.tokens);
   if (thread == Plan::gemm_threads) plan.init_barriers();
-  // Nothing is sent to another block before it has initialised its barriers. A block ends when it has received all
-  // that the others send, so that none is ever sent to when it has gone.
+  // A block is sent nothing before it has initialised its barriers. It exits only when it has received all that the
+  // others send, so that no block sends to one that has exited.
   device::cluster_arrive();
 
   if (!is_finaliser) copy_others(plan, args, copies, warp, lane);
-  // They come from device memory, and are needed when the sums have crossed the cluster.
+  // The scales come from device memory. They are needed only when the sums have crossed the cluster.
   const RowScales scales = RowScales::of<Spec>(
       args, (is_finaliser ? lane % Plan::sum_chunks : lane / Plan::pre_helpers % Plan::common_chunks) * 4);
   using Item = FewTokensItem<Spec>;
