@@ -40,16 +40,18 @@ class Fields {
   Fields(const Value& value, std::string& fault) : object_(value.getAsObject()), fault_(fault) {
     if (object_ == nullptr) fail("an object is expected");
   }
-  ~Fields() {
-    if (object_ == nullptr) return;
-    for (const auto& [name, value] : *object_)
-      if (!known_.contains(llvm::StringRef(name))) fail(fmt::format("there is no member {}", quoted(name)));
-  }
   Fields(const Fields&) = delete;
   Fields& operator=(const Fields&) = delete;
 
   void fail(std::string text) {
     if (fault_.empty()) fault_ = std::move(text);
+  }
+
+  // To be called when all members have been read. No destructor does it, since a text may find no memory.
+  void end() {
+    if (object_ == nullptr) return;
+    for (const auto& [name, value] : *object_)
+      if (!known_.contains(llvm::StringRef(name))) fail(fmt::format("there is no member {}", quoted(name)));
   }
 
   const Value* find(std::string_view name) {
@@ -105,6 +107,7 @@ class Fields {
     for (const Value& item : *array) {
       Fields fields(item, fault_);
       items.push_back(parse(fields));
+      fields.end();
     }
     return items;
   }
@@ -146,12 +149,11 @@ RecordHeader header_of(Fields& fields) {
   header.space = fields.text("space");
   if (const Value* device = fields.find("device")) {
     std::string fault;
-    {
-      Fields of_device(*device, fault);
-      header.device = of_device.text("name");
-      header.architecture = of_device.named("architecture", parse_architecture);
-      header.multiprocessors = static_cast<int>(of_device.integer("multiprocessors", 1, 1 << 20));
-    }
+    Fields of_device(*device, fault);
+    header.device = of_device.text("name");
+    header.architecture = of_device.named("architecture", parse_architecture);
+    header.multiprocessors = static_cast<int>(of_device.integer("multiprocessors", 1, 1 << 20));
+    of_device.end();
     if (!fault.empty()) fields.fail("device: " + fault);
   }
   header.driver = fields.text("driver");
@@ -223,10 +225,9 @@ template <typename Parse>
 auto parse_object(const std::string& where, const Value& value, const Parse& parse)
     -> llvm::Expected<decltype(parse(std::declval<Fields&>()))> {
   std::string fault;
-  auto parsed = [&] {
-    Fields fields(value, fault);
-    return parse(fields);
-  }();
+  Fields fields(value, fault);
+  auto parsed = parse(fields);
+  fields.end();
   if (fault.empty()) return parsed;
   return make_error(MHCJIT_ERROR_BAD_FILE, "{}: {}", where, fault);
 }
