@@ -162,7 +162,7 @@ const std::vector<Unseen> unseen_in_backward_one_pass = {
     // Sums in global memory say themselves that they have come.
     {"send_dots", "warp_barrier()"},
     // It keeps a lane from falling so far behind that a barrier's parity is that of its phase again.
-    {"copy_scalars", "warp_barrier();  // as"},
+    {"copy_scalars", "warp_barrier();  // keeps"},
     // The instruction behind it wants the whole warp.
     {"pre_backward_one_pass", "warp_barrier()"},
 };
