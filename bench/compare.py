@@ -297,7 +297,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     for kind in ("tsv", "csv", "png"):
         parser.add_argument(f"--{kind}", metavar="FILE")
     options = parser.parse_args(arguments)
-    dtype = next(dtype for dtype, name in direct.DTYPES.items() if name == options.dtype)
+    dtype = direct.DTYPE_OF[options.dtype]
     shapes = [Shape.parse(text) for text in options.shapes or (CPU_SHAPES if options.device == "cpu" else GPU_SHAPES)]
     implementations = installed()
     if options.only:

@@ -42,7 +42,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
     device = options.device or measuring.default_device()
     on_gpu = torch.device(device).type == "cuda"
-    dtype = next(dtype for dtype, name in direct.DTYPES.items() if name == options.dtype)
+    dtype = direct.DTYPE_OF[options.dtype]
     if not options.json:
         print(f"{measuring.versions()}\n{measuring.place(device)}; x in {options.dtype}; times in ms\n")
         print(f"{'T':>6}{'n':>4}{'D':>6} |{'forward: plain':>15}{'mhcjit':>9}{'x':>7} |", end="")

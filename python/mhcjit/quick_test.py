@@ -39,7 +39,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     on_gpu = torch.device(device).type == "cuda"
     T = (4096 if on_gpu else 512) if options.t is None else options.t
     D = (4096 if on_gpu else 256) if options.d is None else options.d
-    dtype = next(dtype for dtype, name in direct.DTYPES.items() if name == options.dtype)
+    dtype = direct.DTYPE_OF[options.dtype]
     print(f"{measuring.versions()}\n{measuring.place(device)}")
     print(f"T {T}, n {options.n}, D {D}, x in {options.dtype}, {'with' if options.gamma else 'without'} gamma\n")
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from mhcjit import _library, _operator
 
 DTYPES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
+DTYPE_OF = {name: dtype for dtype, name in DTYPES.items()}
 GRADIENTS = ("dx", "dphi", "dalpha", "dbias", "dgamma")
 
 # The address of the current stream of a device; the public torch.cuda.current_stream makes two objects for it.
@@ -39,7 +40,7 @@ class _Prepared:
         self.operator = operator
         self.device = device
         self.index = device.index if device.type == "cuda" else -1  # as Tensor.get_device has it
-        x_dtype = next(dtype for dtype, name in DTYPES.items() if name == operator.problem.dtype)
+        x_dtype = DTYPE_OF[operator.problem.dtype]
         self.dtypes = {
             name: torch.float32 if tensor.dtype == "fp32" else x_dtype for name, tensor in operator.tensors.items()
         }
@@ -205,25 +206,18 @@ def _call_of(
 ) -> _Call:
     key = (op, shape, dtype, device, has_gamma, batch_invariant, fp32_dx)
     call = _calls.get(key)
-    return _first_call_of(*key) if call is None else call
+    return _first_call_of(key) if call is None else call
 
 
-def _first_call_of(
-    op: str,
-    shape: torch.Size,
-    dtype: torch.dtype,
-    device: torch.device,
-    has_gamma: bool,
-    batch_invariant: bool,
-    fp32_dx: bool,
-) -> _Call:
+def _first_call_of(key: tuple[Any, ...]) -> _Call:
+    op, shape, *options = key
     if len(shape) < 2:
         raise _library.argument_error(f"{op}: x has the shape {list(shape)}, allowed: [..., n, D]")
     *leading, n, d = shape
-    call = _Call(_prepare(op, n, d, dtype, device, has_gamma, batch_invariant, fp32_dx), leading)
+    call = _Call(_prepare(op, n, d, *options), leading)
     if len(_calls) >= _KEPT_CALLS:
         _calls.clear()
-    _calls[op, shape, dtype, device, has_gamma, batch_invariant, fp32_dx] = call
+    _calls[key] = call
     return call
 
 
