@@ -111,14 +111,21 @@ struct PreForwardFewTokens {
     live = static_cast<int>(left < group_tokens ? left : group_tokens);
   }
 
-  // A unit's columns, in all n * D. The units of a warp follow each other.
+  // Columns of a warp's unit `i`, in all n * D. The units of all warps follow each other.
   struct Unit {
     int stream;
     int column;  // column of the stream
 
-    MHCJIT_DEVICE Unit(int rank, int number)
-        : stream(number / panel_units % Spec::n),
-          column(rank * slice + (number / panel_units / Spec::n * panel_units + number % panel_units) * unit_columns) {}
+    MHCJIT_DEVICE Unit(int rank, int warp, int i) {
+      if constexpr (panel_units == 1 && warp_units == Spec::n) {
+        stream = i;
+        column = rank * slice + warp * unit_columns;
+      } else {
+        const int number = warp * warp_units + i;
+        stream = number / panel_units % Spec::n;
+        column = rank * slice + (number / panel_units / Spec::n * panel_units + number % panel_units) * unit_columns;
+      }
+    }
   };
   // Returns the unit of a stream that has the chunk of the slice.
   static MHCJIT_DEVICE int unit_of(int stream, int chunk) {
@@ -219,9 +226,10 @@ struct FewTokensPhi {
   static constexpr int all_rows = Spec::rows + Spec::has_gamma;
 
   int rank;
-  int unit;    // the next to be copied
-  int row;     // row of the lane's first copy
-  int column;  // its column of the unit
+  int warp;
+  int unit = 0;  // of the warp, the next to be copied
+  int row;       // row of the lane's first copy
+  int column;    // its column of the unit
   const float* phi;
   const float* gamma;
   device::SharedAddress first;
@@ -229,7 +237,7 @@ struct FewTokensPhi {
 
   MHCJIT_DEVICE FewTokensPhi(const PreForwardArgs& args, int warp, int lane)
       : rank(device::cluster_rank()),
-        unit(warp * Plan::warp_units),
+        warp(warp),
         row(lane / row_copies),
         column(lane % row_copies * 4),
         phi(args.phi + device::i64{row} * Spec::columns + column),
@@ -237,7 +245,7 @@ struct FewTokensPhi {
         first(Plan::phi(device::shared_base(), warp)) {}
 
   MHCJIT_DEVICE void copy_unit() {
-    const typename Plan::Unit from(rank, unit);
+    const typename Plan::Unit from(rank, warp, unit);
     const bool exists = Plan::has_column(from.column + column);
     const int offset = from.stream * Spec::d + from.column;
     const device::SharedAddress to = first + ring.index * Plan::stage_bytes;
@@ -264,14 +272,13 @@ MHCJIT_DEVICE void copy_x(const PreForwardFewTokens<Spec>& plan, const PreForwar
   const auto* x = static_cast<const Element*>(args.x) + plan.first_token * Spec::columns + column;
 #pragma unroll 2
   for (int i = 0; i < Plan::warp_units; ++i) {
-    const int unit = warp * Plan::warp_units + i;
-    const typename Plan::Unit from(plan.rank, unit);
+    const typename Plan::Unit from(plan.rank, warp, i);
 #pragma unroll
     for (int first = 0; first < Plan::tokens; first += tokens_at_once) {
       const int token = first + lane / row_copies;
       if (token < plan.live)
         device::copy_async_or_zeros<Plan::x_piece_bytes>(
-            plan.x(unit) + Plan::in_x_rows(token, column),
+            plan.x(warp * Plan::warp_units + i) + Plan::in_x_rows(token, column),
             x + device::i64{token} * Spec::columns + from.stream * Spec::d + from.column,
             Plan::has_column(from.column + column));
     }
