@@ -200,7 +200,7 @@ typedef struct mhcjit_compile_result {
 MHCJIT_API mhcjit_status mhcjit_compile(mhcjit_engine* engine, const mhcjit_problem* problem, const char* architecture,
                                         mhcjit_compile_result* result);
 
-/* Counters of an engine since its creation. An entry is a kernel, of which a problem has up to five; problems share
+/* Counters of an engine since its creation. An entry is a kernel, of which a problem has up to six; problems share
  * those that are alike. Start from MHCJIT_COUNTERS_INIT. */
 typedef struct mhcjit_counters {
   size_t struct_size MHCJIT_BEGINS_AS(sizeof(mhcjit_counters)); /* how structs grow: status.h */
