@@ -44,9 +44,9 @@ struct Measured {
 };
 
 // The plan of each row: no more than max_plans and max_kernels in all, which add in one order where the problem is
-// batch-invariant. A plan that does not beat the present one takes its place only where that lets
-// others gain more. Among plans that are as fast as one another the cheapest estimate decides. `legal` has all legal
-// plans by name. Empty where no plans serve all rows.
+// batch-invariant. A plan that does not beat the present one takes its place only where that lets others gain more.
+// Among plans that are as fast as one another the cheapest estimate decides. `legal` has all legal plans by name. Empty
+// where no plans serve all rows.
 std::vector<std::string> share_out(const codegen::Problem& problem, const std::vector<Measured>& rows,
                                    const std::map<std::string, codegen::PlanPtr>& legal);
 

@@ -156,9 +156,12 @@ typedef enum mhcjit_plan_source {
 /* How near what was measured is to the problem and its device. */
 typedef enum mhcjit_plan_grade {
   MHCJIT_PLAN_NOT_MEASURED = 0,
-  MHCJIT_PLAN_EXACT = 1,       /* the problem, on this kind of device */
-  MHCJIT_PLAN_NEAREST_D = 2,   /* the same with another D, row_d, on this kind of device */
-  MHCJIT_PLAN_OTHER_DEVICE = 3 /* another kind of device of this architecture, measured_on; D is row_d */
+  MHCJIT_PLAN_EXACT = 1,        /* the problem, on this kind of device */
+  MHCJIT_PLAN_NEAREST_D = 2,    /* the same with another D, row_d, on this kind of device */
+  MHCJIT_PLAN_OTHER_DEVICE = 3, /* another kind of device of this architecture, measured_on; D is row_d, and gamma may
+                                   be what differs, too */
+  MHCJIT_PLAN_OTHER_GAMMA = 4   /* the same without gamma where the problem has it, or with it where it has none; D is
+                                   row_d; on this kind of device */
 } mhcjit_plan_grade;
 
 /* The plan of an operator for T tokens. Strings live as long as the operator. Start from MHCJIT_PLAN_INFO_INIT. */
