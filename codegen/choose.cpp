@@ -255,7 +255,7 @@ std::string_view to_string(Source source) {
 }
 
 std::string_view to_string(Grade grade) {
-  constexpr std::array<std::string_view, 4> names = {"none", "exact", "nearest_d", "other_device"};
+  constexpr std::array<std::string_view, 5> names = {"none", "exact", "nearest_d", "other_device", "other_gamma"};
   return names[static_cast<std::size_t>(grade)];
 }
 
@@ -263,6 +263,7 @@ Grade Origin::grade(const Problem& problem, std::string_view device, int multipr
   if (record == nullptr) return Grade::none;
   const RecordHeader& made_on = record->header;
   if (made_on.device != device || made_on.multiprocessors != multiprocessors) return Grade::other_device;
+  if (has_gamma != problem.has_gamma) return Grade::other_gamma;
   return d == problem.d ? Grade::exact : Grade::nearest_d;
 }
 

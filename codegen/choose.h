@@ -18,12 +18,13 @@ enum class Source { estimate, shipped, record };
 std::string_view to_string(Source source);
 
 // How near a row is to what was asked.
-enum class Grade { none, exact, nearest_d, other_device };
+enum class Grade { none, exact, nearest_d, other_device, other_gamma };
 std::string_view to_string(Grade grade);
 
 struct Origin {
   Source source = Source::estimate;
   std::int64_t d = 0;          // of the row, which may be near the problem's
+  bool has_gamma = false;      // of the row, which may be other than the problem's
   TunedRecordPtr record = {};  // that has the row
   std::string refused = {};    // why measured rows for the very problem do not serve; "": there are none
 

@@ -1,7 +1,5 @@
 #include "codegen/shipped_record.h"
 
-#include <map>
-
 #include "codegen/embedded.h"
 
 namespace mhcjit::codegen {
@@ -24,10 +22,14 @@ Records read_all() {
 
 }  // namespace
 
-TunedRecordPtr shipped_record(const Architecture& architecture) {
+const Records& shipped_records() {
   static const Records records = read_all();
-  const auto found = records.find(architecture);
-  return found == records.end() ? nullptr : found->second;
+  return records;
+}
+
+TunedRecordPtr shipped_record(const Architecture& architecture) {
+  const auto found = shipped_records().find(architecture);
+  return found == shipped_records().end() ? nullptr : found->second;
 }
 
 }  // namespace mhcjit::codegen

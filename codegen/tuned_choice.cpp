@@ -1,6 +1,7 @@
 #include "codegen/tuned_choice.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include <llvm/ADT/StringMap.h>
 #include <llvm/ADT/StringRef.h>
@@ -31,10 +32,13 @@ std::vector<const TunedChoice*> rows_for(const Problem& problem, const TunedReco
   for (const TunedChoice& row : record.choices) {
     Problem like = row.problem;
     like.d = problem.d;
+    like.has_gamma = problem.has_gamma;
     if (like == problem && ratio(row.problem.d, problem.d) <= farthest) rows.push_back(&row);
   }
-  std::ranges::sort(
-      rows, {}, [&](const TunedChoice* row) { return std::pair(ratio(row->problem.d, problem.d), row->problem.d); });
+  std::ranges::sort(rows, {}, [&](const TunedChoice* row) {
+    const Problem& near = row->problem;
+    return std::tuple(ratio(near.d, problem.d), near.d, near.has_gamma != problem.has_gamma);
+  });
   return rows;
 }
 
@@ -65,10 +69,10 @@ std::vector<Bucket> tuned_buckets(const Problem& problem, const TunedRecords& tu
     if (record == nullptr) continue;
     for (const TunedChoice* row : rows_for(problem, *record)) {
       if (named.empty()) named = by_name(candidates);
-      auto buckets = buckets_of(*row, named, {source, row->problem.d, record, refused});
+      auto buckets = buckets_of(*row, named, {source, row->problem.d, row->problem.has_gamma, record, refused});
       if (buckets) return std::move(*buckets);
       const Failure failure = take_failure(buckets.takeError());
-      if (row->problem.d == problem.d)
+      if (row->problem == problem)
         refused += fmt::format("{}{} row: {}", refused.empty() ? "" : "; ", to_string(source), failure.text);
     }
   }

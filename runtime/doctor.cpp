@@ -10,10 +10,12 @@
 #include "cache/hmac.h"
 #include "cache/remote_store.h"
 #include "cache/remote_url.h"
+#include "codegen/shipped_record.h"
 #include "runtime/compiler_identity.h"
 #include "runtime/device.h"
 #include "runtime/nvrtc.h"
 #include "runtime/settings.h"
+#include "runtime/tuned_records.h"
 #include "support/error.h"
 
 namespace mhcjit::runtime {
@@ -21,7 +23,8 @@ namespace {
 
 std::string text_of(llvm::Error error) { return take_failure(std::move(error)).text; }
 
-Findings::Device look_at_device(const DriverApi& driver, CUdevice ordinal) {
+// `usable` receives the device if kernels run on it.
+Findings::Device look_at_device(const DriverApi& driver, CUdevice ordinal, std::vector<Device>& usable) {
   Findings::Device found;
   found.ordinal = ordinal;
   char name[256] = {};
@@ -35,10 +38,11 @@ Findings::Device look_at_device(const DriverApi& driver, CUdevice ordinal) {
   }
   found.compute_capability = fmt::format("{}.{}", device->architecture.major, device->architecture.minor);
   found.architecture = to_string(device->architecture);
+  usable.push_back(std::move(*device));
   return found;
 }
 
-void look_at_devices(const DriverApi& driver, Findings& findings) {
+void look_at_devices(const DriverApi& driver, Findings& findings, std::vector<Device>& usable) {
   if (auto error = driver.initialise()) {
     findings.devices_problem = text_of(std::move(error));
     return;
@@ -48,7 +52,7 @@ void look_at_devices(const DriverApi& driver, Findings& findings) {
     findings.devices_problem = text_of(std::move(error));
     return;
   }
-  for (int ordinal = 0; ordinal < count; ++ordinal) findings.devices.push_back(look_at_device(driver, ordinal));
+  for (int ordinal = 0; ordinal < count; ++ordinal) findings.devices.push_back(look_at_device(driver, ordinal, usable));
   if (count == 0)
     findings.devices_problem =
         "the driver reports no device; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use "
@@ -56,7 +60,7 @@ void look_at_devices(const DriverApi& driver, Findings& findings) {
 }
 
 // Returns the driver's version, 0 where there is none.
-int look_at_driver(const std::string& path, Findings& findings) {
+int look_at_driver(const std::string& path, Findings& findings, std::vector<Device>& usable) {
   auto driver = DriverApi::load(path);
   if (!driver) {
     findings.driver.problem = text_of(driver.takeError());
@@ -65,14 +69,8 @@ int look_at_driver(const std::string& path, Findings& findings) {
   }
   findings.driver.path = (*driver)->path();
   findings.driver.version = (*driver)->version();
-  look_at_devices(**driver, findings);
+  look_at_devices(**driver, findings, usable);
   return (*driver)->cuda_version();
-}
-
-std::optional<codegen::Architecture> architecture_of_first(const std::vector<Findings::Device>& devices) {
-  for (const Findings::Device& device : devices)
-    if (device.problem.empty()) return llvm::cantFail(codegen::parse_architecture(device.architecture));
-  return std::nullopt;
 }
 
 Findings::Nvrtc look_at_nvrtc(const std::string& path, const std::optional<codegen::Architecture>& architecture,
@@ -196,6 +194,35 @@ Findings::KeyFile look_at_key_file(const std::string& path) {
   return {path, fmt::format("no cache is used, so every process compiles anew: {}", text_of(key.takeError()))};
 }
 
+Findings::TunedRecord described(const codegen::TunedRecord& record) {
+  Findings::TunedRecord found;
+  found.device = record.header.device;
+  found.architecture = to_string(record.header.architecture);
+  found.multiprocessors = record.header.multiprocessors;
+  found.problems = record.choices.size();
+  for (const codegen::TunedChoice& choice : record.choices) found.rows += choice.rows.size();
+  return found;
+}
+
+Findings::TunedRecord look_at_tuned_record(const std::string& path, const std::vector<Device>& devices) {
+  Findings::TunedRecord found;
+  found.path = path;
+  if (path.empty()) return found;
+  auto record = read_tuned_record(path);
+  if (!record) {
+    found.problem = fmt::format(
+        "it is not used: {}; name one that `mhcjit tune` or `mhcjit tune merge` made, or unset MHCJIT_TUNED",
+        text_of(record.takeError()));
+    return found;
+  }
+  found = described(**record);
+  found.path = path;
+  for (const Device& device : devices)
+    if (found.problem.empty()) found.problem = misfit(path, (*record)->header, device);
+  if (found.problems == 0) found.problem = "it has no choices; let `mhcjit tune` go on with it";
+  return found;
+}
+
 }  // namespace
 
 bool Findings::gpu_ready() const {
@@ -208,8 +235,10 @@ llvm::Expected<Findings> find_out(const mhcjit_engine_options& options) {
   if (!settings) return settings.takeError();
   Findings findings;
   findings.library_version = mhcjit_version();
-  const int driver_version = look_at_driver(settings->driver_path, findings);
-  findings.nvrtc = look_at_nvrtc(settings->nvrtc_path, architecture_of_first(findings.devices), driver_version);
+  std::vector<Device> devices;  // those that kernels run on
+  const int driver_version = look_at_driver(settings->driver_path, findings, devices);
+  const auto architecture = devices.empty() ? std::nullopt : std::optional(devices.front().architecture);
+  findings.nvrtc = look_at_nvrtc(settings->nvrtc_path, architecture, driver_version);
   const bool has_key = !settings->hmac_key_file.empty();
   findings.cache = look_at_cache(settings->cache_root, has_key);
   for (const std::string& root : settings->read_only_roots)
@@ -219,6 +248,8 @@ llvm::Expected<Findings> find_out(const mhcjit_engine_options& options) {
   for (const cache::PassedOver& place : settings->passed_over) add_passed_over(place, findings);
   findings.remote = look_at_remote(*settings);
   findings.key_file = look_at_key_file(settings->hmac_key_file);
+  findings.tuned = look_at_tuned_record(settings->tuned_path, devices);
+  for (const auto& [_, record] : codegen::shipped_records()) findings.shipped.push_back(described(*record));
   return findings;
 }
 

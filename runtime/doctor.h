@@ -1,6 +1,7 @@
 // Reports each thing that mhcjit needs: its place, or what to do if it is missing.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -53,6 +54,16 @@ struct Findings {
     std::string path;  // "": entries carry no tag
     std::string problem;
   };
+  // Measured plans (docs/tuning.md).
+  struct TunedRecord {
+    std::string path;    // "": there is none, or it is in the library
+    std::string device;  // that it was made on; this and what follows where it can be read
+    std::string architecture;
+    int multiprocessors = 0;
+    std::size_t problems = 0;
+    std::size_t rows = 0;  // numbers of tokens of all problems
+    std::string problem;
+  };
 
   std::string library_version;
   Driver driver;
@@ -63,6 +74,8 @@ struct Findings {
   std::vector<Cache> read_only_caches;  // in the order in which they are searched
   Remote remote;
   KeyFile key_file;
+  TunedRecord tuned;                 // the user's
+  std::vector<TunedRecord> shipped;  // one for each architecture that has one
 
   // True if mhcjit_prepare can work for MHCJIT_DEVICE_GPU from an empty cache.
   bool gpu_ready() const;

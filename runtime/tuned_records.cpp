@@ -33,6 +33,17 @@ llvm::Expected<codegen::TunedRecordPtr> read_tuned_record(const std::string& pat
   return std::make_shared<const codegen::TunedRecord>(std::move(*record));
 }
 
+std::string misfit(const std::string& path, const codegen::RecordHeader& made_on, const Device& device) {
+  if (made_on.device == device.name && made_on.architecture == device.architecture &&
+      made_on.multiprocessors == device.planned.multiprocessors)
+    return "";
+  return fmt::format("the record {} was made on {}, and device {} is {}: {}", path,
+                     device_text(made_on.device, made_on.architecture, made_on.multiprocessors), device.ordinal,
+                     device_text(device.name, device.architecture, device.planned.multiprocessors),
+                     made_on.architecture == device.architecture ? "its plans serve, but others may be faster"
+                                                                 : "none of its plans serves");
+}
+
 codegen::TunedRecords TunedRecords::of(const codegen::Architecture& architecture) {
   return {record(), codegen::shipped_record(architecture)};
 }
@@ -62,18 +73,8 @@ void TunedRecords::warn_of_refused(const std::string& problem, const std::string
 
 void TunedRecords::check_device(const Device& device) {
   if (record() == nullptr) return;
-  const codegen::RecordHeader& made_on = record()->header;
-  if (made_on.device == device.name && made_on.architecture == device.architecture &&
-      made_on.multiprocessors == device.planned.multiprocessors)
-    return;
-  std::call_once(other_device_, [&] {
-    log_(MHCJIT_LOG_WARNING,
-         fmt::format("the record {} was made on {}, and device {} is {}: {}", path_,
-                     device_text(made_on.device, made_on.architecture, made_on.multiprocessors), device.ordinal,
-                     device_text(device.name, device.architecture, device.planned.multiprocessors),
-                     made_on.architecture == device.architecture ? "its plans serve, but others may be faster"
-                                                                 : "none of its plans serves"));
-  });
+  const std::string text = misfit(path_, record()->header, device);
+  if (!text.empty()) std::call_once(other_device_, [&] { log_(MHCJIT_LOG_WARNING, text); });
 }
 
 }  // namespace mhcjit::runtime

@@ -13,6 +13,10 @@ namespace mhcjit::runtime {
 // Errors: IO (the file cannot be read), BAD_FILE (it is no tuned record).
 llvm::Expected<codegen::TunedRecordPtr> read_tuned_record(const std::string& path);
 
+// "" where the record was made on this kind of device; else what that means, as a sentence without its end. `path` is
+// the record's.
+std::string misfit(const std::string& path, const codegen::RecordHeader& made_on, const Device& device);
+
 // The user's record and the shipped ones. A record that cannot be used is a warning to the log, once, and no failure.
 // Thread-safe.
 class TunedRecords {

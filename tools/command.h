@@ -39,6 +39,7 @@ const Command& bench_command();
 const Command& tune_command();
 const Command& tune_report_command();
 const Command& tune_merge_command();
+const Command& tune_export_command();
 const Command& cache_ls_command();
 const Command& cache_stats_command();
 const Command& cache_verify_command();

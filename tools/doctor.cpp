@@ -39,6 +39,13 @@ std::string gibibytes(std::uint64_t bytes) {
   return bytes == 0 ? "" : fmt::format("{:.1f} GiB", static_cast<double>(bytes) / (1 << 30));
 }
 
+// "160 T's of 20 problems, measured on NVIDIA H200 with 132 multiprocessors"
+std::string measured(const runtime::Findings::TunedRecord& record) {
+  if (record.device.empty()) return "";
+  return fmt::format("{} T's of {} problems, measured on {} with {} multiprocessors", record.rows, record.problems,
+                     record.device, record.multiprocessors);
+}
+
 std::string to_text(const runtime::Findings& found) {
   std::string text = fmt::format("mhcjit {}\n", found.library_version);
   text += Section("driver", found.driver.problem)
@@ -78,6 +85,15 @@ std::string to_text(const runtime::Findings& found) {
                 .str();
   if (!found.key_file.path.empty())
     text += Section("key", found.key_file.problem).line("file", found.key_file.path).str();
+  if (!found.tuned.path.empty())
+    text += Section("tuned record", found.tuned.problem)
+                .line("path", found.tuned.path)
+                .line("for", found.tuned.architecture)
+                .line("has", measured(found.tuned))
+                .str();
+  for (const runtime::Findings::TunedRecord& record : found.shipped)
+    text +=
+        Section("shipped plans", record.problem).line("for", record.architecture).line("has", measured(record)).str();
   return text + fmt::format("ready: {}\n", found.gpu_ready()             ? "kernels can be compiled and run on the GPU"
                                            : found.nvrtc.problem.empty() ? "warmup, and the CPU path (run --device cpu)"
                                                                          : "the CPU path (run --device cpu)");
@@ -93,9 +109,21 @@ llvm::json::Object to_json(const runtime::Findings::Cache& cache) {
                             {"problem", text_or_null(cache.problem)}};
 }
 
+llvm::json::Object to_json(const runtime::Findings::TunedRecord& record) {
+  return llvm::json::Object{{"path", text_or_null(record.path)},
+                            {"architecture", text_or_null(record.architecture)},
+                            {"device", text_or_null(record.device)},
+                            {"multiprocessors", record.multiprocessors},
+                            {"problems", record.problems},
+                            {"rows", record.rows},
+                            {"problem", text_or_null(record.problem)}};
+}
+
 llvm::json::Object to_json(const runtime::Findings& found) {
   llvm::json::Array read_only_caches;
   for (const runtime::Findings::Cache& cache : found.read_only_caches) read_only_caches.push_back(to_json(cache));
+  llvm::json::Array shipped;
+  for (const runtime::Findings::TunedRecord& record : found.shipped) shipped.push_back(to_json(record));
   llvm::json::Array devices;
   for (const runtime::Findings::Device& device : found.devices)
     devices.push_back(llvm::json::Object{{"ordinal", device.ordinal},
@@ -125,6 +153,8 @@ llvm::json::Object to_json(const runtime::Findings& found) {
                                                                 {"problem", text_or_null(found.remote.problem)}}},
                             {"key_file", llvm::json::Object{{"path", text_or_null(found.key_file.path)},
                                                             {"problem", text_or_null(found.key_file.problem)}}},
+                            {"tuned_record", to_json(found.tuned)},
+                            {"shipped_records", std::move(shipped)},
                             {"gpu_ready", found.gpu_ready()}};
 }
 
@@ -137,13 +167,13 @@ llvm::Expected<Report> run() {
 }  // namespace
 
 const Command& doctor_command() {
-  static const Command command = {
-      doctor, "[--json]",
-      "Looks for the driver, the devices, NVRTC and the cache folders. A machine without a GPU is no failure: the\n"
-      "exit code is 0, and the text says what works and what to install for the rest.",
-      "  mhcjit doctor\n"
-      "  mhcjit doctor --json",
-      run};
+  static const Command command = {doctor, "[--json]",
+                                  "Looks for the driver, the devices, NVRTC, the cache folders and measured plans. A "
+                                  "machine without a GPU is no failure: the\n"
+                                  "exit code is 0, and the text says what works and what to install for the rest.",
+                                  "  mhcjit doctor\n"
+                                  "  mhcjit doctor --json",
+                                  run};
   return command;
 }
 

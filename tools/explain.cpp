@@ -111,7 +111,10 @@ std::string reason_of(const Explained& explained) {
   if (origin.source == codegen::Source::estimate) return "the estimated costs";
   const std::string whose = origin.source == codegen::Source::record ? "the tuned record" : "the library";
   const std::string near = origin.d == explained.problem.d ? "" : fmt::format(", for D={}", origin.d);
-  return fmt::format("a row of {}, measured on {}{}{}", whose, origin.record->header.device, near,
+  const std::string gamma = origin.has_gamma == explained.problem.has_gamma ? ""
+                            : origin.has_gamma                              ? ", with gamma"
+                                                                            : ", without gamma";
+  return fmt::format("a row of {}, measured on {}{}{}{}", whose, origin.record->header.device, near, gamma,
                      explained.grade == codegen::Grade::other_device ? ", another kind of device" : "");
 }
 

@@ -26,11 +26,11 @@ bool json_wanted = false;
 
 const std::vector<const Command*>& commands() {
   static const std::vector<const Command*> all = {
-      &doctor_command(),       &emit_command(),        &explain_command(),     &warmup_command(),
-      &run_command(),          &make_inputs_command(), &bench_command(),       &tune_command(),
-      &tune_report_command(),  &tune_merge_command(),  &cache_ls_command(),    &cache_stats_command(),
-      &cache_verify_command(), &cache_prune_command(), &cache_clear_command(), &cache_export_command(),
-      &cache_import_command()};
+      &doctor_command(),       &emit_command(),         &explain_command(),     &warmup_command(),
+      &run_command(),          &make_inputs_command(),  &bench_command(),       &tune_command(),
+      &tune_report_command(),  &tune_merge_command(),   &tune_export_command(), &cache_ls_command(),
+      &cache_stats_command(),  &cache_verify_command(), &cache_prune_command(), &cache_clear_command(),
+      &cache_export_command(), &cache_import_command()};
   return all;
 }
 

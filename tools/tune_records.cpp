@@ -1,10 +1,12 @@
-// The commands on records: `tune report`, `tune merge`.
+// The commands on records: `tune report`, `tune merge`, `tune export`.
 #include <map>
 
 #include <llvm/Support/JSON.h>
+#include <llvm/Support/raw_ostream.h>
 
 #include "tools/command.h"
 #include "tools/options.h"
+#include "tuning/kernel_tuner.h"
 #include "tuning/merge.h"
 #include "tuning/record_file.h"
 #include "tuning/report.h"
@@ -26,7 +28,13 @@ cl::list<std::string> merged(cl::Positional, cl::desc("records"), cl::sub(merge)
 
 cl::opt<bool> choices("choices", cl::desc("the choices alone, for a library that ships them"), cl::sub(merge));
 
-cl::opt<bool> json("json", cl::desc("print one JSON object on stdout"), cl::sub(report), cl::sub(merge));
+cl::SubCommand export_("tune export", "print a record's trials in the format of another program");
+cl::list<std::string> exported(cl::Positional, cl::desc("record"), cl::sub(export_));
+cl::opt<std::string> format("format", cl::desc("kernel-tuner, which is the default"), cl::value_desc("NAME"),
+                            cl::init("kernel-tuner"), cl::sub(export_));
+
+cl::opt<bool> json("json", cl::desc("print one JSON object on stdout"), cl::sub(report), cl::sub(merge),
+                   cl::sub(export_));
 
 llvm::json::Object json_of(const TunedRecord& record) {
   llvm::json::Array choices;
@@ -60,16 +68,32 @@ std::string heat_maps_of(const TunedRecord& record, const std::optional<Axes>& a
   return text;
 }
 
+llvm::Expected<TunedRecord> read_one(const cl::list<std::string>& files) {
+  if (files.size() != 1)
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{} records are given, allowed: 1", files.size());
+  auto record = tuning::read_record_file(files.front());
+  if (!record) return record.takeError();
+  if (!*record) return make_error(MHCJIT_ERROR_IO, "'{}' is not there, or empty", files.front());
+  return std::move(**record);
+}
+
 llvm::Expected<Report> run_report() {
-  if (reported.size() != 1)
-    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "{} records are given, allowed: 1", reported.size());
   auto map_axes = asked_axes();
   if (!map_axes) return map_axes.takeError();
-  auto record = tuning::read_record_file(reported.front());
+  auto record = read_one(reported);
   if (!record) return record.takeError();
-  if (!*record) return make_error(MHCJIT_ERROR_IO, "'{}' is not there, or empty", reported.front());
-  Report said = {exit_ok, json_of(**record), tuning::table_of(**record)};
-  if (heat_map || *map_axes) said.text += heat_maps_of(**record, *map_axes);
+  Report said = {exit_ok, json_of(*record), tuning::table_of(*record)};
+  if (heat_map || *map_axes) said.text += heat_maps_of(*record, *map_axes);
+  return said;
+}
+
+llvm::Expected<Report> run_export() {
+  if (format != "kernel-tuner")
+    return make_error(MHCJIT_ERROR_INVALID_ARGUMENT, "--format is '{}', allowed: kernel-tuner", format.getValue());
+  auto record = read_one(exported);
+  if (!record) return record.takeError();
+  Report said = {exit_ok, tuning::kernel_tuner_results(*record), ""};
+  llvm::raw_string_ostream(said.text) << llvm::json::Value(llvm::json::Object(said.json)) << "\n";
   return said;
 }
 
@@ -103,6 +127,15 @@ const Command& tune_merge_command() {
                                   "  mhcjit tune merge tuned.jsonl part-0.jsonl part-1.jsonl\n"
                                   "  mhcjit tune merge shipped.jsonl tuned.jsonl --choices",
                                   run_merge};
+  return command;
+}
+
+const Command& tune_export_command() {
+  static const Command command = {
+      export_, "FILE [--format NAME] [--json]",
+      "Prints what was tried as one JSON object on stdout. kernel-tuner: the results file of "
+      "Kernel Tuner and of\nthe tools that share it (T4), times in milliseconds.",
+      "  mhcjit tune export tuned.jsonl\n  mhcjit tune export tuned.jsonl --format kernel-tuner", run_export};
   return command;
 }
 

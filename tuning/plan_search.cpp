@@ -77,7 +77,7 @@ class Search {
     }
   }
 
-  // As many kernels as choose() compiles for a problem; where it is batch-invariant, one order of additions.
+  // Where the problem is batch-invariant, the plans have one order of additions.
   bool fits(const std::vector<std::size_t>& set) const {
     std::set<std::string> units, orders;
     for (const std::size_t i : set) {
@@ -85,7 +85,7 @@ class Search {
       orders.insert(plans_[i].plan->order());
     }
     if (is_batch_invariant_ && orders.size() > 1) return false;
-    return set.size() == 1 || units.size() <= codegen::ChooseOptions().max_kernels;
+    return set.size() == 1 || units.size() <= max_kernels;
   }
 
   // Nothing where the plan may not serve the row.

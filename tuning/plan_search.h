@@ -1,6 +1,7 @@
 // Which plans share out the numbers of tokens of a problem that were measured.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -13,6 +14,10 @@ namespace mhcjit::tuning {
 
 // Plans closer than this change places from one sweep to the next.
 inline constexpr double least_gain = 0.02;
+
+// The most kernels of a problem's plans: one more than choose() compiles for an estimated gain, as a measured one is
+// worth more. On an H200 five kernels lose a factor of 2.35 at n = 8, D 2560, T 1024; a seventh gains nothing.
+inline constexpr std::size_t max_kernels = 6;
 
 // What is known of one T.
 struct Measured {
@@ -38,10 +43,10 @@ struct Measured {
   }
 };
 
-// The plan of each row: no more plans and kernels in all than choose() would give a problem, which add in one order
-// where the problem is batch-invariant. A plan that does not beat the present one takes its place only where that lets
-// others gain more. Among plans that are as fast as one another the cheapest estimate decides. `legal` has all legal
-// plans by name. Empty where no plans serve all rows.
+// The plan of each row: no more than max_plans and max_kernels in all, which add in one order where the problem is
+// batch-invariant. A plan that does not beat the present one takes its place only where that lets others gain more.
+// Among plans that are as fast as one another the cheapest estimate decides. `legal` has all legal plans by name. Empty
+// where no plans serve all rows.
 std::vector<std::string> share_out(const codegen::Problem& problem, const std::vector<Measured>& rows,
                                    const std::map<std::string, codegen::PlanPtr>& legal);
 

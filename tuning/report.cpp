@@ -8,10 +8,9 @@
 #include <set>
 
 #include <fmt/format.h>
-#include <llvm/ADT/SmallVector.h>
-#include <llvm/ADT/StringRef.h>
 
 #include "tuning/decide.h"
+#include "tuning/plan_name.h"
 
 namespace mhcjit::tuning {
 namespace {
@@ -19,19 +18,6 @@ namespace {
 using codegen::Outcome;
 using codegen::SizedProblem;
 using codegen::Trial;
-
-// Reads parameters such as "cluster_size=16" from a plan's name.
-std::map<std::string, std::int64_t> parameters_of(llvm::StringRef plan) {
-  llvm::SmallVector<llvm::StringRef> words;
-  plan.split(words, ' ', -1, /*KeepEmpty=*/false);
-  std::map<std::string, std::int64_t> parameters;
-  for (const llvm::StringRef word : words) {
-    const auto [name, value] = word.split('=');
-    std::int64_t number = 0;
-    if (!value.getAsInteger(10, number)) parameters[name.str()] = number;
-  }
-  return parameters;
-}
 
 std::map<std::string, std::vector<Trial>> by_plan(const std::vector<Trial>& trials) {
   std::map<std::string, std::vector<Trial>> plans;

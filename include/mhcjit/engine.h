@@ -156,9 +156,12 @@ typedef enum mhcjit_plan_source {
 /* How near what was measured is to the problem and its device. */
 typedef enum mhcjit_plan_grade {
   MHCJIT_PLAN_NOT_MEASURED = 0,
-  MHCJIT_PLAN_EXACT = 1,       /* the problem, on this kind of device */
-  MHCJIT_PLAN_NEAREST_D = 2,   /* the same with another D, row_d, on this kind of device */
-  MHCJIT_PLAN_OTHER_DEVICE = 3 /* another kind of device of this architecture, measured_on; D is row_d */
+  MHCJIT_PLAN_EXACT = 1,        /* the problem, on this kind of device */
+  MHCJIT_PLAN_NEAREST_D = 2,    /* the same with another D, row_d, on this kind of device */
+  MHCJIT_PLAN_OTHER_DEVICE = 3, /* another kind of device of this architecture, measured_on; D is row_d, and gamma may
+                                   be what differs, too */
+  MHCJIT_PLAN_OTHER_GAMMA = 4   /* the same without gamma where the problem has it, or with it where it has none; D is
+                                   row_d; on this kind of device */
 } mhcjit_plan_grade;
 
 /* The plan of an operator for T tokens. Strings live as long as the operator. Start from MHCJIT_PLAN_INFO_INIT. */
@@ -200,7 +203,7 @@ typedef struct mhcjit_compile_result {
 MHCJIT_API mhcjit_status mhcjit_compile(mhcjit_engine* engine, const mhcjit_problem* problem, const char* architecture,
                                         mhcjit_compile_result* result);
 
-/* Counters of an engine since its creation. An entry is a kernel, of which a problem has up to five; problems share
+/* Counters of an engine since its creation. An entry is a kernel, of which a problem has up to six; problems share
  * those that are alike. Start from MHCJIT_COUNTERS_INIT. */
 typedef struct mhcjit_counters {
   size_t struct_size MHCJIT_BEGINS_AS(sizeof(mhcjit_counters)); /* how structs grow: status.h */

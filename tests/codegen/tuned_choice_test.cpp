@@ -99,6 +99,32 @@ TEST(TunedChoice, TheNearestDServesUpToAQuarterAway) {
   EXPECT_EQ(with({3584, 4608, 4096}), "record 4096");
 }
 
+TEST(TunedChoice, ARowWithGammaServesWithoutAndTheOtherWayRoundAfterTheOneThatIsAlike) {
+  const std::string plan = common_plan({4096, 4608});
+  const auto with = [&](std::vector<std::pair<std::int64_t, bool>> sizes) {
+    std::vector<TunedChoice> rows;
+    for (const auto& [d, has_gamma] : sizes) {
+      rows.push_back(row(d, plan));
+      rows.back().problem.has_gamma = has_gamma;
+    }
+    const TunedRecordPtr record = record_of(std::move(rows));
+    Problem without = asked;
+    without.has_gamma = false;
+    std::string text;
+    for (const Problem& problem : {asked, without}) {
+      const Origin origin = chosen(problem, record).front().origin;
+      text += fmt::format("{} {}{}; ", origin.d, origin.has_gamma, origin.refused);
+    }
+    return text;
+  };
+  EXPECT_EQ(with({{4096, true}, {4096, false}}), "4096 true; 4096 false; ");
+  EXPECT_EQ(with({{4096, false}, {4096, true}}), "4096 true; 4096 false; ");
+  EXPECT_EQ(with({{4096, true}}), "4096 true; 4096 true; ");
+  EXPECT_EQ(with({{4096, false}}), "4096 false; 4096 false; ");
+  EXPECT_EQ(with({{4608, false}, {4096, true}}), "4096 true; 4096 true; ") << "the nearer D comes first";
+  EXPECT_EQ(with({{4608, false}, {4608, true}}), "4608 true; 4608 false; ");
+}
+
 TEST(TunedChoice, ANearRowWithAPlanThatIsNotLegalGivesWayInSilence) {
   const std::string plan = common_plan({4096, 5120});
   const TunedRecordPtr record = record_of({row(4608, {{9, plan}, {max_tokens, illegal}}), row(5120, plan)});
@@ -162,7 +188,6 @@ TEST(TunedChoice, AnotherProblemsRowDoesNotServe) {
   };
   expect_none([&] { other.n = 3; });
   expect_none([&] { other.dtype = DType::fp16; });
-  expect_none([&] { other.has_gamma = false; });
   expect_none([&] { other.batch_invariant = true; });
   expect_none([&] { other.op = &pre_backward; });
   expect_none([&] { other.architecture = {10, 0, 'a'}; });
@@ -180,14 +205,19 @@ TEST(TunedChoice, WhoWantsAPlanGetsIt) {
 
 TEST(TunedChoice, TheGradeSaysHowNearTheRowIs) {
   const std::string plan = common_plan({4096, 4608});
-  const auto grade = [&](std::int64_t d, std::string_view device, int multiprocessors) {
-    const std::vector<Bucket> buckets = chosen(asked, record_of({row(d, plan)}));
+  const auto grade = [&](std::int64_t d, std::string_view device, int multiprocessors, bool has_gamma = true) {
+    TunedChoice near = row(d, plan);
+    near.problem.has_gamma = has_gamma;
+    const std::vector<Bucket> buckets = chosen(asked, record_of({near}));
     return buckets.front().origin.grade(asked, device, multiprocessors);
   };
   EXPECT_EQ(grade(4096, "Made-up GPU", 100), Grade::exact);
   EXPECT_EQ(grade(4608, "Made-up GPU", 100), Grade::nearest_d);
   EXPECT_EQ(grade(4096, "Other GPU", 100), Grade::other_device);
   EXPECT_EQ(grade(4608, "Made-up GPU", 99), Grade::other_device);
+  EXPECT_EQ(grade(4096, "Made-up GPU", 100, false), Grade::other_gamma);
+  EXPECT_EQ(grade(4608, "Made-up GPU", 100, false), Grade::other_gamma);
+  EXPECT_EQ(grade(4096, "Other GPU", 100, false), Grade::other_device);
   EXPECT_EQ(Origin{}.grade(asked, "Made-up GPU", 100), Grade::none);
 }
 

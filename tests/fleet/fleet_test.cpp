@@ -111,6 +111,31 @@ TEST_F(Fleet, PodsOfTheJobMakeTheRecordOfOneSweep) {
   EXPECT_EQ(lines_of(read_file(cli.file("tuned.jsonl"))), whole);
 }
 
+// Docker itself is not at hand.
+TEST_F(Fleet, TheDockerfileHasInstructionsAloneAndStagesThatAreThere) {
+  const std::string text = std::regex_replace(read_file(examples + "/Dockerfile"), std::regex("\\\\\n"), " ");
+  const std::regex instruction("(FROM|ARG|COPY|ENV|RUN|WORKDIR) ([^ ].*)"), stage("([^ ]+)( AS ([a-z]+))?"),
+      source("--from=([a-z]+) .*");
+  std::set<std::string> stages;
+  llvm::SmallVector<llvm::StringRef> lines;
+  llvm::StringRef(text).split(lines, '\n', -1, /*KeepEmpty=*/false);
+  for (const llvm::StringRef each : lines) {
+    const std::string line = each.str();
+    if (each.starts_with("#")) continue;
+    std::smatch part, name;
+    ASSERT_TRUE(std::regex_match(line, part, instruction)) << line;
+    const std::string what = part[1], value = part[2];
+    if (what == "FROM") {
+      ASSERT_TRUE(std::regex_match(value, name, stage)) << line;
+      EXPECT_TRUE(stages.contains(name[1]) || name[1].str().starts_with("debian:12")) << line;
+      stages.insert(name[3]);
+    } else if (what == "COPY" && std::regex_match(value, name, source)) {
+      EXPECT_TRUE(stages.contains(name[1])) << line;
+    }
+  }
+  EXPECT_TRUE(stages.contains("build")) << "docs/fleet.md names it";
+}
+
 // With the image's variables another warm-up finds all in the image's folder.
 TEST_F(Fleet, AnImageHasWhatItsJobsAskFor) {
   write_file(cli.file("shapes.json"), R"({"n": 4, "d": 256, "t": [1, 64, 8192], "dtype": "bf16"})");

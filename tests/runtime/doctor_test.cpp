@@ -2,6 +2,7 @@
 #include "runtime/doctor.h"
 
 #include "support/error.h"
+#include "tests/codegen/tuned_records.h"
 #include "tests/runtime/fake_gpu.h"
 
 namespace mhcjit::test {
@@ -166,6 +167,59 @@ TEST_F(DoctorTest, VariablesThatAreNoAbsolutePathsAreNamedHereAndOnceInAnEngines
   warnings.clear();
   make_engine();
   EXPECT_EQ(warnings, std::vector<std::string>{}) << "an option stands in place of the variable";
+}
+
+TEST_F(DoctorTest, TheTunedRecordIsShownWithWhatIsWrongWithIt) {
+  const std::string path = folder / "tuned.jsonl";
+  const auto look = [&](const std::string& text) {
+    write_file(path, text);
+    mhcjit_engine_options asked = options();
+    asked.tuned_path = path.c_str();
+    return llvm::cantFail(runtime::find_out(asked)).tuned;
+  };
+  const auto has = [](const std::string& text, const std::string& part) {
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  };
+  codegen::TunedChoice choice = {llvm::cantFail(codegen::from_public(forward_problem, {9, 0, 'a'})),
+                                 {{codegen::max_tokens, to_string(*buckets_of(forward_problem).front().plan)}},
+                                 std::vector<codegen::TunedRow>(2)};
+  choice.rows[0].tokens = 1;
+  choice.rows[1].tokens = 64;
+  codegen::RecordHeader header = codegen::made_up_header();
+  header.device = "Fake GPU 0";
+  header.multiprocessors = 132;
+
+  EXPECT_EQ(find_out().tuned.path, "");
+  const runtime::Findings::TunedRecord mixed = look(to_line(header) + to_line(choice));
+  has(mixed.problem, "was made on Fake GPU 0, sm_90a with 132 multiprocessors, and device 1 is Fake GPU 1, sm_90a");
+  driver().device_count = 1;
+  const runtime::Findings::TunedRecord fits = look(to_line(header) + to_line(choice));
+  EXPECT_EQ(fits.problem, "");
+  EXPECT_EQ(fits.path, path);
+  EXPECT_EQ(fits.device, "Fake GPU 0");
+  EXPECT_EQ(fits.architecture, "sm_90a");
+  EXPECT_EQ(fits.multiprocessors, 132);
+  EXPECT_EQ(fits.problems, 1u);
+  EXPECT_EQ(fits.rows, 2u);
+
+  has(look(to_line(header)).problem, "it has no choices");
+  has(look("{}\n").problem, "it is not used: " + path);
+  has(look("{}\n").problem, "or unset MHCJIT_TUNED");
+  EXPECT_EQ(look("{}\n").device, "");
+  mhcjit_engine_options asked = options();
+  asked.tuned_path = "/nonexistent/tuned.jsonl";
+  has(llvm::cantFail(runtime::find_out(asked)).tuned.problem, "/nonexistent/tuned.jsonl cannot be read");
+}
+
+TEST_F(DoctorTest, TheShippedPlansAreShown) {
+  const std::vector<runtime::Findings::TunedRecord> shipped = find_out().shipped;
+  ASSERT_EQ(shipped.size(), 1u);
+  EXPECT_EQ(shipped[0].architecture, "sm_90a");
+  EXPECT_EQ(shipped[0].device, "NVIDIA H200");
+  EXPECT_EQ(shipped[0].path, "");
+  EXPECT_EQ(shipped[0].problem, "");
+  EXPECT_GE(shipped[0].rows, 8 * shipped[0].problems);
+  EXPECT_GE(shipped[0].problems, 20u);
 }
 
 TEST_F(DoctorTest, TheRecordedCompilerIsShown) {

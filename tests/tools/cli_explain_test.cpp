@@ -79,6 +79,18 @@ TEST_F(CliExplain, SaysTheRecordsPlansAndWhatElseThereIs) {
 }
 
 // By it a job can compare its ranks, whatever has given them their records.
+TEST_F(CliExplain, SaysThatTheRowHasNoGamma) {
+  write_record({{max_tokens, few}});
+  const std::string with_gamma = std::string(ask) + " --gamma --tuned tuned.jsonl";
+  const llvm::json::Object problem = problem_of(with_gamma);
+  EXPECT_EQ(problem.getString("source"), "record");
+  EXPECT_EQ(problem.getString("grade"), "other_gamma");
+  EXPECT_EQ(problem.getInteger("row_d"), 4096);
+  const CliResult text = cli(with_gamma);
+  EXPECT_TRUE(has(text.out, "chosen by a row of the tuned record, measured on Made-up GPU, without gamma\n"))
+      << text.out;
+}
+
 TEST_F(CliExplain, TheDigestIsTheSameWhereThePlansAre) {
   const auto digest = [&](const std::string& arguments) {
     return json_of(cli(std::string(ask) + " --json" + arguments)).getString("digest").value_or("").str();

@@ -123,6 +123,17 @@ TEST_F(CliTune, ReportPrintsATableAndMaps) {
   EXPECT_EQ(choices_of(json_of(cli("tune report tuned.jsonl --json"))).size(), 4u);
 }
 
+TEST_F(CliTune, ExportPrintsKernelTunersResults) {
+  const llvm::json::Object swept = json_of(cli(some + "--json"));
+  const llvm::json::Object results = json_of(cli("tune export tuned.jsonl"));
+  EXPECT_EQ(results.getString("schema_version"), "1.0.0");
+  std::int64_t trials = 0;
+  for (const llvm::json::Value& result : *results.getArray("results"))
+    trials += static_cast<std::int64_t>(result.getAsObject()->getObject("times")->getArray("runtimes")->size());
+  EXPECT_EQ(trials, swept.getInteger("trials"));
+  EXPECT_EQ(json_of(cli("tune export tuned.jsonl --format kernel-tuner --json")), results);
+}
+
 TEST_F(CliTune, AForeignFileIsLeftAsItIs) {
   write_file(cli.file("tuned.jsonl"), "my notes\n");
   const CliResult result = cli(some);
@@ -153,6 +164,8 @@ TEST_F(CliTune, WrongUsageIsExitCode2AndSaysWhatIsAllowed) {
            {"tune --n 4 --d 4096 --t 1 --op pre", "op is 'pre', allowed: pre_forward, pre_backward"},
            {"tune report", "0 records are given, allowed: 1"},
            {"tune report a --axes one", "--axes is 'one', allowed: two launch parameters"},
+           {"tune export a --format csv", "--format is 'csv', allowed: kernel-tuner"},
+           {"tune export", "0 records are given, allowed: 1"},
            {"tune merge out", "1 files are given, allowed: the one to make, then one or more"}}) {
     const CliResult result = cli(arguments);
     EXPECT_EQ(result.exit_code, 2) << arguments;
@@ -168,6 +181,7 @@ TEST_F(CliTune, TheExamplesRun) {
   std::filesystem::remove(cli.file("tuned.jsonl"));
   expect_examples_run(cli, "tune merge");
   expect_examples_run(cli, "tune report");
+  expect_examples_run(cli, "tune export");
 }
 
 }  // namespace

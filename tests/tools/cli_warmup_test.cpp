@@ -6,9 +6,12 @@
 #include <chrono>
 #include <csignal>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <llvm/ADT/STLExtras.h>
 
+#include "codegen/shipped_record.h"
+#include "tests/codegen/tuned_records.h"
 #include "tests/tools/cli.h"
 
 namespace mhcjit::test {
@@ -302,6 +305,33 @@ TEST(CliDoctor, ReportsNvrtcAndCacheWithoutAGpu) {
   EXPECT_EQ(text.exit_code, 0);
   for (const std::string part : {"driver", "nvrtc", "cache", "the CPU path"})
     EXPECT_NE(text.out.find(part), std::string::npos) << text.out;
+}
+
+TEST(CliDoctor, ShowsMeasuredPlans) {
+  Cli cli;
+  const codegen::TunedRecord& shipped = *codegen::shipped_record({9, 0, 'a'});
+  write_file(cli.file("tuned.jsonl"), text_of(shipped));
+  write_file(cli.file("wrong.jsonl"), "no record\n");
+  cli.environment["MHCJIT_TUNED"] = cli.file("tuned.jsonl");
+  llvm::json::Object json = json_of(cli("doctor --json"));
+  EXPECT_EQ(json.getObject("tuned_record")->getString("path"), cli.file("tuned.jsonl"));
+  EXPECT_EQ(json.getObject("tuned_record")->getString("device"), shipped.header.device);
+  EXPECT_EQ(json.getObject("tuned_record")->getInteger("problems"), shipped.choices.size());
+  EXPECT_EQ(json.getObject("tuned_record")->get("problem")->kind(), llvm::json::Value::Null);
+  ASSERT_EQ(json.getArray("shipped_records")->size(), 1u);
+  EXPECT_EQ(json.getArray("shipped_records")->front().getAsObject()->getString("architecture"), "sm_90a");
+  const std::string has_rows = fmt::format("\n  for         sm_90a\n  has         {} T's of {} problems, measured on",
+                                           8 * shipped.choices.size(), shipped.choices.size());
+  const std::string text = cli("doctor").out;
+  EXPECT_NE(text.find("tuned record\n  path        " + cli.file("tuned.jsonl") + has_rows), std::string::npos) << text;
+  EXPECT_NE(text.find("shipped plans" + has_rows), std::string::npos) << text;
+
+  cli.environment["MHCJIT_TUNED"] = cli.file("wrong.jsonl");
+  const std::string wrong = cli("doctor").out;
+  EXPECT_NE(wrong.find("  problem     it is not used: " + cli.file("wrong.jsonl")), std::string::npos) << wrong;
+  json = json_of(cli("doctor --json"));
+  EXPECT_EQ(json.getObject("tuned_record")->get("device")->kind(), llvm::json::Value::Null);
+  EXPECT_NE(json.getObject("tuned_record")->getString("problem")->find("unset MHCJIT_TUNED"), llvm::StringRef::npos);
 }
 
 TEST(CliDoctor, SaysWhatToDoAboutAMissingNvrtc) {

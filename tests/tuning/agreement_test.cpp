@@ -32,11 +32,12 @@ struct Sweep {
 
 TEST(Agreement, InNineteenOfTwentyRowsAndNeverFarApart) {
   const Sweep first(1), second(2);
-  ASSERT_EQ(first.plans.size(), 160u);
-  ASSERT_EQ(second.plans.size(), 160u);
-  int alike = 0;
+  int both = 0, alike = 0;
   for (const auto& [shape, plan] : first.plans) {
-    const std::string& other = second.plans.at(shape);
+    const auto found = second.plans.find(shape);
+    if (found == second.plans.end()) continue;
+    const std::string& other = found->second;
+    ++both;
     alike += plan == other ? 1 : 0;
     if (plan == other) continue;
     for (const Sweep* sweep : {&first, &second}) {
@@ -44,7 +45,8 @@ TEST(Agreement, InNineteenOfTwentyRowsAndNeverFarApart) {
       EXPECT_LE(std::max(ratio, 1 / ratio), 1.03) << to_string(shape) << ": " << plan << " and " << other;
     }
   }
-  EXPECT_GE(alike, 152) << "of 160";
+  EXPECT_GE(both, 160);
+  EXPECT_GE(alike, 0.95 * both) << "of " << both;
 }
 
 }  // namespace

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include "codegen/choose.h"
+#include "codegen/emit.h"
 #include "codegen/operators.h"
+#include "tuning/plan_search.h"
 
 namespace mhcjit::tuning {
 namespace {
@@ -178,6 +180,47 @@ TEST_F(Decide, NoMorePlansThanAnEngineHas) {
     const auto serves = [&](const codegen::TunedBucket& bucket) { return bucket.max_tokens >= row.tokens; };
     EXPECT_EQ(row.plan, std::ranges::find_if(decided.buckets, serves)->plan) << row.tokens;
   }
+}
+
+TEST_F(Decide, NoMoreKernelsThanAMeasuredGainIsWorth) {
+  problem.n = 8;
+  problem.d = 2560;
+  buckets = llvm::cantFail(codegen::choose(problem));
+  std::map<std::string, std::set<std::string>> kernels;  // the texts of each plan's
+  for (auto& [family, candidate] : codegen::candidates(problem, codegen::device_of(problem.architecture)))
+    if (candidate.legal())
+      for (const codegen::Kernel& kernel : candidate.plan->kernels())
+        kernels[codegen::to_string(*candidate.plan)].insert(codegen::emit(problem, kernel));
+  const auto count = [&](const std::vector<std::string>& plans) {
+    std::set<std::string> all;
+    for (const std::string& plan : plans) all.insert(kernels[plan].begin(), kernels[plan].end());
+    return all.size();
+  };
+  // What is chosen where each plan is the fastest at a T of its own.
+  const auto fastest = [&](const std::vector<std::string>& plans) {
+    trials.clear();
+    std::int64_t tokens = 256;
+    for (const std::string& fast : plans) {
+      for (const std::string& plan : plans) add(tokens, plan, plan == fast ? 50 : 60);
+      if (std::ranges::find(plans, present(tokens)) == plans.end()) add(tokens, present(tokens), 100);
+      tokens *= 4;
+    }
+    std::vector<std::string> taken;
+    for (const codegen::TunedRow& row : choice().rows) taken.push_back(row.plan);
+    return taken;
+  };
+  std::vector<std::string> six, seven;
+  for (const auto& [one, of_one] : kernels)
+    for (const auto& [other, of_other] : kernels) {
+      const std::vector<std::string> plans = {"few_tokens cluster_size=16 chunks_per_warp=2", one, other};
+      if (count(plans) == max_kernels) six = plans;
+      if (count(plans) == max_kernels + 1) seven = plans;
+    }
+  ASSERT_FALSE(six.empty());
+  ASSERT_FALSE(seven.empty());
+  EXPECT_GT(max_kernels, codegen::ChooseOptions().max_kernels);
+  EXPECT_EQ(fastest(six), six);
+  EXPECT_LE(count(fastest(seven)), max_kernels);
 }
 
 TEST_F(Decide, APlanThatIsAsGoodMakesRoomForOthers) {
