@@ -17,8 +17,7 @@ namespace {
 constexpr std::string_view family_name = "one_pass";
 constexpr int tokens_per_tile = 16;
 constexpr int dot_warps = 4;
-constexpr int helper_warps = 4;  // producer, two of coefficients, scalars
-constexpr int coefficient_warps = 2;
+constexpr int coefficient_warps = 2;  // of a tile
 constexpr int panel_row_bytes = 128;  // a wide panel's
 constexpr int max_stages = 6;
 constexpr int finish_threads = 256;
@@ -32,14 +31,16 @@ struct Roles {
   int consumer_registers;
   int dot_registers;
   int helper_registers;
+  int coefficient_pairs = 1;  // that take turns at tiles
 };
 
-constexpr std::array<Roles, 5> roles = {{
+constexpr std::array<Roles, 6> roles = {{
     {8, 192, 56, 72},
     {8, 184, 56, 88},
     {8, 176, 56, 104},
     {8, 152, 88, 120},
     {12, 112, 56, 88},
+    {8, 136, 56, 72, 2},
 }};
 
 // The rings beside that of x and dh_in hold so many tiles each. The rest of the shared memory goes to x and dh_in.
@@ -69,8 +70,12 @@ int slice_columns(const Tiling& tiling) { return tiling.panels_per_stream * tili
 int warps_per_stream(const Tiling& tiling) { return tiling.role.consumer_warps / tiling.problem.n; }
 int steps(const Tiling& tiling) { return slice_columns(tiling) / 16 / warps_per_stream(tiling); }
 int block_tiles(const Tiling& tiling) { return tiling.role.consumer_warps * steps(tiling); }
+// Warps of helpers come in whole warp groups: the producer, the coefficient warps, and that of scalars.
+int helper_warps(const Roles& role) {
+  return static_cast<int>(divide_up(2 + role.coefficient_pairs * coefficient_warps, 4)) * 4;
+}
 int threads_per_block(const Tiling& tiling) {
-  return (tiling.role.consumer_warps + dot_warps + helper_warps) * warp_size;
+  return (tiling.role.consumer_warps + dot_warps + helper_warps(tiling.role)) * warp_size;
 }
 int logit_floats(const Problem& problem) { return row_blocks(problem) * 8 + 4; }
 std::int64_t phi_floats(const Tiling& tiling) {  // a group's
@@ -116,7 +121,8 @@ int consumer_registers_needed(const Tiling& tiling) {
   // fp32 keeps x's two terms, and x and dh_in of this step and the next instead of pairs. sm_100a keeps more.
   const int of_fp32 = tiling.problem.architecture.major < 10 ? 32 : 44;
   const int elements = splits_phi(tiling.problem) ? of_fp32 : 0;
-  return sums + operands + elements + 48;
+  const int others = tiling.problem.dtype == DType::bf16 ? 46 : 48;  // bf16 becomes fp32 in place
+  return sums + operands + elements + others;
 }
 int dot_registers_needed(const Problem& problem) { return 30 + 6 * problem.n; }
 int helper_registers_needed(const Tiling& tiling) {
@@ -161,6 +167,10 @@ std::string reject(Tiling& tiling, const Device& device) {
     return fmt::format("{} blocks of {} columns leave the last without any", tiling.group_blocks, slice);
   if (tiling.role.consumer_warps % problem.n != 0)
     return fmt::format("{} consumer warps do not divide among {} streams", tiling.role.consumer_warps, problem.n);
+  const Rings& ring = tiling.ring;
+  if (const int slots = std::min({ring.coefficient_slots, ring.scalar_slots, ring.exchange_slots / 2});
+      tiling.role.coefficient_pairs > slots)
+    return fmt::format("{} pairs of coefficient warps share {} slots", tiling.role.coefficient_pairs, slots);
   const int warps = warps_per_stream(tiling);
   const int tiles_per_panel = tiling.panel_columns / 16;
   if (slice / 16 % warps != 0 || (warps % tiles_per_panel != 0 && tiles_per_panel % warps != 0))
@@ -190,6 +200,7 @@ class OnePass final : public Plan {
                                                      {"panel_columns", tiling.panel_columns},
                                                      {"panels_per_stream", tiling.panels_per_stream},
                                                      {"consumer_warps", tiling.role.consumer_warps},
+                                                     {"coefficient_pairs", tiling.role.coefficient_pairs},
                                                      {"consumer_registers", tiling.role.consumer_registers},
                                                      {"dot_registers", tiling.role.dot_registers},
                                                      {"helper_registers", tiling.role.helper_registers}}),
@@ -212,6 +223,7 @@ class OnePass final : public Plan {
                                                        {"group_blocks", tiling.group_blocks},
                                                        {"slice", slice_columns(tiling)},
                                                        {"block_tiles", block_tiles(tiling)},
+                                                       {"coefficient_pairs", tiling.role.coefficient_pairs},
                                                        {"warps_per_stream", warps_per_stream(tiling)},
                                                        {"steps", steps(tiling)}}),
                      .threads_per_block = finish_threads,
@@ -246,13 +258,13 @@ class OnePass final : public Plan {
                          bytes_of(problem.dtype);
     const double memory = bytes * at_once / device.bytes_per_clock;
     const double math = (500.0 + steps(tiling_) * (90.0 + 70.0 * blocks)) * tiling_.role.consumer_warps / 8.0;
-    const double coefficients = tiling_.uses_clusters ? 1250.0 + 275.0 * n : 3700.0;
+    const double coefficients = (tiling_.uses_clusters ? 1250.0 + 275.0 * n : 3700.0) / tiling_.role.coefficient_pairs;
     // The latency runs from the copy of a tile to the release of its stage.
     const double latency = (tiling_.uses_clusters ? 9300.0 : 14500.0) + math;
     // Among plans that are alike so far the one with the most to spare wins.
     constexpr double reserve = 0.02;
     const double clocks = (std::max({memory, math, coefficients, latency / tiling_.pipeline_stages}) +
-                           reserve * (math + latency / tiling_.pipeline_stages)) *
+                           reserve * (math + coefficients + latency / tiling_.pipeline_stages)) *
                           (waits_well() ? 1.0 : 1.08);
     return fixed_us + device.microseconds(static_cast<double>(divide_up(tiles(tokens), at_once)) * clocks);
   }
@@ -295,7 +307,8 @@ class OnePass final : public Plan {
       const std::int64_t count = max_groups(tiling, tokens);
       exchange = workspace.add(static_cast<std::int64_t>(exchange_bytes(tiling, tokens) / 4));
       phi_sums = workspace.add(count * phi_floats(tiling));
-      logit_sums = workspace.add(count * coefficient_warps * logit_floats(tiling.problem));
+      logit_sums =
+          workspace.add(count * tiling.role.coefficient_pairs * coefficient_warps * logit_floats(tiling.problem));
       groups = workspace.add(1);
       total_bytes = workspace.end();
     }

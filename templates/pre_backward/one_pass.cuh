@@ -14,7 +14,8 @@
 // Block:  consumer_warps  dx and G of the block's columns (one_pass_consume.cuh)
 //         4 dot warps     partial sums of dh_pre (one_pass_dots.cuh), told to the group (one_pass_exchange.cuh)
 //         1 producer      copies x and dh_in into a ring of stages, and dx, which has taken x's place, out of it
-//         2 coefficient warps, each for eight tokens of the tile, and 1 scalar warp (one_pass_coefficients.cuh)
+//         pairs of coefficient warps, which take turns at tiles, a warp for eight tokens, and 1 scalar warp
+//         (one_pass_coefficients.cuh)
 // Shared: stages, each a tile of x and of dh_in as panels (one stream's, a row of 128 or 64 bytes for each token, in
 //         the swizzle of as many bytes) | phi * gamma as operands | coefficients: a ring | scalars: a ring | dh_pre
 //         received in a cluster: a ring | barriers.
@@ -125,8 +126,10 @@ MHCJIT_DEVICE void pre_backward_one_pass(const PreBackwardArgs& args, const OneP
       copy_scalars(plan, args, lane);
       if (plan.rank == 0 && plan.group == 0 && lane == 0) *work.groups = plan.groups;
       Plan::wait_for_group();
-    } else {
+    } else if (warp < Plan::scalar_warp) {
       make_coefficients(plan, args, work, warp - Plan::first_coefficient_warp, lane);
+    } else {
+      Plan::wait_for_group();
     }
   }
 

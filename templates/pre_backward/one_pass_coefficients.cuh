@@ -173,7 +173,9 @@ MHCJIT_DEVICE void make_coefficients(const PreBackwardOnePass<Spec>& plan, const
   using Scalars = TokenScalars<Spec>;
   constexpr int n = Spec::n;
   constexpr int own_rows = Scalars::own_rows;
-  const int token = coefficient_warp * 8 + lane / 4;
+  const int pair = coefficient_warp / Plan::coefficient_warps;
+  const int half = coefficient_warp % Plan::coefficient_warps;
+  const int token = half * 8 + lane / 4;
   const int k = lane % 4;
   const auto row_of = [&](int i) { return Scalars::row_of(k, i); };
   const float alpha[3] = {args.alpha[0], args.alpha[1], args.alpha[2]};
@@ -186,8 +188,11 @@ MHCJIT_DEVICE void make_coefficients(const PreBackwardOnePass<Spec>& plan, const
   RingPosition<Spec::scalar_slots> scalar_slot;
   RingPosition<Spec::exchange_slots> received;
   RingPosition<Spec::coefficient_slots> slot;
+  scalar_slot.advance(pair);
+  received.advance(pair);
+  slot.advance(pair);
 #pragma unroll 1
-  for (int i = 0; i < plan.tiles; ++i) {
+  for (int i = pair; i < plan.tiles; i += Plan::coefficient_pairs) {
     dots.ask(i, received);
     device::barrier_wait(plan.scalars_full(scalar_slot.index), scalar_slot.parity);
     Scalars scalars;
@@ -197,7 +202,7 @@ MHCJIT_DEVICE void make_coefficients(const PreBackwardOnePass<Spec>& plan, const
     if (lane == 0) device::barrier_arrive(plan.scalars_empty(scalar_slot.index));
 
     float dh_pre[Plan::dot_parts * 4] = {};
-    dots.receive(i, received, coefficient_warp == 0 && lane == 0, dh_pre);
+    dots.receive(i, received, half == 0 && lane == 0, dh_pre);
     device::warp_barrier();
     if (lane == 0) device::barrier_arrive(plan.dots_read(i));
 #pragma unroll
@@ -263,9 +268,9 @@ MHCJIT_DEVICE void make_coefficients(const PreBackwardOnePass<Spec>& plan, const
                              scalars.h_pre[part]);
     device::warp_barrier();
     if (lane == 0) device::barrier_arrive(plan.coefficients_full(slot.index));
-    scalar_slot.advance();
-    received.advance();
-    slot.advance();
+    scalar_slot.advance(Plan::coefficient_pairs);
+    received.advance(Plan::coefficient_pairs);
+    slot.advance(Plan::coefficient_pairs);
   }
 
   if (plan.rank != 0) return;
@@ -279,7 +284,7 @@ MHCJIT_DEVICE void make_coefficients(const PreBackwardOnePass<Spec>& plan, const
 #pragma unroll
     for (int kind = 0; kind < 3; ++kind) alpha_sums[kind] += device::shuffle_xor(alpha_sums[kind], mask);
   }
-  float* out = work.logit_sums + (plan.group * Plan::coefficient_warps + coefficient_warp) * (Plan::row_blocks * 8 + 4);
+  float* out = work.logit_sums + (plan.group * Plan::coefficient_pairs * Plan::coefficient_warps + coefficient_warp) * (Plan::row_blocks * 8 + 4);
   if (lane < 4) {
 #pragma unroll
     for (int r = 0; r < own_rows; ++r) out[row_of(r)] = gradient_sums[r];

@@ -21,7 +21,7 @@ struct PreBackwardOnePassFinish {
   static constexpr int all_tiles = Spec::group_blocks * Spec::block_tiles;
   static constexpr int phi_blocks = (all_tiles + warps - 1) / warps;
   static constexpr int logit_floats = row_blocks * 8 + 4;
-  static constexpr int coefficient_warps = 2;
+  static constexpr int coefficient_warps = Spec::coefficient_pairs * 2;
   static constexpr int shared_floats = 0;
 };
 

@@ -15,9 +15,10 @@ struct PreBackwardOnePass {
   static constexpr int dot_warps = 4;
   static constexpr int producer_warp = first_dot_warp + dot_warps;
   static constexpr int first_coefficient_warp = producer_warp + 1;
-  static constexpr int coefficient_warps = 2;
-  static constexpr int scalar_warp = first_coefficient_warp + coefficient_warps;
-  static constexpr int threads = (scalar_warp + 1) * device::warp_size;
+  static constexpr int coefficient_warps = 2;  // of a tile
+  static constexpr int coefficient_pairs = Spec::coefficient_pairs;
+  static constexpr int scalar_warp = first_coefficient_warp + coefficient_pairs * coefficient_warps;
+  static constexpr int threads = (scalar_warp / 4 + 1) * 4 * device::warp_size;  // whole warp groups
 
   static constexpr int element_bytes = static_cast<int>(sizeof(Element));
   static constexpr int panel_columns = Spec::panel_columns;
@@ -96,6 +97,9 @@ struct PreBackwardOnePass {
   static_assert(steps * 16 * warps_per_stream == slice);
   static_assert(tiles_per_panel % warps_per_stream == 0 || warps_per_stream % tiles_per_panel == 0);
   static_assert(threads == Spec::threads_per_block);
+  // Pairs wait for a barrier of their own tile, so that a wait is for the present or the previous phase.
+  static_assert(coefficient_pairs <= Spec::coefficient_slots && coefficient_pairs <= Spec::scalar_slots &&
+                coefficient_pairs <= lead);
 
   device::SharedAddress base;
   int rank;

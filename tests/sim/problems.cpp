@@ -78,9 +78,11 @@ std::string wanted_backward_plan(const codegen::Problem& problem, Numbers& numbe
     if (!blocks) continue;
     const auto panel = numbers.extract('p');
     const auto exchange = numbers.extract('e');
-    return fmt::format("one_pass uses_clusters={} group_blocks={} panel_columns={} exchange_slots={}", uses_clusters,
+    const auto registers = numbers.extract('r');
+    return fmt::format("one_pass uses_clusters={} group_blocks={} panel_columns={} exchange_slots={}{}", uses_clusters,
                        blocks.mapped(), panel ? panel.mapped() : 128 / codegen::bytes_of(problem.dtype),
-                       exchange ? exchange.mapped() : 4);
+                       exchange ? exchange.mapped() : 4,
+                       registers ? fmt::format(" consumer_registers={}", registers.mapped()) : "");
   }
   if (const auto tiles = numbers.extract('b')) {
     const auto splits = numbers.extract('a');

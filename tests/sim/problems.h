@@ -7,8 +7,9 @@
 //   fF_pP_gG           the same as one_pass with panels of P columns and G gemm warps adds
 //   wW_rR[_cC[_xX]]    two_pass, W tokens a warp and R blocks of rows; in clusters of C, launched as clusters of X
 //   gR[_cC[_xX]]       the same where warp groups multiply
-//   cC[_pP][_eE]       pre_backward's one_pass in clusters of C; panels of P columns, E slots of exchanged sums
-//   lC[_pP][_eE]       the same in C blocks that exchange sums through the L2 cache
+//   cC[_pP][_eE][_rR]  pre_backward's one_pass in clusters of C; panels of P columns, E slots of exchanged sums, R
+//                      registers of a consumer warp
+//   lC[_pP][_eE][_rR]  the same in C blocks that exchange sums through the L2 cache
 //   bB[_aA][_mM]       pre_backward's portable, B tiles of columns a warp, in one split or in clusters of up to A that
 //                      add up as many; for M multiprocessors
 //

@@ -167,14 +167,15 @@ const std::vector<Unseen> unseen_in_backward_one_pass = {
     {"pre_backward_one_pass", "warp_barrier()"},
 };
 
-// In clusters, and in blocks that exchange sums through the L2 cache.
+// In clusters, in blocks that exchange sums through the L2 cache, and with coefficient warps that take turns.
 Program backward_one_pass_program() {
-  return {"backward_one_pass",
-          MHCJIT_RACE_CHECK,
-          {"n4_d128_bf16_gamma_c2_e2_s3", "137", "n4_d128_bf16_gamma_l2_e2_s3", "137"},
-          kernels_where([](const std::string& name) { return name.starts_with(backward_one_pass); }),
-          unseen_in_backward_one_pass,
-          Deleted::one_of_each_kind};
+  return {
+      "backward_one_pass",
+      MHCJIT_RACE_CHECK,
+      {"n4_d128_bf16_gamma_c2_e2_s3", "137", "n4_d128_bf16_gamma_l2_e2_s3", "137", "n4_d128_bf16_c2_r136_s3", "137"},
+      kernels_where([](const std::string& name) { return name.starts_with(backward_one_pass); }),
+      unseen_in_backward_one_pass,
+      Deleted::one_of_each_kind};
 }
 
 Program few_tokens_program() {

@@ -12,6 +12,7 @@ struct PreBackwardOnePassFinishSpec {
   static constexpr int group_blocks = 16;
   static constexpr int slice = 256;
   static constexpr int block_tiles = 64;
+  static constexpr int coefficient_pairs = 1;
   static constexpr int warps_per_stream = 2;
   static constexpr int steps = 8;
 };

@@ -1,6 +1,7 @@
 // The one-pass family of pre_backward: the shapes that models use have a plan, legal ones cover the problem and move no
 // more registers than there are, the workspace holds the sums of each group of blocks, and what cannot be is refused
 // with the reason.
+#include "codegen/divide_up.h"
 #include "templates/pre_backward/one_pass_work.cuh"
 
 #include "tests/codegen/problems.h"
@@ -53,13 +54,14 @@ TEST(BackwardOnePass, ShapesOfModelsHaveAPlan) {
 
 TEST(BackwardOnePass, LegalPlansCoverTheProblem) {
   constexpr int dot_warps = 4;
-  constexpr int helper_warps = 4;
   int legal = 0;
   for_many_plans([&](const Plan& plan) {
     ++legal;
     const Problem& problem = plan.problem();
     const Kernel& kernel = plan.kernels()[main_kernel];
     const auto of = [&](std::string_view name) { return constant(kernel, name); };
+    // The producer, the coefficient warps and that of scalars, in whole warp groups.
+    const std::int64_t helper_warps = divide_up(2 + 2 * of("coefficient_pairs"), 4) * 4;
     EXPECT_EQ(kernel.threads_per_block, (of("consumer_warps") + dot_warps + helper_warps) * warp_size);
     const std::int64_t registers = of("consumer_warps") * of("consumer_registers") + dot_warps * of("dot_registers") +
                                    helper_warps * of("helper_registers");
@@ -73,11 +75,14 @@ TEST(BackwardOnePass, LegalPlansCoverTheProblem) {
     EXPECT_LT((of("group_blocks") - 1) * slice, problem.d);
     EXPECT_GE(of("pipeline_stages"), 2);
     EXPECT_EQ(of("exchange_slots") % 2, 0) << "half of them are sent ahead";
+    for (const std::int64_t slots : {of("coefficient_slots"), of("scalar_slots"), of("exchange_slots") / 2})
+      EXPECT_LE(of("coefficient_pairs"), slots) << "pairs would wait for a phase before the previous one";
     EXPECT_LE(of("pipeline_stages") * (problem.n + 1) * slice * tokens_per_tile * bytes_of(problem.dtype),
               kernel.dynamic_smem_bytes);
 
     const Kernel& last = plan.kernels()[finish];
     EXPECT_EQ(constant(last, "slice"), slice);
+    EXPECT_EQ(constant(last, "coefficient_pairs"), of("coefficient_pairs"));
     EXPECT_EQ(constant(last, "warps_per_stream") * problem.n, of("consumer_warps"));
     EXPECT_EQ(constant(last, "steps") * constant(last, "warps_per_stream") * 16, slice);
     EXPECT_EQ(constant(last, "block_tiles"), constant(last, "steps") * of("consumer_warps"));
@@ -101,7 +106,7 @@ TEST(BackwardOnePass, RefusesWithTheReason) {
                                            "bits"),
             std::string::npos);
   const std::set<std::string> reasons = rejections(backward_of(8, 2048), "one_pass");
-  EXPECT_TRUE(reasons.contains("152 registers of a consumer warp, it needs 468")) << testing::PrintToString(reasons);
+  EXPECT_TRUE(reasons.contains("152 registers of a consumer warp, it needs 466")) << testing::PrintToString(reasons);
   EXPECT_TRUE(rejections(backward_of(5, 4096), "one_pass").contains("8 consumer warps do not divide among 5 streams"));
 }
 
