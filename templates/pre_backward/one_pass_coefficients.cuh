@@ -284,7 +284,8 @@ MHCJIT_DEVICE void make_coefficients(const PreBackwardOnePass<Spec>& plan, const
 #pragma unroll
     for (int kind = 0; kind < 3; ++kind) alpha_sums[kind] += device::shuffle_xor(alpha_sums[kind], mask);
   }
-  float* out = work.logit_sums + (plan.group * Plan::coefficient_pairs * Plan::coefficient_warps + coefficient_warp) * (Plan::row_blocks * 8 + 4);
+  float* out = work.logit_sums + (plan.group * Plan::coefficient_pairs * Plan::coefficient_warps + coefficient_warp) *
+                                     (Plan::row_blocks * 8 + 4);
   if (lane < 4) {
 #pragma unroll
     for (int r = 0; r < own_rows; ++r) out[row_of(r)] = gradient_sums[r];
