@@ -259,11 +259,13 @@ class Portable final : public Plan {
     }
   }
 
-  // The constants are fitted to an H200: n = 4 within 15 % from T = 1 to 8192, n = 6 and 8 up to 20 % below the
-  // measured times.
+  // The constants are fitted to an H200, aligned rows, n = 2, 4, 6 and 8, D 1280 to 8192, T 1 to 16384: 6 % root mean
+  // square.
   double cost_us(std::int64_t tokens, const Device& device) const override {
-    return device.microseconds(coefficients_clocks(tokens, device) + dx_clocks(tokens, device) +
-                               phi_clocks(tokens, device));
+    constexpr double launches = 2400.0;  // of the first two kernels
+    // phi is packed while the first kernel runs.
+    const double first = std::max(coefficients_clocks(tokens, device), packing_clocks());
+    return device.microseconds(launches + first + dx_clocks(tokens, device) + phi_clocks(tokens));
   }
 
   std::size_t workspace_bytes(std::int64_t tokens) const override { return Regions(tiling_, tokens).total_bytes; }
@@ -282,7 +284,7 @@ class Portable final : public Plan {
   }
 
  private:
-  static constexpr double l2_bytes_per_clock = 3100.0;
+  static constexpr double l2_bytes_per_clock = 2070.0;
 
   double x_bytes(std::int64_t tokens) const {
     return static_cast<double>(tokens) * static_cast<double>(problem().columns()) * bytes_of(problem().dtype);
@@ -291,33 +293,52 @@ class Portable final : public Plan {
 
   // x and dh_in come from memory; narrow loads need more instructions.
   double coefficients_clocks(std::int64_t tokens, const Device& device) const {
-    constexpr double launch = 4000.0;
-    constexpr double token = 900.0;  // a group's latency between its loads of one token and of the next
+    // A group waits for each of its loads of a token, one step through a stream after the other, and then makes the
+    // token's record.
+    constexpr double token = 2500.0;
+    constexpr double load = 1170.0;
+    const double loads_of_token =
+        static_cast<double>(divide_up(problem().d, std::int64_t{tiling_.threads_per_token} * tiling_.vec_size));
     const double bytes = x_bytes(tokens) * (1.0 + 1.0 / problem().n);
     const double loads = bytes / (tiling_.vec_size * bytes_of(problem().dtype));
     const double instructions = loads * (4.0 + 3.0 * tiling_.vec_size) / warp_size / (4.0 * device.multiprocessors);
     const double steps =
         std::ceil(static_cast<double>(tokens) / (tiling_.tokens_per_group_block() * tiling_.max_coefficient_blocks));
-    return launch + std::max({bytes / device.bytes_per_clock, instructions, steps * token});
+    return std::max({bytes / device.bytes_per_clock, instructions, steps * (token + load * loads_of_token)});
+  }
+
+  // A warp waits for phi's rows, sixteen at a time. Operands that go to shared memory are packed one after the other.
+  double packing_clocks() const {
+    constexpr double rows_at_once = 2300.0;
+    constexpr double operand = 6600.0;
+    return tiling_.phi_in_registers ? rows_at_once * tiling_.dx_steps()
+                                    : operand * tiling_.dx_steps() * tiling_.tiles_per_warp;
   }
 
   double dx_clocks(std::int64_t tokens, const Device& device) const {
-    // The launch costs no wait for the previous kernel: phi is packed while that runs.
-    constexpr double launch = 3000.0;
-    constexpr double clocks_per_product = 7.3;
-    constexpr double barrier = 300.0;  // a block's, while its neighbours work
+    constexpr double clocks_per_product = 16.5;  // products that add to the same sums wait for one another
+    constexpr double barrier = 270.0;            // a block's, while its neighbours work
+    constexpr double part_of_memory = 0.63;      // that reads and writes of parts of rows reach
     const Problem& shape = problem();
     const double streams = tiling_.streams_per_block;
     const double blocks = static_cast<double>(tiling_.dx_blocks());
     const double splits = static_cast<double>(splits_at_once(tiling_, tokens));
-    const double at_once = static_cast<double>(device.multiprocessors) * tiling_.blocks_per_multiprocessor;
+    const bool adds_in_cluster = tiling_.adds_in_dx() && splits > 1.0;
+    // The multiprocessors that blocks are shared out among, one for each.
+    const double places = adds_in_cluster ? device.clusters_at_once[static_cast<int>(splits)] * splits
+                                          : static_cast<double>(device.multiprocessors);
+    const double at_once = places * tiling_.blocks_per_multiprocessor;
     const double waves = std::ceil(blocks * splits / at_once);
     const double turns = std::ceil(static_cast<double>(token_splits(tiling_, tokens)) / splits);
     const auto tiles_of_split =
         static_cast<double>(divide_up(tiles_of_phase(tiling_, tokens), splits_of_phase(tiling_, tokens)));
     const double steps = waves * turns * tiles_of_split;
     const double running = std::min(at_once, blocks * splits);
-    const double neighbours = std::ceil(running / device.multiprocessors);  // on a multiprocessor
+    // Blocks on a multiprocessor. They fill one after the other if none has room beside the first kernel's blocks.
+    const double neighbours =
+        fits_beside_first(tokens, device)
+            ? std::ceil(running / places)
+            : std::min(running, static_cast<double>(tiling_.blocks_per_multiprocessor));
 
     // A tile of tokens costs memory, the L2 cache and instructions of all blocks that run at once, or one block's
     // latency.
@@ -333,7 +354,8 @@ class Portable final : public Plan {
                                   : 83.0 / (tiling_.block_columns() * bytes_of(shape.dtype));
     const double slower_step = !is_aligned ? 1.16 : copy_bytes < 16 ? 2.0 : 1.0;
     const double unaligned_start = is_aligned ? 0.0 : 40000.0;
-    const double memory = running * read_and_written * (1.0 + line_parts) / device.bytes_per_clock;
+    const double memory =
+        running * read_and_written * (1.0 + line_parts) / (part_of_memory * device.bytes_per_clock);
     const double copied = tile_bytes * tiling_.warps_per_stream * (2.0 * streams + 1.0) +
                           static_cast<double>(tile_tokens) * record_bytes(tiling_);
     const double l2 = running * copied / l2_bytes_per_clock;
@@ -341,46 +363,38 @@ class Portable final : public Plan {
     const double products =
         tiling_.tiles_per_warp * (tiling_.sum_tiles() * terms + tiling_.dx_steps() * (tiling_.is_scaled() ? 2.0 : 6.0));
     const double copies = tile_bytes / warp_size / (tiling_.dx_vec_size * bytes_of(shape.dtype));
-    const double instructions = 70.0 + products + tiling_.sum_tiles() +
-                                tiling_.dx_steps() * (1.0 + tiling_.tiles_per_warp) + 70.0 * tiling_.tiles_per_warp +
+    const double instructions = 155.0 + products + tiling_.sum_tiles() +
+                                tiling_.dx_steps() * (1.0 + tiling_.tiles_per_warp) + 324.0 * tiling_.tiles_per_warp +
                                 12.0 * copies;
     const double issue = neighbours * tiling_.dx_warps() / 4.0 * std::max(instructions, products * clocks_per_product);
     // Blocks that do not fill the device take a tile's latency.
-    const double alone =
-        2400.0 / tiling_.dx_warps() + (tiling_.adds_in_dx() ? 250.0 : 400.0) + 100.0 * tiling_.tiles_per_warp;
-    // Other warps fill a part of a warp's waits.
-    const double not_hidden = 5.0 / (neighbours * tiling_.dx_warps());
-    const double step =
-        std::max({memory, l2, issue, alone}) + not_hidden * std::min(memory, issue) + barrier / neighbours;
+    const double alone = 6600.0 / tiling_.dx_warps() + (tiling_.adds_in_dx() ? 0.0 : 770.0) + 8.2 * products;
+    const double step = std::max({memory, l2, issue, alone}) + barrier / neighbours;
 
-    // A block reads its phi and writes its sums; with one split it reads phi once more.
+    // A block reads its phi and writes its sums; with one split it reads phi once more. Rows of fewer columns than a
+    // line of 128 bytes has cost more.
+    const double line_of_block = tiling_.block_columns() * 4 < 128 ? 1.39 : 1.0;
     const double bytes_of_block = 2.0 * phi_bytes() / blocks;
-    constexpr double bytes_per_clock = 32.0;  // a multiprocessor's
+    constexpr double bytes_per_clock = 19.5;  // a multiprocessor's
+    constexpr double part_of_memory_for_phi = 0.75;
     const double ends =
-        std::max(waves * neighbours * bytes_of_block / bytes_per_clock, splits * phi_bytes() / l2_bytes_per_clock);
-    return launch + unaligned_start + steps * step * slower_step + turns * ends +
-           cluster_clocks(tokens, neighbours, waves, device);
+        std::max({waves * neighbours * bytes_of_block / bytes_per_clock, splits * phi_bytes() / l2_bytes_per_clock,
+                  2.0 * phi_bytes() / (part_of_memory_for_phi * device.bytes_per_clock)}) *
+        line_of_block;
+    const double exchange = adds_in_cluster ? 1730.0 + 10.0 * splits * splits : 0.0;
+    return unaligned_start + steps * step * slower_step + turns * ends + exchange;
   }
 
-  // Clusters add the exchange of sums. Their blocks also begin late, if the first kernel's leave them no registers.
-  // Fitted to an H200, n = 4, D 256 and 4096, T 16 to 512.
-  double cluster_clocks(std::int64_t tokens, double neighbours, double waves, const Device& device) const {
-    const double splits = static_cast<double>(token_splits(tiling_, tokens));
-    if (!tiling_.adds_in_dx() || splits == 1.0) return 0.0;
-    constexpr double exchange = 2000.0;
-    constexpr double late_block = 3000.0;
-    constexpr double late_wave = 6000.0;
+  // Whether a multiprocessor that runs its share of the first kernel's blocks has registers for one of the second's.
+  bool fits_beside_first(std::int64_t tokens, const Device& device) const {
     const std::int64_t of_first = divide_up(coefficient_blocks(tiling_, tokens), device.multiprocessors) *
-                                  registers_per_multiprocessor / coefficient_blocks_per_multiprocessor(problem());
-    const int of_block = registers_needed(tiling_, tiling_.phi_in_registers) * tiling_.dx_warps() * warp_size;
-    const auto beside = static_cast<double>((registers_per_multiprocessor - of_first) / of_block);
-    return exchange + 10.0 * splits * splits + std::max(0.0, neighbours - beside) * late_block +
-           (waves - 1.0) * late_wave;
+                                  (registers_per_multiprocessor / coefficient_blocks_per_multiprocessor(problem()));
+    return registers_per_multiprocessor - of_first >= registers_available(tiling_) * tiling_.dx_warps() * warp_size;
   }
 
-  double phi_clocks(std::int64_t tokens, const Device&) const {
+  double phi_clocks(std::int64_t tokens) const {
     if (tiling_.adds_in_dx()) return 0.0;
-    constexpr double launch = 4500.0;
+    constexpr double launch = 4800.0;
     constexpr double latency = 900.0;  // latency of the splits that are loaded at once
     const double splits = static_cast<double>(token_splits(tiling_, tokens));
     const double rows = static_cast<double>(divide_up(problem().rows(), tiling_.phi_warps()));

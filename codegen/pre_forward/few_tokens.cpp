@@ -95,22 +95,26 @@ std::int64_t groups(const Tiling& tiling, std::int64_t tokens, const Device& dev
 }
 
 // Clocks of a group of tokens, from the start of its blocks to their end. Together with the launch they are fitted to
-// an H200, n = 4, 6 and 8, D 128 to 7168, T 1 to 512: 6 % root mean square.
+// an H200, n = 2, 4, 6 and 8, D 128 to 8192, T 1 to 4096: 5 % root mean square.
 double group_clocks(const Tiling& tiling, std::int64_t tokens, const Device& device) {
-  // A warp multiplies its chunks one after the other; a block's warps start one after the other. phi comes into a
-  // multiprocessor at its share of the L2 cache's rate, x at its share of memory's. A token's sums are added up over
-  // the warps; each block of a cluster sends and receives some.
-  constexpr double block_of_rows_clocks = 41.0;
-  constexpr double warp_clocks = 72.0;
-  constexpr double phi_bytes_per_clock = 120.0;
-  constexpr double sum_of_warp_clocks = 5.1;
-  constexpr double block_clocks = 40.0;
+  // A warp multiplies its chunks one after the other, and waits for the other warps of its scheduler. A block's warps
+  // start one after the other. phi comes into a multiprocessor at its share of the L2 cache's rate. x comes at half its
+  // share of memory's: a group is too short to fill it. Each block of a cluster sends and receives each token's sums.
+  constexpr double block_of_rows_clocks = 26.0;
+  constexpr double turn_clocks = 17.0;
+  constexpr double warp_clocks = 84.0;
+  constexpr double phi_bytes_per_clock = 215.0;
+  constexpr double sums_clocks = 1.83;  // of a block of rows, from a block
+  constexpr double block_clocks = 31.0;
+  constexpr double part_of_memory = 0.51;
   const Problem& problem = tiling.problem;
   const double columns = static_cast<double>(problem.n * slice_columns(tiling));
-  const double x_bytes_per_clock = device.bytes_per_clock / device.multiprocessors;
-  const double token_clocks = sum_of_warp_clocks * tiling.gemm_warps * row_blocks(problem) +
+  const double x_bytes_per_clock = part_of_memory * device.bytes_per_clock / device.multiprocessors;
+  const double token_clocks = sums_clocks * tiling.cluster_size * row_blocks(problem) +
                               columns * bytes_of(problem.dtype) / x_bytes_per_clock;
-  return block_of_rows_clocks * row_blocks(problem) * tiling.units_per_warp * tiling.unit_chunks +
+  const double turns = static_cast<double>(divide_up(tiling.gemm_warps, 4));  // of a scheduler's warps
+  return (block_of_rows_clocks + turn_clocks * turns) * row_blocks(problem) * tiling.units_per_warp *
+             tiling.unit_chunks +
          warp_clocks * tiling.gemm_warps + block_clocks * tiling.cluster_size +
          4.0 * problem.rows() * columns / phi_bytes_per_clock + token_clocks * static_cast<double>(tokens);
 }
@@ -145,7 +149,7 @@ class FewTokens final : public Plan {
   }
 
   double cost_us(std::int64_t tokens, const Device& device) const override {
-    constexpr double launch_clocks = 4880.0;
+    constexpr double launch_clocks = 4470.0;
     const double waves =
         static_cast<double>(divide_up(groups(tiling_, tokens, device), groups_at_once(tiling_, device)));
     return device.microseconds(launch_clocks +

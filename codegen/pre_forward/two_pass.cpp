@@ -290,6 +290,8 @@ Kernel pack_phi_kernel(const Tiling& tiling, std::vector<Constant> constants) {
 }
 
 Kernel project_kernel(const Tiling& tiling, std::vector<Constant> constants) {
+  constants.push_back({"tokens_per_warp", tiling.tokens_per_warp});
+  constants.push_back({"columns_per_sum", tiling.columns_per_sum});
   constants.push_back({"in_cluster", tiling.in_cluster()});
   constants.push_back({"k_splits", tiling.k_splits});
   constants.push_back({"columns_per_split", tiling.columns_per_split});
@@ -338,15 +340,14 @@ class TwoPass final : public Plan {
  public:
   TwoPass(const Tiling& tiling, Parameters parameters)
       : Plan(tiling.problem, family_name, std::move(parameters)), tiling_(tiling) {
+    // Plans with the same tiles of phi share the kernel that packs it, whatever projects.
     const std::vector<Constant> constants =
         with_shape(tiling.problem, {{"scales_phi", tiling.problem.dtype == DType::fp16},
                                     {"uses_wgmma", tiling.uses_wgmma},
                                     {"vec_size", tiling.vec_size},
                                     {"threads_per_block", threads_per_block},
-                                    {"tokens_per_warp", tiling.tokens_per_warp},
                                     {"row_tiles", tiling.row_tiles},
-                                    {"row_blocks", tiling.row_blocks},
-                                    {"columns_per_sum", tiling.columns_per_sum}});
+                                    {"row_blocks", tiling.row_blocks}});
     kernels_ = {pack_phi_kernel(tiling, constants), project_kernel(tiling, constants)};
     if (!tiling.in_cluster()) kernels_.push_back(apply_kernel(tiling, constants));
   }

@@ -78,14 +78,16 @@ struct DotReceiver {
   const OnePassBackwardWork& work;
   int token;
   int k;
+  // The other sources' sums lie at constant distances: addresses of their own would take two registers each.
+  const device::u32* first = nullptr;
   device::Vector<device::u32, 4> words[sources][Plan::dot_parts];  // read through the L2 cache
 
   MHCJIT_DEVICE DotReceiver(const Plan& plan, const OnePassBackwardWork& work, int token, int k)
       : plan(plan), work(work), token(token), k(k) {}
 
   MHCJIT_DEVICE bool has(int source) const { return source * 4 + k < Spec::group_blocks; }
-  MHCJIT_DEVICE device::Vector<device::u32, 4> read(int i, int source, int part) const {
-    return device::load_relaxed(Ring::place(work, plan, i, token, source * 4 + k) + part * 4);
+  MHCJIT_DEVICE device::Vector<device::u32, 4> read(int source, int part) const {
+    return device::load_relaxed(first + source * Plan::dot_bytes + part * 4);
   }
 
   // Starts the loads of tile i's sums, so that their latency overlaps with other work.
@@ -94,11 +96,12 @@ struct DotReceiver {
       device::barrier_wait(plan.dots_received(slot.index), slot.parity);
       // Polling before the sums can have come would slow down all of memory.
       device::sleep_nanoseconds(Spec::first_wait_ns);
+      first = Ring::place(work, plan, i, token, k);
 #pragma unroll
       for (int source = 0; source < sources; ++source) {
 #pragma unroll
         for (int part = 0; part < Plan::dot_parts; ++part)
-          if (has(source)) words[source][part] = read(i, source, part);
+          if (has(source)) words[source][part] = read(source, part);
       }
     }
   }
@@ -128,7 +131,7 @@ struct DotReceiver {
 #pragma unroll
           for (int part = 0; part < Plan::dot_parts; ++part) {
             if (!has(source) || Ring::has_come(words[source][part], round)) continue;
-            words[source][part] = read(i, source, part);
+            words[source][part] = read(source, part);
             are_late = true;
           }
         }

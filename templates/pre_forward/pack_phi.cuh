@@ -22,7 +22,6 @@ struct PreForwardPackPhi {
   static constexpr int shared_floats = Spec::scales_phi ? rows : 0;
   static_assert(Spec::threads_per_block == rows * device::warp_size);
   static_assert(Spec::pack_columns % PackedPhi<Spec>::chunk_columns == 0);
-  static_assert(!Spec::scales_phi || Spec::pack_columns == Spec::columns_per_sum);
 };
 
 // Four columns of a row of phi * gamma, from a column of the chunks on; zeros where phi has none.
