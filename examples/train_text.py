@@ -24,6 +24,8 @@ from typing import Any, Optional
 import gpt
 import torch
 
+from mhcjit.torch import measuring
+
 # The largest difference of the two losses at any step. In bf16 a rounding is 2^16 times that of fp32.
 BAND = {"fp32": 1e-4, "bf16": 0.05}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -46,6 +48,7 @@ def parse(arguments: Optional[list[str]]) -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint, if it is there")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="where to draw both curves; needs matplotlib")
     parser.add_argument("--json", action="store_true", help="print the result as JSON, with all losses")
+    measuring.add_results_options(parser)
     options = parser.parse_args(arguments)
     if not options.text.is_file():
         parser.error(f"--text: there is no file {options.text}.\n{gpt.GET_TEXT}")
@@ -179,6 +182,17 @@ def main(arguments: Optional[list[str]] = None) -> int:
     worst = max(range(options.steps), key=lambda step: differences[step])
     if options.plot:
         draw(trainings, differences, options)
+    facts = {
+        **settings(options),
+        **{f"tokens_per_second, {one.implementation}": f"{one.tokens_per_second:.0f}" for one in trainings},
+        "band": band,
+        "worst": f"{differences[worst]:.3g}",
+        "agree": agree,
+    }
+    losses = [
+        {"step": step + 1, **{one.implementation: one.losses[step] for one in trainings}} for step in range(options.steps)
+    ]
+    measuring.write_results(options, options.device, facts, losses)
     if options.json:
         of_each = {
             one.implementation: {

@@ -71,22 +71,28 @@ def test_peak_memory_counts_what_a_call_makes_and_uses():
     assert measuring.peak_bytes(call, torch.device("cuda")) == 3 << 20
 
 
-@pytest.fixture(scope="module")
-def compare() -> types.ModuleType:
-    path = Path(__file__).parents[2] / "bench" / "compare.py"
-    spec = importlib.util.spec_from_file_location("compare", path)
+def results(path: Path) -> tuple[dict, list]:
+    return script("scripts", "results").read(path)
+
+
+def script(folder: str, name: str) -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[2] / folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
+@pytest.fixture(scope="module")
+def compare() -> types.ModuleType:
+    return script("bench", "compare")
+
+
 def test_compare_writes_what_it_measured(device, compare, tmp_path):
     tsv, table = tmp_path / "out.tsv", tmp_path / "out.csv"
     options = ["--device", device, "--only", "mhcjit,torch eager", "--seconds", "0.01", "64,2,16", "8,4,24"]
-    assert compare.main([*options, "--tsv", str(tsv), "--csv", str(table)]) == 0
-    comment, *lines = tsv.read_text().splitlines()
-    assert comment.startswith("# bench/compare.py: ")
-    rows = list(csv.DictReader(lines, delimiter="\t"))
+    assert compare.main([*options, "--results", str(tsv), "--commit", "abc", "--csv", str(table)]) == 0
+    head, rows = results(tsv)
+    assert head["commit"] == "abc" and head["torch"] == torch.__version__
     assert [row["implementation"] for row in rows] == ["mhcjit", "torch eager"] * 2
     for row in rows:
         assert float(row["h_post"]) <= 1e-5 and float(row["dphi"]) <= 1e-5
