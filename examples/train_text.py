@@ -190,7 +190,8 @@ def main(arguments: Optional[list[str]] = None) -> int:
         "agree": agree,
     }
     losses = [
-        {"step": step + 1, **{one.implementation: one.losses[step] for one in trainings}} for step in range(options.steps)
+        {"step": step, "mhcjit": one, "torch": other}
+        for step, (one, other) in enumerate(zip(ours.losses, plain.losses), 1)
     ]
     measuring.write_results(options, options.device, facts, losses)
     if options.json:

@@ -1,4 +1,4 @@
-"""quick_test, benchmark and bench/compare.py, as they are run."""
+"""quick_test, benchmark and the programs in Python of bench, as they are run."""
 
 from __future__ import annotations
 
@@ -121,6 +121,20 @@ def test_compare_converts_to_a_layout_and_back(compare, name):
     made = implementation.inputs({**inputs, "x": inputs["x"].float()})
     dx, dphi = implementation.gradients(made)
     assert torch.equal(dx, inputs["x"].float()) and torch.equal(dphi, inputs["phi"])
+
+
+def test_overhead_has_a_row_for_each_way_to_call(device, monkeypatch, tmp_path):
+    overhead = script("bench", "python_overhead")
+    for name, value in {"BATCH": 2, "BATCHES": 3, "PASSES": 2}.items():
+        monkeypatch.setattr(overhead, name, value)
+    monkeypatch.setattr(overhead.os, "sched_setaffinity", lambda *_: None)  # of this process, for good
+    overhead.main(["--device", device, "--d", "64", "--results", str(tmp_path / "out.tsv")])
+    head, rows = results(tmp_path / "out.tsv")
+    assert head["D"] == "64"
+    of_forward = [row for row in rows if row["op"] == "pre_forward"]
+    assert [row["call"] for row in of_forward][:2] == ["launch", "direct, into given outputs"] and len(of_forward) == 6
+    for row in rows:
+        assert float(row["spread_us"]) >= 0 and (float(row["over_launch_us"]) > 0) == (row["call"] != "launch")
 
 
 def test_compare_draws(compare, tmp_path):

@@ -81,7 +81,7 @@ class _Prepared:
                 f"        if {name} is not None:",
                 f"            at_{name} = {name}.data_ptr()",
                 f"            if {condition}:",
-                f"                at_{name} = call.repaired({name!r}, {name}, shape_{name}, {tensor.is_output}, copies)",
+                f"                at_{name} = call.repaired({name!r}, {name}, {tensor.is_output}, copies)",
             ]
             if name == "saved":
                 lines += [
@@ -140,16 +140,15 @@ class _Call:
         shapes = {name: torch.Size(tensor.shape(leading)) for name, tensor in self.tensors.items()}
         shapes["saved"] = torch.Size([sum(counts)])
         self.shapes = tuple(shapes.values())
-        self._dtypes = prepared.dtypes
-        # A workspace comes from the caching allocator, which gives it to no other stream's work before the launch is
-        # done.
-        shapes["workspace"] = torch.Size([self.workspace_bytes])
-        self.like = _Like(shapes, {**prepared.dtypes, "workspace": torch.uint8}, self.device)
+        # The caching allocator gives a workspace to no other stream's work before the launch is done.
+        self._shape_of = {**shapes, "workspace": torch.Size([self.workspace_bytes])}
+        self._dtypes = {**prepared.dtypes, "workspace": torch.uint8}
+        self.like = _Like(self._shape_of, self._dtypes, self.device)
         self.run = prepared.bind(self)
 
-    def repaired(self, name: str, tensor: Tensor, shape: torch.Size, is_output: bool, copies: list[Tensor]) -> int:
+    def repaired(self, name: str, tensor: Tensor, is_output: bool, copies: list[Tensor]) -> int:
         """The address of a copy whose memory is as the library wants it; an error where a copy is not enough."""
-        op = self.problem.op
+        op, shape = self.problem.op, self._shape_of[name]
         dtype = DTYPES.get(tensor.dtype, str(tensor.dtype))
         if tensor.device != self.device:
             raise _library.argument_error(f"{op}: {name} is on {tensor.device}, but x is on {self.device}")
@@ -169,10 +168,12 @@ class _Call:
 
 
 class _Like(dict[str, Tensor]):
-    """Tensors without memory for torch.empty_like, which takes two thirds of the time that torch.empty does: it reads no
-    shape and dtype. Each is made when it is first asked for."""
+    """Tensors without memory, each made when it is first asked for.
 
-    def __init__(self, shapes: Mapping[str, torch.Size], dtypes: Mapping[str, torch.dtype], device: torch.device) -> None:
+    They are for torch.empty_like, which reads no shape and dtype and takes two thirds of torch.empty's time.
+    """
+
+    def __init__(self, shapes: Mapping[str, torch.Size], dtypes: Mapping[str, torch.dtype], device: Any) -> None:
         super().__init__()
         self._shapes, self._dtypes, self._device = shapes, dtypes, device
 

@@ -9,7 +9,7 @@ import platform
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 import torch
 from torch import Tensor
@@ -146,7 +146,7 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def place(device: str) -> str:
+def place(device: Union[torch.device, str]) -> str:
     """What runs: the GPU's name, or the processor's."""
     if torch.device(device).type == "cuda":
         return f"GPU, {torch.cuda.get_device_name(device)}"
@@ -169,7 +169,7 @@ def write_results(
     if options.results is None:
         return
     on_gpu = device.type == "cuda"
-    driver = torch._C._cuda_getDriverVersion() if on_gpu else 0
+    driver = getattr(torch._C, "_cuda_getDriverVersion", lambda: 0)()
     head = {
         "device": torch.cuda.get_device_name(device) if on_gpu else place("cpu"),
         "driver": f"{driver // 1000}.{driver % 1000 // 10}" if on_gpu else "-",
