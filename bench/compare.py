@@ -1,6 +1,6 @@
 """mhcjit beside other implementations of the operator, in one run, on the same inputs.
 
-    PYTHONPATH=python python bench/compare.py [--tsv FILE] [--csv FILE] [--png FILE] [T,n,D ...]
+    PYTHONPATH=python python bench/compare.py [--results FILE] [--csv FILE] [--png FILE] [T,n,D ...]
 
 Each implementation that is installed is first compared with the formulas in float64, forward and backward; one that is
 off by more than another precision explains is not timed. Times are medians of calls with a cold L2 cache, backward's
@@ -13,7 +13,6 @@ Sinkhorn, which is timed with them.
 from __future__ import annotations
 
 import argparse
-import csv
 import importlib.metadata
 import sys
 from collections.abc import Mapping, Sequence
@@ -276,17 +275,6 @@ def draw(rows: Sequence[Mapping[str, Any]], title: str, path: str) -> None:
     figure.savefig(path, dpi=120)
 
 
-def write(rows: Sequence[Mapping[str, Any]], path: str, delimiter: str, comment: str) -> None:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with open(path, "w", newline="") as file:
-        file.write(comment)
-        writer = csv.DictWriter(file, columns, restval="-", delimiter=delimiter, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            rounded = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in row.items()}
-            writer.writerow({name: "-" if value is None else value for name, value in rounded.items()})
-
-
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shapes", nargs="*", metavar="T,n,D")
@@ -294,8 +282,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--dtype", choices=["bf16", "fp16", "fp32"], default="bf16", help="of x")
     parser.add_argument("--only", metavar="NAME,...", help="these implementations alone")
     parser.add_argument("--seconds", type=float, default=0.2, help="to measure each time for")
-    for kind in ("tsv", "csv", "png"):
+    for kind in ("csv", "png"):
         parser.add_argument(f"--{kind}", metavar="FILE")
+    measuring.add_results_options(parser)
     options = parser.parse_args(arguments)
     dtype = direct.DTYPE_OF[options.dtype]
     shapes = [Shape.parse(text) for text in options.shapes or (CPU_SHAPES if options.device == "cpu" else GPU_SHAPES)]
@@ -325,10 +314,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
                     reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
             if reason is not None:
                 print(f"{implementation.name} at {tuple(shape)}: {reason}", file=sys.stderr)
-    if options.tsv:
-        write(rows, options.tsv, "\t", f"# bench/compare.py: {title}\n")
+    measuring.write_results(options, torch.device(options.device), {}, rows)
     if options.csv:
-        write(rows, options.csv, ",", "")
+        measuring.write_table(options.csv, rows, ",")
     if options.png:
         draw(rows, title, options.png)
     return 0

@@ -11,7 +11,7 @@ import torch
 
 import mhcjit.torch as mt
 from mhcjit.compat import liger, megatron, tilekernels, transformer_engine
-from mhcjit.torch import accuracy, reference
+from mhcjit.torch import accuracy, measuring, reference
 
 STD = pytest.mark.parametrize("std", [0.05, 1.0, 20.0])
 N, D = 4, 40
@@ -89,7 +89,7 @@ def test_tilekernels(device, std, norm_weight):
     behind = tilekernels.mhc_post(f, residual, post_mix, comb_mix)
     mixed = torch.einsum("...ij,...id->...jd", want[2], doubles[0]) + want[1] * f.double()[..., None, :]
     close(behind, mixed)
-    upstream = [torch.randn_like(out) for out in outputs]
+    upstream = measuring.upstream_of(outputs)
     gradients_agree(
         torch.autograd.grad(outputs, leaves, upstream),
         torch.autograd.grad(want, doubles, [gradient.double() for gradient in upstream]),
@@ -148,7 +148,7 @@ def test_liger(device, std, phi_dtype):
     out = liger.liger_mhc_forward(leaves[0], layer, *leaves[1:], rms_eps=1e-5)
     want = stated_by_liger(doubles[0], layer, *doubles[1:], 1e-5, 0.0, 2.0, 20, 1e-6)
     close(out, want)
-    upstream = torch.randn_like(out)
+    (upstream,) = measuring.upstream_of([out])
     made = torch.autograd.grad(out, leaves, upstream)
     for gradient, expected in zip(made, torch.autograd.grad(want, doubles, upstream.double())):
         assert reference.error(gradient, expected) <= (1e-3 if gradient.dtype is torch.float16 else 2e-4)
@@ -191,7 +191,7 @@ def test_transformer_engine(device, std):
     want = ((x64 @ h_pre[..., None])[..., 0], h_post, h_res)
     for out, expected in zip(outputs, want):
         close(out, expected)
-    upstream = [torch.randn_like(out) for out in outputs]
+    upstream = measuring.upstream_of(outputs)
     gradients_agree(
         torch.autograd.grad(outputs, leaves, upstream),
         torch.autograd.grad(want, doubles, [gradient.double() for gradient in upstream]),
@@ -238,7 +238,7 @@ def test_megatron(device, std, inside):
     want = stated_by_megatron(*doubles, divisor, 1e-4)
     for out, expected in zip(outputs, want):
         close(out, expected)
-    upstream = [torch.randn_like(out) for out in outputs]
+    upstream = measuring.upstream_of(outputs)
     gradients_agree(
         torch.autograd.grad(outputs, leaves, upstream),
         torch.autograd.grad(want, doubles, [gradient.double() for gradient in upstream]),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mhcjit.compat import mhc_ops
-from mhcjit.torch import reference
+from mhcjit.torch import measuring, reference
 
 from bounds import check_forward, check_gradients
 
@@ -41,7 +41,7 @@ def test_backward(device, name, std, gamma):
     h_in, h_post, h_res, inv_rms, h_mix, h_pre = mhc_ops.mhc_forward_pre(
         *list(inputs.values())[:4], True, gamma=gamma_tensor
     )
-    upstream = [torch.randn_like(tensor) for tensor in (h_in, h_post, h_res)]
+    upstream = measuring.upstream_of([h_in, h_post, h_res])
     made = getattr(mhc_ops, name)(
         x, phi, alpha, bias, inv_rms, h_mix, h_pre, h_post, *upstream, gamma_tensor, 1e-6, 1e-6
     )
@@ -53,7 +53,7 @@ def test_forward_is_differentiable(device, outflag):
     inputs = reference.random_inputs((2, 70), 4, 40, dtype=torch.float32, device=device)
     leaves = [tensor.requires_grad_() for tensor in inputs.values() if tensor is not None]
     outputs = mhc_ops.mhc_forward_pre(*leaves, outflag)
-    upstream = [torch.randn_like(tensor) for tensor in outputs[:3]]
+    upstream = measuring.upstream_of(outputs[:3])
     torch.autograd.backward(outputs[:3], upstream)
     check_gradients([*(leaf.grad for leaf in leaves), None], reference.gradients(*inputs.values(), *upstream))
     assert not any(tensor.requires_grad for tensor in outputs[3:])

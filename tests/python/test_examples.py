@@ -14,7 +14,10 @@ import torch
 EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
+sys.path.insert(0, str(EXAMPLES.parent / "scripts"))
+
 import gpt  # noqa: E402
+import results  # noqa: E402
 import serve  # noqa: E402
 import train_text  # noqa: E402
 
@@ -40,12 +43,16 @@ def run(example, arguments: list[str], capsys: pytest.CaptureFixture) -> tuple[i
 
 
 def test_the_curves_agree_over_300_steps_and_fall(device, capsys, tmp_path):
-    status, result = run(train_text, [*TINY, device, "--plot", str(tmp_path / "curves.png")], capsys)
+    files = ["--plot", str(tmp_path / "curves.png"), "--results", str(tmp_path / "losses.tsv"), "--commit", "abc"]
+    status, result = run(train_text, [*TINY, device, *files], capsys)
     assert status == 0 and result["worst"] <= result["band"]
     for implementation in ("mhcjit", "torch"):
         losses = result[implementation]["losses"]
         assert len(losses) == 300 and losses[0] > 5.4 and sum(losses[-20:]) / 20 < 2.8
     assert (tmp_path / "curves.png").exists() or not has_matplotlib()
+    head, rows = results.read(tmp_path / "losses.tsv")
+    assert (head["commit"], head["dtype"], head["agree"]) == ("abc", result["dtype"], "True")
+    assert [float(row["torch"]) for row in rows] == pytest.approx(result["torch"]["losses"], rel=1e-5)
 
 
 def has_matplotlib() -> bool:
@@ -111,9 +118,12 @@ def test_usage_says_where_text_comes_from(capsys, tmp_path):
 def test_padded_rows_change_nothing(device, capsys, tmp_path):
     checkpoint = str(tmp_path / "tiny.pt")
     run(train_text, [*TINY, device, "--steps", "2", "--checkpoint", checkpoint], capsys)
-    arguments = [*TEXT, "--device", device, "--checkpoint", checkpoint, "--sequences", "5"]
+    table = tmp_path / "times.tsv"
+    arguments = [*TEXT, "--device", device, "--checkpoint", checkpoint, "--sequences", "5", "--results", str(table)]
     status, result = run(serve, arguments, capsys)
-    assert status == 0 and result["same"]
+    assert status == 0 and result["differing"] == {"zeros again": 0, "NaN": 0}
+    head, rows = results.read(table)
+    assert head["passed"] == "True" and [row["rows"] for row in rows] == ["1", "2", "4", "8"]
     ways = ["eager", "graph"] if device == "cuda" else ["eager"]
     assert list(result["microseconds"]) == [f"{name}, {way}" for name in ("mhcjit", "torch") for way in ways]
 
@@ -122,7 +132,14 @@ def test_serving_finds_rows_that_depend_on_one_another(monkeypatch, capsys):
     forward = gpt.MLP.forward
     monkeypatch.setattr(gpt.MLP, "forward", lambda self, h: forward(self, h) + h.mean())
     status, result = run(serve, [*TINY, "cpu", "--sequences", "3"], capsys)
-    assert status == 1 and not result["same"]
+    assert status == 1 and result["differing"]["NaN"] > 0 == result["differing"]["zeros again"]
+
+
+def test_serving_finds_bits_that_differ_from_call_to_call(monkeypatch, capsys):
+    forward = gpt.MLP.forward
+    monkeypatch.setattr(gpt.MLP, "forward", lambda self, h: forward(self, h) + torch.rand(()))
+    status, result = run(serve, [*TINY, "cpu", "--sequences", "3"], capsys)
+    assert status == 1 and result["differing"]["zeros again"] > 0
 
 
 def ranks(arguments: list[str]) -> dict:

@@ -13,7 +13,7 @@ from torch import nn
 
 import mhcjit
 import mhcjit.torch as mt
-from mhcjit.torch import mixing, reference
+from mhcjit.torch import measuring, mixing, reference
 
 from bounds import check_forward
 
@@ -66,7 +66,7 @@ def test_a_block_and_its_gradients_are_right(device, compiles, res_order):
     out = block(x)
     want = stated(block, x)
     assert reference.error(out, want) <= 2e-5
-    upstream = torch.randn_like(out)
+    (upstream,) = measuring.upstream_of([out])
     leaves = [x, *block.parameters()]
     made = torch.autograd.grad(out, leaves, upstream)
     for gradient, expected in zip(made, torch.autograd.grad(want, leaves, upstream.double())):

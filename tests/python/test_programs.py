@@ -1,4 +1,4 @@
-"""quick_test, benchmark and bench/compare.py, as they are run."""
+"""quick_test, benchmark and the programs in Python of bench, as they are run."""
 
 from __future__ import annotations
 
@@ -71,22 +71,28 @@ def test_peak_memory_counts_what_a_call_makes_and_uses():
     assert measuring.peak_bytes(call, torch.device("cuda")) == 3 << 20
 
 
-@pytest.fixture(scope="module")
-def compare() -> types.ModuleType:
-    path = Path(__file__).parents[2] / "bench" / "compare.py"
-    spec = importlib.util.spec_from_file_location("compare", path)
+def results(path: Path) -> tuple[dict, list]:
+    return script("scripts", "results").read(path)
+
+
+def script(folder: str, name: str) -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[2] / folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
+@pytest.fixture(scope="module")
+def compare() -> types.ModuleType:
+    return script("bench", "compare")
+
+
 def test_compare_writes_what_it_measured(device, compare, tmp_path):
     tsv, table = tmp_path / "out.tsv", tmp_path / "out.csv"
     options = ["--device", device, "--only", "mhcjit,torch eager", "--seconds", "0.01", "64,2,16", "8,4,24"]
-    assert compare.main([*options, "--tsv", str(tsv), "--csv", str(table)]) == 0
-    comment, *lines = tsv.read_text().splitlines()
-    assert comment.startswith("# bench/compare.py: ")
-    rows = list(csv.DictReader(lines, delimiter="\t"))
+    assert compare.main([*options, "--results", str(tsv), "--commit", "abc", "--csv", str(table)]) == 0
+    head, rows = results(tsv)
+    assert head["commit"] == "abc" and head["torch"] == torch.__version__
     assert [row["implementation"] for row in rows] == ["mhcjit", "torch eager"] * 2
     for row in rows:
         assert float(row["h_post"]) <= 1e-5 and float(row["dphi"]) <= 1e-5
@@ -115,6 +121,20 @@ def test_compare_converts_to_a_layout_and_back(compare, name):
     made = implementation.inputs({**inputs, "x": inputs["x"].float()})
     dx, dphi = implementation.gradients(made)
     assert torch.equal(dx, inputs["x"].float()) and torch.equal(dphi, inputs["phi"])
+
+
+def test_overhead_has_a_row_for_each_way_to_call(device, monkeypatch, tmp_path):
+    overhead = script("bench", "python_overhead")
+    for name, value in {"BATCH": 2, "BATCHES": 3, "PASSES": 2}.items():
+        monkeypatch.setattr(overhead, name, value)
+    monkeypatch.setattr(overhead.os, "sched_setaffinity", lambda *_: None)  # of this process, for good
+    overhead.main(["--device", device, "--d", "64", "--results", str(tmp_path / "out.tsv")])
+    head, rows = results(tmp_path / "out.tsv")
+    assert head["D"] == "64"
+    of_forward = [row for row in rows if row["op"] == "pre_forward"]
+    assert [row["call"] for row in of_forward][:2] == ["launch", "direct, into given outputs"] and len(of_forward) == 6
+    for row in rows:
+        assert float(row["spread_us"]) >= 0 and (float(row["over_launch_us"]) > 0) == (row["call"] != "launch")
 
 
 def test_compare_draws(compare, tmp_path):

@@ -9,7 +9,7 @@ import torch
 
 import mhcjit
 import mhcjit.torch as mt
-from mhcjit.torch import reference
+from mhcjit.torch import measuring, reference
 
 pytestmark = pytest.mark.gpu
 
@@ -68,7 +68,7 @@ def test_what_is_not_prepared_cannot_be_captured_and_the_capture_stays_valid(fun
 
 def test_work_is_on_the_current_stream_in_backward_too():
     inputs = leaves(leading=(4096,))
-    upstream = [torch.randn_like(output) for output in mt.pre(**inputs)]
+    upstream = measuring.upstream_of(mt.pre(**inputs))
     want = [*mt.pre(**inputs), *torch.autograd.grad(mt.pre(**inputs), list(inputs.values()), upstream)]
     torch.cuda.synchronize()
     x = inputs["x"].detach().clone()
@@ -143,7 +143,7 @@ def test_peak_memory_is_that_of_what_is_asked_for():
     """No hidden copy of x: outputs, what is saved, gradients and workspace are all that is added to the inputs."""
     T, n, d = 8192, 4, 1024
     inputs = leaves(leading=(T,), n=n, d=d)
-    upstream = [torch.randn_like(output) for output in mt.pre(**inputs)]
+    upstream = measuring.upstream_of(mt.pre(**inputs))
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()

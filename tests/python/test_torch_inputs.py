@@ -70,6 +70,9 @@ def test_tensors_that_are_written_into_are_not_copied(inputs):
     flat = torch.empty(h_in.numel() + 1, dtype=h_in.dtype, device=h_in.device)
     with pytest.raises(mhcjit.ArgumentError, match="h_in is .* a multiple of 2 bytes; it must be a multiple of 16"):
         mt.pre_forward(**inputs, out=(flat[1:].view_as(h_in), h_post, h_res))
+    *outputs, saved = mt.pre_forward(**inputs, save=True)
+    with pytest.raises(mhcjit.ArgumentError, match="saved is written into and must be contiguous"):
+        mt.pre_forward(**inputs, save=True, out=(*outputs, torch.stack([saved, saved], 1)[:, 0]))
 
 
 def test_saved_values_of_another_call_are_refused(inputs):

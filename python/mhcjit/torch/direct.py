@@ -32,8 +32,9 @@ _SAVED = ("inv_rms", "h_mix", "h_pre")
 class _Prepared:
     """A prepared operator on one device.
 
-    `run(call, **tensors and scalars)` checks every tensor that is given and launches: its parameters are the members of
-    the argument struct but T and the workspace, and `saved` in the place of the three that it holds.
+    `bind(call)` returns `run(**tensors and scalars)` of a call, which checks every tensor that is given and launches:
+    its parameters are the members of the argument struct but T and the workspace, and `saved` in the place of the three
+    that it holds. With `trusts_outputs` outputs are new ones, like those of `call.like`.
     """
 
     def __init__(self, operator: _operator.Operator, device: torch.device) -> None:
@@ -45,62 +46,69 @@ class _Prepared:
             name: torch.float32 if tensor.dtype == "fp32" else x_dtype for name, tensor in operator.tensors.items()
         }
         self.dtypes["saved"] = torch.float32
-        self.run = self._make_run()
+        self.bind = self._make_bind()
 
-    def _make_run(self) -> Callable[..., None]:
+    def _make_bind(self) -> Callable[[_Call], Callable[..., None]]:
         """From text: one flat function takes a third of the time that a loop over the tensors does."""
         tensors = self.operator.tensors
         given = [name for name in self.operator.members if name not in ("T", "workspace", "workspace_bytes")]
         defaults = [f"{name}={None if name in tensors else 0}" for name in given]
+        # What a call has in common with the next one is in variables of the function around it, which are read fastest.
         lines = [
-            f"def run(call, saved=None, {', '.join(defaults)}):",
-            "    copies = []",
+            "def bind(call):",
             f"    {', '.join('shape_' + name for name in tensors)}, shape_saved = call.shapes",
-            f"    {' = '.join('at_' + name for name in tensors)} = 0",
+            "    T, workspace_bytes = call.T, call.workspace_bytes",
+            "    second_saved_at, third_saved_at, like = call.second_saved_at, call.third_saved_at, call.like",
+            f"    def run(saved=None, trusts_outputs=False, {', '.join(defaults)}):",
+            "        copies = []",
+            f"        {' = '.join('at_' + name for name in tensors)} = at_workspace = 0",
         ]
         for name in ("saved", *tensors):
-            is_output = name in tensors and tensors[name].is_output
-            unaligned = tensors[name].alignment - 1 if name in tensors else 3
+            tensor = tensors[_SAVED[0] if name == "saved" else name]
             wrong = [
                 f"{name}.dtype is not dtype_{name}",
                 f"{name}.shape != shape_{name}",
                 f"{name}.get_device() != index",
-                f"at_{name} & {unaligned}",
+                f"at_{name} & {tensor.alignment - 1}",
                 f"not {name}.is_contiguous()",
             ]
             if name == "x":
                 wrong = wrong[3:]  # the rest is what `call` was found by
+            condition = " or ".join(wrong)
+            if tensor.is_output:
+                condition = f"not trusts_outputs and ({condition})"
             lines += [
-                f"    if {name} is not None:",
-                f"        at_{name} = {name}.data_ptr()",
-                f"        if {' or '.join(wrong)}:",
-                f"            at_{name} = call.repaired({name!r}, {name}, shape_{name}, {is_output}, copies)",
+                f"        if {name} is not None:",
+                f"            at_{name} = {name}.data_ptr()",
+                f"            if {condition}:",
+                f"                at_{name} = call.repaired({name!r}, {name}, {tensor.is_output}, copies)",
             ]
             if name == "saved":
                 lines += [
-                    f"        at_{_SAVED[0]} = at_saved",
-                    f"        at_{_SAVED[1]} = at_saved + call.second_saved_at",
-                    f"        at_{_SAVED[2]} = at_saved + call.third_saved_at",
+                    f"            at_{_SAVED[0]} = at_saved",
+                    f"            at_{_SAVED[1]} = at_saved + second_saved_at",
+                    f"            at_{_SAVED[2]} = at_saved + third_saved_at",
                 ]
         passed = {name: f"at_{name}" if name in tensors else name for name in given}
-        passed.update(T="call.T", workspace="at_workspace", workspace_bytes="workspace_bytes")
+        passed.update(T="T", workspace="at_workspace", workspace_bytes="workspace_bytes")
         lines += [
-            "    workspace_bytes, at_workspace = call.workspace_bytes, 0",
-            "    if workspace_bytes:",
-            "        workspace = call.workspace()",
-            "        at_workspace = workspace.data_ptr()",
-            f"    launch(stream(index), {', '.join(passed[name] for name in self.operator.members)})",
+            "        if workspace_bytes:",
+            "            workspace = empty_like(like['workspace'])",
+            "            at_workspace = workspace.data_ptr()",
+            f"        launch(stream(index), {', '.join(passed[name] for name in self.operator.members)})",
+            "    return run",
         ]
         on_gpu = self.index >= 0
         scope: dict[str, Any] = {
             "launch": self.operator.make_call(self._launch_in_context) if on_gpu else self.operator.call,
             "stream": _current_stream if on_gpu else lambda index: None,
             "index": self.index,
+            "empty_like": torch.empty_like,
         }
         scope.update(("dtype_" + name, dtype) for name, dtype in self.dtypes.items())
         exec("\n".join(lines), scope)
-        run: Callable[..., None] = scope["run"]
-        return run
+        bind: Callable[[_Call], Callable[..., None]] = scope["bind"]
+        return bind
 
     def _launch_in_context(
         self, status: int, launch: Callable[..., int], handle: int, arguments: bytes, stream: Optional[int]
@@ -122,7 +130,6 @@ class _Call:
         self.problem = prepared.operator.problem
         self.tensors = prepared.operator.tensors
         self.device = prepared.device
-        self.run = prepared.run
         self.leading = tuple(leading)
         self.T = _operator.tokens(leading)
         self.workspace_bytes = prepared.operator.workspace_bytes(self.T)
@@ -133,26 +140,15 @@ class _Call:
         shapes = {name: torch.Size(tensor.shape(leading)) for name, tensor in self.tensors.items()}
         shapes["saved"] = torch.Size([sum(counts)])
         self.shapes = tuple(shapes.values())
-        self._shape_of = shapes
-        self._dtypes = prepared.dtypes
-        self._like: dict[str, Tensor] = {}
+        # The caching allocator gives a workspace to no other stream's work before the launch is done.
+        self._shape_of = {**shapes, "workspace": torch.Size([self.workspace_bytes])}
+        self._dtypes = {**prepared.dtypes, "workspace": torch.uint8}
+        self.like = _Like(self._shape_of, self._dtypes, self.device)
+        self.run = prepared.bind(self)
 
-    def empty(self, name: str) -> Tensor:
-        like = self._like.get(name)
-        if like is None:
-            like = self._like[name] = _without_memory(self._shape_of[name], self._dtypes[name], self.device)
-        return torch.empty_like(like)
-
-    def workspace(self) -> Tensor:
-        """From the caching allocator, which gives it to no other stream's work before the launch is done."""
-        like = self._like.get("workspace")
-        if like is None:
-            like = self._like["workspace"] = _without_memory((self.workspace_bytes,), torch.uint8, self.device)
-        return torch.empty_like(like)
-
-    def repaired(self, name: str, tensor: Tensor, shape: torch.Size, is_output: bool, copies: list[Tensor]) -> int:
+    def repaired(self, name: str, tensor: Tensor, is_output: bool, copies: list[Tensor]) -> int:
         """The address of a copy whose memory is as the library wants it; an error where a copy is not enough."""
-        op = self.problem.op
+        op, shape = self.problem.op, self._shape_of[name]
         dtype = DTYPES.get(tensor.dtype, str(tensor.dtype))
         if tensor.device != self.device:
             raise _library.argument_error(f"{op}: {name} is on {tensor.device}, but x is on {self.device}")
@@ -171,11 +167,20 @@ class _Call:
         return tensor.data_ptr()  # which the library refuses, since it is not aligned
 
 
-def _without_memory(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """For torch.empty_like, which takes two thirds of the time that torch.empty does: it reads no shape and dtype."""
-    like = torch.empty(shape, dtype=dtype, device=device)
-    like.untyped_storage().resize_(0)
-    return like
+class _Like(dict[str, Tensor]):
+    """Tensors without memory, each made when it is first asked for.
+
+    They are for torch.empty_like, which reads no shape and dtype and takes two thirds of torch.empty's time.
+    """
+
+    def __init__(self, shapes: Mapping[str, torch.Size], dtypes: Mapping[str, torch.dtype], device: Any) -> None:
+        super().__init__()
+        self._shapes, self._dtypes, self._device = shapes, dtypes, device
+
+    def __missing__(self, name: str) -> Tensor:
+        like = torch.empty(self._shapes[name], dtype=self._dtypes[name], device=self._device)
+        like.untyped_storage().resize_(0)
+        return self.setdefault(name, like)
 
 
 _NEEDS_CONTEXT = (_library.Status.WRONG_DEVICE, _library.Status.NO_DEVICE)
@@ -304,15 +309,17 @@ def pre_forward(
     Raises mhcjit.ArgumentError for a tensor of another shape, dtype or device, NOT_PREPARED during a capture.
     """
     call = _call_of("pre_forward", x.shape, x.dtype, x.device, gamma is not None, batch_invariant, False)
+    are_new = out is None
     if out is None:
-        out = (call.empty("h_in"), call.empty("h_post"), call.empty("h_res"))
+        like = call.like
+        out = (torch.empty_like(like["h_in"]), torch.empty_like(like["h_post"]), torch.empty_like(like["h_res"]))
         if save:
-            out += (call.empty("saved"),)
+            out += (torch.empty_like(like["saved"]),)
     elif len(out) != 3 + save:
         raise _library.argument_error(f"pre_forward: out has {len(out)} tensors, allowed: {3 + save}")
     call.run(
-        call,
         saved=out[3] if save else None,
+        trusts_outputs=are_new,
         x=x,
         phi=phi,
         alpha=alpha,
@@ -365,12 +372,12 @@ def pre_backward(
         if name in out:
             outputs[name] = out[name]
         elif call.tensors[name].exists:
-            made = call.empty(name)
+            made = torch.empty_like(call.like[name])
             outputs[name] = made.zero_() if accumulates[call.tensors[name].accumulate_flag or ""] else made
     apart = {} if isinstance(saved, Tensor) else dict(zip(_SAVED, saved))
     call.run(
-        call,
         saved=None if apart else saved,
+        trusts_outputs=not out,
         x=x,
         phi=phi,
         alpha=alpha,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Optional
 
-import torch
 from torch import Tensor
 
+from mhcjit.torch import ops
 from mhcjit.torch.direct import pre_backward, split_saved
-from mhcjit.torch.ops import wants_gradient
 
 
 def pre(
@@ -50,9 +49,9 @@ def pre(
     CUDA graph is captured and `mhcjit.torch.prepare` was not called before.
     """
     arguments = (x, phi, alpha, bias, gamma, norm_eps, hc_eps, post_mult, batch_invariant)
-    if not wants_gradient(x, phi, alpha, bias, gamma):
-        return torch.ops.mhcjit.pre_inference.default(*arguments)
-    h_in, h_post, h_res, _ = torch.ops.mhcjit.pre_forward.default(*arguments)
+    if not ops.wants_gradient(x, phi, alpha, bias, gamma):
+        return ops.pre_inference(*arguments)
+    h_in, h_post, h_res, _ = ops.pre_forward(*arguments)
     return h_in, h_post, h_res
 
 
@@ -73,7 +72,7 @@ def mhc_forward_pre(
     """
     if not outflag:
         return pre(x, phi, alpha, bias, gamma, norm_eps=norm_eps, hc_eps=hc_eps)
-    h_in, h_post, h_res, saved = torch.ops.mhcjit.pre_forward(x, phi, alpha, bias, gamma, norm_eps, hc_eps, 2.0, False)
+    h_in, h_post, h_res, saved = ops.pre_forward(x, phi, alpha, bias, gamma, norm_eps, hc_eps, 2.0, False)
     return (h_in, h_post, h_res, *split_saved(saved, x.shape[:-2], x.shape[-2]))
 
 

@@ -1,12 +1,15 @@
-"""Times and memory of calls, and what they are made of: for quick_test, benchmark and bench/compare.py."""
+"""Times and memory of calls, what they are made of, and the files that they are written to."""
 
 from __future__ import annotations
 
+import argparse
+import csv
+import datetime
 import platform
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 import torch
 from torch import Tensor
@@ -143,7 +146,7 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def place(device: str) -> str:
+def place(device: Union[torch.device, str]) -> str:
     """What runs: the GPU's name, or the processor's."""
     if torch.device(device).type == "cuda":
         return f"GPU, {torch.cuda.get_device_name(device)}"
@@ -152,3 +155,41 @@ def place(device: str) -> str:
 
 def versions() -> str:
     return f"mhcjit {mhcjit.__version__}, PyTorch {torch.__version__}, Python {platform.python_version()}"
+
+
+def add_results_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--results", metavar="FILE", help="where to write all as TSV; docs/results/README.md says how")
+    parser.add_argument("--commit", default="unknown", help="that this was built from, for the results")
+
+
+def write_results(
+    options: argparse.Namespace, device: torch.device, facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """To the file of the options, if there is one: comment lines of the run and then of its facts, a line a row."""
+    if options.results is None:
+        return
+    on_gpu = device.type == "cuda"
+    driver = getattr(torch._C, "_cuda_getDriverVersion", lambda: 0)()
+    head = {
+        "device": torch.cuda.get_device_name(device) if on_gpu else place("cpu"),
+        "driver": f"{driver // 1000}.{driver % 1000 // 10}" if on_gpu else "-",
+        "mhcjit": mhcjit.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": options.commit,
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    comments = "".join(f"# {name}: {value}\n" for name, value in {**head, **facts}.items())
+    write_table(options.results, rows, "\t", comments)
+
+
+def write_table(path: str, rows: Sequence[Mapping[str, Any]], delimiter: str, comments: str = "") -> None:
+    """Rows may have different columns: "-" stands where one has none, or None."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with open(path, "w", newline="") as file:
+        file.write(comments)
+        writer = csv.DictWriter(file, columns, restval="-", delimiter=delimiter, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            rounded = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
+            writer.writerow({name: "-" if value is None else value for name, value in rounded.items()})

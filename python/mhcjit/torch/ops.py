@@ -41,6 +41,11 @@ _library_of_torch.define(
     tags=(torch.Tag.pt2_compliant_tag,),
 )
 
+# The overloads themselves: looking one up by its name costs as much as checking a tensor.
+pre_inference = torch.ops.mhcjit.pre_inference.default
+pre_forward = torch.ops.mhcjit.pre_forward.default
+pre_backward = torch.ops.mhcjit.pre_backward.default
+
 
 # ---- CPU and CUDA -----------------------------------------------------------------------------------------------
 
@@ -203,7 +208,7 @@ class _PreForward(torch.autograd.Function):
 
 def _below_autograd(*arguments: Any) -> Any:
     with torch._C._AutoDispatchBelowAutograd():
-        return torch.ops.mhcjit.pre_forward.default(*arguments)
+        return pre_forward(*arguments)
 
 
 def _autograd(
@@ -232,7 +237,7 @@ def _gradients(ctx: Any, *output_gradients: Optional[Tensor]) -> tuple[Optional[
     }
     arguments = (x, phi, alpha, gamma, saved, h_post, *output_gradients)
     if not main_grads:
-        gradients = torch.ops.mhcjit.pre_backward(*arguments, ctx.hc_eps, ctx.post_mult, ctx.batch_invariant, wanted)
+        gradients = pre_backward(*arguments, ctx.hc_eps, ctx.post_mult, ctx.batch_invariant, wanted)
     else:
         gradients = list(
             direct.pre_backward(
