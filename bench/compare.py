@@ -314,7 +314,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
                     reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
             if reason is not None:
                 print(f"{implementation.name} at {tuple(shape)}: {reason}", file=sys.stderr)
-    measuring.write_results(options, torch.device(options.device), {}, rows)
+        # What is there when somebody interrupts is of whole shapes.
+        measuring.write_results(options, torch.device(options.device), {}, rows)
     if options.csv:
         measuring.write_table(options.csv, rows, ",")
     if options.png:

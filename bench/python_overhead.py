@@ -62,7 +62,7 @@ def measure(calls: dict[str, Call], synchronize: Call) -> dict[str, list[float]]
 
 def packed_launch(function: Call, op: str, x: torch.Tensor) -> Call:
     """The launch that `function` makes for x, with the struct that it packed."""
-    call = direct._call_of(op, x.shape, x.dtype, x.device, False, False, False)
+    call = direct._calls[op, x.shape, x.dtype, x.device, False, False, False]
     scope = call.run.__globals__["launch"].__globals__
     launch = scope["launch"]
     seen: list[Any] = []

@@ -25,6 +25,13 @@ GRADIENTS = ("dx", "dphi", "dalpha", "dbias", "dgamma")
 # The address of the current stream of a device; the public torch.cuda.current_stream makes two objects for it.
 _current_stream: Callable[[int], int] = getattr(torch._C, "_cuda_getCurrentRawStream", lambda index: 0)
 
+# How code that torch.compile has generated allocates: on the current CUDA device, in half of torch.empty's time.
+_empty_strided_cuda: Callable[..., Tensor] = getattr(
+    torch._C._dynamo.guards,
+    "_empty_strided_cuda",
+    lambda shape, stride, dtype: torch.empty_strided(shape, stride, dtype=dtype, device="cuda"),
+)
+_current_device: Callable[[], int] = getattr(torch._C, "_cuda_getDevice", lambda: -1)
 
 _SAVED = ("inv_rms", "h_mix", "h_pre")
 
@@ -34,7 +41,7 @@ class _Prepared:
 
     `bind(call)` returns `run(**tensors and scalars)` of a call, which checks every tensor that is given and launches:
     its parameters are the members of the argument struct but T and the workspace, and `saved` in the place of the three
-    that it holds. With `trusts_outputs` outputs are new ones, like those of `call.like`.
+    that it holds. With `trusts_outputs` outputs are new, made by `call.makers`.
     """
 
     def __init__(self, operator: _operator.Operator, device: torch.device) -> None:
@@ -58,9 +65,8 @@ class _Prepared:
             "def bind(call):",
             f"    {', '.join('shape_' + name for name in tensors)}, shape_saved = call.shapes",
             "    T, workspace_bytes = call.T, call.workspace_bytes",
-            "    second_saved_at, third_saved_at, like = call.second_saved_at, call.third_saved_at, call.like",
+            "    second_saved_at, third_saved_at = call.second_saved_at, call.third_saved_at",
             f"    def run(saved=None, trusts_outputs=False, {', '.join(defaults)}):",
-            "        copies = []",
             f"        {' = '.join('at_' + name for name in tensors)} = at_workspace = 0",
         ]
         for name in ("saved", *tensors):
@@ -81,7 +87,8 @@ class _Prepared:
                 f"        if {name} is not None:",
                 f"            at_{name} = {name}.data_ptr()",
                 f"            if {condition}:",
-                f"                at_{name} = call.repaired({name!r}, {name}, {tensor.is_output}, copies)",
+                f"                {name} = call.repaired({name!r}, {name}, {tensor.is_output})",
+                f"                at_{name} = {name}.data_ptr()",
             ]
             if name == "saved":
                 lines += [
@@ -93,7 +100,7 @@ class _Prepared:
         passed.update(T="T", workspace="at_workspace", workspace_bytes="workspace_bytes")
         lines += [
             "        if workspace_bytes:",
-            "            workspace = empty_like(like['workspace'])",
+            "            workspace = call.makers()['workspace']()",
             "            at_workspace = workspace.data_ptr()",
             f"        launch(stream(index), {', '.join(passed[name] for name in self.operator.members)})",
             "    return run",
@@ -103,7 +110,6 @@ class _Prepared:
             "launch": self.operator.make_call(self._launch_in_context) if on_gpu else self.operator.call,
             "stream": _current_stream if on_gpu else lambda index: None,
             "index": self.index,
-            "empty_like": torch.empty_like,
         }
         scope.update(("dtype_" + name, dtype) for name, dtype in self.dtypes.items())
         exec("\n".join(lines), scope)
@@ -143,11 +149,29 @@ class _Call:
         # The caching allocator gives a workspace to no other stream's work before the launch is done.
         self._shape_of = {**shapes, "workspace": torch.Size([self.workspace_bytes])}
         self._dtypes = {**prepared.dtypes, "workspace": torch.uint8}
-        self.like = _Like(self._shape_of, self._dtypes, self.device)
+        self._index = prepared.index
+        self._makers = _Makers(self._maker)
+        self._makers_on_current_device = _Makers(self._maker_on_current_device)
         self.run = prepared.bind(self)
 
-    def repaired(self, name: str, tensor: Tensor, is_output: bool, copies: list[Tensor]) -> int:
-        """The address of a copy whose memory is as the library wants it; an error where a copy is not enough."""
+    def makers(self) -> _Makers:
+        if self._index >= 0 and self._index == _current_device():
+            return self._makers_on_current_device
+        return self._makers
+
+    def _maker(self, name: str) -> Callable[[], Tensor]:
+        """torch.empty_like reads no shape and dtype and takes two thirds of torch.empty's time."""
+        like = torch.empty(self._shape_of[name], dtype=self._dtypes[name], device=self.device)
+        like.untyped_storage().resize_(0)
+        return functools.partial(torch.empty_like, like)
+
+    def _maker_on_current_device(self, name: str) -> Callable[[], Tensor]:
+        shape, dtype = self._shape_of[name], self._dtypes[name]
+        stride = torch.empty(shape, dtype=dtype, device="meta").stride()
+        return functools.partial(_empty_strided_cuda, tuple(shape), stride, dtype)
+
+    def repaired(self, name: str, tensor: Tensor, is_output: bool) -> Tensor:
+        """A copy whose memory is as the library wants it; an error where a copy is not enough."""
         op, shape = self.problem.op, self._shape_of[name]
         dtype = DTYPES.get(tensor.dtype, str(tensor.dtype))
         if tensor.device != self.device:
@@ -160,27 +184,21 @@ class _Call:
                 )
             raise self.tensors[name].mismatch(op, self.leading, tensor.shape, dtype)
         if not is_output:
-            copies.append(tensor.detach().clone(memory_format=torch.contiguous_format))
-            return copies[-1].data_ptr()
+            return tensor.detach().clone(memory_format=torch.contiguous_format)
         if not tensor.is_contiguous():
             raise _library.argument_error(f"{op}: {name} is written into and must be contiguous")
-        return tensor.data_ptr()  # which the library refuses, since it is not aligned
+        return tensor  # which the library refuses, since it is not aligned
 
 
-class _Like(dict[str, Tensor]):
-    """Tensors without memory, each made when it is first asked for.
+class _Makers(dict[str, Callable[[], Tensor]]):
+    """What makes new outputs and the workspace of a call, by name; `maker_of` is asked once for each."""
 
-    They are for torch.empty_like, which reads no shape and dtype and takes two thirds of torch.empty's time.
-    """
-
-    def __init__(self, shapes: Mapping[str, torch.Size], dtypes: Mapping[str, torch.dtype], device: Any) -> None:
+    def __init__(self, maker_of: Callable[[str], Callable[[], Tensor]]) -> None:
         super().__init__()
-        self._shapes, self._dtypes, self._device = shapes, dtypes, device
+        self._maker_of = maker_of
 
-    def __missing__(self, name: str) -> Tensor:
-        like = torch.empty(self._shapes[name], dtype=self._dtypes[name], device=self._device)
-        like.untyped_storage().resize_(0)
-        return self.setdefault(name, like)
+    def __missing__(self, name: str) -> Callable[[], Tensor]:
+        return self.setdefault(name, self._maker_of(name))
 
 
 _NEEDS_CONTEXT = (_library.Status.WRONG_DEVICE, _library.Status.NO_DEVICE)
@@ -198,20 +216,6 @@ def _context(index: int) -> Iterator[None]:
 _calls: dict[tuple[Any, ...], _Call] = {}
 _KEPT_CALLS = 1024
 os.register_at_fork(after_in_child=_calls.clear)
-
-
-def _call_of(
-    op: str,
-    shape: torch.Size,
-    dtype: torch.dtype,
-    device: torch.device,
-    has_gamma: bool,
-    batch_invariant: bool,
-    fp32_dx: bool,
-) -> _Call:
-    key = (op, shape, dtype, device, has_gamma, batch_invariant, fp32_dx)
-    call = _calls.get(key)
-    return _first_call_of(key) if call is None else call
 
 
 def _first_call_of(key: tuple[Any, ...]) -> _Call:
@@ -308,13 +312,14 @@ def pre_forward(
 
     Raises mhcjit.ArgumentError for a tensor of another shape, dtype or device, NOT_PREPARED during a capture.
     """
-    call = _call_of("pre_forward", x.shape, x.dtype, x.device, gamma is not None, batch_invariant, False)
+    key = ("pre_forward", x.shape, x.dtype, x.device, gamma is not None, batch_invariant, False)
+    call = _calls.get(key) or _first_call_of(key)
     are_new = out is None
     if out is None:
-        like = call.like
-        out = (torch.empty_like(like["h_in"]), torch.empty_like(like["h_post"]), torch.empty_like(like["h_res"]))
+        make = call.makers()
+        out = (make["h_in"](), make["h_post"](), make["h_res"]())
         if save:
-            out += (torch.empty_like(like["saved"]),)
+            out += (make["saved"](),)
     elif len(out) != 3 + save:
         raise _library.argument_error(f"pre_forward: out has {len(out)} tensors, allowed: {3 + save}")
     call.run(
@@ -365,14 +370,15 @@ def pre_backward(
     """
     out = {} if out is None else out
     fp32_dx = "dx" in out and out["dx"].dtype is torch.float32 and x.dtype is not torch.float32
-    call = _call_of("pre_backward", x.shape, x.dtype, x.device, gamma is not None, batch_invariant, fp32_dx)
+    key = ("pre_backward", x.shape, x.dtype, x.device, gamma is not None, batch_invariant, fp32_dx)
+    call = _calls.get(key) or _first_call_of(key)
     accumulates = {"accumulate_dx": accumulate_dx, "accumulate_parameters": accumulate_parameters}
-    outputs = {}
+    make, outputs = call.makers(), {}
     for name in wanted:
         if name in out:
             outputs[name] = out[name]
         elif call.tensors[name].exists:
-            made = torch.empty_like(call.like[name])
+            made = make[name]()
             outputs[name] = made.zero_() if accumulates[call.tensors[name].accumulate_flag or ""] else made
     apart = {} if isinstance(saved, Tensor) else dict(zip(_SAVED, saved))
     call.run(
