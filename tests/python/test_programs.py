@@ -47,6 +47,15 @@ def test_quick_test_runs_as_a_module():
     assert "PASS" in done.stdout
 
 
+@pytest.mark.parametrize("module", ["quick_test", "benchmark"])
+def test_without_torch_they_say_so(module):
+    code = f"import sys; sys.modules['torch'] = None; from mhcjit import {module}; sys.exit({module}.main())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, f"{module} needs PyTorch: pip install torch\n")
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and f"usage: python -m mhcjit.{module}" in done.stdout and "--gamma" in done.stdout
+
+
 def test_benchmark_has_a_line_for_each_shape(device, capsys, tmp_path):
     arguments = ["--device", device, "--seconds", "0.01", "5,2,16", "64,4,24"]
     assert benchmark.main([*arguments, "--csv", str(tmp_path / "times.csv")]) == 0
