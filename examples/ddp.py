@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import gpt
@@ -23,30 +22,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from train_text import BAND, DTYPES, differences_of
+from train_text import BAND, DTYPES, differences_of, parse, parser_of
 
 import mhcjit
 from mhcjit.torch import measuring, warmup
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=gpt.GET_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    on_gpu = torch.cuda.is_available()
-    parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="what to learn; see below")
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--size", choices=gpt.SIZES, default="large" if on_gpu else "tiny")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if on_gpu else "cpu")
-    parser.add_argument("--dtype", choices=DTYPES, default="bf16" if on_gpu else "fp32")
-    parser.add_argument("--fsdp", action="store_true", help="FSDP2 in the place of DDP: needs torch 2.6")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    measuring.add_results_options(parser)
-    options = parser.parse_args()
-    if "RANK" not in os.environ:
-        parser.error("start it with torchrun --standalone --nproc-per-node 2 examples/ddp.py --text FILE")
-    return options
 
 
 def equal_on_all_ranks(tensors: list[torch.Tensor]) -> bool:
@@ -141,10 +120,14 @@ def train(options: argparse.Namespace, device: torch.device) -> tuple[dict[str, 
 
 
 def main() -> int:
-    options = parse()
+    parser = parser_of(__doc__, steps=100)
+    parser.add_argument("--fsdp", action="store_true", help="FSDP2 in the place of DDP: needs torch 2.6")
+    options = parse(parser)
+    if "RANK" not in os.environ:
+        parser.error("start it with torchrun --standalone --nproc-per-node 2 examples/ddp.py --text FILE")
     gpt.make_reproducible()
-    device = torch.device("cpu")
-    if options.device == "cuda":
+    device = options.device
+    if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")

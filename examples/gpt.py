@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mhcjit.torch import MHCBlock, MHCPre, reference
+from mhcjit.torch import MHCBlock, MHCPre, measuring
 
 VOCABULARY = 256
 # cuDNN's attention of one query to more than 64 keys gives other bits in every call, whatever the other rows are.
@@ -48,11 +48,10 @@ SIZES = {
 class PlainPre(MHCPre):
     """MHCPre by a plain PyTorch statement of its formulas, computed in fp32."""
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        options = {"norm_eps": self.norm_eps, "hc_eps": self.hc_eps, "post_mult": self.post_mult}
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        scalars = {"norm_eps": self.norm_eps, "hc_eps": self.hc_eps, "post_mult": self.post_mult}
         with torch.autocast(x.device.type, enabled=False):
-            made = reference.pre(x, self.phi, self.alpha, self.bias, self.gamma, **options, dtype=torch.float32)
-        return made.h_in.to(x.dtype), made.h_post, made.h_res
+            return measuring.plain(x, self.phi, self.alpha, self.bias, self.gamma, **scalars)
 
 
 IMPLEMENTATIONS: dict[str, type[MHCPre]] = {"mhcjit": MHCPre, "torch": PlainPre}

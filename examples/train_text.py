@@ -34,28 +34,27 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 INTERRUPTED = 130
 
 
-def parse(arguments: Optional[list[str]]) -> argparse.Namespace:
+def parser_of(description: Optional[str], steps: int) -> argparse.ArgumentParser:
+    """What every training takes."""
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=gpt.GET_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, epilog=gpt.GET_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     on_gpu = torch.cuda.is_available()
     parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="what to learn; see below")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--size", choices=gpt.SIZES, default="large" if on_gpu else "tiny")
     parser.add_argument("--device", type=torch.device, default=torch.device("cuda" if on_gpu else "cpu"))
     parser.add_argument("--dtype", choices=DTYPES, help="of the streams; default: bf16 on a GPU, fp32 on the CPU")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="written at the end, at Ctrl-C and --every")
-    parser.add_argument("--every", type=int, default=100, metavar="STEPS", help="between checkpoints")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint, if it is there")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="where to draw both curves; needs matplotlib")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON, with all losses")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
     measuring.add_results_options(parser)
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, arguments: Optional[list[str]] = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not options.text.is_file():
         parser.error(f"--text: there is no file {options.text}.\n{gpt.GET_TEXT}")
-    if options.resume and options.checkpoint is None:
-        parser.error("--resume: which --checkpoint?")
     if options.dtype is None:
         options.dtype = "fp32" if options.device.type == "cpu" else "bf16"
     return options
@@ -177,7 +176,14 @@ def draw(trainings: list[gpt.Training], differences: list[float], options: argpa
 
 
 def main(arguments: Optional[list[str]] = None) -> int:
-    options = parse(arguments)
+    parser = parser_of(__doc__, steps=300)
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="written at the end, at Ctrl-C and --every")
+    parser.add_argument("--every", type=int, default=100, metavar="STEPS", help="between checkpoints")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint, if it is there")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="where to draw both curves; needs matplotlib")
+    options = parse(parser, arguments)
+    if options.resume and options.checkpoint is None:
+        parser.error("--resume: which --checkpoint?")
     trainings = train(options)
     ours, plain = trainings
     if len(ours.losses) < options.steps:

@@ -13,3 +13,16 @@ def read(path):
             fields.setdefault(name if colon else None, value if colon else name)
     rows = list(csv.DictReader((line for line in lines if not line.startswith("#")), delimiter="\t"))
     return fields, rows
+
+
+COMPARED = ("forward us", "/ floor", "MB", "backward us", "/ floor", "MB")
+
+
+def compared(row):
+    """The cells of these columns, of a row that bench/compare.py wrote; one that is wrong was not timed."""
+    cells = []
+    for direction in ("forward", "backward"):
+        for name, factor, digits in (("ms", 1e3, 1), ("floors", 1, 2), ("bytes", 1e-6, 0)):
+            value = row[f"{direction}_{name}"]
+            cells.append("-" if value == "-" else f"{factor * float(value):.{digits}f}")
+    return cells

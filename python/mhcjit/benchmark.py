@@ -7,35 +7,29 @@ On a GPU times are medians with a cold L2 cache; on the CPU they are the least.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import sys
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from mhcjit._first_look import has_torch, parser_of
+
 GPU_SHAPES = ("64,4,4096", "4096,4,1280", "4096,4,2560", "8192,4,4096", "8192,4,7168", "8192,8,2048")
 CPU_SHAPES = ("128,4,128", "512,4,256", "2048,4,512")
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m mhcjit.benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of("benchmark", __doc__)
     parser.add_argument("shapes", nargs="*", metavar="T,n,D", help="those of public models if none is given")
-    parser.add_argument("--device", help="cpu or cuda; a GPU where there is one")
-    parser.add_argument("--dtype", choices=["bf16", "fp16", "fp32"], default="bf16", help="of x")
-    parser.add_argument("--gamma", action="store_true", help="with a scale inside the projection")
     parser.add_argument("--seconds", type=float, default=0.2, help="to measure each time for")
     parser.add_argument("--json", action="store_true", help="one JSON object in place of the table")
     parser.add_argument("--csv", metavar="FILE", help="a line for each shape as well")
     options = parser.parse_args(arguments)
-
-    try:
-        import torch
-    except ImportError:
-        print("benchmark needs PyTorch: pip install torch", file=sys.stderr)
+    if not has_torch("benchmark"):
         return 1
+
+    import torch
 
     import mhcjit.torch as mt
     from mhcjit.torch import direct, measuring, reference

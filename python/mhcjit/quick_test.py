@@ -8,29 +8,23 @@ against the formulas in float64. Exit code: 0 where all are within their bounds,
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from mhcjit._first_look import has_torch, parser_of
+
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m mhcjit.quick_test", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--device", help="cpu or cuda; a GPU where there is one")
+    parser = parser_of("quick_test", __doc__)
     parser.add_argument("--t", type=int, help="tokens; 4096 on a GPU, 512 on the CPU")
     parser.add_argument("--n", type=int, default=4, help="residual streams")
     parser.add_argument("--d", type=int, help="hidden size; 4096 on a GPU, 256 on the CPU")
-    parser.add_argument("--dtype", choices=["bf16", "fp16", "fp32"], default="bf16", help="of x")
-    parser.add_argument("--gamma", action="store_true", help="with a scale inside the projection")
     options = parser.parse_args(arguments)
-
-    try:
-        import torch
-    except ImportError:
-        print("quick_test needs PyTorch: pip install torch", file=sys.stderr)
+    if not has_torch("quick_test"):
         return 1
+
+    import torch
 
     import mhcjit.torch as mt
     from mhcjit.torch import accuracy, direct, measuring, reference

@@ -1,4 +1,4 @@
-"""Arrays of other libraries: NumPy's on the CPU, PyTorch's on both."""
+"""Arrays of other libraries: NumPy's and JAX's on the CPU, PyTorch's on both."""
 
 from __future__ import annotations
 
@@ -43,7 +43,28 @@ def test_numpy_arrays_come_and_go_without_a_copy():
     assert np.array_equal(h_in, mhcjit.numpy.pre_forward(**given).h_in)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_jax_arrays_come_and_go_without_a_copy_on_the_cpu(dtype):
+    jax = pytest.importorskip("jax", reason="JAX is not installed: this shows nothing of it")
+    cpu = jax.devices("cpu")[0]
+    inputs = reference.random_inputs((3, 70), 4, 40, dtype=getattr(torch, dtype), gamma=True)
+    given = {name: jax.dlpack.from_dlpack(tensor) for name, tensor in inputs.items()}
+    # Results that JAX may still be computing when it is asked for them.
+    with jax.default_device(cpu):
+        given = jax.jit(lambda arrays: jax.tree.map(lambda array: 2 * array - array, arrays))(given)
+    out = mhcjit.dlpack.pre_forward(**given)
+    forward = [jax.dlpack.from_dlpack(array) for array in out]
+    assert [array.unsafe_buffer_pointer() for array in forward] == [array.address for array in out]
+    assert forward[0].dtype == dtype and forward[0].devices() == {cpu}
+    check_forward(tensors(forward), reference.pre(**inputs))
+    x, phi, alpha, gamma = (given[name] for name in ("x", "phi", "alpha", "gamma"))
+    made = mhcjit.dlpack.pre_backward(x, phi, alpha, gamma, out, *forward[:3])
+    want = reference.gradients(*inputs.values(), *tensors(forward[:3]))
+    check_gradients(tensors(map(jax.dlpack.from_dlpack, made)), want)
+
+
 def test_memory_lives_while_somebody_has_it_and_no_longer():
+    gc.collect()  # what other tests left
     inputs = reference.random_inputs((5,), 2, 16)
     out = mhcjit.dlpack.pre_forward(**inputs)
     exported = len(_dlpack._exported)

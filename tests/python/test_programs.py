@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -14,8 +15,11 @@ from pathlib import Path
 import pytest
 import torch
 
+import mhcjit
 from mhcjit import benchmark, quick_test
 from mhcjit.torch import functional, measuring, reference
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("options", [[], ["--gamma", "--dtype", "fp32", "--n", "2"]])
@@ -41,6 +45,15 @@ def test_quick_test_runs_as_a_module():
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "PASS" in done.stdout
+
+
+@pytest.mark.parametrize("module", ["quick_test", "benchmark"])
+def test_without_torch_they_say_so(module):
+    code = f"import sys; sys.modules['torch'] = None; from mhcjit import {module}; sys.exit({module}.main())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, f"{module} needs PyTorch: pip install torch\n")
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and f"usage: python -m mhcjit.{module}" in done.stdout and "--gamma" in done.stdout
 
 
 def test_benchmark_has_a_line_for_each_shape(device, capsys, tmp_path):
@@ -76,7 +89,7 @@ def results(path: Path) -> tuple[dict, list]:
 
 
 def script(folder: str, name: str) -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[2] / folder / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, ROOT / folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -98,6 +111,33 @@ def test_compare_writes_what_it_measured(device, compare, tmp_path):
         assert float(row["h_post"]) <= 1e-5 and float(row["dphi"]) <= 1e-5
         assert float(row["forward_ms"]) > 0 and float(row["backward_ms"]) > 0
     assert rows == list(csv.DictReader(table.open()))
+
+
+def test_readme_and_performance_have_the_numbers_of_compare(compare, tmp_path):
+    for name in ("scripts", "docs"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "README.md", tmp_path)
+    tsv = tmp_path / "docs" / "results" / "h200" / "compare.tsv"
+    options = ["--device", "cpu", "--only", "mhcjit,torch eager", "--seconds", "0.01", "8,2,16"]
+    assert compare.main([*options, "--results", str(tsv), "--commit", "c0ffee"]) == 0
+    written = tsv.read_text().replace("\t8\t2\t16\tbf16\t", "\t8192\t4\t4096\tbf16\t")  # README's shape
+    tsv.write_text(written)
+    _, rows = results(tsv)
+    ours = rows[0]
+    program = [sys.executable, str(tmp_path / "scripts" / "write-performance")]
+    subprocess.run(program, capture_output=True)  # the pictures may need a matplotlib that is not here
+
+    times = [f"{1e3 * float(ours[name]):.1f}" for name in ("forward_ms", "backward_ms")]
+    ratios = [f"{float(ours[name]):.2f}" for name in ("forward_floors", "backward_floors")]
+    cells = f"mhcjit | {mhcjit.__version__} | {times[0]} | {ratios[0]} | - | {times[1]} | {ratios[1]} | - |"
+    assert f"\n| {cells}\n" in (tmp_path / "README.md").read_text()
+    assert f"\n| 4 | 4096 | 8192 | bf16 | {cells}\n" in (tmp_path / "docs" / "performance.md").read_text()
+
+    tsv.write_text(written.replace(ours["forward_ms"], "12345"))
+    checked = subprocess.run([*program, "--check"], capture_output=True, text=True)
+    assert checked.returncode == 1
+    for name in ("README.md", "docs/performance.md"):
+        assert f"{name} differs from docs/results" in checked.stderr
 
 
 def test_compare_does_not_time_another_function(compare, monkeypatch, tmp_path, capsys):

@@ -46,9 +46,11 @@ class Times(NamedTuple):
     backward_bytes: Optional[int]
 
 
-def plain(x: Tensor, phi: Tensor, alpha: Tensor, bias: Tensor, gamma: Optional[Tensor] = None) -> tuple[Tensor, ...]:
+def plain(
+    x: Tensor, phi: Tensor, alpha: Tensor, bias: Tensor, gamma: Optional[Tensor] = None, **scalars: float
+) -> tuple[Tensor, ...]:
     """The formulas in PyTorch, computed in fp32: (h_in, h_post, h_res)."""
-    made = reference.pre(x, phi, alpha, bias, gamma, dtype=torch.float32)
+    made = reference.pre(x, phi, alpha, bias, gamma, **scalars, dtype=torch.float32)
     return made.h_in.to(x.dtype), made.h_post, made.h_res
 
 
