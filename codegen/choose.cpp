@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <set>
 
 #include <llvm/ADT/StringExtras.h>
@@ -20,8 +22,8 @@ namespace {
 
 // From this T on the best plan serves: it is a usual step of training or prefill.
 constexpr std::int64_t many_tokens = 8192;
-// Plans for fewer tokens are weighed by the product of their times at these T.
-constexpr std::array<std::int64_t, 6> fewer_tokens = {1, 4, 16, 64, 256, 1024};
+// Plans for fewer tokens are weighed by their times at these T.
+constexpr std::array<std::int64_t, 13> fewer_tokens = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
 
 // A family and parameters that a plan must have.
 struct Wanted {
@@ -84,42 +86,11 @@ class KernelNumbers {
 // Plans that share out the range of T. The one for many tokens is first.
 class Choice {
  public:
-  Choice(const Device& device, KernelNumbers& number, PlanPtr many) : device_(device), number_(number) {
-    add(std::move(many));
-  }
-
-  void add(PlanPtr plan) {
-    for (const Kernel& kernel : plan->kernels()) kernels_.insert(number_(kernel));
-    plans_.push_back(std::move(plan));
-  }
+  Choice(const Device& device, std::vector<PlanPtr> plans) : device_(device), plans_(std::move(plans)) {}
 
   const PlanPtr& best(std::int64_t tokens) const {
     if (tokens >= many_tokens) return plans_.front();
     return *std::ranges::min_element(plans_, {}, [&](const PlanPtr& plan) { return cost(plan, tokens, device_); });
-  }
-
-  // The logarithm of the product of the times.
-  double score() const {
-    double sum = std::log(cost(plans_.front(), many_tokens, device_));
-    for (const std::int64_t tokens : fewer_tokens) sum += std::log(cost(best(tokens), tokens, device_));
-    return sum;
-  }
-
-  // Returns by how much score() would fall.
-  double gain(const PlanPtr& plan) const {
-    double sum = 0.0;
-    for (const std::int64_t tokens : fewer_tokens)
-      sum += std::max(0.0, std::log(cost(best(tokens), tokens, device_) / cost(plan, tokens, device_)));
-    return sum;
-  }
-
-  std::size_t plans() const { return plans_.size(); }
-  std::size_t kernels() const { return kernels_.size(); }
-  std::size_t new_kernels(const Plan& plan) const {
-    std::set<std::size_t> more;
-    for (const Kernel& kernel : plan.kernels())
-      if (const std::size_t number = number_(kernel); !kernels_.contains(number)) more.insert(number);
-    return more.size();
   }
 
   std::vector<Bucket> buckets(const Origin& origin) const {
@@ -134,12 +105,13 @@ class Choice {
 
  private:
   // Returns the last T of the range from `first` on that has one plan. Costs rise in steps and linearly, so the search
-  // looks at points that lie half as far apart as the ranges are large.
+  // looks at points that lie half as far apart as the ranges are large, and at powers of two.
   std::int64_t last_like(std::int64_t first) const {
     const PlanPtr& plan = best(first);
     std::int64_t known = first;
     while (known < many_tokens) {
-      const std::int64_t next = std::min(many_tokens, known + std::max<std::int64_t>(1, known / 2));
+      const auto power = static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(known))) * 2;
+      const std::int64_t next = std::min(power, known + std::max<std::int64_t>(1, known / 2));
       if (best(next) != plan) return last_before(plan, known, next);
       known = next;
     }
@@ -156,26 +128,68 @@ class Choice {
   }
 
   const Device& device_;
-  KernelNumbers& number_;
   std::vector<PlanPtr> plans_;
-  std::set<std::size_t> kernels_;
 };
 
-// Adds the plan that gains the most at few tokens, again and again, while there are plans and kernels left.
-void add_few(Choice& choice, const std::vector<PlanPtr>& plans, std::size_t max_kernels) {
-  // A plan must gain this much of the logarithm of the product of six times, beside the others, to be worth its
-  // compilation. At n = 4, D 4096 tiles of half the tokens gain 7 % at T = 256.
-  constexpr double worth_a_plan = 0.05;
-  while (choice.plans() < max_plans) {
-    std::vector<std::pair<double, const PlanPtr*>> gains;
-    for (const PlanPtr& plan : plans)
-      if (const double gain = choice.gain(plan); gain > worth_a_plan) gains.emplace_back(gain, &plan);
-    std::ranges::stable_sort(gains, std::greater<>(), [](const auto& one) { return one.first; });
-    const auto added = std::ranges::find_if(
-        gains, [&](const auto& one) { return choice.kernels() + choice.new_kernels(**one.second) <= max_kernels; });
-    if (added == gains.end()) return;
-    choice.add(*added->second);
+// The logarithms of times at each of the fewer tokens. Their sum is what a set of plans is weighed by.
+using Logs = std::array<double, fewer_tokens.size()>;
+
+Logs logs_of(const PlanPtr& plan, const Device& device) {
+  Logs logs;
+  for (std::size_t i = 0; i < logs.size(); ++i) logs[i] = std::log(cost(plan, fewer_tokens[i], device));
+  return logs;
+}
+
+// Of two plans, or sets, that serve together.
+Logs least(const Logs& one, const Logs& other) {
+  Logs logs;
+  for (std::size_t i = 0; i < logs.size(); ++i) logs[i] = std::min(one[i], other[i]);
+  return logs;
+}
+
+double sum(const Logs& logs) { return std::accumulate(logs.begin(), logs.end(), 0.0); }
+
+// Plans that serve a problem together. The one for many tokens is first.
+struct Set {
+  std::vector<PlanPtr> plans;
+  double weight = HUGE_VAL;
+};
+
+// Returns the plan for many tokens with the one or the two others that weigh the least beside it, all of at most so
+// many kernels.
+Set with_few(const PlanPtr& many, const std::vector<PlanPtr>& plans, const std::vector<Logs>& logs,
+             KernelNumbers& number, std::size_t max_kernels, const Device& device) {
+  static_assert(max_plans == 3);
+  // A plan must gain this much, beside the others, to be worth its compilation: 5 % at two T. At n = 4, D 4096 tiles of
+  // half the tokens gain 7 % at T = 256.
+  constexpr double worth_a_plan = 0.1;
+  const auto fit = [&](std::initializer_list<const Plan*> together) {
+    std::set<std::size_t> kernels;
+    for (const Plan* plan : together)
+      for (const Kernel& kernel : plan->kernels()) kernels.insert(number(kernel));
+    return kernels.size() <= max_kernels;
+  };
+  const Logs alone = logs_of(many, device);
+  Set best = {{many}, sum(alone)};
+  double wanted = best.weight - worth_a_plan;
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    const double weight = sum(least(alone, logs[i]));
+    if (weight >= wanted || !fit({many.get(), plans[i].get()})) continue;
+    best = {{many, plans[i]}, weight};
+    wanted = weight;
   }
+  if (best.plans.size() == 1) return best;
+  wanted = best.weight - worth_a_plan;
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    const Logs first = least(alone, logs[i]);
+    for (std::size_t k = i + 1; k < plans.size(); ++k) {
+      const double weight = sum(least(first, logs[k]));
+      if (weight >= wanted || !fit({many.get(), plans[i].get(), plans[k].get()})) continue;
+      best = {{many, plans[i], plans[k]}, weight};
+      wanted = weight;
+    }
+  }
+  return best;
 }
 
 // Returns the best plan for many tokens for each number of kernels. The fewer kernels it has, the more are left for few
@@ -237,12 +251,15 @@ llvm::Expected<std::vector<Bucket>> choose(const Problem& problem, const Device&
     std::erase_if(plans, [&](const PlanPtr& plan) { return plan->order() != order; });
   }
   KernelNumbers number(problem);
-  std::vector<Choice> choices;
+  std::vector<Logs> logs;
+  for (const PlanPtr& plan : plans) logs.push_back(logs_of(plan, device));
+  Set best;
   for (const PlanPtr& many : plans_for_many(plans, device)) {
-    choices.emplace_back(device, number, many);
-    add_few(choices.back(), plans, options.max_kernels);
+    Set set = with_few(many, plans, logs, number, options.max_kernels, device);
+    set.weight += std::log(cost(many, many_tokens, device));
+    if (set.weight < best.weight) best = std::move(set);
   }
-  return std::ranges::min_element(choices, {}, &Choice::score)->buckets(origin);
+  return Choice(device, std::move(best.plans)).buckets(origin);
 }
 
 llvm::Expected<std::vector<Bucket>> choose(const Problem& problem, const ChooseOptions& options) {

@@ -335,10 +335,9 @@ class Portable final : public Plan {
     const double steps = waves * turns * tiles_of_split;
     const double running = std::min(at_once, blocks * splits);
     // Blocks on a multiprocessor. They fill one after the other if none has room beside the first kernel's blocks.
-    const double neighbours =
-        fits_beside_first(tokens, device)
-            ? std::ceil(running / places)
-            : std::min(running, static_cast<double>(tiling_.blocks_per_multiprocessor));
+    const double neighbours = fits_beside_first(tokens, device)
+                                  ? std::ceil(running / places)
+                                  : std::min(running, static_cast<double>(tiling_.blocks_per_multiprocessor));
 
     // A tile of tokens costs memory, the L2 cache and instructions of all blocks that run at once, or one block's
     // latency.
@@ -354,8 +353,7 @@ class Portable final : public Plan {
                                   : 83.0 / (tiling_.block_columns() * bytes_of(shape.dtype));
     const double slower_step = !is_aligned ? 1.16 : copy_bytes < 16 ? 2.0 : 1.0;
     const double unaligned_start = is_aligned ? 0.0 : 40000.0;
-    const double memory =
-        running * read_and_written * (1.0 + line_parts) / (part_of_memory * device.bytes_per_clock);
+    const double memory = running * read_and_written * (1.0 + line_parts) / (part_of_memory * device.bytes_per_clock);
     const double copied = tile_bytes * tiling_.warps_per_stream * (2.0 * streams + 1.0) +
                           static_cast<double>(tile_tokens) * record_bytes(tiling_);
     const double l2 = running * copied / l2_bytes_per_clock;

@@ -110,8 +110,8 @@ double group_clocks(const Tiling& tiling, std::int64_t tokens, const Device& dev
   const Problem& problem = tiling.problem;
   const double columns = static_cast<double>(problem.n * slice_columns(tiling));
   const double x_bytes_per_clock = part_of_memory * device.bytes_per_clock / device.multiprocessors;
-  const double token_clocks = sums_clocks * tiling.cluster_size * row_blocks(problem) +
-                              columns * bytes_of(problem.dtype) / x_bytes_per_clock;
+  const double token_clocks =
+      sums_clocks * tiling.cluster_size * row_blocks(problem) + columns * bytes_of(problem.dtype) / x_bytes_per_clock;
   const double turns = static_cast<double>(divide_up(tiling.gemm_warps, 4));  // of a scheduler's warps
   return (block_of_rows_clocks + turn_clocks * turns) * row_blocks(problem) * tiling.units_per_warp *
              tiling.unit_chunks +

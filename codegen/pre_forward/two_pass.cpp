@@ -188,12 +188,14 @@ std::int64_t tiles_at_once(const Tiling& tiling, const Device& device) {
   return std::int64_t{device.clusters_at_once[tiling.cluster_size]} * tiling.blocks_per_multiprocessor;
 }
 
-// Clocks of the device while every multiprocessor is as busy as its parts' rates allow.
+// Clocks of the device while every multiprocessor is as busy as its parts' rates allow. The constants are fitted to an
+// H200, n = 6 and 8, D 2048 and 2560, T 1024 to 16384: 4 % root mean square.
 double throughput_clocks(const Tiling& tiling, std::int64_t token_count, const Device& device) {
   // x comes by bulk copies, or by copies of 16 bytes for each thread.
-  const double l2_bytes_per_clock = tiling.uses_wgmma ? 4300.0 : 3100.0;
-  // A 16 x 16 operand takes these clocks with eight columns, on one tensor core of four.
-  const double clocks_per_product = tiling.uses_wgmma ? 4.4 : 7.3;
+  const double l2_bytes_per_clock = tiling.uses_wgmma ? 4575.0 : 3360.0;
+  // A 16 x 16 operand takes these clocks with eight columns, on one tensor core of four. A warp loads an operand once
+  // for all its tokens.
+  const double clocks_per_product = tiling.uses_wgmma ? 4.4 : 7.6 + 8.1 / (tiling.tokens_per_warp / 8);
   const double schedulers = 4.0 * device.multiprocessors;
   const Problem& problem = tiling.problem;
   const double tokens = static_cast<double>(token_count);
@@ -210,7 +212,8 @@ double throughput_clocks(const Tiling& tiling, std::int64_t token_count, const D
                              : static_cast<double>(device.multiprocessors) * tiling.blocks_per_multiprocessor;
 
   // The first pass reads x from memory, and from the L2 cache phi for each block of tokens and x for each block of
-  // rows. Then come the products. Blocks that do not fill the last wave leave multiprocessors idle.
+  // rows. Then come the products. Blocks that do not fill the last wave leave multiprocessors idle, of which the others
+  // take some of the share of memory and of the L2 cache.
   const double memory = (x_bytes + partial_bytes) / device.bytes_per_clock;
   const double l2 = (token_blocks * phi_bytes + x_bytes * tiling.row_blocks + partial_bytes) / l2_bytes_per_clock;
   constexpr double memory_latency = 1800.0;
@@ -221,31 +224,37 @@ double throughput_clocks(const Tiling& tiling, std::int64_t token_count, const D
   const double products =
       terms * tokens / 8.0 * (columns / 16.0) * tiling.row_tiles * tiling.row_blocks * clocks_per_product / schedulers;
   const double turns = std::ceil(blocks / at_once) * at_once / blocks;
+  constexpr double most_of_share = 1.2;  // that a multiprocessor can take
+  const double turns_of_memory = std::max(1.0, turns / most_of_share);
   // A block's first chunk and its results overlap with nothing if it is alone. The blocks of a cluster also exchange
   // their sums, each with all others. Measured at n = 8, D = 2048: wide clusters win up to their third wave.
-  const double wide_ends = tiling.in_cluster() ? 1000.0 * splits : 2000.0;
-  const double ends_of_a_block = tiling.uses_wgmma ? wide_ends : 6000.0;
+  const double wide_ends = tiling.in_cluster() ? 1290.0 * splits : 4860.0;
+  const double ends_of_a_block = tiling.uses_wgmma ? wide_ends : 21600.0;
   const double ends = ends_of_a_block * std::ceil(blocks / at_once) / tiling.blocks_per_multiprocessor;
-  const double first = std::max({memory, l2, products, latency}) * turns + ends;
+  const double first = std::max(std::max(memory, l2) * turns_of_memory, std::max(products, latency) * turns) + ends;
   // Packing phi is one launch more, most of which is latency. So is applying, unless the blocks do that themselves.
-  constexpr double packing = 14000.0;
+  constexpr double packing = 4700.0;
   constexpr double applying = 1000.0;
   const double second = (x_bytes + h_in_bytes + partial_bytes) / device.bytes_per_clock;
   if (!tiling.in_cluster()) return packing + first + second + applying;
   // A cluster's block has a multiprocessor to itself, and few warps, so that narrow loads limit it. Fitted to D = 5129,
   // where clusters take 607 us of an H100 and single blocks 439. A cluster applies to the tokens that it has projected,
   // so that the pass ends with the slowest one: n = 8, D = 2048, T = 8192 takes 5 % more of an H200.
-  constexpr double slowest_block = 1.1;
+  constexpr double slowest_block = 1.09;
   const double load_bytes = tiling.vec_size * bytes_of(problem.dtype);
   const double narrow_loads = std::max(1.0, 4.0 / load_bytes);
-  return packing + first + second * turns * slowest_block * narrow_loads;
+  return packing + first + second * turns_of_memory * slowest_block * narrow_loads;
 }
 
 // Clocks of a call of few tokens, whose blocks wait for memory and for each other: the kernels' prologues and
-// epilogues, h_in of a tile, and a chunk of 64 columns. Fitted to an H200, n = 4 and 8, D 127 to 4100, T 512 and 1024.
+// epilogues, h_in of a tile, and a chunk of 64 columns, for which narrow loads wait longer. Fitted to an H200, n = 4
+// and 8, D 127 to 4100, T 512 and 1024.
 double latency_clocks(const Tiling& tiling, std::int64_t tokens, const Device& device) {
-  const double launches = 14000.0 + 1.1 * static_cast<double>(tiling.problem.columns());
-  const double chunk = tiling.uses_wgmma ? 760.0 : tiling.problem.dtype == DType::fp32 ? 3600.0 : 2000.0;
+  const DType dtype = tiling.problem.dtype;
+  const double launches = 14000.0 + 1.59 * static_cast<double>(tiling.problem.columns());
+  const bool has_narrow_loads = tiling.vec_size * bytes_of(dtype) < 16;
+  const double of_warps = dtype == DType::fp32 ? 3600.0 : has_narrow_loads ? 2000.0 : 1220.0;
+  const double chunk = tiling.uses_wgmma ? 440.0 : of_warps;
   const double chunks = static_cast<double>(packed_columns(tiling)) / splits_of(tiling) / chunk_columns;
   const std::int64_t tiles = divide_up(tokens, project_tokens(tiling));
   const std::int64_t at_once =

@@ -11,9 +11,9 @@ struct PreForwardProjectSpec {
   static constexpr bool uses_wgmma = false;
   static constexpr int vec_size = 8;
   static constexpr int threads_per_block = 256;
-  static constexpr int tokens_per_warp = 32;
   static constexpr int row_tiles = 3;
   static constexpr int row_blocks = 1;
+  static constexpr int tokens_per_warp = 32;
   static constexpr int columns_per_sum = 2048;
   static constexpr bool in_cluster = false;
   static constexpr int k_splits = 8;

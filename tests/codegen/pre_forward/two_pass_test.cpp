@@ -61,7 +61,9 @@ TEST(TwoPass, LegalPlansCoverTheProblem) {
           const std::int64_t pack_columns = constant(plan.kernels().front(), "pack_columns");
           EXPECT_EQ(pack_columns % 64, 0);
           // The columns that have one scale.
-          if (dtype == DType::fp16) EXPECT_EQ(pack_columns, of("columns_per_sum"));
+          if (dtype == DType::fp16) {
+            EXPECT_EQ(pack_columns, of("columns_per_sum"));
+          }
           EXPECT_EQ(of("in_cluster"), is("cluster_size") != 0 ? 1 : 0);
           EXPECT_EQ(plan.kernels().size(), is("cluster_size") != 0 ? 2u : 3u);
           EXPECT_EQ(problem.d % constant(project, "vec_size"), 0);
