@@ -109,9 +109,10 @@ int phi_smem_bytes(const Tiling& tiling) {
 // Registers of a thread that multiplies, at most, as the assembler reports them: sums, phi, x and products of its
 // tiles, the scalars of four tokens, and the loop's own.
 int registers_needed(const Tiling& tiling, bool phi_in_registers) {
-  // Ends of unaligned rows take some. An older architecture makes a store of matrices from shuffles, which takes some
-  // too.
-  const int ends = tiling.is_aligned() ? 0 : tiling.problem.architecture.major < 9 ? 32 : tiling.phases() > 1 ? 4 : 8;
+  // Ends of unaligned rows take some, more if every warp copies dh_in too. An older architecture makes a store of
+  // matrices from shuffles, which takes some too.
+  const int end = tiling.streams_per_block == 1 ? 24 : tiling.phases() > 1 ? 4 : 8;
+  const int ends = tiling.is_aligned() ? 0 : tiling.problem.architecture.major < 9 ? 32 : end;
   const int loop = (tiling.sum_tiles() > 4 ? 80 : 60) + ends;
   const int x = tiling.problem.dtype == DType::bf16 ? 4 : tiling.problem.dtype == DType::fp16 ? 12 : 16;
   const int phi = phi_in_registers ? tiling.phi_operands() * 4 : 8;
