@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <tuple>
 
 #include <llvm/ADT/STLExtras.h>
 #include <llvm/ADT/StringExtras.h>
@@ -91,12 +92,14 @@ llvm::Expected<CompiledOperatorPtr> Builder::make(const BuildRequest& request, s
   if (!with) return without_tools(request, with.takeError());
 
   auto compiled = std::make_shared<CompiledOperator>();
-  std::map<std::string, std::size_t> places;  // by source
+  // By source, and by what a loaded kernel keeps of its launch.
+  std::map<std::tuple<std::string, bool, std::vector<std::string_view>>, std::size_t> places;
   std::vector<Units> units;
   for (const codegen::Bucket& bucket : *buckets) {
     std::vector<std::size_t>& of_bucket = compiled->bucket_kernels.emplace_back();
     for (const codegen::Kernel& kernel : bucket.plan->kernels()) {
-      const auto [place, is_new] = places.try_emplace(codegen::emit(request.problem, kernel), units.size());
+      const auto [place, is_new] = places.try_emplace(
+          {codegen::emit(request.problem, kernel), kernel.leaves_shared_memory, kernel.makes}, units.size());
       if (is_new) {
         compiled->kernels.push_back(kernel);
         units.push_back(units_of(request.problem, kernel, *with));

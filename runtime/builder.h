@@ -54,7 +54,8 @@ using BuiltKernelPtr = std::shared_ptr<const BuiltKernel>;
 // The compiled kernels of one request.
 struct CompiledOperator {
   std::vector<codegen::Bucket> buckets;
-  // Each once, however many buckets use it; the largest cluster is that of all of them.
+  // Each once, however many buckets use it, but again for a bucket that launches it otherwise. The largest cluster is
+  // that of all buckets.
   std::vector<codegen::Kernel> kernels;
   std::vector<BuiltKernelPtr> built;  // in the same order
   // The places in `kernels` of each bucket's own.

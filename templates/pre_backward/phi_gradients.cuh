@@ -37,9 +37,8 @@ struct PhiGradients {
     if (is_wanted) {
 #pragma unroll
       for (int tile = 0; tile < tiles; ++tile) {
-        each(warp.tile(tile), [&](int rows, int e, device::i64 place) {
-          partials[place] = has_partials ? partials[place] + sums[tile][rows][e] : sums[tile][rows][e];
-        });
+        add_partials(warp.tile(tile), sums[tile]);
+        each(warp.tile(tile), [&](int rows, int e, device::i64 place) { partials[place] = sums[tile][rows][e]; });
       }
     }
     has_partials = true;
@@ -55,10 +54,8 @@ struct PhiGradients {
 
   // Completes the sums of the whole split.
   MHCJIT_DEVICE void add_partials(Sums& sums) const {
-    if (!has_partials) return;
 #pragma unroll
-    for (int tile = 0; tile < tiles; ++tile)
-      each(warp.tile(tile), [&](int rows, int e, device::i64 place) { sums[tile][rows][e] += partials[place]; });
+    for (int tile = 0; tile < tiles; ++tile) add_partials(warp.tile(tile), sums[tile]);
   }
 
   // Makes dphi and dgamma from a tile's sums over all tokens.
@@ -78,6 +75,11 @@ struct PhiGradients {
  private:
   static MHCJIT_DEVICE int column_of(device::u32 lane, const PhiPlace& tile, int half) {
     return tile.first_column + half * 8 + static_cast<int>(lane / 4);
+  }
+
+  // All loads of a tile are under way at the same time.
+  MHCJIT_DEVICE void add_partials(const PhiPlace& tile, TileSums& sums) const {
+    if (has_partials) each(tile, [&](int rows, int e, device::i64 place) { sums[rows][e] += partials[place]; });
   }
 
   // Visits the lane's sums of a tile that exist, with their places in phi.

@@ -22,8 +22,8 @@ struct PhiOperands {
   static constexpr int shared_bytes = Spec::phi_in_registers ? 0 : operands * operand_bytes;  // a warp's
 
   // Fewer operands are packed at once, and fewer steps multiplied at once, if registers are rare.
-  static constexpr int unrolled = Spec::phi_in_registers ? tiles * steps : 1;
-  static constexpr int unrolled_steps = Spec::phi_in_registers ? steps : 2;
+  static constexpr int unrolled = Spec::phi_in_registers ? tiles * steps : 2;
+  static constexpr int unrolled_steps = Spec::phi_in_registers || steps <= 3 ? steps : 2;
 
   Words in_registers[Spec::phi_in_registers ? operands : 1];
   device::SharedAddress in_shared;  // the lane's
@@ -39,7 +39,7 @@ struct PhiOperands {
     const auto value = [&](int tile, int step, int w, int e) {
       const int phi_row = step * 16 + w / 2 * 8 + row + e;
       const int tile_column = tile * 16 + w % 2 * 8 + column;
-      return phi_row < Spec::rows ? phi_gamma(args, warp, phi_row, tile_column) : 0.0f;
+      return phi_gamma(args, warp, phi_row, tile_column);
     };
     // Values of operands that stay in registers are read once.
     constexpr int kept = Spec::phi_in_registers ? tiles * steps * 8 : 1;
@@ -97,7 +97,7 @@ struct PhiOperands {
 
  private:
   static MHCJIT_DEVICE float phi_gamma(const PreBackwardArgs& args, const DxWarp<Spec>& warp, int row, int column) {
-    if (!warp.columns.contains(column)) return 0.0f;
+    if (!((row < Spec::rows) & warp.columns.contains(column))) return 0.0f;
     const float phi = args.phi[device::i64{row} * Spec::columns + warp.first_column() + column];
     if constexpr (Spec::has_gamma) return phi * args.gamma[warp.first_column() + column];
     return phi;

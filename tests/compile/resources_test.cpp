@@ -128,7 +128,7 @@ std::vector<Case> cases() {
   add(backward, NVRTC_13,
       {{4, 4096, DType::bf16, true, true}, {4, 127, DType::fp16, true, true}, {2, 1922, DType::bf16, false, true}});
   // Rows that begin anywhere, of x that is an operand as it stands: several phases, and one, which has clusters too.
-  add(backward, NVRTC_13, {{4, 5129, DType::bf16, true}, {4, 5132, DType::bf16, true}});
+  add(backward, NVRTC_13, {{4, 5129, DType::bf16, true}, {3, 5129, DType::bf16, false}, {4, 5132, DType::bf16, true}});
   add(two_pass, NVRTC_13, every_kind);
   // One block of rows and several, one block a multiprocessor and two, each dtype, each width of a load.
   add(two_pass, NVRTC_13,

@@ -53,7 +53,8 @@ struct Library {
 };
 struct Kernel {
   std::string name;
-  std::vector<std::size_t> parameter_bytes;
+  std::vector<std::size_t> parameter_bytes = {};
+  int smem_carveout = CU_SHAREDMEM_CARVEOUT_DEFAULT;
 };
 
 // Like a driver, for ever; and where a leak detector sees that they are meant to stay. The caller holds the mutex.
@@ -204,7 +205,7 @@ CUresult library_get_kernel(CUkernel* kernel, CUlibrary library, const char* nam
   const std::string wanted = name + std::string(1, '\0');
   const std::size_t at = bytes.find(wanted);
   if (at == std::string::npos) return CUDA_ERROR_NOT_FOUND;
-  Kernel found = {name, {}};
+  Kernel found = {.name = name};
   std::istringstream sizes(bytes.c_str() + at + wanted.size());
   for (std::size_t size = 0; sizes >> size;) found.parameter_bytes.push_back(size);
   *kernel = reinterpret_cast<CUkernel>(keep<Kernel>(std::move(found)));
@@ -223,7 +224,9 @@ CUresult kernel_set_attribute(CUfunction_attribute attribute, int value, CUkerne
   switch (attribute) {
     case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: state().smem[name] = value; return CUDA_SUCCESS;
     case CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED: state().large_clusters.insert(name); return CUDA_SUCCESS;
-    case CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT: return CUDA_SUCCESS;
+    case CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
+      reinterpret_cast<Kernel*>(kernel)->smem_carveout = value;
+      return CUDA_SUCCESS;
     default: return CUDA_ERROR_INVALID_VALUE;
   }
 }
@@ -306,7 +309,8 @@ CUresult launch_kernel(const CUlaunchConfig* config, CUfunction function, void**
                                  std::move(copies),
                                  cluster_size_of(*config),
                                  overlaps_previous(*config),
-                                 is_cooperative(*config)});
+                                 is_cooperative(*config),
+                                 kernel.smem_carveout});
   return CUDA_SUCCESS;
 }
 

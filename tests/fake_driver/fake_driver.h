@@ -28,6 +28,7 @@ struct Launch {
   unsigned cluster_size;                              // 0 without the attribute
   bool overlaps_previous;                             // programmatic stream serialization
   bool is_cooperative;
+  int smem_carveout;  // the function's
 };
 
 // What a tensor map was encoded from, which is what the fake one holds.

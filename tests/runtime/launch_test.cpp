@@ -2,6 +2,7 @@
 // and which kernels a call needs. Nothing else may reach it: no allocation, no synchronisation.
 #include <algorithm>
 #include <cstring>
+#include <set>
 
 #include "codegen/operators.h"
 #include "runtime/gpu_operator.h"
@@ -190,6 +191,29 @@ TEST_F(LaunchTest, ABackwardCallOverlapsThePreviousKernelWhenItIsAskedTo) {
       }
     }
   }
+}
+
+// Plans for few and for many tokens share cubins, but not what the driver keeps with a loaded kernel.
+TEST_F(LaunchTest, OnlyFewTokensPreferSharedMemoryToTheL1Cache) {
+  mhcjit_problem problem = backward_problem;
+  problem.d = 16384;
+  const EnginePtr engine = make_engine("");
+  const mhcjit_operator* op = prepare(engine, problem);
+  const std::vector<codegen::Bucket> buckets = buckets_of(problem, "");
+  std::set<std::size_t> numbers_of_kernels;
+  for (const std::int64_t T : {3, 5000, 3}) {
+    BackwardCall call(problem, T, workspace_bytes(op, T));
+    const std::vector<codegen::Kernel>& kernels = bucket_of(buckets, T).plan->kernels();
+    numbers_of_kernels.insert(kernels.size());
+    const std::size_t before = driver().launches().size();
+    ASSERT_EQ(mhcjit_pre_backward(op, &call.args, stream), MHCJIT_SUCCESS) << mhcjit_last_error();
+    const auto launches = driver().launches();
+    ASSERT_EQ(launches.size() - before, kernels.size());
+    EXPECT_EQ(launches[before].smem_carveout,
+              kernels.size() == 2 ? CU_SHAREDMEM_CARVEOUT_MAX_SHARED : CU_SHAREDMEM_CARVEOUT_DEFAULT);
+    EXPECT_EQ(launches[before + 1].smem_carveout, CU_SHAREDMEM_CARVEOUT_DEFAULT);
+  }
+  EXPECT_EQ(numbers_of_kernels, (std::set<std::size_t>{2, 3}));
 }
 
 TEST_F(LaunchTest, BackwardLaunchesEveryKernelAsPlanned) {

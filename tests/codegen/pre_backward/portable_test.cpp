@@ -96,6 +96,20 @@ TEST(Portable, ManyTokensFillTheDeviceOnce) {
   }
 }
 
+// 80 blocks of one split would leave 52 multiprocessors idle.
+TEST(Portable, ManyTokensFillTwoWavesWhereOneLeavesMuchIdle) {
+  const PlanPtr plan = plan_of(backward_of(8, 2560, DType::bf16, false),
+                               "portable tiles_per_warp=2 warps_per_stream=1 streams_per_block=8 splits_in_dx=0");
+  EXPECT_EQ(plan->kernels()[dx].min_blocks_per_multiprocessor, 1);
+  EXPECT_EQ(plan->grid(dx, 8192, device_of(hopper)), (Grid{80, 3}));
+}
+
+TEST(Portable, OnlyFewTokensLeaveSharedMemory) {
+  EXPECT_FALSE(portable(backward_of(4, 4096))->kernels()[coefficients].leaves_shared_memory);
+  for (const int splits : {1, 2})
+    EXPECT_TRUE(portable(backward_of(4, 4096), splits)->kernels()[coefficients].leaves_shared_memory);
+}
+
 TEST(Portable, LaunchesWhatWantedOutputsNeed) {
   using Names = std::vector<std::string_view>;
   const PlanPtr many = portable(backward_of(4, 4096));
