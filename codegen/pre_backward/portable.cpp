@@ -384,8 +384,9 @@ class Portable final : public Plan {
         std::max({waves * neighbours * bytes_of_block / bytes_per_clock, splits * phi_bytes() / l2_bytes_per_clock,
                   2.0 * phi_bytes() / (part_of_memory_for_phi * device.bytes_per_clock)}) *
         line_of_block;
+    constexpr double later_block = 200.0;  // the second of a multiprocessor, and so on
     const double exchange = adds_in_cluster ? 1730.0 + 10.0 * splits * splits : 0.0;
-    return unaligned_start + steps * step * slower_step + turns * ends + exchange;
+    return unaligned_start + steps * step * slower_step + turns * ends + exchange + later_block * (neighbours - 1.0);
   }
 
   // Whether a multiprocessor that runs its share of the first kernel's blocks has registers for one of the second's.

@@ -64,7 +64,7 @@ std::vector<std::string> launched_kernels() {
 class LaunchTest : public FakeGpuTest {
  protected:
   void* const stream = reinterpret_cast<void*>(std::uintptr_t{0x5770});
-  static constexpr mhcjit_problem wide = {.op = MHCJIT_PRE_FORWARD, .n = 9, .d = 4096, .dtype = MHCJIT_BF16};
+  static constexpr mhcjit_problem wide = {.op = MHCJIT_PRE_FORWARD, .n = 8, .d = 1536, .dtype = MHCJIT_BF16};
   static constexpr mhcjit_problem one_bucket = {
       .op = MHCJIT_PRE_FORWARD, .n = 16, .d = 256, .dtype = MHCJIT_BF16, .has_gamma = 1, .batch_invariant = 1};
 };

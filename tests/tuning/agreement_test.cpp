@@ -17,7 +17,7 @@ using codegen::SizedProblem;
 struct Sweep {
   explicit Sweep(int number) {
     const auto record = llvm::cantFail(read_record_file(fmt::format("{}/h200/tune-{}.jsonl", RESULTS_DIR, number)));
-    for (const codegen::TunedChoice& choice : decide_all(record->trials))
+    for (const codegen::TunedChoice& choice : record->choices)
       for (const codegen::TunedRow& row : choice.rows) plans[{choice.problem, row.tokens}] = row.plan;
     std::map<std::pair<SizedProblem, std::string>, std::vector<codegen::Trial>> trials;
     for (const codegen::Trial& trial : record->trials)

@@ -1,10 +1,11 @@
 // What `choose` costs on the devices that were measured: the time of the plan that it gives by the estimate, over that
-// of the fastest candidate. The measurements are the records docs/results/DEVICE/*.jsonl, which `mhcjit tune` writes.
+// of the fastest candidate that was found. The measurements are the records docs/results/DEVICE/*.jsonl, which `mhcjit
+// tune` writes.
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -22,33 +23,48 @@ using codegen::SizedProblem;
 // The times of the candidates that were right, by the name of their plan.
 using Times = std::map<std::string, double>;
 
-// What the choice may lose in a record. More is lost where the measurements show that the cost does not see what
-// decides: at few tokens the parts of a launch that it holds for constant, and loads of less than 4 bytes.
+// The plan of a row takes at most so many times as long as the best found.
+constexpr double most = 1.10;
+
+// The rows that lose more, each with what it may lose, and why.
+const std::map<std::string, double> exceptions = {
+    // Of its three plans few tokens need one and T = 1024 another, so that the one for T = 8192 serves. It shares out
+    // the columns of 32 tiles of tokens among 64 blocks.
+    {"pre_forward n=8 D=2560 bf16 sm_90a T=4096", 1.13},
+    // Clusters of few tokens fill the device at 112, 208, 464 and 1056 tokens, so that each of these T has another best
+    // plan. Three plans do not hold them all.
+    {"pre_forward n=6 D=1024 bf16 sm_90a T=512", 1.31},
+    // Blocks of 128 threads take as long as those of 256 by the estimate. Measured, three of them on a multiprocessor
+    // take longer.
+    {"pre_backward n=8 D=2560 bf16 sm_90a T=16", 1.29},
+};
+
+// What the choice may lose in the rows of some records of one device.
 struct Bounds {
-  double many_tokens;   // T >= 8192, the largest
-  double mean;          // of all shapes, geometric
-  double few_tokens;    // T < 8192
-  double narrow_loads;  // rows that are no multiple of 4 bytes
-  int unmeasured;       // shapes whose chosen plan the measurements do not have
+  std::vector<std::string> records;
+  double mean;         // of all rows, geometric
+  double many_tokens;  // T >= 8192, the largest
+  int unmeasured = 0;  // rows whose chosen plan the measurements do not have
 };
 
+// wide has more plans of the table's rows, some whatever their estimate.
 const std::map<std::string, Bounds> bounds = {
-    {"h200/candidates",
-     {.many_tokens = 1.03, .mean = 1.012, .few_tokens = 1.055, .narrow_loads = 1.085, .unmeasured = 0}},
-    // Since these sweeps backward at n = 8 from T = 4096 on fills two waves, with a plan that they did not try.
-    // n = 8 at T = 1024 loses the most: of its three plans none is near the best. The shipped rows serve these
-    // problems.
-    {"h200/tune-1", {.many_tokens = 1.08, .mean = 1.031, .few_tokens = 2.37, .narrow_loads = 1.0, .unmeasured = 7}},
-    {"h200/tune-2", {.many_tokens = 1.08, .mean = 1.031, .few_tokens = 2.37, .narrow_loads = 1.0, .unmeasured = 7}},
+    {"candidates", {.records = {"h200/candidates"}, .mean = 1.013, .many_tokens = 1.055}},
+    {"table", {.records = {"h200/tune-1", "h200/wide"}, .mean = 1.016, .many_tokens = 1.08, .unmeasured = 1}},
+    {"table_again", {.records = {"h200/tune-2", "h200/wide"}, .mean = 1.016, .many_tokens = 1.08, .unmeasured = 1}},
+    // No constant is fitted to these rows.
+    {"held_back", {.records = {"h200/held-back"}, .mean = 1.03, .many_tokens = 1.05, .unmeasured = 1}},
     // Planned as an H200, whose memory is faster: clusters that keep up with less win here.
-    {"h100/candidates",
-     {.many_tokens = 1.075, .mean = 1.025, .few_tokens = 1.095, .narrow_loads = 1.045, .unmeasured = 0}},
+    {"h100", {.records = {"h100/candidates"}, .mean = 1.025, .many_tokens = 1.085}},
 };
 
-std::map<SizedProblem, Times> read(const std::string& path) {
-  const auto record = llvm::cantFail(read_record_file(path));
+std::map<SizedProblem, Times> read(const std::vector<std::string>& records) {
   std::map<SizedProblem, std::map<std::string, std::vector<codegen::Trial>>> trials;
-  for (const codegen::Trial& trial : record->trials) trials[{trial.problem, trial.tokens}][trial.plan].push_back(trial);
+  for (const std::string& name : records) {
+    const auto record = llvm::cantFail(read_record_file(fmt::format("{}/{}.jsonl", RESULTS_DIR, name)));
+    for (const codegen::Trial& trial : record->trials)
+      trials[{trial.problem, trial.tokens}][trial.plan].push_back(trial);
+  }
   std::map<SizedProblem, Times> measured;
   for (const auto& [shape, plans] : trials)
     for (const auto& [plan, of_plan] : plans)
@@ -56,18 +72,17 @@ std::map<SizedProblem, Times> read(const std::string& path) {
   return measured;
 }
 
-double allowed(const SizedProblem& shape, const Bounds& bounds) {
+double allowed(const SizedProblem& shape, const Bounds& bound) {
   constexpr std::int64_t many_tokens = 8192;
-  if (shape.problem.d * bytes_of(shape.problem.dtype) % 4 != 0) return bounds.narrow_loads;
-  return shape.tokens < many_tokens ? bounds.few_tokens : bounds.many_tokens;
+  if (const auto found = exceptions.find(to_string(shape)); found != exceptions.end()) return found->second;
+  return shape.tokens < many_tokens ? most : std::min(most, bound.many_tokens);
 }
 
 class Regret : public testing::TestWithParam<std::string> {};
 
 TEST_P(Regret, StaysWithinItsBounds) {
-  const std::string& record = GetParam();
-  const Bounds& bound = bounds.at(record);
-  const std::map<SizedProblem, Times> measured = read(fmt::format("{}/{}.jsonl", RESULTS_DIR, record));
+  const Bounds& bound = bounds.at(GetParam());
+  const std::map<SizedProblem, Times> measured = read(bound.records);
   ASSERT_GE(measured.size(), 20u);
 
   std::string table;
@@ -97,28 +112,47 @@ TEST_P(Regret, StaysWithinItsBounds) {
   EXPECT_LE(static_cast<int>(measured.size()) - judged, bound.unmeasured) << table;
 }
 
-std::vector<std::string> records() {
-  std::vector<std::string> names;
-  for (const auto& [record, bound] : bounds) names.push_back(record);
-  return names;
+std::vector<std::string> names() {
+  std::vector<std::string> list;
+  for (const auto& [name, bound] : bounds) list.push_back(name);
+  return list;
 }
 
-INSTANTIATE_TEST_SUITE_P(Records, Regret, testing::ValuesIn(records()), [](const auto& info) {
-  std::string name = info.param;
-  std::ranges::replace_if(name, [](char letter) { return std::isalnum(static_cast<unsigned char>(letter)) == 0; }, '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Records, Regret, testing::ValuesIn(names()), [](const auto& info) { return info.param; });
 
 TEST(RegretRecords, EachWithTrialsHasBounds) {
-  int found = 0;
+  std::set<std::string> judged;
+  for (const auto& [name, bound] : bounds) judged.insert(bound.records.begin(), bound.records.end());
+  std::set<std::string> found;
   for (const auto& file : std::filesystem::recursive_directory_iterator(RESULTS_DIR)) {
     if (file.path().extension() != ".jsonl") continue;
     const std::string name = file.path().parent_path().filename() / file.path().stem();
-    if (read(file.path()).empty()) continue;
-    ++found;
-    EXPECT_TRUE(bounds.contains(name)) << name;
+    if (!read({name}).empty()) found.insert(name);
   }
-  EXPECT_EQ(found, static_cast<int>(bounds.size()));
+  EXPECT_EQ(found, judged);
+}
+
+// A row that a constant was fitted to says nothing about others.
+TEST(RegretRecords, HeldBackRowsAreOfProblemsInNoOtherRecord) {
+  std::set<codegen::Problem> fitted;
+  for (const auto& [name, bound] : bounds)
+    if (name != "held_back")
+      for (const auto& [shape, times] : read(bound.records)) fitted.insert(shape.problem);
+  for (const auto& [shape, times] : read(bounds.at("held_back").records))
+    EXPECT_FALSE(fitted.contains(shape.problem)) << to_string(shape);
+}
+
+// Each of them loses too much in some record, but no more than it may.
+TEST(RegretRecords, ExceptionsAreNeeded) {
+  std::set<std::string> needed;
+  for (const auto& [name, bound] : bounds)
+    for (const auto& [shape, times] : read(bound.records)) {
+      const auto buckets = llvm::cantFail(codegen::choose(shape.problem));
+      const auto found = times.find(codegen::to_string(*codegen::bucket_of(buckets, shape.tokens).plan));
+      const auto best = std::ranges::min_element(times, {}, [](const auto& one) { return one.second; });
+      if (found != times.end() && found->second > most * best->second) needed.insert(to_string(shape));
+    }
+  for (const auto& [row, loss] : exceptions) EXPECT_TRUE(needed.contains(row)) << row;
 }
 
 }  // namespace
