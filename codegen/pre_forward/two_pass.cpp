@@ -83,7 +83,8 @@ int registers_needed(const Tiling& tiling) {
   const bool is_split = tiling.problem.dtype == DType::fp32;
   const int x = groups * (is_split ? 9 : 3);
   const int loop = is_split ? 60 : 38;
-  return tiling.row_tiles * groups * 4 + x + operands + loop;
+  const int ends = tiling.vec_size == 1 ? 14 : 0;  // of rows that begin anywhere
+  return tiling.row_tiles * groups * 4 + x + operands + loop + ends;
 }
 
 int registers_available(const Tiling& tiling) {

@@ -126,7 +126,7 @@ MHCJIT_DEVICE void pre_backward_one_pass(const PreBackwardArgs& args, const OneP
       copy_scalars(plan, args, lane);
       if (plan.rank == 0 && plan.group == 0 && lane == 0) *work.groups = plan.groups;
       Plan::wait_for_group();
-    } else if (warp < Plan::scalar_warp) {
+    } else if (!Plan::has_idle_warps || warp < Plan::scalar_warp) {
       make_coefficients(plan, args, work, warp - Plan::first_coefficient_warp, lane);
     } else {
       Plan::wait_for_group();

@@ -173,8 +173,9 @@ MHCJIT_DEVICE void make_coefficients(const PreBackwardOnePass<Spec>& plan, const
   using Scalars = TokenScalars<Spec>;
   constexpr int n = Spec::n;
   constexpr int own_rows = Scalars::own_rows;
-  const int pair = coefficient_warp / Plan::coefficient_warps;
-  const int half = coefficient_warp % Plan::coefficient_warps;
+  // A constant if there is one pair, whose registers are few.
+  const int pair = Plan::coefficient_pairs == 1 ? 0 : coefficient_warp / Plan::coefficient_warps;
+  const int half = coefficient_warp - pair * Plan::coefficient_warps;
   const int token = half * 8 + lane / 4;
   const int k = lane % 4;
   const auto row_of = [&](int i) { return Scalars::row_of(k, i); };

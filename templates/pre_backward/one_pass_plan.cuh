@@ -19,6 +19,7 @@ struct PreBackwardOnePass {
   static constexpr int coefficient_pairs = Spec::coefficient_pairs;
   static constexpr int scalar_warp = first_coefficient_warp + coefficient_pairs * coefficient_warps;
   static constexpr int threads = (scalar_warp / 4 + 1) * 4 * device::warp_size;  // whole warp groups
+  static constexpr bool has_idle_warps = (scalar_warp + 1) * device::warp_size < threads;
 
   static constexpr int element_bytes = static_cast<int>(sizeof(Element));
   static constexpr int panel_columns = Spec::panel_columns;
