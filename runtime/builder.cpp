@@ -92,32 +92,38 @@ llvm::Expected<CompiledOperatorPtr> Builder::make(const BuildRequest& request, s
   if (!with) return without_tools(request, with.takeError());
 
   auto compiled = std::make_shared<CompiledOperator>();
-  // By source, and by what a loaded kernel keeps of its launch.
-  std::map<std::tuple<std::string, bool, std::vector<std::string_view>>, std::size_t> places;
   std::vector<Units> units;
+  std::map<std::string, std::size_t> sources;  // places in `units`
+  // Places in compiled->kernels, by source and by what a loaded kernel keeps of its launch.
+  std::map<std::tuple<std::size_t, bool, std::vector<std::string_view>>, std::size_t> places;
+  std::vector<std::size_t> unit_of_kernel;
   for (const codegen::Bucket& bucket : *buckets) {
     std::vector<std::size_t>& of_bucket = compiled->bucket_kernels.emplace_back();
     for (const codegen::Kernel& kernel : bucket.plan->kernels()) {
-      const auto [place, is_new] = places.try_emplace(
-          {codegen::emit(request.problem, kernel), kernel.leaves_shared_memory, kernel.makes}, units.size());
+      const auto [source, is_new_source] = sources.try_emplace(codegen::emit(request.problem, kernel), units.size());
+      if (is_new_source) units.push_back(units_of(request.problem, kernel, *with));
+      const auto [place, is_new] =
+          places.try_emplace({source->second, kernel.leaves_shared_memory, kernel.makes}, compiled->kernels.size());
       if (is_new) {
         compiled->kernels.push_back(kernel);
-        units.push_back(units_of(request.problem, kernel, *with));
+        unit_of_kernel.push_back(source->second);
       }
       codegen::Kernel& shared = compiled->kernels[place->second];
       shared.max_cluster_size = std::max(shared.max_cluster_size, kernel.max_cluster_size);
       of_bucket.push_back(place->second);
     }
   }
-  for (const Units& of_kernel : units) compiled->built.push_back(find(of_kernel));
-  if (llvm::is_contained(compiled->built, nullptr)) {
-    if (auto error = make_missing(request, units, compiled->built, compiled_now)) {
+  std::vector<BuiltKernelPtr> built;  // of the units
+  for (const Units& of_source : units) built.push_back(find(of_source));
+  if (llvm::is_contained(built, nullptr)) {
+    if (auto error = make_missing(request, units, built, compiled_now)) {
       const Failure failure = take_failure(std::move(error));
       if (failure.status == MHCJIT_ERROR_COMPILATION_FAILED && origin.source != codegen::Source::estimate)
         return make_untuned(request, failure.text, compiled_now);
       return make_error(failure.status, failure.text);
     }
   }
+  for (const std::size_t unit : unit_of_kernel) compiled->built.push_back(built[unit]);
   compiled->buckets = std::move(*buckets);
   return compiled;
 }

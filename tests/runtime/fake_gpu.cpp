@@ -151,6 +151,14 @@ std::vector<std::string> FakeGpuTest::kernels_of(const mhcjit_problem& problem, 
   return entries;
 }
 
+int FakeGpuTest::load_count(const mhcjit_problem& problem) {
+  std::set<std::tuple<std::string, bool, std::vector<std::string_view>>> loads;
+  for (const codegen::Bucket& bucket : buckets_of(problem))
+    for (const codegen::Kernel& kernel : bucket.plan->kernels())
+      loads.emplace(codegen::emit(bucket.plan->problem(), kernel), kernel.leaves_shared_memory, kernel.makes);
+  return static_cast<int>(loads.size());
+}
+
 std::set<std::string> FakeGpuTest::units_of(const mhcjit_problem& problem, const std::string& plan) {
   std::set<std::string> units;
   for (const codegen::Bucket& bucket : buckets_of(problem, plan))

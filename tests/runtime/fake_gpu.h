@@ -81,6 +81,8 @@ class FakeGpuTest : public ::testing::Test {
   static int kernel_count(const mhcjit_problem& problem, const std::string& plan = "") {
     return static_cast<int>(kernels_of(problem, plan).size());
   }
+  // Buckets that launch a kernel in two ways load it twice.
+  static int load_count(const mhcjit_problem& problem);
 
   // The last call failed with `status`, and its text has each of `parts`.
   static void expect_failure(mhcjit_status got, mhcjit_status status, const std::vector<std::string>& parts);

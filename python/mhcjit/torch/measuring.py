@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import ctypes
 import datetime
 import platform
 import statistics
@@ -171,10 +172,12 @@ def write_results(
     if options.results is None:
         return
     on_gpu = device.type == "cuda"
-    driver = getattr(torch._C, "_cuda_getDriverVersion", lambda: 0)()
+    driver = ctypes.c_int()
+    if on_gpu:
+        ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(driver))
     head = {
         "device": torch.cuda.get_device_name(device) if on_gpu else place("cpu"),
-        "driver": f"{driver // 1000}.{driver % 1000 // 10}" if on_gpu else "-",
+        "driver": f"{driver.value // 1000}.{driver.value % 1000 // 10}" if on_gpu else "-",
         "mhcjit": mhcjit.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
