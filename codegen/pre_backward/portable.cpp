@@ -322,8 +322,9 @@ class Portable final : public Plan {
 
   double dx_clocks(std::int64_t tokens, const Device& device) const {
     constexpr double clocks_per_product = 16.5;  // products that add to the same sums wait for one another
-    constexpr double barrier = 270.0;            // a block's, while its neighbours work
-    constexpr double part_of_memory = 0.63;      // that reads and writes of parts of rows reach
+    // A block's, while its neighbours work. Warps whose rows begin anywhere reach it at different times.
+    const double barrier = tiling_.is_aligned() ? 270.0 : 68.0 * tiling_.dx_warps();
+    constexpr double part_of_memory = 0.63;  // that reads and writes of parts of rows reach
     const Problem& shape = problem();
     const double streams = tiling_.streams_per_block;
     const double blocks = static_cast<double>(tiling_.dx_blocks());
