@@ -140,7 +140,7 @@ Logs logs_of(const PlanPtr& plan, const Device& device) {
   return logs;
 }
 
-// Of two plans, or sets, that serve together.
+// Returns those of two plans, or sets, that serve together.
 Logs least(const Logs& one, const Logs& other) {
   Logs logs;
   for (std::size_t i = 0; i < logs.size(); ++i) logs[i] = std::min(one[i], other[i]);

@@ -28,7 +28,7 @@ constexpr double most = 1.10;
 
 // The rows that lose more, each with what it may lose, and why.
 const std::map<std::string, double> exceptions = {
-    // Of its three plans few tokens need one and T = 1024 another, so that the one for T = 8192 serves. It shares out
+    // Few tokens need one of its three plans and T = 1024 another, so that the one for T = 8192 serves. It shares out
     // the columns of 32 tiles of tokens among 64 blocks.
     {"pre_forward n=8 D=2560 bf16 sm_90a T=4096", 1.13},
     // The same three plans.
