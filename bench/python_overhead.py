@@ -34,7 +34,7 @@ Call = Callable[[], object]
 
 
 def median_us(call: Call, synchronize: Call) -> float:
-    """Of a call in one of many batches."""
+    """The median time of a call, over batches."""
     samples = []
     for _ in range(BATCHES):
         synchronize()

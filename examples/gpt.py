@@ -224,7 +224,7 @@ class Training:
         self.losses, self.seconds = list(state["losses"]), list(state["seconds"])
 
     def digest(self) -> str:
-        """Of the bits of all parameters."""
+        """A digest of the bits of all parameters."""
         digest = hashlib.sha256()
         for parameter in self.model.state_dict().values():
             digest.update(parameter.contiguous().view(torch.uint8).cpu().numpy().tobytes())

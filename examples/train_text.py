@@ -146,7 +146,7 @@ def train(options: argparse.Namespace) -> list[gpt.Training]:
 
 
 def differences_of(losses: Sequence[Sequence[float]], dtype: str) -> list[float]:
-    """Of two curves' means, one behind each step from the first that has enough before it."""
+    """The differences of two curves' means, one behind each step from the first that has enough before it."""
     apart = [one - other for one, other in zip(*losses)]
     count = min(STEPS_OF_MEAN[dtype], len(apart))
     return [abs(sum(apart[end - count : end])) / count for end in range(count, len(apart) + 1)]

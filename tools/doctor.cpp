@@ -168,9 +168,9 @@ llvm::Expected<Report> run() {
 
 const Command& doctor_command() {
   static const Command command = {doctor, "[--json]",
-                                  "Looks for the driver, the devices, NVRTC, the cache folders and measured plans. A "
-                                  "machine without a GPU is no failure: the\n"
-                                  "exit code is 0, and the text says what works and what to install for the rest.",
+                                  "Looks for the driver, the devices, NVRTC, the cache folders and measured plans. A\n"
+                                  "machine without a GPU is no failure: the exit code is 0, and the text says what\n"
+                                  "works and what to install for the rest.",
                                   "  mhcjit doctor\n"
                                   "  mhcjit doctor --json",
                                   run};

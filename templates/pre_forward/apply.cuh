@@ -13,7 +13,7 @@ struct PreForwardApply {
   static constexpr int tokens_per_block = Spec::threads_per_block / Spec::threads_per_token;
   using TokenCoefficients = Coefficients<Spec, 1, 4>;
   static constexpr int shared_floats = tokens_per_block * TokenCoefficients::token_floats;
-  // Of narrow loads as many as bring what one of 16 bytes does, as far as there are registers for them to wait in.
+  // As many narrow loads as bring what one of 16 bytes does, as far as there are registers for them to wait in.
   static constexpr int wanted_depth = 16 / (Spec::vec_size * static_cast<int>(sizeof(typename Spec::Element)));
   static constexpr int most_depth = 32 / Spec::n;
   static constexpr int depth = wanted_depth < most_depth ? wanted_depth : most_depth;

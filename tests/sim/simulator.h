@@ -37,7 +37,7 @@ struct Launch {
   bool is_cooperative = false;
 };
 
-// Of Launch::cluster_size, and of the words that a lane offers to a warp.
+// The most that Launch::cluster_size may be, and the most words that a lane offers to a warp.
 inline constexpr int max_cluster_size = 16;
 inline constexpr int max_exchange_words = 6;
 

@@ -92,7 +92,7 @@ class Check : public testing::Test {
   std::vector<OutputTensor> outputs;
 };
 
-// Of 20 seeds, h_in of one element is up to 3.3e-3 off as the nearest bf16.
+// In 20 seeds, h_in of one element is up to 3.3e-3 off as the nearest bf16.
 TEST_F(Check, OneElementIsRightWhenItIsTheNearest) {
   bool beyond_the_norm = false;
   for (const mhcjit_dtype dtype : dtypes) {

@@ -38,7 +38,7 @@ def rounding(out: Tensor) -> float:
 
 
 def per_token(name: str, out: Tensor, want: Tensor, bound: float) -> Iterator[Check]:
-    """Of the whole and of the worst row."""
+    """The errors of the whole and of the worst row."""
     if out.shape != want.shape:
         raise ValueError(f"{name} has the shape {list(out.shape)}, not {list(want.shape)}")
     yield Check(name, reference.error(out, want), bound)

@@ -75,7 +75,7 @@ def upstream_of(outputs: Sequence[Tensor], seed: int = 1) -> list[Tensor]:
 def times(
     forward: Forward, inputs: Mapping[str, Optional[Tensor]], *, seconds: float = 0.2, upstream: Sequence[Tensor]
 ) -> Times:
-    """Of forward without gradients, as inference has it, and of backward through autograd, dx and all parameters'."""
+    """Forward without gradients, as inference has it, and backward through autograd, dx and all parameters'."""
     device = present(inputs)[0].device
     leaves = leaves_of(inputs)
     wanted = present(leaves)

@@ -34,7 +34,7 @@ void for_many_plans(Visit&& visit) {
           }
 }
 
-// Of the plan's blocks, on the device of its architecture.
+// Groups of the plan's blocks, on the device of its architecture.
 std::int64_t groups_at_once(const Plan& plan) {
   const Device& device = device_of(plan.problem().architecture);
   const auto group_blocks = static_cast<int>(*plan.parameter("group_blocks"));
