@@ -42,24 +42,24 @@ BenchRow row_of(const SizedProblem& shape, int layers, llvm::json::Object plans,
   std::vector<std::string> plan_names;
   for (const auto& [op, plan] : *row.json.getObject("plans"))
     plan_names.push_back(fmt::format("{} {}", std::string_view(op.str()), std::string_view(*plan.getAsString())));
-  row.tsv_lines = fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}{}{}\t{}\t{}\n", tsv_fields(name, shape),
-                              shape.problem.has_fp32_dx ? 1 : 0, layers, result.layer_sets, fmt::join(plan_names, "; "),
-                              result.bytes, digits(result.floor_us), tsv_fields(result.graph),
-                              tsv_fields(result.graph_overlapped), worst_of(result.errors), within_bounds ? 1 : 0);
+  row.tsv_lines =
+      fmt::format("{}\t{}\t{}\t{}\t{}\t{}{}{}\t{}\t{}\n", tsv_fields(name, shape), layers, result.layer_sets,
+                  fmt::join(plan_names, "; "), result.bytes, digits(result.floor_us), tsv_fields(result.graph),
+                  tsv_fields(result.graph_overlapped), worst_of(result.errors), within_bounds ? 1 : 0);
   return row;
 }
 
 }  // namespace
 
 std::string chain_heading() {
-  return fmt::format("{:<12} {:>2} {:>5} {:>6} {:<10} {:>6} {:>6} {:>10} {:>10} {:>10} {:>6} {:>8}  {}\n", "op", "n",
+  return fmt::format("{:<12} {:>2} {:>5} {:>6} {:<14} {:>6} {:>6} {:>10} {:>10} {:>10} {:>6} {:>8}  {}\n", "op", "n",
                      "D", "T", "dtype", "layers", "sets", "floor us", "graph", "overlap", "graph", "overlap",
                      "error nearest to its bound");
 }
 
 std::string chain_columns() {
-  return fmt::format("{}\tfp32_dx\tlayers\tlayer_sets\tplans\tbytes\tfloor_us{}{}\tnearest_to_bound\tright",
-                     tsv_field_names, tsv_field_names_of("graph"), tsv_field_names_of("graph_overlapped"));
+  return fmt::format("{}\tlayers\tlayer_sets\tplans\tbytes\tfloor_us{}{}\tnearest_to_bound\tright", tsv_field_names,
+                     tsv_field_names_of("graph"), tsv_field_names_of("graph_overlapped"));
 }
 
 BenchRow measure_chain(const bench::Run& run, const SizedProblem& shape, int layers) {

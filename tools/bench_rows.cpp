@@ -43,9 +43,8 @@ BenchRow row_of(const SizedProblem& shape, const codegen::Plan& plan, const benc
       result.graph_overlapped.median_us, result.brief.median_us / result.floor_us,
       result.stream.median_us / result.floor_us, result.graph.median_us / result.floor_us,
       gigabytes_per_second(result.stream, result.bytes), worst_of(result.errors), within_bounds ? "" : "  WRONG");
-  row.tsv_lines = fmt::format("{}\t{}\t{}\t{}\t{}\t{}", tsv_fields(shape.problem.op->name, shape),
-                              shape.problem.has_fp32_dx ? 1 : 0, plan.family(), codegen::to_string(plan.parameters()),
-                              result.bytes, digits(result.floor_us));
+  row.tsv_lines = fmt::format("{}\t{}\t{}\t{}\t{}", tsv_fields(shape.problem.op->name, shape), plan.family(),
+                              codegen::to_string(plan.parameters()), result.bytes, digits(result.floor_us));
   for (const bench::Timing& timing :
        {result.brief, result.stream, result.graph, result.stream_warm, result.graph_warm, result.graph_overlapped})
     row.tsv_lines += tsv_fields(timing);
@@ -57,13 +56,13 @@ BenchRow row_of(const SizedProblem& shape, const codegen::Plan& plan, const benc
 
 std::string bench_heading() {
   return fmt::format(
-      "{:<12} {:>2} {:>5} {:>6} {:<10} {:<10} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6} {:>6} {:>6} {:>5}  {}\n",
+      "{:<12} {:>2} {:>5} {:>6} {:<14} {:<10} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6} {:>6} {:>6} {:>5}  {}\n",
       "op", "n", "D", "T", "dtype", "family", "floor us", "brief", "stream", "p90", "graph", "warm", "overlap", "brief",
       "stream", "graph", "GB/s", "error nearest to its bound");
 }
 
 std::string bench_columns() {
-  std::string names = fmt::format("{}\tfp32_dx\tfamily\tplan\tbytes\tfloor_us", tsv_field_names);
+  std::string names = fmt::format("{}\tfamily\tplan\tbytes\tfloor_us", tsv_field_names);
   for (const char* timing : {"brief", "stream", "graph", "stream_warm", "graph_warm", "graph_overlapped"})
     names += tsv_field_names_of(timing);
   return names + "\tnearest_to_bound\tright";
@@ -126,15 +125,16 @@ llvm::json::Object json_of(const bench::Timing& timing, std::size_t bytes, doubl
 
 std::string columns_of(std::string_view op, const SizedProblem& shape) {
   const codegen::Problem& problem = shape.problem;
-  return fmt::format("{:<12} {:>2} {:>5} {:>6} {:<10}", op, problem.n, problem.d, shape.tokens,
-                     fmt::format("{}{}{}", codegen::to_string(problem.dtype), problem.has_gamma ? " gamma" : "",
-                                 problem.has_fp32_dx ? " fp32_dx" : ""));
+  return fmt::format("{:<12} {:>2} {:>5} {:>6} {:<14}", op, problem.n, problem.d, shape.tokens,
+                     fmt::format("{}{}{}{}", codegen::to_string(problem.dtype), problem.has_gamma ? " gamma" : "",
+                                 problem.batch_invariant ? " invariant" : "", problem.has_fp32_dx ? " fp32_dx" : ""));
 }
 
 std::string tsv_fields(std::string_view op, const SizedProblem& shape) {
   const codegen::Problem& problem = shape.problem;
-  return fmt::format("{}\t{}\t{}\t{}\t{}\t{}", op, problem.n, problem.d, shape.tokens,
-                     codegen::to_string(problem.dtype), problem.has_gamma ? 1 : 0);
+  return fmt::format("{}\t{}\t{}\t{}\t{}\t{:d}\t{:d}\t{:d}", op, problem.n, problem.d, shape.tokens,
+                     codegen::to_string(problem.dtype), problem.has_gamma, problem.batch_invariant,
+                     problem.has_fp32_dx);
 }
 
 std::string tsv_fields(const bench::Timing& timing) {

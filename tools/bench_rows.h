@@ -39,7 +39,7 @@ std::string columns_of(std::string_view op, const SizedProblem& shape);
 
 // The fields that every row of a TSV begins with, and their names.
 std::string tsv_fields(std::string_view op, const SizedProblem& shape);
-inline constexpr std::string_view tsv_field_names = "op\tn\tD\tT\tdtype\tgamma";
+inline constexpr std::string_view tsv_field_names = "op\tn\tD\tT\tdtype\tgamma\tbatch_invariant\tfp32_dx";
 
 // A timing's fields behind others, and the names of those of the timing `name`.
 std::string tsv_fields(const bench::Timing& timing);

@@ -163,8 +163,8 @@ struct ClusterSums {
 
   MHCJIT_DEVICE void send(const typename Gradients::Sums& sums) const {
     device::cluster_wait();
-    // Bytes may come before they are expected: the phase lasts until this arrival. Next to barrier_init, which is compiled
-    // to one instruction of the whole warp, race checkers take the two for accesses of different threads.
+    // Bytes may come before they are expected: the phase lasts until this arrival. Next to barrier_init, which is
+    // compiled to one instruction of the whole warp, race checkers take the two for accesses of different threads.
     if (device::thread_index() == 0) device::barrier_arrive_expect(barrier(), Plan::sums_bytes);
 #pragma unroll
     for (int i = 0; i < Spec::tiles_per_warp; ++i) {
