@@ -1,4 +1,4 @@
-"""Arrays of other libraries: NumPy's and JAX's on the CPU, PyTorch's on both."""
+"""Arrays of other libraries: NumPy's on the CPU, CuPy's on a GPU, JAX's and PyTorch's on both."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def test_numpy_arrays_come_and_go_without_a_copy():
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
-def test_jax_arrays_come_and_go_without_a_copy_on_the_cpu(dtype):
+def test_jax_arrays_come_and_go_without_a_copy(device, dtype):
     jax = pytest.importorskip("jax", reason="JAX is not installed: this shows nothing of it")
-    cpu = jax.devices("cpu")[0]
-    inputs = reference.random_inputs((3, 70), 4, 40, dtype=getattr(torch, dtype), gamma=True)
+    place = jax.devices(device)[0]
+    inputs = reference.random_inputs((3, 70), 4, 40, dtype=getattr(torch, dtype), gamma=True, device=device)
     given = {name: jax.dlpack.from_dlpack(tensor) for name, tensor in inputs.items()}
     # Results that JAX may still be computing when it is asked for them.
-    with jax.default_device(cpu):
+    with jax.default_device(place):
         given = jax.jit(lambda arrays: jax.tree.map(lambda array: 2 * array - array, arrays))(given)
     out = mhcjit.dlpack.pre_forward(**given)
     forward = [jax.dlpack.from_dlpack(array) for array in out]
     assert [array.unsafe_buffer_pointer() for array in forward] == [array.address for array in out]
-    assert forward[0].dtype == dtype and forward[0].devices() == {cpu}
+    assert forward[0].dtype == dtype and forward[0].devices() == {place}
     check_forward(tensors(forward), reference.pre(**inputs))
     x, phi, alpha, gamma = (given[name] for name in ("x", "phi", "alpha", "gamma"))
     made = mhcjit.dlpack.pre_backward(x, phi, alpha, gamma, out, *forward[:3])
@@ -153,3 +153,25 @@ def test_streams_wait_for_each_other():
     consumer.synchronize()
     for copy, expected in zip(copies, want):
         assert torch.equal(copy, expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_cupy_arrays_come_and_go_without_a_copy(dtype):
+    """On a stream of CuPy's, whose work on the inputs is under way when the call is made."""
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed: this shows nothing of it")
+    inputs = reference.random_inputs((512,), 4, 40, dtype=getattr(torch, dtype), gamma=True, device="cuda")
+    torch.cuda.synchronize()
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        given = {name: 2 * array - array for name, array in ((k, cupy.from_dlpack(v)) for k, v in inputs.items())}
+        out = mhcjit.dlpack.pre_forward(**given, stream=stream.ptr)
+        forward = [cupy.from_dlpack(array) for array in out]
+        x, phi, alpha, gamma = (given[name] for name in ("x", "phi", "alpha", "gamma"))
+        made = mhcjit.dlpack.pre_backward(x, phi, alpha, gamma, out, *forward[:3], stream=stream.ptr)
+        gradients = [cupy.from_dlpack(array) for array in made]
+    assert [array.data.ptr for array in (*forward, *gradients)] == [array.address for array in (*out, *made)]
+    assert forward[0].dtype == dtype
+    stream.synchronize()
+    check_forward(tensors(forward), reference.pre(**inputs))
+    check_gradients(tensors(gradients), reference.gradients(*inputs.values(), *tensors(forward[:3])))
