@@ -258,4 +258,7 @@ MHCJIT_DEVICE void warp_barrier() { __syncwarp(); }
 // The value of lane `lane`. Every lane of the warp takes part.
 MHCJIT_DEVICE float shuffle(float value, int lane) { return __shfl_sync(0xffffffffu, value, lane); }
 
+// True in every lane if `value` is true in one. Every lane of the warp takes part.
+MHCJIT_DEVICE bool any_lane(bool value) { return __any_sync(0xffffffffu, value) != 0; }
+
 }  // namespace device

@@ -342,19 +342,23 @@ MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp,
 #pragma unroll 1
   for (int i = 0; i < plan.tiles; ++i) {
     float sums[Plan::Phi::tiles][groups][4] = {};
-    typename X::Squares squares;
+    typename X::SharedSquares squares;
     const device::SharedAddress stage = plan.base + ring.index * Plan::stage_bytes + lane_offset;
+    const auto read = [&](X& x, int first_step) {
+      x.read((stage ^ (Plan::step_in_panel(stepping_group, first_step) * Plan::step_bytes)) +
+                 Plan::panel_of(stepping_group, first_step) * Plan::panel_bytes,
+             first_group);
+    };
     device::barrier_wait(plan.full(ring.index), ring.parity);
 #pragma unroll
     for (int load = 0; load < Plan::steps / Plan::steps_per_load; ++load) {
       const int first_step = load * Plan::steps_per_load;
       X x;
-      x.read((stage ^ (Plan::step_in_panel(stepping_group, first_step) * Plan::step_bytes)) +
-                 Plan::panel_of(stepping_group, first_step) * Plan::panel_bytes,
-             first_group);
+      read(x, first_step);
 #pragma unroll
       for (int part = 0; part < Plan::steps_per_load; ++part) {
         const int step = first_step + part;
+        squares.add(x, part);
 #pragma unroll
         for (int tile = 0; tile < Phi::tiles; ++tile) {
           const auto a = phi.operand(step, tile);
@@ -368,13 +372,30 @@ MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp,
                                                           x.operand(part, group, term, 1));
           }
         }
-        squares.add(x, part);
       }
     }
 
     if (i > 0) device::barrier_wait(plan.partials_empty(), (i - 1) & 1);
     // Nothing that depends on the lane is kept in registers over the MMAs.
     const int lane_now = device::lane_index();
+    float own_squares[Plan::own_groups];
+#pragma unroll
+    for (int group = 0; group < Plan::own_groups; ++group) own_squares[group] = squares.sum(lane_now, group);
+    if constexpr (X::SharedSquares::are_shared) {
+      // x stays in its stage until the coefficients come from these sums.
+      if (device::any_lane(!squares.are_finite())) {
+        typename X::Squares anew;
+#pragma unroll 1
+        for (int step = 0; step < Plan::steps; step += Plan::steps_per_load) {
+          X x;
+          read(x, step);
+#pragma unroll
+          for (int part = 0; part < Plan::steps_per_load; ++part) anew.add(x, part);
+        }
+#pragma unroll
+        for (int group = 0; group < Plan::own_groups; ++group) own_squares[group] = anew.sum(lane_now, group);
+      }
+    }
     const int result_row = lane_now / 4;
     const int result_pair = lane_now % 4;
     const device::SharedAddress result =
@@ -393,10 +414,10 @@ MHCJIT_DEVICE void multiply_tiles(const PreForwardOnePass<Spec>& plan, int warp,
         }
       }
       if (group >= Plan::own_groups) continue;
-      const float square = squares.sum(lane_now, group);
       if (X::Squares::is_holder(lane_now))
         device::store_shared(
-            plan.partials(column_group, first_token + X::token_of(result_row)) + Plan::squares_index * 4, square);
+            plan.partials(column_group, first_token + X::token_of(result_row)) + Plan::squares_index * 4,
+            own_squares[group]);
     }
     device::warp_barrier();
     if (lane_now == 0) device::barrier_arrive(plan.partials_full());

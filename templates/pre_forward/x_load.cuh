@@ -32,8 +32,33 @@ struct XLoad {
     return words[2 * (group + step) + k_half];
   }
 
-  // The squares are the diagonal of x * x^T, in rows 0 to 7. Each group has sums of its own: in rows 8 to 15 of the
-  // other's they would take in its tokens times zero, which is not zero where a token is infinite or NaN.
+  // The squares are the diagonal of x * x^T, the second group's in rows 8 to 15. Each token's also take in the one
+  // eight rows away times zero, which is not zero where that is infinite or NaN: none of the tile's sums is to be used
+  // then.
+  struct SharedSquares {
+    static constexpr bool are_shared = own_groups > 1;
+    float sums[4] = {};
+
+    MHCJIT_DEVICE void add(const XLoad& x, int step) {
+#pragma unroll
+      for (int group = 0; group < own_groups; ++group) {
+        const device::u32 first = x.operand(step, group, 0, 0);
+        const device::u32 second = x.operand(step, group, 0, 1);
+        device::multiply_add<Element>(
+            sums, {group == 0 ? first : 0, group == 0 ? 0 : first, group == 0 ? second : 0, group == 0 ? 0 : second},
+            first, second);
+      }
+    }
+    MHCJIT_DEVICE bool are_finite() const {
+      const float sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+      return sum - sum == 0.0f;
+    }
+    MHCJIT_DEVICE float sum(int lane, int group) const {
+      return lane / 4 % 2 == 0 ? sums[group * 2] : sums[group * 2 + 1];
+    }
+  };
+
+  // The same, each group's in sums of its own.
   struct Squares {
     float sums[own_groups][4] = {};
 
@@ -84,6 +109,7 @@ struct XLoad<float, groups, own_groups, row_bytes> {
   }
 
   struct Squares {
+    static constexpr bool are_shared = false;
     float sums[own_groups] = {};
 
     MHCJIT_DEVICE void add(const XLoad& x, int) {
@@ -96,4 +122,5 @@ struct XLoad<float, groups, own_groups, row_bytes> {
       return sum + device::shuffle_xor(sum, 2);
     }
   };
+  using SharedSquares = Squares;
 };

@@ -127,6 +127,7 @@ std::vector<VocabularyCase> matrix_cases() {
     cases.push_back({kernel, elementwise, operands_of(all_pairs())});
   const LaunchShape shape = {blocks, 1, vocabulary_threads, vocabulary_threads * 16};
   cases.push_back({"shuffle", shape, {random_normals(threads, 5), {}, {}, 0, threads * 32}});
+  cases.push_back({"any_lane", shape, operands_of(random_words(threads, 15))});
   cases.push_back({"shared_memory", shape, operands_of(random_normals(threads * 4, 6))});
   for (const char* kernel : {"copy_async_4", "copy_async_8", "copy_async_16"})
     cases.push_back({kernel,

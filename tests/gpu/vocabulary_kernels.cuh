@@ -154,6 +154,11 @@ MHCJIT_VOCABULARY_KERNEL(shuffle) {
   }
 }
 
+MHCJIT_VOCABULARY_KERNEL(any_lane) {
+  const unsigned int thread = thread_of_grid();
+  args.result[thread] = device::any_lane(args.a[thread] % 32 == 0) ? 1 : 0;
+}
+
 namespace {
 
 // 16 bytes for each thread of the block, in an order that separates neighbours.
@@ -309,6 +314,7 @@ MHCJIT_VOCABULARY_KERNEL(multiply_add_fp16_16) { multiply_add<device::fp16, 16>(
   F(low_half_fp16)                   \
   F(high_half_fp16)                  \
   F(shuffle)                         \
+  F(any_lane)                        \
   F(shared_memory)                   \
   F(copy_async_4)                    \
   F(copy_async_8)                    \

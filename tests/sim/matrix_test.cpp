@@ -161,6 +161,14 @@ TEST(Warp, ShuffleReportsALaneThatIsNone) {
   EXPECT_TRUE(contains(fault, "thread 3: shuffle sim/matrix_test.cpp:") && contains(fault, "from lane 32")) << fault;
 }
 
+TEST(Warp, AnyLaneSpeaksForItsWarpAlone) {
+  EXPECT_TRUE(runs_clean(example(64), [] {
+    const int thread = device::thread_index();
+    EXPECT_EQ(device::any_lane(thread == 40), thread >= 32);
+    EXPECT_FALSE(device::any_lane(false));
+  }));
+}
+
 TEST(Warp, ReportsOperationsThatALaneDoesNotReach) {
   const auto expect_dead_lock = [](const std::function<void()>& body, std::string_view operation) {
     const std::string fault = run(example(32, 512), [&] {
@@ -171,6 +179,7 @@ TEST(Warp, ReportsOperationsThatALaneDoesNotReach) {
     EXPECT_TRUE(contains(fault, "(as 30 others), thread 7 has finished")) << fault;
   };
   expect_dead_lock([] { device::shuffle(1.0f, 0); }, "shuffle");
+  expect_dead_lock([] { device::any_lane(true); }, "any_lane");
   expect_dead_lock([] { device::warp_barrier(); }, "warp_barrier");
   expect_dead_lock([] { device::load_matrices(device::shared_base()); }, "load_matrices");
   expect_dead_lock([] { device::load_matrices_transposed(device::shared_base()); }, "load_matrices_transposed");

@@ -1,5 +1,6 @@
 #include "warp.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <span>
@@ -52,6 +53,11 @@ float shuffle(float value, int lane, const Place& where) {
   if (lane < 0 || lane >= warp_size)
     throw Fault(fmt::format("shuffle {} from lane {}, allowed: 0 to 31", to_string(where), lane));
   return std::bit_cast<float>(all[lane]);
+}
+
+bool any_lane(bool value, const Place& where) {
+  const std::array<std::uint32_t, 1> mine = {value ? 1u : 0u};
+  return std::ranges::count(warp_exchange("any_lane", mine, where), 1u) > 0;
 }
 
 std::array<std::uint32_t, 4> load_matrices(std::uint32_t row, const Place& where) {

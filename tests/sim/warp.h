@@ -12,6 +12,7 @@ namespace mhcjit::sim {
 
 float shuffle_xor(float value, int lane_mask, const Place& where);
 float shuffle(float value, int lane, const Place& where);
+bool any_lane(bool value, const Place& where);
 std::array<std::uint32_t, 4> load_matrices(std::uint32_t row, const Place& where);
 std::array<std::uint32_t, 4> load_matrices_transposed(std::uint32_t row, const Place& where);
 void store_matrices_transposed(std::uint32_t row, const std::array<std::uint32_t, 4>& words, const Place& where);

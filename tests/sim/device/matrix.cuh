@@ -163,5 +163,6 @@ inline void warp_barrier(const Place& where = Place::current()) { mhcjit::sim::w
 inline float shuffle(float value, int lane, const Place& where = Place::current()) {
   return mhcjit::sim::shuffle(value, lane, where);
 }
+inline bool any_lane(bool value, const Place& where = Place::current()) { return mhcjit::sim::any_lane(value, where); }
 
 }  // namespace device
