@@ -310,7 +310,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
                 except Exception as error:
                     if type(implementation) is Implementation:
                         raise
-                    reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+                    reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
             if reason is not None:
                 print(f"{implementation.name} at {tuple(shape)}: {reason}", file=sys.stderr)
                 continue
