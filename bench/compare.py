@@ -307,15 +307,16 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             if reason is None:
                 try:
                     rows.append(row_of(implementation, shape, inputs, options))
-                    print_row(rows[-1])
                 except Exception as error:
                     if type(implementation) is Implementation:
                         raise
-                    reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+                    reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
             if reason is not None:
                 print(f"{implementation.name} at {tuple(shape)}: {reason}", file=sys.stderr)
-        # What is there when somebody interrupts is of whole shapes.
-        measuring.write_results(options, torch.device(options.device), {}, rows)
+                continue
+            # Now: somebody may interrupt while the next one is compiled.
+            measuring.write_results(options, torch.device(options.device), {}, rows)
+            print_row(rows[-1])
     if options.csv:
         measuring.write_table(options.csv, rows, ",")
     if options.png:

@@ -175,3 +175,30 @@ def test_cupy_arrays_come_and_go_without_a_copy(dtype):
     stream.synchronize()
     check_forward(tensors(forward), reference.pre(**inputs))
     check_gradients(tensors(gradients), reference.gradients(*inputs.values(), *tensors(forward[:3])))
+
+
+@pytest.mark.gpu
+def test_streams_of_cupy_wait_for_each_other():
+    """x is late on one stream when the calls are made on a second, and a third reads; nothing differs from PyTorch."""
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed: this shows nothing of it")
+    inputs = reference.random_inputs((4096,), 4, 256, dtype=torch.float16, gamma=True, device="cuda")
+
+    def both(x, phi, alpha, bias, gamma, **options):
+        out = mhcjit.dlpack.pre_forward(x, phi, alpha, bias, gamma, **options)
+        return *out, *mhcjit.dlpack.pre_backward(x, phi, alpha, gamma, out, *out[:3], **options)
+
+    want = tensors(both(**inputs))
+    given = {name: cupy.from_dlpack(tensor) for name, tensor in inputs.items()}
+    x, given["x"] = given["x"], cupy.zeros_like(given["x"])
+    torch.cuda.synchronize()
+    producer, worker, consumer = (cupy.cuda.Stream(non_blocking=True) for _ in range(3))
+    with producer:
+        with torch.cuda.stream(torch.cuda.ExternalStream(producer.ptr)):
+            torch.cuda._sleep(50_000_000)
+        cupy.copyto(given["x"], x)
+        made = both(**given, stream=worker.ptr)
+    with consumer:
+        copies = [cupy.from_dlpack(array).copy() for array in made]
+    consumer.synchronize()
+    for copy, expected in zip(copies, want):
+        assert torch.equal(torch.from_dlpack(copy), expected)

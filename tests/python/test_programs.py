@@ -113,6 +113,28 @@ def test_compare_writes_what_it_measured(device, compare, tmp_path):
     assert rows == list(csv.DictReader(table.open()))
 
 
+def test_compare_keeps_the_rows_it_has_when_it_is_interrupted(compare, monkeypatch, tmp_path):
+    def interrupted(self, **inputs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare.Eager, "forward", interrupted)
+    tsv = tmp_path / "out.tsv"
+    options = ["--device", "cpu", "--only", "mhcjit,torch eager", "--seconds", "0.01", "--results", str(tsv), "8,2,16"]
+    with pytest.raises(KeyboardInterrupt):
+        compare.main(options)
+    _, rows = results(tsv)
+    assert [row["implementation"] for row in rows] == ["mhcjit"]
+
+
+def test_compare_names_an_error_that_says_nothing(compare, monkeypatch, capsys):
+    def refuse(self, **inputs):
+        raise AssertionError
+
+    monkeypatch.setattr(compare.Eager, "forward", refuse)
+    assert compare.main(["--device", "cpu", "--only", "torch eager", "8,2,16"]) == 0
+    assert "torch eager at (8, 2, 16): AssertionError\n" in capsys.readouterr().err
+
+
 def test_readme_and_performance_have_the_numbers_of_compare(compare, tmp_path):
     for name in ("scripts", "docs"):
         shutil.copytree(ROOT / name, tmp_path / name)
