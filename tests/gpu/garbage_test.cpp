@@ -56,7 +56,9 @@ TEST_P(Garbage, InOneRowOfXChangesNoOther) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(, Garbage, ::testing::Values("one_pass", "two_pass", "two_pass clusters=0", "few_tokens"),
+INSTANTIATE_TEST_SUITE_P(, Garbage,
+                         ::testing::Values("one_pass", "one_pass tokens_per_tile=16", "two_pass", "two_pass clusters=0",
+                                           "few_tokens"),
                          [](const auto& info) {
                            std::string name = info.param;
                            for (char& c : name)
