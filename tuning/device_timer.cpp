@@ -134,7 +134,7 @@ class DeviceTimer final : public Timer {
     return found != calls_.end() ? *found->second : load_elsewhere(plan);
   }
 
-  // Where the plan is loaded already, it is unloaded when it has been loaded anew.
+  // The code of the plan's earlier trials stays loaded until the process ends: some hundred kilobytes a trial.
   const bench::PlanCalls& load_elsewhere(const codegen::PlanPtr& plan) {
     const runtime::Builder::Built built = value_or_throw(builder_.build({plan->problem(), codegen::to_string(*plan)}));
     bench::CompiledPlan compiled = {plan, {}};

@@ -49,7 +49,12 @@ class Search {
   std::vector<std::string> run() {
     std::vector<std::size_t> set;
     extend(set, 0);
-    return best_;
+    if (judged_.empty()) return {};
+    const Judged& fastest = *std::ranges::min_element(judged_, {}, &Judged::score);
+    const Judged* best = &fastest;
+    for (const Judged& one : judged_)
+      if (one.score.second < best->score.second && is_alike(one, fastest)) best = &one;
+    return best->plans;
   }
 
  private:
@@ -60,6 +65,24 @@ class Search {
   };
   // How good something is, less is better: times first, and where they are alike the estimated ones.
   using Score = std::pair<double, double>;
+
+  // A set of plans.
+  struct Judged {
+    Score score;
+    std::vector<double> times;       // the logarithm of each row's
+    std::vector<std::string> plans;  // each row's
+  };
+
+  // Whether the rows that gain with this set outweigh those that lose so nearly that another sweep may find it the
+  // other way round.
+  static bool is_alike(const Judged& one, const Judged& fastest) {
+    constexpr double rounding = 1e-9;
+    if (one.score.first < fastest.score.first + rounding) return true;
+    if (one.score.first > fastest.score.first + 2 * least_gain) return false;
+    for (std::size_t row = 0; row < one.times.size(); ++row)
+      if (one.times[row] < fastest.times[row] - least_gain) return true;
+    return false;
+  }
 
   static std::set<std::string> units_of(const Problem& problem, const codegen::Plan& plan) {
     std::set<std::string> units;
@@ -101,8 +124,7 @@ class Search {
 
   void judge(const std::vector<std::size_t>& set) {
     // A plan is worth its compiles where it gains as much as a choice has to.
-    Score score = {least_gain * static_cast<double>(set.size()), 0};
-    std::vector<std::string> chosen;
+    Judged judged = {{least_gain * static_cast<double>(set.size()), 0}, {}, {}};
     for (std::size_t row = 0; row < rows_.size(); ++row) {
       std::optional<std::pair<Score, std::string>> least;
       for (const std::size_t i : set) {
@@ -113,24 +135,19 @@ class Search {
         if (!least || one < *least) least = one;
       }
       if (!least) return;
-      score.first += least->first.first;
-      score.second += least->first.second;
-      chosen.push_back(least->second);
+      judged.score.first += least->first.first;
+      judged.score.second += least->first.second;
+      judged.times.push_back(least->first.first);
+      judged.plans.push_back(least->second);
     }
-    // Sums of the same numbers.
-    constexpr double rounding = 1e-9;
-    const bool is_alike = std::abs(score.first - least_.first) < rounding;
-    if (is_alike ? score.second >= least_.second : score.first > least_.first) return;
-    least_ = score;
-    best_ = std::move(chosen);
+    judged_.push_back(std::move(judged));
   }
 
   const std::vector<Measured>& rows_;
   const bool is_batch_invariant_;
   std::vector<double> as_fast_;  // of each row
   std::vector<Named> plans_;
-  std::vector<std::string> best_;
-  Score least_ = {HUGE_VAL, HUGE_VAL};
+  std::vector<Judged> judged_;
 };
 
 }  // namespace

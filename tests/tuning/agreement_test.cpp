@@ -1,6 +1,6 @@
 // Two sweeps of one table on one machine choose the same plans: docs/results/h200/tune-1.jsonl and tune-2.jsonl. The
-// second has half of the first's rows. A problem's three plans depend on all its rows, so that the first's are decided
-// again from its trials of those rows alone.
+// second lacks the last of the first's rows. A problem's three plans depend on all its rows, so that the first's are
+// decided again from its trials of those rows alone.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -17,8 +17,9 @@ namespace {
 using codegen::SizedProblem;
 
 // Plans that are farther apart than 3 %, and by how much. At this row each process finds the times that it found before
-// within 0.5 %, but the two processes differ by 3 %: 6.95 and 7.18 us of the same plan.
-const std::map<std::string, double> exceptions = {{"pre_backward n=4 D=5120 bf16 sm_90a T=1", 1.041}};
+// within 0.5 %, but the two processes differ by 4 % for one plan and by 2 % for the other: a row's tensors stay where they
+// are.
+const std::map<std::string, double> exceptions = {{"pre_forward n=4 D=4096 bf16 sm_90a T=1024", 1.037}};
 
 std::vector<codegen::Trial> trials_of(int sweep) {
   return llvm::cantFail(read_record_file(fmt::format("{}/h200/tune-{}.jsonl", RESULTS_DIR, sweep)))->trials;
@@ -49,7 +50,7 @@ struct Sweep {
 TEST(Agreement, InNineteenOfTwentyRowsAndNeverFarApart) {
   const std::vector<codegen::Trial> second_trials = trials_of(2);
   const std::set<SizedProblem> rows = rows_of(second_trials);
-  EXPECT_GE(rows.size(), 80u);
+  EXPECT_GE(rows.size(), 148u);
   const Sweep first(trials_of(1), rows), second(second_trials, rows);
   ASSERT_EQ(first.plans.size(), rows.size());
   ASSERT_EQ(second.plans.size(), rows.size());

@@ -182,6 +182,22 @@ TEST_F(Decide, NoMorePlansThanAnEngineHas) {
   }
 }
 
+// Four T's have a fastest plan each, of which one has to go. Two sweeps differ in which of two T's loses less.
+TEST_F(Decide, WhereAsMuchIsLostEitherWayTheEstimateDecides) {
+  const auto chosen = [&](double first_loses, double last_loses) {
+    trials.clear();
+    std::int64_t tokens = 256;
+    for (std::size_t row = 0; row < 4; ++row, tokens *= 2)
+      for (std::size_t plan = 0; plan < 4; ++plan)
+        add(tokens, other(plan), plan == row ? 50 : row == 0 ? first_loses : row == 3 ? last_loses : 60);
+    std::vector<std::string> plans;
+    for (const codegen::TunedRow& row : choice().rows) plans.push_back(row.plan);
+    return plans;
+  };
+  EXPECT_EQ(chosen(53.5, 53.6), chosen(53.6, 53.5));
+  EXPECT_NE(chosen(53.5, 56), chosen(56, 53.5));
+}
+
 TEST_F(Decide, NoMoreKernelsThanAMeasuredGainIsWorth) {
   problem.n = 8;
   problem.d = 2560;

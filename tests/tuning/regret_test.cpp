@@ -32,14 +32,16 @@ const std::map<std::string, double> exceptions = {
     // the columns of 32 tiles of tokens among 64 blocks.
     {"pre_forward n=8 D=2560 bf16 sm_90a T=4096", 1.13},
     // The same three plans.
-    {"pre_forward n=8 D=2560 bf16 sm_90a T=256", 1.23},
+    {"pre_forward n=8 D=2560 bf16 sm_90a T=256", 1.234},
     // Clusters of few tokens fill the device at 112, 208, 464 and 1056 tokens, so that each of these T has another best
     // plan. Three plans do not hold them all.
     {"pre_forward n=6 D=1024 bf16 sm_90a T=512", 1.31},
     // Blocks of 128 threads take as long as those of 256 by the estimate. Measured, three of them on a multiprocessor
     // take longer.
     {"pre_backward n=8 D=2560 bf16 sm_90a T=16", 1.27},
-    {"pre_backward n=8 D=2560 bf16 sm_90a T=1", 1.17},
+    // Groups of 15 blocks would be the best, and the sixth kernel. Portable's time, which is the next, is estimated 15 %
+    // too short.
+    {"pre_backward n=4 D=1920 bf16 sm_90a T=1024", 1.36},
 };
 
 // What the choice may lose in the rows of some records of one device.
@@ -52,9 +54,9 @@ struct Bounds {
 
 const std::map<std::string, Bounds> bounds = {
     {"candidates", {.records = {"h200/candidates"}, .mean = 1.013, .many_tokens = 1.055}},
-    // Backward at n = 4, D 1920, T = 1024: when these were swept, the estimate gave another plan.
-    {"table", {.records = {"h200/tune-1"}, .mean = 1.021, .many_tokens = 1.08, .unmeasured = 1}},
-    {"table_again", {.records = {"h200/tune-2"}, .mean = 1.019, .many_tokens = 1.08, .unmeasured = 1}},
+    // Backward, D 5120: groups of 23 blocks with panels of 32 columns take 2 % longer than 20 with 64 by the estimate.
+    {"table", {.records = {"h200/tune-1"}, .mean = 1.02, .many_tokens = 1.094}},
+    {"table_again", {.records = {"h200/tune-2"}, .mean = 1.019, .many_tokens = 1.09}},
     // No constant is fitted to these rows.
     {"held_back", {.records = {"h200/held-back"}, .mean = 1.03, .many_tokens = 1.05, .unmeasured = 1}},
     // Planned as an H200, whose memory is faster: clusters that keep up with less win here.
