@@ -121,13 +121,16 @@ void add(Totals& totals, const codegen::Problem& problem, const WarmupOutcome& o
   const bool hit = outcome.kind == WarmupOutcome::Kind::hit;
   switch (outcome.kind) {
     case WarmupOutcome::Kind::skipped: ++totals.skipped; return;
-    case WarmupOutcome::Kind::failed:
-      // A reason that stops all, such as no NVRTC, is said once.
-      say(fmt::format("failed: {}: {}", name, outcome.failure.text == totals.said ? "the same" : outcome.failure.text));
-      totals.said = outcome.failure.text;
+    case WarmupOutcome::Kind::failed: {
+      // A reason that stops all, such as no NVRTC, is said once. It may begin with the problem's name.
+      llvm::StringRef reason = outcome.failure.text;
+      reason.consume_front(name + ": ");
+      say(fmt::format("failed: {}: {}", name, reason == totals.said ? "the same" : reason));
+      totals.said = reason.str();
       totals.errors.push_back(llvm::json::Object{
           {"problem", name}, {"code", mhcjit_status_name(outcome.failure.status)}, {"text", outcome.failure.text}});
       return;
+    }
     case WarmupOutcome::Kind::compiled:
     case WarmupOutcome::Kind::hit:
       ++(hit ? totals.hits : totals.compiled);

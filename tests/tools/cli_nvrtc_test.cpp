@@ -58,5 +58,17 @@ TEST_F(CliNvrtc, WithoutNvrtcListsTheFoldersAndTheErrorCountsThem) {
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 4) << text;
 }
 
+// A folder that has entries of a compiler gives the failure another way.
+TEST_F(CliNvrtc, WithoutNvrtcAllProblemsHaveOneErrorOfFiveLines) {
+  if (const std::string path = nvrtc("path"); !path.empty())
+    GTEST_SKIP() << "this machine has an NVRTC of its own: " << path;
+  ASSERT_EQ(cli("warmup --n 1 --d 8 --arch sm_80").exit_code, 0);
+  const CliResult warmup = cli.shell(program + " warmup --n 1 --d 8,16,32 --arch sm_80");
+  EXPECT_EQ(warmup.exit_code, 1);
+  EXPECT_EQ(warmup.err.find("mhcjit: failed: pre_forward n=1 D=16 bf16 sm_80: NVRTC was not found;"), 0u) << warmup.err;
+  const auto lines = std::count(warmup.err.begin(), warmup.err.end(), '\n');
+  EXPECT_EQ(lines, 5 + 3) << warmup.err;
+}
+
 }  // namespace
 }  // namespace mhcjit::test
