@@ -49,7 +49,7 @@ class BackwardOnePassLaunchTest : public FakeGpuTest {
   static constexpr const char* main_kernel = "mhcjit_pre_backward_one_pass";
   static constexpr const char* finish = "mhcjit_pre_backward_one_pass_finish";
   static constexpr const char* in_clusters = "one_pass uses_clusters=1 group_blocks=4 consumer_registers=192";
-  static constexpr const char* in_groups = "one_pass uses_clusters=0";
+  static constexpr const char* in_groups = "one_pass uses_clusters=0 group_blocks=2";
   static constexpr std::int64_t tokens_per_tile = 16;
   void* const stream = reinterpret_cast<void*>(std::uintptr_t{0x5770});
 };

@@ -17,8 +17,8 @@ namespace {
 using codegen::SizedProblem;
 
 // Plans that are farther apart than 3 %, and by how much. At this row each process finds the times that it found before
-// within 0.5 %, but the two processes differ by 4 % for one plan and by 2 % for the other: a row's tensors stay where they
-// are.
+// within 0.5 %, but the two processes differ by 4 % for one plan and by 2 % for the other: a row's tensors stay where
+// they are.
 const std::map<std::string, double> exceptions = {{"pre_forward n=4 D=4096 bf16 sm_90a T=1024", 1.037}};
 
 std::vector<codegen::Trial> trials_of(int sweep) {
