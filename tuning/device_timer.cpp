@@ -112,8 +112,8 @@ class DeviceTimer final : public Timer {
 
   Timing time(const codegen::PlanPtr& plan) override {
     const bool is_first = timed_.insert(plan).second;
-    // Where a plan's code and workspace lie changes the time of a short call by up to 3 %. Each trial has them
-    // elsewhere, so that the plan's time is a median over places and its spread says what places do.
+    // Where a plan's code and workspace lie changes the time of a short call. Each trial has them elsewhere, so that
+    // the plan's time is a median over places and its spread says what places do.
     const bench::PlanCalls& calls = is_first ? load(plan) : load_elsewhere(plan);
     std::this_thread::sleep_for(rest);
     const int period = sets_->count() - first_set;

@@ -73,8 +73,8 @@ class Search {
     std::vector<std::string> plans;  // each row's
   };
 
-  // Whether the rows that gain with this set outweigh those that lose so nearly that another sweep may find it the
-  // other way round.
+  // Whether another sweep may find this set the faster one: what it loses against the fastest is little, and it gains
+  // in a row.
   static bool is_alike(const Judged& one, const Judged& fastest) {
     constexpr double rounding = 1e-9;
     if (one.score.first < fastest.score.first + rounding) return true;

@@ -39,8 +39,7 @@ const std::map<std::string, double> exceptions = {
     // Blocks of 128 threads take as long as those of 256 by the estimate. Measured, three of them on a multiprocessor
     // take longer.
     {"pre_backward n=8 D=2560 bf16 sm_90a T=16", 1.27},
-    // Groups of 15 blocks would be the best, and the sixth kernel. Portable's time, which is the next, is estimated 15
-    // %
+    // Groups of 15 blocks would be the best, and bring a sixth kernel. The time of portable, which serves, is estimated
     // too short.
     {"pre_backward n=4 D=1920 bf16 sm_90a T=1024", 1.36},
 };
